@@ -1,0 +1,104 @@
+package clocktest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/clock/simclock"
+)
+
+func TestSystem(t *testing.T) {
+	Run(t, clock.System{}, func(f func()) { f() })
+}
+
+func TestSimulated(t *testing.T) {
+	w := simclock.NewWorld(1)
+	h := w.Host("a", simclock.Skew{Offset: time.Hour, Drift: 0.01})
+	defer w.Close(h)
+	Run(t, h, func(f func()) {
+		done := false
+		h.Go(func() { f(); done = true })
+		if !w.RunUntil(func() bool { return done }, w.Now()+time.Minute) {
+			t.Errorf("the task did not end: %v", w)
+		}
+	})
+}
+
+func TestKillUnwindsWaitingTasks(t *testing.T) {
+	w := simclock.NewWorld(1)
+	h := w.Host("a", simclock.Skew{})
+	deferred := 0
+	for range 3 {
+		h.Go(func() {
+			defer func() { deferred++ }()
+			defer clock.Sleep(h, time.Second) // a wait while unwinding must end at once
+			h.NewEvent().Wait(clock.Forever)
+			t.Error("a dead host's task went on")
+		})
+	}
+	w.Run(time.Second)
+	h.Kill()
+	w.Run(10 * time.Second)
+	if deferred != 3 {
+		t.Errorf("%d of 3 tasks unwound", deferred)
+	}
+	w.Close()
+}
+
+func TestPauseHoldsTasksNotTheClock(t *testing.T) {
+	w := simclock.NewWorld(1)
+	h := w.Host("a", simclock.Skew{})
+	defer w.Close(h)
+	var woke time.Duration
+	h.Go(func() { clock.Sleep(h, time.Second); woke = h.Now() })
+	w.Run(time.Millisecond)
+	h.Pause()
+	w.Run(5 * time.Second)
+	if woke != 0 {
+		t.Fatal("a paused host's task ran")
+	}
+	h.Resume()
+	w.Run(6 * time.Second)
+	if woke != 5*time.Second {
+		t.Errorf("woke at %v by its own clock, want 5s", woke)
+	}
+}
+
+func TestSameSeedSameHistory(t *testing.T) {
+	history := func(seed uint64) (out []int) {
+		w := simclock.NewWorld(seed)
+		h := w.Host("a", simclock.Skew{})
+		defer w.Close(h)
+		r := w.Rand("test")
+		for i := range 50 {
+			h.Go(func() {
+				for range 20 {
+					clock.Sleep(h, time.Duration(r.IntN(1000)))
+					out = append(out, i)
+				}
+			})
+		}
+		w.Run(time.Second)
+		return out
+	}
+	a, b, c := history(7), history(7), history(8)
+	if len(a) != 1000 || !equal(a, b) {
+		t.Error("one seed gave two histories")
+	}
+	if equal(a, c) {
+		t.Error("two seeds gave one history")
+	}
+}
+
+func equal(a, b []int) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}

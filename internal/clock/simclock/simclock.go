@@ -1,0 +1,388 @@
+// Package simclock is the simulated clock and the scheduler beneath the
+// simulator: a World runs the tasks of any number of hosts one at a time, in
+// an order that follows from its seed alone.
+//
+// Tasks are coroutines (iter.Pull): exactly one runs at any moment, on the
+// goroutine that calls Run, and it runs until it waits on an Event. What it
+// makes ready is queued by (time, sequence). Nothing depends on Go's
+// scheduler, so the same seed gives the same history, also under -race.
+//
+// A World and everything that lives in it belong to one goroutine.
+package simclock
+
+import (
+	"container/heap"
+	"fmt"
+	"hash/fnv"
+	"iter"
+	"math/rand/v2"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+)
+
+// World is one simulated universe: its time, its hosts' clocks and tasks.
+type World struct {
+	seed  uint64
+	now   time.Duration
+	seq   uint64
+	queue eventHeap
+	cur   *task
+	tasks int
+	root  *Host
+}
+
+// NewWorld returns a world at time zero.
+func NewWorld(seed uint64) *World {
+	w := &World{seed: seed}
+	w.root = w.Host("world", Skew{})
+	return w
+}
+
+// Rand returns a random stream that depends only on the seed and the name, so
+// that one consumer's draws never shift another's.
+func (w *World) Rand(name string) *rand.Rand {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return rand.New(rand.NewPCG(w.seed, h.Sum64()))
+}
+
+// Now is the world's own time, which no host sees.
+func (w *World) Now() time.Duration { return w.now }
+
+// Clock is the world's own clock: for tasks of the test itself (clients,
+// fault scripts), which nothing kills, pauses or skews.
+func (w *World) Clock() clock.Clock { return w.root }
+
+// Run executes events until none is left or the world's time would pass
+// until; it then sets the time to until. A task's panic is re-raised here.
+func (w *World) Run(until time.Duration) {
+	for len(w.queue) > 0 && w.queue[0].at <= until {
+		w.step()
+	}
+	if w.now < until {
+		w.now = until
+	}
+}
+
+// RunUntil executes events until done reports true, which it checks after
+// every event, or limit is reached. It returns whether done was reached.
+func (w *World) RunUntil(done func() bool, limit time.Duration) bool {
+	for !done() {
+		if len(w.queue) == 0 || w.queue[0].at > limit {
+			return false
+		}
+		w.step()
+	}
+	return true
+}
+
+func (w *World) step() {
+	e := heap.Pop(&w.queue).(*event)
+	if e.at > w.now {
+		w.now = e.at
+	}
+	if e.run != nil {
+		run := e.run
+		e.run = nil
+		run()
+	}
+}
+
+// at queues run at time t; the returned event can be cancelled.
+func (w *World) at(t time.Duration, run func()) *event {
+	if t < w.now {
+		t = w.now
+	}
+	w.seq++
+	e := &event{at: t, seq: w.seq, run: run}
+	heap.Push(&w.queue, e)
+	return e
+}
+
+// Close unwinds every task of every host, so that a finished world leaves no
+// goroutine behind. The world is of no use afterwards.
+func (w *World) Close(hosts ...*Host) {
+	for _, h := range hosts {
+		h.Kill()
+	}
+	w.root.Kill()
+	w.queue = nil
+}
+
+type event struct {
+	at  time.Duration
+	seq uint64
+	run func()
+}
+
+type eventHeap []*event
+
+func (h eventHeap) Len() int { return len(h) }
+func (h eventHeap) Less(i, j int) bool {
+	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].seq < h[j].seq
+}
+func (h eventHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *eventHeap) Push(x any)   { *h = append(*h, x.(*event)) }
+func (h *eventHeap) Pop() any {
+	old := *h
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return e
+}
+
+// Skew makes a host's clock differ from the world's.
+type Skew struct {
+	Offset time.Duration // added to the monotonic and the wall clock
+	Drift  float64       // rate error: 0.0001 gains 100 µs in a second
+	Wall   time.Time     // what the host believes the world's time zero to be; zero means 2026-01-01
+}
+
+// Host is one host's clock in one life: after Kill it is dead for ever, and
+// the host's next life gets a new one from World.Host.
+type Host struct {
+	w      *World
+	name   string
+	skew   Skew
+	dead   bool
+	paused bool
+	held   []func() // what became due while paused
+	live   map[*task]struct{}
+}
+
+// Host returns a new clock, whose tasks live until it is killed.
+func (w *World) Host(name string, skew Skew) *Host {
+	if skew.Wall.IsZero() {
+		skew.Wall = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	return &Host{w: w, name: name, skew: skew, live: make(map[*task]struct{})}
+}
+
+// Now implements clock.Clock.
+func (h *Host) Now() time.Duration {
+	return h.skew.Offset + h.w.now + time.Duration(float64(h.w.now)*h.skew.Drift)
+}
+
+// Wall implements clock.Clock.
+func (h *Host) Wall() time.Time { return h.skew.Wall.Add(h.Now()) }
+
+// worldTime converts a duration on this host's clock to the world's, rounded
+// up so that a timer never runs early by the host's own clock.
+func (h *Host) worldTime(d time.Duration) time.Duration {
+	if h.skew.Drift == 0 || d <= 0 {
+		return d
+	}
+	return 2 + time.Duration(float64(d)/(1+h.skew.Drift))
+}
+
+// post queues run for this host after d of its time. Dead hosts drop it,
+// paused ones keep it until they resume.
+func (h *Host) post(d time.Duration, run func()) *event {
+	return h.w.at(h.w.now+h.worldTime(d), func() { h.deliver(run) })
+}
+
+func (h *Host) deliver(run func()) {
+	switch {
+	case h.dead:
+	case h.paused:
+		h.held = append(h.held, run)
+	default:
+		run()
+	}
+}
+
+// Dead reports whether the host was killed.
+func (h *Host) Dead() bool { return h.dead }
+
+// Pause stops the host's tasks and timers: time stands still for it alone,
+// as when a hypervisor suspends it or a process gets SIGSTOP. Its clock goes on.
+func (h *Host) Pause() { h.paused = true }
+
+// Resume ends a Pause; everything that became due runs now, in order.
+func (h *Host) Resume() {
+	if !h.paused {
+		return
+	}
+	h.paused = false
+	held := h.held
+	h.held = nil
+	for _, run := range held {
+		h.w.at(h.w.now, func() { h.deliver(run) })
+	}
+}
+
+// Kill ends every task of the host where it waits, as a power cut or SIGKILL
+// does. Deferred calls run, but whatever they wait for ends at once. It must
+// be called from the world's goroutine or another host's task, never from a
+// task of h.
+func (h *Host) Kill() {
+	if h.dead {
+		return
+	}
+	if h.w.cur != nil && h.w.cur.host == h {
+		panic("simclock: a host cannot kill itself from its own task; use World.Clock().Go")
+	}
+	h.dead = true
+	// Unwinding runs deferred calls of product code, which may touch each
+	// other's state: keep the order of creation.
+	for len(h.live) > 0 {
+		var first *task
+		for t := range h.live {
+			if first == nil || t.id < first.id {
+				first = t
+			}
+		}
+		delete(h.live, first)
+		first.unwind()
+	}
+}
+
+// Go implements clock.Clock.
+func (h *Host) Go(f func()) {
+	t := h.newTask(f)
+	h.post(0, t.resume)
+}
+
+// AfterFunc implements clock.Clock.
+func (h *Host) AfterFunc(d time.Duration, f func()) clock.Timer {
+	tm := &timer{}
+	tm.e = h.post(d, func() {
+		tm.fired = true
+		h.newTask(f).resume()
+	})
+	return tm
+}
+
+type timer struct {
+	e     *event
+	fired bool
+	off   bool
+}
+
+func (t *timer) Stop() bool {
+	if t.fired || t.off {
+		return false
+	}
+	t.off = true
+	t.e.run = nil
+	return true
+}
+
+// NewEvent implements clock.Clock.
+func (h *Host) NewEvent() clock.Event { return &simEvent{h: h} }
+
+type simEvent struct {
+	h      *Host
+	set    bool
+	waiter *task
+	timer  *event
+}
+
+func (e *simEvent) Set() {
+	e.set = true
+	if e.waiter == nil {
+		return
+	}
+	t := e.waiter
+	e.waiter = nil
+	if e.timer != nil {
+		e.timer.run = nil
+		e.timer = nil
+	}
+	t.host.post(0, t.resume)
+}
+
+func (e *simEvent) Wait(timeout time.Duration) bool {
+	t := e.h.w.cur
+	if t == nil {
+		panic("simclock: Wait outside a task of the world")
+	}
+	if t.host.dead {
+		panic(killed{})
+	}
+	if e.set {
+		e.set = false
+		return true
+	}
+	if timeout == 0 {
+		return false
+	}
+	if e.waiter != nil {
+		panic("simclock: two tasks wait for one event")
+	}
+	e.waiter = t
+	if timeout > 0 {
+		e.timer = t.host.post(timeout, func() {
+			if e.waiter == t {
+				e.waiter, e.timer = nil, nil
+				t.resume()
+			}
+		})
+	}
+	t.park()
+	ok := e.set
+	e.set = false
+	return ok
+}
+
+// killed unwinds a task of a dead host; only the task's own frame recovers it.
+type killed struct{}
+
+// task is one coroutine.
+type task struct {
+	id   int
+	host *Host
+	next func() (struct{}, bool)
+	stop func()
+	park func()
+}
+
+func (h *Host) newTask(f func()) *task {
+	h.w.tasks++
+	t := &task{id: h.w.tasks, host: h}
+	t.next, t.stop = iter.Pull(func(yield func(struct{}) bool) {
+		defer func() {
+			if r := recover(); r != nil {
+				if _, ok := r.(killed); !ok {
+					panic(r)
+				}
+			}
+		}()
+		t.park = func() {
+			if !yield(struct{}{}) {
+				panic(killed{})
+			}
+		}
+		f()
+	})
+	h.live[t] = struct{}{}
+	return t
+}
+
+// resume runs t until it parks or ends. It nests only when a running task
+// kills another host, whose tasks then unwind.
+func (t *task) resume() {
+	if t.host.dead {
+		return
+	}
+	prev := t.host.w.cur
+	t.host.w.cur = t
+	_, alive := t.next()
+	t.host.w.cur = prev
+	if !alive {
+		delete(t.host.live, t)
+	}
+}
+
+func (t *task) unwind() {
+	prev := t.host.w.cur
+	t.host.w.cur = t
+	t.stop()
+	t.host.w.cur = prev
+}
+
+// String describes the world for failure messages.
+func (w *World) String() string {
+	return fmt.Sprintf("world of seed %d at %v, %d events queued", w.seed, w.now, len(w.queue))
+}

@@ -1,0 +1,247 @@
+// Package cluster is the typed desired and observed state of the cluster over
+// kv. It alone knows key names. A State is an immutable picture of everything
+// at one revision, which planners read; changes are commits that name the
+// revisions they were decided on.
+package cluster
+
+import (
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+)
+
+// Cluster is the one record of the cluster itself.
+type Cluster struct {
+	ID     holdfast.ClusterID `json:"id"`
+	Name   string             `json:"name"`
+	Format int                `json:"format"` // version of the records, see docs/format/cluster.md
+}
+
+// Host is a member computer (desired: it stays when the host is away).
+type Host struct {
+	ID      holdfast.HostID      `json:"id"`
+	Name    string               `json:"name"`
+	Domain  holdfast.FaultDomain `json:"domain"`
+	Addr    string               `json:"addr"`             // transport, host:port
+	APIAddr string               `json:"api_addr"`         // HTTPS API, host:port
+	Peer    string               `json:"peer,omitempty"`   // etcd peer URL, if it may vote
+	Client  string               `json:"client,omitempty"` // etcd client URL, likewise
+	Voter   bool                 `json:"voter,omitempty"`  // should be a voting member of the control plane
+	CertKey string               `json:"cert_key"`         // SHA-256 of its certificate's public key; only this key is let in as this host
+	Drained bool                 `json:"drained,omitempty"`
+}
+
+// Alive is what a host says of itself, kept under its lease: the key is there
+// exactly while the host renews.
+type Alive struct {
+	Host        holdfast.HostID `json:"host"`
+	Boot        holdfast.BootID `json:"boot"`
+	CPUs        int             `json:"cpus"`
+	MemoryMiB   int             `json:"memory_mib"`
+	Accelerator string          `json:"accelerator"` // "kvm" or "tcg"
+	Sandbox     string          `json:"sandbox"`     // "full" or "reduced"
+	Version     string          `json:"version"`
+	Wall        time.Time       `json:"wall"` // to notice a clock that is wrong
+	Disks       []DiskUse       `json:"disks,omitempty"`
+	Conditions  []Condition     `json:"conditions,omitempty"`
+}
+
+// DiskUse is the observed state of one disk.
+type DiskUse struct {
+	Disk  holdfast.DiskID `json:"disk"`
+	Total int64           `json:"total"` // bytes
+	Free  int64           `json:"free"`
+	Error string          `json:"error,omitempty"` // why it is not in use
+}
+
+// Condition is something wrong that a person should know, with its cause.
+type Condition struct {
+	ID       string    `json:"id"`       // stable, e.g. "volume-degraded/db1"
+	Severity string    `json:"severity"` // "info", "warning", "error"
+	Text     string    `json:"text"`
+	Since    time.Time `json:"since"`
+}
+
+// Disk is a disk given to Holdfast.
+type Disk struct {
+	ID   holdfast.DiskID `json:"id"`
+	Host holdfast.HostID `json:"host"`
+	Path string          `json:"path"`
+	Size int64           `json:"size"` // bytes
+}
+
+// Replica is one copy of a volume.
+type Replica struct {
+	ID   holdfast.ReplicaID `json:"id"`
+	Host holdfast.HostID    `json:"host"`
+	Disk holdfast.DiskID    `json:"disk"`
+}
+
+// Durability says when a write may be acknowledged.
+type Durability string
+
+// The durabilities.
+const (
+	OnFlush Durability = "flush"  // in memory on all in-sync replicas; on disk at FLUSH and FUA
+	Always  Durability = "always" // on disk on all, for initiators that never flush
+)
+
+// Volume is the record of one volume: the only authority on who may write and
+// which replicas must acknowledge. It is changed only by compare-and-commit.
+type Volume struct {
+	ID         holdfast.VolumeID `json:"id"`
+	Name       string            `json:"name"`
+	Blocks     uint64            `json:"blocks"` // size in 4 KiB blocks
+	Copies     int               `json:"copies"`
+	Min        int               `json:"min"` // fewest in-sync replicas that may acknowledge
+	Durability Durability        `json:"durability"`
+
+	Epoch      holdfast.Epoch  `json:"epoch"`            // of the last opening or cut
+	Writer     holdfast.HostID `json:"writer"`           // zero: nobody may write
+	Generation uint32          `json:"cache_generation"` // rises when no in-sync member kept its memory
+	InSync     []Replica       `json:"in_sync"`
+	Others     []Replica       `json:"others,omitempty"` // assigned, stale or being built; not in the in-sync set
+
+	Image   bool `json:"image,omitempty"`   // immutable, may be cloned
+	Sealed  bool `json:"sealed,omitempty"`  // an image whose import is complete
+	Deleted bool `json:"deleted,omitempty"` // being removed; the record goes when its replicas are gone
+
+	Origin    *Origin       `json:"origin,omitempty"` // of a linked clone
+	Snapshots []Snapshot    `json:"snapshots,omitempty"`
+	VM        holdfast.VMID `json:"vm,omitempty"` // attached to
+	Created   time.Time     `json:"created"`
+}
+
+// Origin says what a linked clone was made from.
+type Origin struct {
+	Volume   holdfast.VolumeID   `json:"volume"`
+	Snapshot holdfast.SnapshotID `json:"snapshot"`
+}
+
+// Snapshot is a kept root of a volume.
+type Snapshot struct {
+	ID      holdfast.SnapshotID `json:"id"`
+	Name    string              `json:"name"`
+	LSN     holdfast.LSN        `json:"lsn"`
+	Hidden  bool                `json:"hidden,omitempty"` // deleted, kept while clones need it
+	Created time.Time           `json:"created"`
+}
+
+// PowerState is what a VM should be doing.
+type PowerState string
+
+// The desired power states.
+const (
+	On      PowerState = "on"
+	Stopped PowerState = "off"
+)
+
+// Isolation is what a host that is cut off does with a VM.
+type Isolation string
+
+// The isolation responses.
+const (
+	IsolationPause Isolation = "pause"
+	IsolationOff   Isolation = "off"
+	IsolationLeave Isolation = "leave"
+)
+
+// VM is a desired machine.
+type VM struct {
+	ID        holdfast.VMID     `json:"id"`
+	Name      string            `json:"name"`
+	CPUs      int               `json:"cpus"`
+	MemoryMiB int               `json:"memory_mib"`
+	Volume    holdfast.VolumeID `json:"volume"` // boot disk
+	Power     PowerState        `json:"power"`
+	Priority  int               `json:"priority"` // 0 low, 1 normal, 2 high: restart order
+	Isolation Isolation         `json:"isolation"`
+	Publish   []Publish         `json:"publish,omitempty"`
+	UserData  string            `json:"user_data,omitempty"` // cloud-init
+	SSHKeys   []string          `json:"ssh_keys,omitempty"`
+	Kernel    string            `json:"kernel,omitempty"` // direct boot: names of images
+	Initrd    string            `json:"initrd,omitempty"`
+	Append    string            `json:"append,omitempty"`
+	MAC       string            `json:"mac"`
+	Created   time.Time         `json:"created"`
+	Deleted   bool              `json:"deleted,omitempty"`
+
+	// Assignment: which host should run it. Generation rises with every
+	// assignment, so that a machine of an older one knows it is stale.
+	Host       holdfast.HostID `json:"host"`
+	Generation int64           `json:"generation"`
+	// Request counters: the agent that runs the VM acts when one exceeds what
+	// the machine record says it has done.
+	Shutdowns int64 `json:"shutdowns,omitempty"` // ACPI power button
+	Resets    int64 `json:"resets,omitempty"`
+}
+
+// Publish makes a guest's TCP port reachable at an address of every host.
+type Publish struct {
+	Addr      string `json:"addr,omitempty"` // empty: each host's own loopback address
+	Port      int    `json:"port"`
+	GuestPort int    `json:"guest_port"`
+}
+
+// Machine is the observed state of a VM's process, written by the host that
+// runs it.
+type Machine struct {
+	VM         holdfast.VMID   `json:"vm"`
+	Host       holdfast.HostID `json:"host"`
+	Generation int64           `json:"generation"`
+	Epoch      holdfast.Epoch  `json:"epoch"`
+	State      string          `json:"state"`            // hypervisor.State, or "starting", "failed"
+	Reason     string          `json:"reason,omitempty"` // why it is not running
+	Since      time.Time       `json:"since"`
+	PID        int             `json:"pid,omitempty"`
+	Shutdowns  int64           `json:"shutdowns,omitempty"`
+	Resets     int64           `json:"resets,omitempty"`
+}
+
+// JoinCode admits one host, once. Only its hash is stored.
+type JoinCode struct {
+	Hash    string     `json:"hash"` // SHA-256 of the secret
+	Rack    string     `json:"rack,omitempty"`
+	Lease   kv.LeaseID `json:"lease"` // the code's hour is counted by kv, not by calendars
+	Created time.Time  `json:"created"`
+}
+
+// Incident is the loss of one or more hosts seen as one, with what was done.
+type Incident struct {
+	ID     string            `json:"id"`
+	Racks  []string          `json:"racks,omitempty"` // racks lost whole
+	Hosts  []holdfast.HostID `json:"hosts"`
+	Opened time.Time         `json:"opened"`
+	Closed *time.Time        `json:"closed,omitempty"`
+	Steps  []Step            `json:"steps"`
+}
+
+// Step is one entry of an incident's timeline.
+type Step struct {
+	At   time.Time `json:"at"`
+	What string    `json:"what"` // "lost", "cut", "plan", "assigned", "running", "mended", …
+	Text string    `json:"text"`
+}
+
+// State is an immutable picture of the cluster at one revision. Maps are
+// shared: readers never change them, and ranges over them are sorted by the
+// Sorted… methods wherever order matters.
+type State struct {
+	Rev       kv.Rev
+	Cluster   Cluster
+	Hosts     map[holdfast.HostID]Versioned[Host]
+	Alive     map[holdfast.HostID]Versioned[Alive]
+	Disks     map[holdfast.DiskID]Versioned[Disk]
+	Volumes   map[holdfast.VolumeID]Versioned[Volume]
+	VMs       map[holdfast.VMID]Versioned[VM]
+	Machines  map[holdfast.VMID]Versioned[Machine]
+	Incidents map[string]Versioned[Incident]
+	Leader    holdfast.HostID // elected reconciler; zero if none
+}
+
+// Versioned is a record with the revision of its last change, for conditions.
+type Versioned[T any] struct {
+	Mod kv.Rev
+	Val T
+}

@@ -1,0 +1,34 @@
+// Package disk is the seam to one disk: a file or a raw block device in
+// production, memory with faults in tests. Implementations: disk/filedisk,
+// disk/memdisk; conformance: disk/disktest.
+package disk
+
+import "io"
+
+// Geometry describes a device.
+type Geometry struct {
+	Size   int64 // bytes, a multiple of Sector
+	Sector int   // bytes; a write of one aligned sector is atomic, larger ones may tear between sectors
+}
+
+// Device is one disk. Offsets and lengths are multiples of Geometry.Sector;
+// others are refused with kind Invalid. Methods may be called from any task
+// and block it; writes that overlap in space and time have no order.
+//
+// There is no context: what was handed to a device cannot be withdrawn.
+type Device interface {
+	io.Closer
+	Geometry() Geometry
+	// ReadAt fills p from off. Bytes never written read as zero.
+	ReadAt(p []byte, off int64) error
+	// WriteAt writes p at off. It is durable only after a later Sync returned
+	// nil; until then a crash may keep any subset of its sectors.
+	WriteAt(p []byte, off int64) error
+	// Sync makes every write that returned before the call durable. After an
+	// error nothing may be assumed of any write since the last good Sync, also
+	// if a later Sync succeeds.
+	Sync() error
+	// Discard tells the device that a range is not needed. Its content is
+	// undefined until written.
+	Discard(off, n int64) error
+}
