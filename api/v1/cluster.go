@@ -1,0 +1,177 @@
+// Package v1 holds the wire types of the REST API, version 1: plain values
+// with JSON names, read by people, scripts, the client and the UI alike. It
+// grows only by addition. Sizes are bytes, times are RFC 3339, identifiers are
+// UUIDs; wherever a thing is named in a path or a request, its name or its
+// identifier may be given. The reference is docs/protocol/api.md.
+package v1
+
+import "time"
+
+// Status is the answer to "how is it?". Sentence is the truth in one line.
+type Status struct {
+	Sentence   string      `json:"sentence"`
+	Level      string      `json:"level" enum:"ok,warning,error" doc:"ok: nothing needs a person"`
+	Host       Self        `json:"host" doc:"The host that answers"`
+	Cluster    *Cluster    `json:"cluster,omitempty" doc:"Absent while the host is in no cluster"`
+	Counts     Counts      `json:"counts"`
+	CanLose    CanLose     `json:"can_lose"`
+	Conditions []Condition `json:"conditions"`
+}
+
+// Self is the host that answers.
+type Self struct {
+	ID          string `json:"id"`
+	Name        string `json:"name"`
+	Rack        string `json:"rack"`
+	Site        string `json:"site,omitempty"`
+	Version     string `json:"version"`
+	InCluster   bool   `json:"in_cluster"`
+	Accelerator string `json:"accelerator,omitempty"`
+	Why         string `json:"accelerator_why,omitempty"`
+	Sandbox     string `json:"sandbox,omitempty"`
+}
+
+// Cluster is the cluster itself.
+type Cluster struct {
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Leader string `json:"leader,omitempty" doc:"Name of the host that makes the plans"`
+	Voters int    `json:"voters" doc:"Members of the control plane"`
+	Format int    `json:"format"`
+}
+
+// Counts are totals for a first look.
+type Counts struct {
+	Racks           int   `json:"racks"`
+	Hosts           int   `json:"hosts"`
+	HostsAlive      int   `json:"hosts_alive"`
+	Disks           int   `json:"disks"`
+	VMs             int   `json:"vms"`
+	VMsOn           int   `json:"vms_on" doc:"VMs that should run"`
+	VMsRunning      int   `json:"vms_running"`
+	Volumes         int   `json:"volumes"`
+	VolumesDegraded int   `json:"volumes_degraded" doc:"Volumes with fewer in-sync copies than they should have"`
+	BytesTotal      int64 `json:"bytes_total"`
+	BytesFree       int64 `json:"bytes_free"`
+}
+
+// CanLose says what may be lost, one at a time, with every VM that should run
+// coming back.
+type CanLose struct {
+	Racks    []string          `json:"racks"`
+	Hosts    []string          `json:"hosts"`
+	NotRacks map[string]string `json:"not_racks,omitempty" doc:"Rack and why not"`
+	NotHosts map[string]string `json:"not_hosts,omitempty" doc:"Host and why not"`
+	Unknown  string            `json:"unknown,omitempty" doc:"Why nothing can be said now"`
+}
+
+// Condition is something wrong that a person should know, with its cause.
+type Condition struct {
+	ID       string     `json:"id"`
+	Severity string     `json:"severity" enum:"info,warning,error"`
+	Text     string     `json:"text"`
+	Since    *time.Time `json:"since,omitempty"`
+}
+
+// ClusterInit asks a host that is in no cluster to make one.
+type ClusterInit struct {
+	Name string `json:"name" minLength:"1" maxLength:"63" example:"field" doc:"Name of the new cluster"`
+}
+
+// Admin is the administrator's credential; it is given out once.
+type Admin struct {
+	Cluster Cluster `json:"cluster"`
+	CA      string  `json:"ca" doc:"PEM"`
+	Cert    string  `json:"cert" doc:"PEM"`
+	Key     string  `json:"key" doc:"PEM; keep it secret"`
+}
+
+// JoinCodeSpec asks for a join code.
+type JoinCodeSpec struct {
+	Rack string `json:"rack,omitempty" maxLength:"63" doc:"Admit a host of this rack only"`
+}
+
+// JoinCodeText is a fresh join code.
+type JoinCodeText struct {
+	Code string `json:"code"`
+}
+
+// HostJoin asks a host that is in no cluster to join one.
+type HostJoin struct {
+	Code string `json:"code" minLength:"1" maxLength:"4096" doc:"From 'holdfast host code' on a member"`
+}
+
+// JoinRequest is what a joining host sends to a member, authorised by the
+// code's secret alone.
+type JoinRequest struct {
+	Secret string `json:"secret" maxLength:"128" doc:"The code's secret, hexadecimal"`
+	HostID string `json:"host_id" format:"uuid"`
+	Name   string `json:"name" maxLength:"63"`
+	Site   string `json:"site,omitempty" maxLength:"63"`
+	Rack   string `json:"rack" maxLength:"63"`
+	Addr   string `json:"addr" maxLength:"261" doc:"Transport, host:port"`
+	API    string `json:"api_addr" maxLength:"261" doc:"HTTPS API, host:port"`
+	Peer   string `json:"peer,omitempty" maxLength:"300" doc:"etcd peer URL"`
+	Client string `json:"client,omitempty" maxLength:"300" doc:"etcd client URL"`
+	CSR    string `json:"csr" maxLength:"16384" doc:"PEM certificate request"`
+}
+
+// JoinAnswer is what the member gives back.
+type JoinAnswer struct {
+	ClusterID   string   `json:"cluster_id"`
+	ClusterName string   `json:"cluster_name"`
+	CA          string   `json:"ca" doc:"PEM"`
+	Cert        string   `json:"cert" doc:"PEM, for the key of the request"`
+	Endpoints   []string `json:"endpoints" doc:"Client URLs of the control plane"`
+	External    bool     `json:"external,omitempty" doc:"The control plane is an external etcd cluster"`
+	Voter       bool     `json:"voter,omitempty" doc:"The host is to be a voting member"`
+	// Initial lists name=peerURL of the control plane with the new member, as
+	// etcd's initial cluster, if the host is to vote.
+	Initial []string `json:"initial,omitempty"`
+}
+
+// Host is a member computer: what it should be and what it says of itself.
+type Host struct {
+	ID          string      `json:"id"`
+	Name        string      `json:"name"`
+	Site        string      `json:"site,omitempty"`
+	Rack        string      `json:"rack"`
+	State       string      `json:"state" enum:"alive,away,drained"`
+	Addr        string      `json:"addr"`
+	API         string      `json:"api_addr"`
+	Voter       bool        `json:"voter"`
+	Leader      bool        `json:"leader"`
+	Drained     bool        `json:"drained"`
+	CPUs        int         `json:"cpus,omitempty"`
+	MemoryMiB   int         `json:"memory_mib,omitempty"`
+	Accelerator string      `json:"accelerator,omitempty"`
+	Sandbox     string      `json:"sandbox,omitempty"`
+	Version     string      `json:"version,omitempty"`
+	Wall        *time.Time  `json:"wall,omitempty" doc:"The host's own clock when it last spoke"`
+	VMs         []string    `json:"vms"`
+	BytesTotal  int64       `json:"bytes_total"`
+	BytesFree   int64       `json:"bytes_free"`
+	Conditions  []Condition `json:"conditions,omitempty"`
+}
+
+// DrainSpec says whether a host may have work.
+type DrainSpec struct {
+	On bool `json:"on" doc:"true: move work off; false: take work again"`
+}
+
+// Incident is the loss of one or more hosts, seen as one, with what was done.
+type Incident struct {
+	ID     string     `json:"id"`
+	Racks  []string   `json:"racks" doc:"Racks lost whole"`
+	Hosts  []string   `json:"hosts"`
+	Opened time.Time  `json:"opened"`
+	Closed *time.Time `json:"closed,omitempty"`
+	Steps  []Step     `json:"steps"`
+}
+
+// Step is one entry of an incident's timeline.
+type Step struct {
+	At   time.Time `json:"at"`
+	What string    `json:"what"`
+	Text string    `json:"text"`
+}

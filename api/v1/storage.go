@@ -1,0 +1,97 @@
+package v1
+
+import "time"
+
+// DiskSpec gives a disk of the answering host to the cluster.
+type DiskSpec struct {
+	Path string `json:"path" minLength:"1" maxLength:"4096" doc:"Absolute path of a block device or file"`
+	Size int64  `json:"size,omitempty" minimum:"0" doc:"Make a file of this size; 0 for a device or an existing file"`
+}
+
+// Disk is a disk given to the cluster.
+type Disk struct {
+	ID    string `json:"id"`
+	Host  string `json:"host"`
+	Rack  string `json:"rack"`
+	Path  string `json:"path"`
+	Size  int64  `json:"size"`
+	State string `json:"state" enum:"in use,away,failed,starting"`
+	Free  int64  `json:"free"`
+	Error string `json:"error,omitempty"`
+}
+
+// VolumeSpec asks for a volume, empty or a linked clone.
+type VolumeSpec struct {
+	Name       string `json:"name" maxLength:"63"`
+	Size       int64  `json:"size,omitempty" minimum:"0" doc:"Bytes, a multiple of 4096; may be 0 for a clone"`
+	Copies     int    `json:"copies,omitempty" minimum:"0" maximum:"8" doc:"Replicas in distinct racks; 0: default"`
+	Min        int    `json:"min,omitempty" minimum:"0" maximum:"8" doc:"Fewest in-sync copies that may take writes; 0: 1"`
+	Durability string `json:"durability,omitempty" enum:"flush,always"`
+	From       string `json:"from,omitempty" maxLength:"63" doc:"Clone of this image or volume"`
+	Snapshot   string `json:"snapshot,omitempty" maxLength:"63" doc:"Clone of this snapshot of it"`
+}
+
+// Volume is a virtual disk.
+type Volume struct {
+	ID         string     `json:"id"`
+	Name       string     `json:"name"`
+	Size       int64      `json:"size"`
+	State      string     `json:"state" enum:"ok,degraded,unavailable,importing,deleting"`
+	Copies     int        `json:"copies"`
+	Min        int        `json:"min"`
+	Durability string     `json:"durability"`
+	Image      bool       `json:"image"`
+	Epoch      uint32     `json:"epoch"`
+	Writer     string     `json:"writer,omitempty" doc:"Host that may write"`
+	Generation uint32     `json:"cache_generation"`
+	Replicas   []Replica  `json:"replicas"`
+	Origin     string     `json:"origin,omitempty" doc:"Image or volume, with @snapshot, that it is a clone of"`
+	Snapshots  []Snapshot `json:"snapshots"`
+	VM         string     `json:"vm,omitempty"`
+	Created    time.Time  `json:"created"`
+}
+
+// Replica is one host's copy of a volume.
+type Replica struct {
+	ID     string `json:"id"`
+	Host   string `json:"host"`
+	Rack   string `json:"rack"`
+	Disk   string `json:"disk"`
+	InSync bool   `json:"in_sync"`
+	Alive  bool   `json:"alive" doc:"Its host is alive"`
+}
+
+// SnapshotSpec names a snapshot to be taken.
+type SnapshotSpec struct {
+	Name string `json:"name" maxLength:"63"`
+}
+
+// Snapshot is a kept root of a volume.
+type Snapshot struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	LSN     string    `json:"lsn"`
+	Created time.Time `json:"created"`
+}
+
+// RevertSpec sets a volume back to a snapshot.
+type RevertSpec struct {
+	Snapshot string `json:"snapshot" maxLength:"63"`
+}
+
+// GrowSpec makes a volume larger.
+type GrowSpec struct {
+	Size int64 `json:"size" minimum:"4096" doc:"New size in bytes, a multiple of 4096"`
+}
+
+// Activity is a volume's counters since its writer opened it.
+type Activity struct {
+	Host         string  `json:"host" doc:"Where it is open"`
+	Epoch        uint32  `json:"epoch"`
+	ReadBytes    int64   `json:"read_bytes"`
+	WrittenBytes int64   `json:"written_bytes"`
+	Flushes      int64   `json:"flushes"`
+	ResentBytes  int64   `json:"resent_bytes" doc:"Sent again to bring stale or new replicas up to date"`
+	Resync       string  `json:"resync,omitempty" doc:"What is being rebuilt now, in words"`
+	ResyncDone   float64 `json:"resync_done" doc:"Fraction, 0 to 1"`
+}

@@ -1,0 +1,75 @@
+package v1
+
+import "time"
+
+// VMSpec asks for a VM. Exactly one of Image and Volume says what it boots
+// from.
+type VMSpec struct {
+	Name      string    `json:"name" maxLength:"63"`
+	Image     string    `json:"image,omitempty" maxLength:"63" doc:"Boot from a linked clone of this image"`
+	Volume    string    `json:"volume,omitempty" maxLength:"63" doc:"Boot from this volume"`
+	Size      int64     `json:"size,omitempty" minimum:"0" doc:"Grow the clone to this; bytes"`
+	Copies    int       `json:"copies,omitempty" minimum:"0" maximum:"8"`
+	CPUs      int       `json:"cpus,omitempty" minimum:"0" maximum:"256" doc:"0: 1"`
+	MemoryMiB int       `json:"memory_mib,omitempty" minimum:"0" maximum:"16777216" doc:"0: 256"`
+	Off       bool      `json:"off,omitempty" doc:"Do not start it"`
+	Priority  string    `json:"priority,omitempty" enum:"low,normal,high"`
+	Isolation string    `json:"isolation,omitempty" enum:"pause,off,leave" doc:"What a host that is cut off does with it"`
+	Publish   []Publish `json:"publish,omitempty" maxItems:"64"`
+	UserData  string    `json:"user_data,omitempty" maxLength:"65536" doc:"cloud-init user data"`
+	SSHKeys   []string  `json:"ssh_keys,omitempty" maxItems:"64"`
+	Kernel    string    `json:"kernel,omitempty" maxLength:"63" doc:"Direct boot: image that holds the kernel"`
+	Initrd    string    `json:"initrd,omitempty" maxLength:"63"`
+	Append    string    `json:"append,omitempty" maxLength:"2048" doc:"Kernel command line"`
+}
+
+// Publish makes a guest's TCP port reachable at every host.
+type Publish struct {
+	Addr      string `json:"addr,omitempty" maxLength:"45" doc:"Address to listen on; empty: each host's loopback or publish address"`
+	Port      int    `json:"port" minimum:"1" maximum:"65535"`
+	GuestPort int    `json:"guest_port" minimum:"1" maximum:"65535"`
+}
+
+// VM is a desired machine and what became of it.
+type VM struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	State     string    `json:"state" doc:"running, paused, starting, off, failed, away, deleting"`
+	Power     string    `json:"power" enum:"on,off" doc:"What it should be doing"`
+	Reason    string    `json:"reason,omitempty" doc:"Why it is not running"`
+	Host      string    `json:"host,omitempty" doc:"Where it runs or should run"`
+	Rack      string    `json:"rack,omitempty"`
+	CPUs      int       `json:"cpus"`
+	MemoryMiB int       `json:"memory_mib"`
+	Volume    string    `json:"volume"`
+	Priority  string    `json:"priority"`
+	Isolation string    `json:"isolation"`
+	Publish   []Publish `json:"publish"`
+	SSHKeys   []string  `json:"ssh_keys,omitempty"`
+	UserData  string    `json:"user_data,omitempty"`
+	Kernel    string    `json:"kernel,omitempty"`
+	Initrd    string    `json:"initrd,omitempty"`
+	Append    string    `json:"append,omitempty"`
+	MAC       string    `json:"mac"`
+	Created   time.Time `json:"created"`
+	Machine   *Machine  `json:"machine,omitempty" doc:"The process, as the host that runs it last said"`
+	// Assigned counts assignments: it rises each time the VM is moved or
+	// started anew.
+	Assigned int64 `json:"assigned"`
+}
+
+// Machine is a VM's process.
+type Machine struct {
+	Host       string    `json:"host"`
+	Generation int64     `json:"generation"`
+	Epoch      uint32    `json:"epoch"`
+	State      string    `json:"state"`
+	Reason     string    `json:"reason,omitempty"`
+	Since      time.Time `json:"since"`
+	PID        int       `json:"pid,omitempty"`
+}
+
+// StopSpec says how to stop a VM.
+type StopSpec struct {
+	Force bool `json:"force,omitempty" doc:"End the process at once instead of pressing the power button"`
+}

@@ -1,0 +1,197 @@
+package httpapi
+
+import (
+	"context"
+	"io"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+)
+
+// Backend is what the API needs from the host it runs on. The API parses,
+// limits and validates requests, resolves names to identifiers and renders
+// answers; the Backend acts. Every method may be called from any goroutine and
+// returns errors of a holdfast kind, whose text is shown to people as it is.
+// ctx ends when the client goes away; work that must be finished once begun
+// does not follow it.
+type Backend interface {
+	Reader
+	Members
+	Disks
+	Volumes
+	Images
+	VMs
+}
+
+// Reader is the read side. Everything that lists or shows is rendered from it.
+type Reader interface {
+	// Self describes this host; it works before the host is in a cluster.
+	Self() Self
+	// State returns a picture that includes every change this host has made
+	// through the Backend. Unavailable: the host is not in a cluster yet, or
+	// has had no picture since it started.
+	State(ctx context.Context) (*cluster.State, error)
+	// Report says what is wrong and what may be lost, as the newest failover
+	// plan has it. Conditions that follow from State alone (a host away, a
+	// volume short of copies, a VM not running) need not be repeated: the API
+	// derives them.
+	Report(ctx context.Context) (Report, error)
+	// Activity returns counters of a volume from the host that writes it (or
+	// wrote it last), asking that host if it is another one. NotFound if no
+	// host has the volume open.
+	Activity(ctx context.Context, id holdfast.VolumeID) (v1.Activity, error)
+}
+
+// Self is this host.
+type Self struct {
+	ID          holdfast.HostID
+	Name        string
+	Domain      holdfast.FaultDomain
+	Version     string
+	DataDir     string
+	InCluster   bool
+	Accelerator string // "kvm" or "tcg", with why
+	Why         string
+	Sandbox     string // "full" or "reduced"
+}
+
+// Report is the health of the cluster as this host sees it.
+type Report struct {
+	Conditions []cluster.Condition
+	Tolerance  Tolerance
+	// Stale is set if the picture cannot be refreshed, with why ("no quorum of
+	// the control plane: …"). The API then says so first.
+	Stale string
+}
+
+// Tolerance is what the failover plan says may be lost, one at a time, with
+// every VM that should run coming back.
+type Tolerance struct {
+	Racks    []string          // each of these alone
+	Hosts    []holdfast.HostID // each of these alone
+	NotRacks map[string]string // rack that may not be lost → why, in a few words
+	NotHosts map[holdfast.HostID]string
+	// Unknown is set while no plan has been computed, with why.
+	Unknown string
+}
+
+// Members is about the cluster and its hosts.
+type Members interface {
+	// InitCluster makes a cluster of this host alone. Conflict if the host is
+	// in one already.
+	InitCluster(ctx context.Context, name string) (Admin, error)
+	// CreateJoinCode mints a code that admits one host within the hour; rack
+	// may be empty (any). The text is v1.JoinCode.String().
+	CreateJoinCode(ctx context.Context, rack string) (string, error)
+	// Join makes this host a member, with a code from another host. It calls
+	// the other host with client.Join. Conflict if the host is in a cluster.
+	Join(ctx context.Context, code v1.JoinCode) error
+	// Admit is the other side of Join: it checks and spends the code's secret
+	// in one commit together with the new host's record. Denied: wrong, spent
+	// or expired code.
+	Admit(ctx context.Context, r v1.JoinRequest) (v1.JoinAnswer, error)
+	// Drain moves work off a host (on) or lets it take work again.
+	Drain(ctx context.Context, id holdfast.HostID, on bool) error
+	// RemoveHost strikes a host that will not come back from the membership.
+	// Conflict while it is alive or holds the only copy of something.
+	RemoveHost(ctx context.Context, id holdfast.HostID) error
+}
+
+// Admin is the administrator's credential, given out once by InitCluster.
+type Admin struct {
+	CA, Cert, Key []byte // PEM
+}
+
+// Disks is about the disks of this host.
+type Disks interface {
+	// AddDisk formats and takes a file or block device on this host. size (in
+	// bytes) makes a file of that size if there is none, and is 0 for a device
+	// or to take a file as it is. Exists: the file has other content or the
+	// disk is in use.
+	AddDisk(ctx context.Context, path string, size int64) (cluster.Disk, error)
+	// RemoveDisk gives a disk of any host back. Conflict while replicas that
+	// are needed stand on it.
+	RemoveDisk(ctx context.Context, id holdfast.DiskID) error
+}
+
+// NewVolume is a volume to be made. Image or (Volume, Snapshot) make it a
+// linked clone; Blocks may then be 0 (as large as the origin).
+type NewVolume struct {
+	Name       string
+	Blocks     uint64
+	Copies     int // 0: default (2, or as many as there are racks, at least 1)
+	Min        int // 0: 1
+	Durability cluster.Durability
+	Origin     *cluster.Origin // Snapshot zero: of an image, or of the volume as it is now
+}
+
+// Volumes is about volumes and their snapshots. Records are returned as
+// committed.
+type Volumes interface {
+	CreateVolume(ctx context.Context, v NewVolume) (cluster.Volume, error)
+	// DeleteVolume marks it deleted; space comes back in the background.
+	// Conflict while attached or cloned from.
+	DeleteVolume(ctx context.Context, id holdfast.VolumeID) error
+	GrowVolume(ctx context.Context, id holdfast.VolumeID, blocks uint64) (cluster.Volume, error)
+	Snapshot(ctx context.Context, id holdfast.VolumeID, name string) (cluster.Snapshot, error)
+	DeleteSnapshot(ctx context.Context, id holdfast.VolumeID, snap holdfast.SnapshotID) error
+	// Revert sets the volume back to a snapshot. Conflict while a VM runs on it.
+	Revert(ctx context.Context, id holdfast.VolumeID, snap holdfast.SnapshotID) error
+}
+
+// NewImage is an image to be imported.
+type NewImage struct {
+	Name   string
+	Size   int64 // bytes; -1 if the stream's end decides
+	Copies int   // as in NewVolume
+}
+
+// Images is about images.
+type Images interface {
+	// ImportImage reads raw bytes to the end, writes them into a new volume
+	// and seals it. r fails with the reason if the client goes away, and the
+	// half-made volume is then deleted. Invalid: empty, or shorter or longer
+	// than Size. NoSpace: larger than what is free.
+	ImportImage(ctx context.Context, n NewImage, r io.Reader) (cluster.Volume, error)
+}
+
+// NewVM is a VM to be made. Exactly one of Image and Volume is set.
+type NewVM struct {
+	Name      string
+	Image     holdfast.VolumeID // its boot disk is a linked clone of this image, named like the VM
+	Volume    holdfast.VolumeID // or this volume, not attached to another VM
+	Blocks    uint64            // grow the clone to this; 0: as the image
+	Copies    int
+	CPUs      int
+	MemoryMiB int
+	Power     cluster.PowerState
+	Priority  int
+	Isolation cluster.Isolation
+	Publish   []cluster.Publish
+	UserData  string
+	SSHKeys   []string
+	Kernel    string // names of images, checked to exist
+	Initrd    string
+	Append    string
+}
+
+// VMs is about VMs. The power methods change desired state and return at
+// once; the machine record shows what became of it.
+type VMs interface {
+	CreateVM(ctx context.Context, n NewVM) (cluster.VM, error)
+	// StartVM sets Power to on.
+	StartVM(ctx context.Context, id holdfast.VMID) error
+	// StopVM presses the power button and sets Power to off once the guest has
+	// gone down, or ends the process at once if forced.
+	StopVM(ctx context.Context, id holdfast.VMID, force bool) error
+	ResetVM(ctx context.Context, id holdfast.VMID) error
+	// DeleteVM removes the VM, and its boot disk too unless keep is set.
+	// Conflict while it should run, unless forced.
+	DeleteVM(ctx context.Context, id holdfast.VMID, force, keepDisk bool) error
+	// Console attaches to the VM's serial port, history first, on whichever
+	// host it runs (by client.Console to that host's API if it is another).
+	// Unavailable: it does not run. local refuses to go to another host, so
+	// that a request is handed on once at most.
+	Console(ctx context.Context, id holdfast.VMID, local bool) (io.ReadWriteCloser, error)
+}
