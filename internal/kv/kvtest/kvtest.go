@@ -1,0 +1,149 @@
+// Package kvtest is the conformance suite of kv: every Store must pass it, and
+// a new behaviour of the seam is written here first.
+package kvtest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+)
+
+// Harness is one running store for the suite to use.
+type Harness struct {
+	// Clock is the clock of the calling host.
+	Clock clock.Clock
+	// Do runs f as a task of that clock and returns when it has ended.
+	Do func(f func())
+	// Dial returns a new connection to the one store; the suite closes it.
+	Dial func() kv.Store
+	// Compact forgets the history up to now.
+	Compact func() error
+}
+
+// Run checks that the stores that h dials keep the contract of kv.Store.
+func Run(t *testing.T, h Harness) {
+	for _, c := range []struct {
+		name string
+		f    func(*tester)
+	}{
+		{"commit and range", commitAndRange},
+		{"conditions", conditions},
+		{"limits", limits},
+		{"watch", watch},
+		{"watch sees a commit whole", watchWhole},
+		{"watch of the past", watchPast},
+		{"watch after compaction", watchGap},
+		{"lease ends", leaseEnds},
+		{"lease is renewed", leaseRenewed},
+		{"lease is revoked", leaseRevoked},
+		{"key leaves its lease", leaseLeft},
+		{"closed", closed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h.Do(func() {
+				x := &tester{T: t, h: h, st: h.Dial(), dir: fmt.Sprintf("kvtest/%s/", t.Name())}
+				defer x.st.Close()
+				defer x.stop()
+				c.f(x)
+			})
+		})
+	}
+}
+
+// tester is one case with a store and a part of the map of its own.
+type tester struct {
+	*testing.T
+	h   Harness
+	st  kv.Store
+	dir string
+}
+
+// Fatalf ends the case. It unwinds by a panic, since the case may run on a task
+// of a simulated world, from which a test cannot be ended otherwise.
+func (t *tester) Fatalf(format string, args ...any) {
+	t.Helper()
+	t.Errorf(format, args...)
+	panic(stopped{})
+}
+
+type stopped struct{}
+
+func (t *tester) stop() {
+	if r := recover(); r != nil && r != (stopped{}) {
+		panic(r)
+	}
+}
+
+func (t *tester) key(name string) string { return t.dir + name }
+
+// put commits name = value without a condition and returns the revision.
+func (t *tester) put(name, value string) kv.Rev {
+	t.Helper()
+	return t.commit(nil, kv.Op{Key: t.key(name), Value: []byte(value)})
+}
+
+func (t *tester) commit(conds []kv.Cond, ops ...kv.Op) kv.Rev {
+	t.Helper()
+	rev, err := t.st.Commit(conds, ops)
+	if err != nil {
+		t.Fatalf("commit: %v", err)
+	}
+	return rev
+}
+
+func (t *tester) refused(k holdfast.Kind, conds []kv.Cond, ops ...kv.Op) {
+	t.Helper()
+	if _, err := t.st.Commit(conds, ops); !holdfast.IsKind(err, k) {
+		t.Errorf("commit: %v, want an error of kind %v", err, k)
+	}
+}
+
+// has checks what is below the tester's directory: name, value pairs in order.
+func (t *tester) has(want ...string) []kv.Item {
+	t.Helper()
+	items, _, err := t.st.Range(t.dir)
+	if err != nil {
+		t.Fatalf("range: %v", err)
+	}
+	var got []string
+	for _, it := range items {
+		got = append(got, it.Key[len(t.dir):], string(it.Value))
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("the map holds %q, want %q", got, want)
+	}
+	return items
+}
+
+// next returns the next batch of a watch as "+name=value@mod" or "-name@mod".
+func (t *tester) next(w kv.Watcher) []string {
+	t.Helper()
+	evs, err := w.Next(10 * time.Second)
+	if err != nil {
+		t.Fatalf("watch: %v", err)
+	}
+	return t.spell(evs)
+}
+
+func (t *tester) spell(evs []kv.Event) (out []string) {
+	for _, e := range evs {
+		name := e.Key[len(t.dir):]
+		if e.Deleted {
+			out = append(out, fmt.Sprintf("-%s@%d", name, e.Mod))
+		} else {
+			out = append(out, fmt.Sprintf("+%s=%s@%d", name, e.Value, e.Mod))
+		}
+	}
+	return out
+}
+
+func (t *tester) equal(what string, got, want any) {
+	t.Helper()
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
