@@ -1,0 +1,205 @@
+package client
+
+import (
+	"context"
+	"io"
+	"strconv"
+
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+)
+
+// Status asks how the cluster is.
+func (c *Client) Status(ctx context.Context) (v1.Status, error) {
+	return fetch[v1.Status](ctx, c, "GET", path("status"), nil)
+}
+
+// Self asks which host answers.
+func (c *Client) Self(ctx context.Context) (v1.Self, error) {
+	return fetch[v1.Self](ctx, c, "GET", path("self"), nil)
+}
+
+// Cluster describes the cluster.
+func (c *Client) Cluster(ctx context.Context) (v1.Cluster, error) {
+	return fetch[v1.Cluster](ctx, c, "GET", path("cluster"), nil)
+}
+
+// InitCluster makes a cluster of the host that is called.
+func (c *Client) InitCluster(ctx context.Context, s v1.ClusterInit) (v1.Admin, error) {
+	return fetch[v1.Admin](ctx, c, "POST", path("cluster"), s)
+}
+
+// CreateJoinCode makes a code that admits one host.
+func (c *Client) CreateJoinCode(ctx context.Context, s v1.JoinCodeSpec) (v1.JoinCodeText, error) {
+	return fetch[v1.JoinCodeText](ctx, c, "POST", path("join-codes"), s)
+}
+
+// JoinSelf makes the host that is called a member of the code's cluster.
+func (c *Client) JoinSelf(ctx context.Context, s v1.HostJoin) (v1.Self, error) {
+	return fetch[v1.Self](ctx, c, "POST", path("self", "join"), s)
+}
+
+// Hosts lists the hosts.
+func (c *Client) Hosts(ctx context.Context) ([]v1.Host, error) {
+	return fetch[[]v1.Host](ctx, c, "GET", path("hosts"), nil)
+}
+
+// Host shows one host.
+func (c *Client) Host(ctx context.Context, host string) (v1.Host, error) {
+	return fetch[v1.Host](ctx, c, "GET", path("hosts", host), nil)
+}
+
+// Drain moves work off a host, or lets it take work again.
+func (c *Client) Drain(ctx context.Context, host string, s v1.DrainSpec) error {
+	return c.call(ctx, "POST", path("hosts", host, "drain"), s, nil)
+}
+
+// RemoveHost strikes a host that will not come back.
+func (c *Client) RemoveHost(ctx context.Context, host string) error {
+	return c.call(ctx, "DELETE", path("hosts", host), nil, nil)
+}
+
+// Disks lists the disks of all hosts.
+func (c *Client) Disks(ctx context.Context) ([]v1.Disk, error) {
+	return fetch[[]v1.Disk](ctx, c, "GET", path("disks"), nil)
+}
+
+// AddDisk gives a disk of the host that is called to the cluster.
+func (c *Client) AddDisk(ctx context.Context, s v1.DiskSpec) (v1.Disk, error) {
+	return fetch[v1.Disk](ctx, c, "POST", path("disks"), s)
+}
+
+// RemoveDisk takes a disk back.
+func (c *Client) RemoveDisk(ctx context.Context, disk string) error {
+	return c.call(ctx, "DELETE", path("disks", disk), nil, nil)
+}
+
+// Volumes lists the volumes that are not images.
+func (c *Client) Volumes(ctx context.Context) ([]v1.Volume, error) {
+	return fetch[[]v1.Volume](ctx, c, "GET", path("volumes"), nil)
+}
+
+// Volume shows one volume.
+func (c *Client) Volume(ctx context.Context, volume string) (v1.Volume, error) {
+	return fetch[v1.Volume](ctx, c, "GET", path("volumes", volume), nil)
+}
+
+// CreateVolume makes a volume, empty or a linked clone.
+func (c *Client) CreateVolume(ctx context.Context, s v1.VolumeSpec) (v1.Volume, error) {
+	return fetch[v1.Volume](ctx, c, "POST", path("volumes"), s)
+}
+
+// DeleteVolume deletes a volume and its snapshots.
+func (c *Client) DeleteVolume(ctx context.Context, volume string) error {
+	return c.call(ctx, "DELETE", path("volumes", volume), nil, nil)
+}
+
+// Activity returns a volume's counters.
+func (c *Client) Activity(ctx context.Context, volume string) (v1.Activity, error) {
+	return fetch[v1.Activity](ctx, c, "GET", path("volumes", volume, "activity"), nil)
+}
+
+// GrowVolume makes a volume larger.
+func (c *Client) GrowVolume(ctx context.Context, volume string, s v1.GrowSpec) (v1.Volume, error) {
+	return fetch[v1.Volume](ctx, c, "POST", path("volumes", volume, "grow"), s)
+}
+
+// Snapshot keeps the volume as it is now.
+func (c *Client) Snapshot(ctx context.Context, volume string, s v1.SnapshotSpec) (v1.Snapshot, error) {
+	return fetch[v1.Snapshot](ctx, c, "POST", path("volumes", volume, "snapshots"), s)
+}
+
+// DeleteSnapshot lets a snapshot go.
+func (c *Client) DeleteSnapshot(ctx context.Context, volume, snapshot string) error {
+	return c.call(ctx, "DELETE", path("volumes", volume, "snapshots", snapshot), nil, nil)
+}
+
+// Revert sets a volume back to a snapshot.
+func (c *Client) Revert(ctx context.Context, volume string, s v1.RevertSpec) error {
+	return c.call(ctx, "POST", path("volumes", volume, "revert"), s, nil)
+}
+
+// Images lists the images.
+func (c *Client) Images(ctx context.Context) ([]v1.Volume, error) {
+	return fetch[[]v1.Volume](ctx, c, "GET", path("images"), nil)
+}
+
+// Image shows one image.
+func (c *Client) Image(ctx context.Context, image string) (v1.Volume, error) {
+	return fetch[v1.Volume](ctx, c, "GET", path("images", image), nil)
+}
+
+// DeleteImage deletes an image.
+func (c *Client) DeleteImage(ctx context.Context, image string) error {
+	return c.call(ctx, "DELETE", path("images", image), nil, nil)
+}
+
+// ImportImage streams a raw disk. size is its length in bytes, or -1 if the
+// end of r decides; copies 0 means the default.
+func (c *Client) ImportImage(ctx context.Context, name string, size int64, copies int, r io.Reader) (v1.Volume, error) {
+	var out v1.Volume
+	var n string
+	if copies > 0 {
+		n = strconv.Itoa(copies)
+	}
+	req, err := c.request(ctx, "POST", query(path("images"), "name", name, "copies", n), io.NopCloser(r))
+	if err != nil {
+		return out, err
+	}
+	req.ContentLength = size
+	if size == 0 {
+		req.Body = nil
+	}
+	return out, c.send(req, &out)
+}
+
+// VMs lists the VMs.
+func (c *Client) VMs(ctx context.Context) ([]v1.VM, error) {
+	return fetch[[]v1.VM](ctx, c, "GET", path("vms"), nil)
+}
+
+// VM shows one VM.
+func (c *Client) VM(ctx context.Context, vm string) (v1.VM, error) {
+	return fetch[v1.VM](ctx, c, "GET", path("vms", vm), nil)
+}
+
+// CreateVM makes a VM.
+func (c *Client) CreateVM(ctx context.Context, s v1.VMSpec) (v1.VM, error) {
+	return fetch[v1.VM](ctx, c, "POST", path("vms"), s)
+}
+
+// StartVM starts a VM.
+func (c *Client) StartVM(ctx context.Context, vm string) (v1.VM, error) {
+	return fetch[v1.VM](ctx, c, "POST", path("vms", vm, "start"), nil)
+}
+
+// StopVM presses a VM's power button, or ends its process.
+func (c *Client) StopVM(ctx context.Context, vm string, s v1.StopSpec) (v1.VM, error) {
+	return fetch[v1.VM](ctx, c, "POST", path("vms", vm, "stop"), s)
+}
+
+// ResetVM presses a VM's reset button.
+func (c *Client) ResetVM(ctx context.Context, vm string) (v1.VM, error) {
+	return fetch[v1.VM](ctx, c, "POST", path("vms", vm, "reset"), nil)
+}
+
+// DeleteVM deletes a VM, and its boot disk unless that is kept.
+func (c *Client) DeleteVM(ctx context.Context, vm string, force, keepDisk bool) error {
+	var f, k string
+	if force {
+		f = "true"
+	}
+	if keepDisk {
+		k = "true"
+	}
+	return c.call(ctx, "DELETE", query(path("vms", vm), "force", f, "keep_disk", k), nil, nil)
+}
+
+// Incidents lists losses of hosts, newest first.
+func (c *Client) Incidents(ctx context.Context) ([]v1.Incident, error) {
+	return fetch[[]v1.Incident](ctx, c, "GET", path("incidents"), nil)
+}
+
+// Incident shows one loss and its timeline.
+func (c *Client) Incident(ctx context.Context, id string) (v1.Incident, error) {
+	return fetch[v1.Incident](ctx, c, "GET", path("incidents", id), nil)
+}

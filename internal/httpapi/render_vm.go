@@ -1,0 +1,85 @@
+package httpapi
+
+import (
+	"strings"
+
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+)
+
+// priorityName and priorityOf translate the restart order.
+func priorityName(n int) string {
+	switch {
+	case n <= 0:
+		return "low"
+	case n == 1:
+		return "normal"
+	}
+	return "high"
+}
+
+func priorityOf(s string) int {
+	switch s {
+	case "low":
+		return 0
+	case "high":
+		return 2
+	}
+	return 1
+}
+
+// vmState says in one word what became of a VM, and why if it is not what it
+// should be.
+func (p picture) vmState(v cluster.VM) (state, why string) {
+	m, ok := p.Machines[v.ID]
+	current := ok && m.Val.Generation == v.Generation
+	switch {
+	case v.Deleted:
+		return "deleting", ""
+	case current && m.Val.State != "off" && !p.alive(m.Val.Host):
+		return "away", "host " + p.hostName(m.Val.Host) + " does not answer"
+	case current && v.Power == cluster.On && m.Val.State == "off":
+		return "starting", m.Val.Reason
+	case current:
+		return m.Val.State, m.Val.Reason
+	case v.Power != cluster.On:
+		return "off", ""
+	case v.Host.IsZero():
+		return "waiting", "no host has been found for it yet"
+	}
+	return "starting", ""
+}
+
+func (p picture) renderVM(v cluster.VM) v1.VM {
+	out := v1.VM{ID: v.ID.String(), Name: v.Name, Power: string(v.Power), Host: p.hostName(v.Host), Rack: p.rackOf(v.Host),
+		CPUs: v.CPUs, MemoryMiB: v.MemoryMiB, Volume: p.volumeName(v.Volume), Priority: priorityName(v.Priority),
+		Isolation: string(v.Isolation), Publish: renderPublish(v.Publish), SSHKeys: v.SSHKeys, UserData: v.UserData,
+		Kernel: v.Kernel, Initrd: v.Initrd, Append: v.Append, MAC: v.MAC, Created: v.Created, Assigned: v.Generation}
+	out.State, out.Reason = p.vmState(v)
+	if m, ok := p.Machines[v.ID]; ok {
+		mm := m.Val
+		out.Machine = &v1.Machine{Host: p.hostName(mm.Host), Generation: mm.Generation, Epoch: uint32(mm.Epoch),
+			State: mm.State, Reason: mm.Reason, Since: mm.Since, PID: mm.PID}
+	}
+	return out
+}
+
+func renderPublish(in []cluster.Publish) []v1.Publish {
+	out := []v1.Publish{}
+	for _, f := range in {
+		out = append(out, v1.Publish{Addr: f.Addr, Port: f.Port, GuestPort: f.GuestPort})
+	}
+	return out
+}
+
+// list joins words as people do: "a", "a and b", "a, b and c".
+func list(words []string, last string) string {
+	switch n := len(words); n {
+	case 0:
+		return ""
+	case 1:
+		return words[0]
+	default:
+		return strings.Join(words[:n-1], ", ") + " " + last + " " + words[n-1]
+	}
+}

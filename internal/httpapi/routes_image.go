@@ -1,0 +1,128 @@
+package httpapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+)
+
+// importImage is the request of an image import: the body is the disk, raw.
+type importImage struct {
+	Name   string `query:"name" required:"true" maxLength:"63" doc:"Name of the new image"`
+	Size   int64  `query:"size" minimum:"0" doc:"Bytes of the body, if its length is not sent; an import that ends early is then refused"`
+	Copies int    `query:"copies" minimum:"0" maximum:"8"`
+	length int64
+	body   io.Reader
+}
+
+// Resolve keeps the body to be streamed; huma would read it into memory.
+func (i *importImage) Resolve(ctx huma.Context) []error {
+	r, _ := humachi.Unwrap(ctx)
+	i.body, i.length = r.Body, r.ContentLength
+	return nil
+}
+
+func (s *Server) imageRoutes() {
+	type ref struct {
+		Image string `path:"image" maxLength:"63" doc:"Name or identity"`
+	}
+	read(s, "/v1/images", "image-list", "The images", func(p picture, _ *none) ([]v1.Volume, error) {
+		return render(p.only(true), p.renderVolume), nil
+	})
+	read(s, "/v1/images/{image}", "image-show", "One image", func(p picture, in *ref) (v1.Volume, error) {
+		v, err := p.image(in.Image)
+		return p.renderVolume(v), err
+	})
+	do(s, s.operation("DELETE", "/v1/images/{image}", "image-delete", "Delete an image; its clones stay", 204),
+		func(ctx context.Context, in *ref) error {
+			v, err := lookup(ctx, s, in.Image, picture.image)
+			if err != nil {
+				return err
+			}
+			return s.o.Backend.DeleteVolume(ctx, v.ID)
+		})
+	op := s.operation(http.MethodPost, "/v1/images", "image-import", "Import a raw disk image, streamed in the body", 201)
+	op.RequestBody = &huma.RequestBody{Required: true, Description: "The disk, raw", Content: map[string]*huma.MediaType{
+		"application/octet-stream": {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}
+	act(s, op, s.importImage)
+}
+
+func (s *Server) importImage(ctx context.Context, in *importImage) (v1.Volume, error) {
+	if err := holdfast.CheckName("image", in.Name); err != nil {
+		return v1.Volume{}, err
+	}
+	if err := checkCopies("image "+in.Name, in.Copies, 0); err != nil {
+		return v1.Volume{}, err
+	}
+	n := NewImage{Name: in.Name, Size: -1, Copies: in.Copies}
+	switch {
+	case in.Size > 0 && in.length > 0 && in.Size != in.length:
+		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "image %s: the size given is %d bytes, the body has %d; send the whole image", in.Name, in.Size, in.length)
+	case in.Size > 0:
+		n.Size = in.Size
+	case in.length >= 0:
+		n.Size = in.length
+	}
+	if n.Size > holdfast.MaxVolumeBlocks*holdfast.BlockSize {
+		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "image %s: %d bytes are more than a volume can hold (64TiB)", in.Name, n.Size)
+	}
+	body := bufio.NewReaderSize(uploaded{in.body}, 1<<20)
+	if err := checkRaw(in.Name, body); err != nil {
+		return v1.Volume{}, err
+	}
+	v, err := s.o.Backend.ImportImage(ctx, n, body)
+	if err != nil {
+		return v1.Volume{}, err
+	}
+	return s.volumeAnswer(ctx, v)
+}
+
+// uploaded gives a body's early end its name: io.EOF must only mean that the
+// sender ended it on purpose.
+type uploaded struct{ r io.Reader }
+
+func (u uploaded) Read(b []byte) (int, error) {
+	n, err := u.r.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = holdfast.Errorf(holdfast.Invalid, "the image was cut short while it was sent: %w; send it again", err)
+	}
+	return n, err
+}
+
+// checkRaw refuses what is empty or plainly not a raw disk image, for a VM
+// would only fail to boot from it later.
+func checkRaw(name string, r *bufio.Reader) error {
+	head, err := r.Peek(16)
+	if len(head) == 0 {
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		return holdfast.Errorf(holdfast.Invalid, "image %s: it is empty; there is nothing to import", name)
+	}
+	for _, f := range []struct{ format, magic string }{
+		{"qcow2", "QFI\xfb"}, {"vmdk", "KDMV"}, {"vmdk", "# Disk Descriptor"[:16]}, {"vhdx", "vhdxfile"},
+		{"vpc", "conectix"}, {"gzip", "\x1f\x8b"}, {"xz", "\xfd7zXZ\x00"}, {"zstd", "\x28\xb5\x2f\xfd"},
+	} {
+		if bytes.HasPrefix(head, []byte(f.magic)) {
+			return notRaw(name, f.format)
+		}
+	}
+	return nil
+}
+
+func notRaw(name, format string) error {
+	how := "convert it first: qemu-img convert -f " + format + " -O raw IN OUT"
+	if format == "gzip" || format == "xz" || format == "zstd" {
+		how = "unpack it on the way: " + format + " -dc FILE | holdfast image import --name " + name + " -"
+	}
+	return holdfast.Errorf(holdfast.Invalid, "image %s: this is a %s file, and only raw images are imported; %s", name, format, how)
+}

@@ -1,0 +1,184 @@
+package httpapi
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+)
+
+type volumeRef struct {
+	Volume string `path:"volume" maxLength:"63" doc:"Name or identity"`
+}
+
+type snapshotRef struct {
+	volumeRef
+	Snapshot string `path:"snapshot" maxLength:"63" doc:"Name or identity"`
+}
+
+func (s *Server) diskRoutes() {
+	type ref struct {
+		Disk string `path:"disk" maxLength:"63" doc:"Identity"`
+	}
+	read(s, "/v1/disks", "disk-list", "The disks of all hosts", func(p picture, _ *none) ([]v1.Disk, error) {
+		return render(p.disks(), p.renderDisk), nil
+	})
+	act(s, s.operation("POST", "/v1/disks", "disk-add", "Give a disk of the answering host to the cluster; its content is lost", 201), s.addDisk)
+	do(s, s.operation("DELETE", "/v1/disks/{disk}", "disk-remove", "Take a disk back", 204), func(ctx context.Context, in *ref) error {
+		d, err := lookup(ctx, s, in.Disk, picture.disk)
+		if err != nil {
+			return err
+		}
+		return s.o.Backend.RemoveDisk(ctx, d.ID)
+	})
+}
+
+func (s *Server) addDisk(ctx context.Context, in *request[v1.DiskSpec]) (v1.Disk, error) {
+	path := in.Body.Path
+	switch {
+	case strings.ContainsRune(path, 0) || !filepath.IsAbs(path):
+		return v1.Disk{}, holdfast.Errorf(holdfast.Invalid, "disk %q: give an absolute path on host %s, like /dev/sdb", clip(path), s.o.Backend.Self().Name)
+	case in.Body.Size%holdfast.BlockSize != 0:
+		return v1.Disk{}, holdfast.Errorf(holdfast.Invalid, "disk %s: size %d is not a multiple of %d bytes", path, in.Body.Size, holdfast.BlockSize)
+	}
+	d, err := s.o.Backend.AddDisk(ctx, filepath.Clean(path), in.Body.Size)
+	if err != nil {
+		return v1.Disk{}, err
+	}
+	p, err := s.picture(ctx)
+	if err != nil {
+		return v1.Disk{}, err
+	}
+	return p.renderDisk(d), nil
+}
+
+func (s *Server) volumeRoutes() {
+	read(s, "/v1/volumes", "volume-list", "The volumes that are not images", func(p picture, _ *none) ([]v1.Volume, error) {
+		return render(p.only(false), p.renderVolume), nil
+	})
+	read(s, "/v1/volumes/{volume}", "volume-show", "One volume", func(p picture, in *volumeRef) (v1.Volume, error) {
+		v, err := p.volume(in.Volume)
+		return p.renderVolume(v), err
+	})
+	act(s, s.operation("POST", "/v1/volumes", "volume-create", "Make a volume, empty or a linked clone", 201), s.createVolume)
+	do(s, s.operation("DELETE", "/v1/volumes/{volume}", "volume-delete", "Delete a volume and its snapshots", 204),
+		func(ctx context.Context, in *volumeRef) error {
+			v, err := lookup(ctx, s, in.Volume, picture.volume)
+			if err != nil {
+				return err
+			}
+			return s.o.Backend.DeleteVolume(ctx, v.ID)
+		})
+	act(s, s.operation("GET", "/v1/volumes/{volume}/activity", "volume-activity", "Counters since the volume was opened", 200),
+		func(ctx context.Context, in *volumeRef) (v1.Activity, error) {
+			v, err := lookup(ctx, s, in.Volume, picture.volume)
+			if err != nil {
+				return v1.Activity{}, err
+			}
+			return s.o.Backend.Activity(ctx, v.ID)
+		})
+	type grow struct {
+		volumeRef
+		Body v1.GrowSpec
+	}
+	act(s, s.operation("POST", "/v1/volumes/{volume}/grow", "volume-grow", "Make a volume larger", 200),
+		func(ctx context.Context, in *grow) (v1.Volume, error) {
+			return s.growVolume(ctx, in.Volume, in.Body.Size)
+		})
+}
+
+// only returns the images, or the volumes that are none.
+func (p picture) only(images bool) []cluster.Volume {
+	var out []cluster.Volume
+	for _, v := range p.volumes() {
+		if v.Image == images {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func (s *Server) createVolume(ctx context.Context, in *request[v1.VolumeSpec]) (v1.Volume, error) {
+	p, err := s.picture(ctx)
+	if err != nil {
+		return v1.Volume{}, err
+	}
+	n, err := p.newVolume(in.Body)
+	if err != nil {
+		return v1.Volume{}, err
+	}
+	v, err := s.o.Backend.CreateVolume(ctx, n)
+	if err != nil {
+		return v1.Volume{}, err
+	}
+	return s.volumeAnswer(ctx, v)
+}
+
+func (s *Server) growVolume(ctx context.Context, ref string, size int64) (v1.Volume, error) {
+	v, err := lookup(ctx, s, ref, picture.volume)
+	if err != nil {
+		return v1.Volume{}, err
+	}
+	blocks, err := blocksOf("volume "+v.Name, size, false)
+	if err != nil {
+		return v1.Volume{}, err
+	}
+	if blocks < v.Blocks {
+		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "volume %s has %d bytes and is never made smaller: what stands at its end would be lost", v.Name, v.Blocks*holdfast.BlockSize)
+	}
+	if v, err = s.o.Backend.GrowVolume(ctx, v.ID, blocks); err != nil {
+		return v1.Volume{}, err
+	}
+	return s.volumeAnswer(ctx, v)
+}
+
+func (s *Server) snapshotRoutes() {
+	type take struct {
+		volumeRef
+		Body v1.SnapshotSpec
+	}
+	type revert struct {
+		volumeRef
+		Body v1.RevertSpec
+	}
+	act(s, s.operation("POST", "/v1/volumes/{volume}/snapshots", "snapshot-create", "Keep the volume as it is now", 201),
+		func(ctx context.Context, in *take) (v1.Snapshot, error) {
+			if err := holdfast.CheckName("snapshot", in.Body.Name); err != nil {
+				return v1.Snapshot{}, err
+			}
+			v, err := lookup(ctx, s, in.Volume, picture.volume)
+			if err != nil {
+				return v1.Snapshot{}, err
+			}
+			snap, err := s.o.Backend.Snapshot(ctx, v.ID, in.Body.Name)
+			return renderSnapshot(snap), err
+		})
+	do(s, s.operation("DELETE", "/v1/volumes/{volume}/snapshots/{snapshot}", "snapshot-delete", "Let a snapshot go", 204),
+		func(ctx context.Context, in *snapshotRef) error {
+			v, snap, err := s.snapshotOf(ctx, in.Volume, in.Snapshot)
+			if err != nil {
+				return err
+			}
+			return s.o.Backend.DeleteSnapshot(ctx, v.ID, snap.ID)
+		})
+	do(s, s.operation("POST", "/v1/volumes/{volume}/revert", "volume-revert", "Set the volume back to a snapshot; what was written since is lost", 204),
+		func(ctx context.Context, in *revert) error {
+			v, snap, err := s.snapshotOf(ctx, in.Volume, in.Body.Snapshot)
+			if err != nil {
+				return err
+			}
+			return s.o.Backend.Revert(ctx, v.ID, snap.ID)
+		})
+}
+
+func (s *Server) snapshotOf(ctx context.Context, vol, ref string) (cluster.Volume, cluster.Snapshot, error) {
+	v, err := lookup(ctx, s, vol, picture.volume)
+	if err != nil {
+		return v, cluster.Snapshot{}, err
+	}
+	snap, err := snapshot(v, ref)
+	return v, snap, err
+}

@@ -1,0 +1,91 @@
+package httpapi
+
+import (
+	"context"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+)
+
+type vmRef struct {
+	VM string `path:"vm" maxLength:"63" doc:"Name or identity"`
+}
+
+func (s *Server) vmRoutes() {
+	read(s, "/v1/vms", "vm-list", "The VMs", func(p picture, _ *none) ([]v1.VM, error) {
+		return render(p.vms(), p.renderVM), nil
+	})
+	read(s, "/v1/vms/{vm}", "vm-show", "One VM", func(p picture, in *vmRef) (v1.VM, error) {
+		v, err := p.vm(in.VM)
+		return p.renderVM(v), err
+	})
+	act(s, s.operation("POST", "/v1/vms", "vm-create", "Make a VM, and start it unless told otherwise", 201), s.createVM)
+	type remove struct {
+		vmRef
+		Force    bool `query:"force" doc:"Also if it should run: end its process first"`
+		KeepDisk bool `query:"keep_disk" doc:"Keep its boot disk as a volume"`
+	}
+	do(s, s.operation("DELETE", "/v1/vms/{vm}", "vm-delete", "Delete a VM and its boot disk", 204),
+		func(ctx context.Context, in *remove) error {
+			v, err := lookup(ctx, s, in.VM, picture.vm)
+			if err != nil {
+				return err
+			}
+			return s.o.Backend.DeleteVM(ctx, v.ID, in.Force, in.KeepDisk)
+		})
+	s.vmPower("start", "Start a VM", s.o.Backend.StartVM)
+	s.vmPower("reset", "Press a VM's reset button", s.o.Backend.ResetVM)
+	type stop struct {
+		vmRef
+		Body v1.StopSpec
+	}
+	act(s, s.operation("POST", "/v1/vms/{vm}/stop", "vm-stop", "Press a VM's power button, or end its process", 200),
+		func(ctx context.Context, in *stop) (v1.VM, error) {
+			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
+				return s.o.Backend.StopVM(ctx, id, in.Body.Force)
+			})
+		})
+}
+
+func (s *Server) vmPower(verb, summary string, f func(context.Context, holdfast.VMID) error) {
+	act(s, s.operation("POST", "/v1/vms/{vm}/"+verb, "vm-"+verb, summary, 200),
+		func(ctx context.Context, in *vmRef) (v1.VM, error) { return s.changeVM(ctx, in.VM, f) })
+}
+
+// changeVM acts on the VM that ref names and answers with what it is then.
+func (s *Server) changeVM(ctx context.Context, ref string, f func(context.Context, holdfast.VMID) error) (v1.VM, error) {
+	v, err := lookup(ctx, s, ref, picture.vm)
+	if err != nil {
+		return v1.VM{}, err
+	}
+	if err := f(ctx, v.ID); err != nil {
+		return v1.VM{}, err
+	}
+	p, err := s.picture(ctx)
+	if err != nil {
+		return v1.VM{}, err
+	}
+	if v, err = p.vm(v.ID.String()); err != nil {
+		return v1.VM{}, err
+	}
+	return p.renderVM(v), nil
+}
+
+func (s *Server) createVM(ctx context.Context, in *request[v1.VMSpec]) (v1.VM, error) {
+	p, err := s.picture(ctx)
+	if err != nil {
+		return v1.VM{}, err
+	}
+	n, err := p.newVM(in.Body)
+	if err != nil {
+		return v1.VM{}, err
+	}
+	v, err := s.o.Backend.CreateVM(ctx, n)
+	if err != nil {
+		return v1.VM{}, err
+	}
+	if p, err = s.picture(ctx); err != nil {
+		return v1.VM{}, err
+	}
+	return p.renderVM(v), nil
+}

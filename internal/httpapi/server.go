@@ -1,0 +1,246 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"reflect"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/chi/v5"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+)
+
+const (
+	maxBody       = 256 << 10        // bytes of a JSON body
+	bodyTimeout   = 10 * time.Second // to send one
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxSocketPath = 104 // bytes; sun_path has 108 on Linux, with its final zero
+	joinPath      = "/v1/join"
+)
+
+// Options are what a Server needs.
+type Options struct {
+	Backend Backend
+	Version string
+	Log     *slog.Logger
+	// Authorize says whether the peer of a TLS connection may use the API: the
+	// administrator's certificate and those of member hosts may. It is asked
+	// for every request but POST /v1/join, which the code's secret authorises.
+	// Its error is shown to the caller.
+	Authorize func(tls.ConnectionState) error
+}
+
+// Server serves the API. Its methods may be called from any goroutine.
+type Server struct {
+	o    Options
+	api  huma.API
+	mux  http.Handler
+	base context.Context
+	stop context.CancelFunc
+
+	mu      sync.Mutex
+	servers []*http.Server
+	closed  bool
+	serving sync.WaitGroup
+}
+
+// New makes a server; nothing listens yet.
+func New(o Options) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{o: o}
+	s.base, s.stop = context.WithCancel(context.Background())
+	r := chi.NewMux()
+	r.NotFound(s.noRoute)
+	r.MethodNotAllowed(s.noMethod)
+	s.api = humachi.New(r, config(o.Version))
+	s.routes(r)
+	s.mux = s.guard(r)
+	return s
+}
+
+func config(version string) huma.Config {
+	c := huma.DefaultConfig("Holdfast", version)
+	c.Info.Description = "The API of one Holdfast host; any host of a cluster answers for all of it."
+	c.DocsPath, c.SchemasPath = "", "" // the built-in pages load scripts from the internet
+	c.CreateHooks = nil
+	c.Formats = map[string]huma.Format{"application/json": strictJSON(), "json": strictJSON()}
+	c.RejectUnknownQueryParameters = true
+	c.Transformers = []huma.Transformer{problems}
+	return c
+}
+
+// OpenAPI returns the description that /openapi.json serves.
+func (s *Server) OpenAPI() ([]byte, error) { return s.api.OpenAPI().MarshalJSON() }
+
+// Handler serves requests of somebody who is already known to be allowed.
+func (s *Server) Handler() http.Handler { return s.mux }
+
+// operation describes an endpoint, with the problem type as its error answer.
+func (s *Server) operation(method, path, id, summary string, status int) huma.Operation {
+	problem := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(v1.Problem{}), true, "Problem")
+	answers := map[string]*huma.Response{"default": {
+		Description: "Problem (RFC 9457)",
+		Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
+	}, "400": {
+		Description: "The request is not understood",
+		Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
+	}}
+	return huma.Operation{Method: method, Path: path, OperationID: id, Summary: summary, DefaultStatus: status,
+		Responses: answers, MaxBodyBytes: maxBody, BodyReadTimeout: bodyTimeout}
+}
+
+// ServeUnix serves on a unix socket that only its owner may open, and returns
+// once it listens. A socket left by a dead process is replaced; one that
+// answers is not.
+func (s *Server) ServeUnix(path string) error {
+	if len(path) > maxSocketPath {
+		return holdfast.Errorf(holdfast.Invalid, "socket %s: %d bytes are too long for a unix socket, at most %d; set 'socket' to a shorter path", path, len(path), maxSocketPath)
+	}
+	if err := clearSocket(path); err != nil {
+		return err
+	}
+	old := syscall.Umask(0o177) // the socket is never open to others, not even for a moment
+	l, err := net.Listen("unix", path)
+	syscall.Umask(old)
+	if err != nil {
+		return holdfast.Errorf(holdfast.IO, "listen on socket %s: %w", path, err)
+	}
+	s.serve(&http.Server{Handler: s.mux}, l)
+	return nil
+}
+
+func clearSocket(path string) error {
+	st, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return holdfast.Errorf(holdfast.IO, "socket: %w", err)
+	}
+	if st.Mode()&fs.ModeSocket == 0 {
+		return holdfast.Errorf(holdfast.Exists, "socket %s: a file that is not a socket is in the way; move it or set 'socket' to another path", path)
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return holdfast.Errorf(holdfast.Busy, "socket %s: another process answers there; is this host served already?", path)
+	}
+	if err := os.Remove(path); err != nil {
+		return holdfast.Errorf(holdfast.IO, "socket: %w", err)
+	}
+	return nil
+}
+
+// ServeTLS serves HTTPS on l with the given configuration, which decides which
+// certificates are believed (it must ask for a client certificate without
+// requiring one, for joining hosts have none). It returns at once; Close ends
+// it.
+func (s *Server) ServeTLS(l net.Listener, conf *tls.Config) {
+	conf = conf.Clone()
+	conf.NextProtos = []string{"http/1.1"} // consoles need a connection of their own
+	s.serve(&http.Server{Handler: s.authorized(s.mux)}, tls.NewListener(l, conf))
+}
+
+func (s *Server) serve(h *http.Server, l net.Listener) {
+	h.ReadHeaderTimeout, h.IdleTimeout = headerTimeout, idleTimeout
+	h.MaxHeaderBytes = 64 << 10
+	h.BaseContext = func(net.Listener) context.Context { return s.base }
+	h.ErrorLog = slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		l.Close()
+		return
+	}
+	s.servers = append(s.servers, h)
+	s.serving.Go(func() {
+		if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.o.Log.Error("the API stopped listening", "addr", l.Addr().String(), "err", err)
+		}
+	})
+}
+
+// Close stops listening, gives running requests until ctx ends, then cuts
+// them off together with consoles, and waits until all listeners are gone.
+func (s *Server) Close(ctx context.Context) {
+	s.mu.Lock()
+	s.closed = true
+	servers := s.servers
+	s.mu.Unlock()
+	s.stop()
+	for _, h := range servers {
+		if h.Shutdown(ctx) != nil {
+			h.Close()
+		}
+	}
+	s.serving.Wait()
+}
+
+// authorized lets in whom Authorize knows, and anybody to the join endpoint.
+func (s *Server) authorized(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && r.URL.Path == joinPath {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if r.TLS == nil || s.o.Authorize == nil {
+			writeProblem(w, holdfast.Errorf(holdfast.Denied, "this listener serves nobody"))
+			return
+		}
+		if err := s.o.Authorize(*r.TLS); err != nil {
+			writeProblem(w, holdfast.Errorf(holdfast.Denied, "not allowed: %w; use the admin certificate that 'holdfast cluster init' wrote", err))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// guard turns a panic in a handler into an answer and a log line, never into
+// a dead host.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if v := recover(); v != nil && v != http.ErrAbortHandler {
+				s.o.Log.Error("request failed badly", "method", r.Method, "path", r.URL.Path, "panic", v)
+				writeProblem(w, holdfast.Errorf(holdfast.Other, "the host made a mistake while answering; its log says more"))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
+	writeProblem(w, holdfast.Errorf(holdfast.NotFound, "there is nothing at %s; /openapi.json lists what there is", clip(r.URL.Path)))
+}
+
+func (s *Server) noMethod(w http.ResponseWriter, r *http.Request) {
+	p := v1.NewProblem(holdfast.Errorf(holdfast.Invalid, "%s cannot be done with %s; /openapi.json lists what can", clip(r.Method), clip(r.URL.Path)))
+	p.Status = http.StatusMethodNotAllowed
+	write(w, p)
+}
+
+func writeProblem(w http.ResponseWriter, err error) { write(w, v1.NewProblem(err)) }
+
+func write(w http.ResponseWriter, p *v1.Problem) {
+	w.Header().Set("Content-Type", p.ContentType(""))
+	w.WriteHeader(p.Status)
+	var b strings.Builder
+	if strictJSON().Marshal(&b, p) == nil {
+		_, _ = w.Write([]byte(b.String())) // the client may be gone, which is its own affair
+	}
+}
