@@ -1,0 +1,164 @@
+package ha
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/placement"
+)
+
+// building counts a volume's replicas outside the in-sync set that are being
+// brought up to date or built.
+func building(v *placement.View, vol cluster.Volume) int {
+	n := 0
+	for _, r := range vol.Others {
+		if v.Usable(r) {
+			n++
+		}
+	}
+	return n
+}
+
+// observeCopies notes since when volumes lack a copy.
+func (m *Machine) observeCopies(now time.Duration, v *placement.View) {
+	for id := range m.missing {
+		if rec, ok := v.State.Volumes[id]; !ok || rec.Val.Deleted {
+			delete(m.missing, id)
+		}
+	}
+	for _, vol := range v.Volumes {
+		if len(v.InSync(vol))+building(v, vol) >= vol.Copies {
+			delete(m.missing, vol.ID)
+			continue
+		}
+		since, ok := m.missing[vol.ID]
+		if !ok {
+			since = now
+			m.missing[vol.ID] = now
+		}
+		if due := since + m.cfg.RebuildAfter; due > now {
+			m.wakeAt(now, due)
+		}
+	}
+}
+
+// redundancy asks for new copies where one has been missing for long enough,
+// and drops what is stale where there are enough. It asks for one at a time,
+// so that each is placed with the one before it in the picture.
+func (m *Machine) redundancy(now time.Duration, d *draft) {
+	m.dropSurplus(d)
+	underWay := 0
+	var poor []cluster.Volume
+	for _, vol := range d.v.Volumes {
+		if building(d.v, vol) > 0 {
+			underWay++
+		}
+		if since, ok := m.missing[vol.ID]; ok && now-since >= m.cfg.RebuildAfter && len(d.v.InSync(vol)) > 0 {
+			poor = append(poor, vol)
+		}
+	}
+	slices.SortStableFunc(poor, func(a, b cluster.Volume) int {
+		return cmp.Compare(len(d.v.InSync(a)), len(d.v.InSync(b)))
+	})
+	for _, vol := range poor {
+		if underWay >= m.cfg.Builds {
+			return
+		}
+		if m.rebuild(d, vol) {
+			return
+		}
+	}
+}
+
+// rebuild adds a replica to be built; false means that no disk can take it.
+func (m *Machine) rebuild(d *draft, vol cluster.Volume) bool {
+	spot, ok, why := placement.PlaceReplica(d.v.State, vol)
+	if !ok {
+		return false
+	}
+	for _, rec := range d.incidents {
+		inc := &rec.Val
+		if inc.Closed == nil && concerns(d.v, inc, vol) {
+			d.step(inc, Rebuild, fmt.Sprintf("%s on host %s", vol.Name, d.v.HostName(spot.Host)))
+		}
+	}
+	mod := d.v.State.Volumes[vol.ID].Mod
+	vol.Others = append(slices.Clone(vol.Others), cluster.Replica{Host: spot.Host, Disk: spot.Disk})
+	d.commit(Change{What: Rebuild, Text: fmt.Sprintf("a copy of volume %s: %s", vol.Name, why),
+		Volumes: []cluster.Versioned[cluster.Volume]{{Mod: mod, Val: vol}}})
+	return true
+}
+
+// concerns reports whether an incident took a host that held a replica of vol,
+// or cut vol.
+func concerns(v *placement.View, inc *cluster.Incident, vol cluster.Volume) bool {
+	holds := func(r cluster.Replica) bool { return slices.Contains(inc.Hosts, r.Host) }
+	return slices.ContainsFunc(vol.InSync, holds) || slices.ContainsFunc(vol.Others, holds)
+}
+
+// dropSurplus forgets the replicas that are not needed any more: the volume
+// has all its copies in sync without them.
+func (m *Machine) dropSurplus(d *draft) {
+	for _, vol := range d.v.Volumes {
+		if len(vol.Others) == 0 || len(d.v.InSync(vol)) < vol.Copies {
+			continue
+		}
+		text := fmt.Sprintf("%d replicas of volume %s that are not needed: it has its copies", len(vol.Others), vol.Name)
+		mod := d.v.State.Volumes[vol.ID].Mod
+		vol.Others = nil
+		d.commit(Change{What: "drop", Text: text, Volumes: []cluster.Versioned[cluster.Volume]{{Mod: mod, Val: vol}}})
+	}
+}
+
+// mend tells what runs again, and closes incidents that are over: what they
+// took runs elsewhere or is back, and every volume has its copies.
+func (m *Machine) mend(d *draft) {
+	whole := true
+	for _, vol := range d.v.Volumes {
+		whole = whole && len(d.v.InSync(vol)) >= min(vol.Copies, len(d.v.Hosts))
+	}
+	for _, rec := range d.incidents {
+		inc := &rec.Val
+		if inc.Closed != nil {
+			continue
+		}
+		running := m.tellRunning(d, inc)
+		if whole && running && !m.brake.on && !m.pendingWork(d, inc) {
+			d.step(inc, Mended, "everything runs and every volume has its copies")
+			at := d.wall
+			inc.Closed = &at
+		}
+	}
+}
+
+// tellRunning records the assigned VMs that have come to run, and reports
+// whether all that should have.
+func (m *Machine) tellRunning(d *draft, inc *cluster.Incident) bool {
+	all := true
+	names := assignedIn(inc)
+	for _, vm := range d.v.VMs {
+		if vm.Power != cluster.On || !slices.Contains(names, vm.Name) {
+			continue
+		}
+		mach, ok := machineOf(d.v.State, vm)
+		if !ok || mach.State != "running" || !d.v.Up(vm.Host) {
+			all = all && ok && d.v.Up(vm.Host) && (mach.State == "paused" || mach.State == "off")
+			continue
+		}
+		text := fmt.Sprintf("%s on host %s (generation %d)", vm.Name, d.v.HostName(vm.Host), vm.Generation)
+		if !hasStep(inc, Running, text) && hasStep(inc, Assigned, assignedText(vm.Name, d.v.HostName(vm.Host), vm.Generation)) {
+			d.step(inc, Running, text)
+		}
+	}
+	return all
+}
+
+// pendingWork reports whether something still hangs on a host that an incident
+// took and that is away.
+func (m *Machine) pendingWork(d *draft, inc *cluster.Incident) bool {
+	return slices.ContainsFunc(inc.Hosts, func(h holdfast.HostID) bool { return m.lost(h) && hasWork(d.v, h) })
+}

@@ -1,0 +1,282 @@
+package ha
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/placement"
+)
+
+// Patience with VMs that do not start.
+const (
+	firstBackoff = time.Second
+	maxBackoff   = time.Minute
+	failedMemory = 5 * time.Minute // how long a host where a VM failed is avoided for it
+	steadyAfter  = time.Minute     // of running: earlier failures are forgotten
+	assignBatch  = 50              // VMs of one commit
+)
+
+// vmTrack is the history of one VM's starts.
+type vmTrack struct {
+	generation int64
+	state      string // of the machine, as last seen
+	mod        int64
+	since      time.Duration // of the last progress
+	failures   int
+	failedOn   map[holdfast.HostID]time.Duration
+	nextTry    time.Duration
+	counted    int64 // the generation whose failure was counted
+}
+
+// progress is how far a VM has come on the host that it is assigned to.
+type progress string
+
+const (
+	starting progress = "starting" // no word yet
+	settled  progress = "settled"  // it runs, is paused, or its guest has powered off
+	failed   progress = "failed"
+	stuck    progress = "stuck"
+)
+
+// machineOf returns the machine of a VM's present assignment; ok is false if
+// its host has not reported one.
+func machineOf(s *cluster.State, vm cluster.VM) (cluster.Machine, bool) {
+	rec, ok := s.Machines[vm.ID]
+	return rec.Val, ok && rec.Val.Host == vm.Host && rec.Val.Generation == vm.Generation
+}
+
+func (m *Machine) observeVMs(now time.Duration, v *placement.View) {
+	for id := range m.vms {
+		if rec, ok := v.State.VMs[id]; !ok || rec.Val.Deleted {
+			delete(m.vms, id)
+			delete(m.planned, id)
+		}
+	}
+	for _, vm := range v.VMs {
+		t := m.vms[vm.ID]
+		if t == nil {
+			t = &vmTrack{since: now, failedOn: map[holdfast.HostID]time.Duration{}}
+			m.vms[vm.ID] = t
+		}
+		mach, ok := machineOf(v.State, vm)
+		mod := int64(v.State.Machines[vm.ID].Mod)
+		if !ok {
+			mod, mach.State = 0, ""
+		}
+		if t.generation != vm.Generation || t.mod != mod || vm.Power != cluster.On || !v.Up(vm.Host) {
+			t.generation, t.mod, t.state, t.since = vm.Generation, mod, mach.State, now
+		}
+		m.countFailure(now, v, vm, t)
+	}
+}
+
+// countFailure notes once for each assignment that it failed or is stuck.
+func (m *Machine) countFailure(now time.Duration, v *placement.View, vm cluster.VM, t *vmTrack) {
+	if vm.Power != cluster.On || !v.Up(vm.Host) {
+		return
+	}
+	switch p := m.progress(now, t); {
+	case p == settled && t.state == "running" && t.failures > 0 && now-t.since >= steadyAfter:
+		t.failures = 0
+		clear(t.failedOn)
+	case p == starting:
+		m.wakeAt(now, t.since+m.cfg.StartTimeout)
+	case (p == failed || p == stuck) && t.counted != vm.Generation:
+		t.counted = vm.Generation
+		t.failures++
+		t.failedOn[vm.Host] = now
+		t.nextTry = now + min(firstBackoff<<min(t.failures-1, 10), maxBackoff)
+	}
+	if now < t.nextTry {
+		m.wakeAt(now, t.nextTry)
+	}
+}
+
+func (m *Machine) progress(now time.Duration, t *vmTrack) progress {
+	switch t.state {
+	case "running", "paused", "off":
+		return settled
+	case "failed":
+		return failed
+	}
+	if now-t.since >= m.cfg.StartTimeout {
+		return stuck
+	}
+	return starting
+}
+
+// homeless returns the VMs that need a host: they should be on, and have none,
+// a lost one, or one that could not start them.
+func (m *Machine) homeless(now time.Duration, d *draft) (vms []cluster.VM) {
+	for _, vm := range d.v.VMs {
+		t := m.vms[vm.ID]
+		switch {
+		case vm.Power != cluster.On:
+		case vm.Host.IsZero() || m.lost(vm.Host):
+			if !m.awaitsMembers(d.v, vm) {
+				vms = append(vms, vm)
+			}
+		case d.v.Up(vm.Host) && now >= t.nextTry:
+			if p := m.progress(now, t); p == failed || p == stuck {
+				vms = append(vms, vm)
+			}
+		}
+	}
+	return vms
+}
+
+// awaitsMembers reports whether an in-sync member of a VM's volume is still
+// expected after a start of everything: what it holds may be newer.
+func (m *Machine) awaitsMembers(v *placement.View, vm cluster.VM) bool {
+	vol, ok := v.Volume(vm)
+	return ok && slices.ContainsFunc(vol.InSync, func(r cluster.Replica) bool {
+		t := m.hosts[r.Host]
+		return t != nil && t.phase == Expected
+	})
+}
+
+// options steers a VM away from hosts that are unsteady or failed to start it,
+// and towards the one that a plan gave it.
+func (m *Machine) options(now time.Duration, d *draft) func(cluster.VM) placement.VMOptions {
+	avoid := m.avoid(now, d.v)
+	return func(vm cluster.VM) placement.VMOptions {
+		o := placement.VMOptions{Avoid: map[holdfast.HostID]string{}, Prefer: m.planned[vm.ID]}
+		for id, why := range avoid {
+			o.Avoid[id] = why
+		}
+		for id, at := range m.vms[vm.ID].failedOn {
+			if now-at < failedMemory {
+				o.Avoid[id] = "VM " + vm.Name + " could not be started there"
+			}
+		}
+		if o.Avoid[o.Prefer] != "" {
+			o.Prefer = holdfast.HostID{}
+		}
+		return o
+	}
+}
+
+// plan writes down, once for each loss, where everything is to start.
+func (m *Machine) plan(now time.Duration, d *draft) {
+	var pending []*cluster.Incident
+	for _, rec := range d.incidents {
+		if inc := &rec.Val; inc.Closed == nil && lastStep(inc, Planned) < lastStep(inc, Lost) {
+			pending = append(pending, inc)
+		}
+	}
+	if len(pending) == 0 {
+		return
+	}
+	restarts, left := placement.Restarts(d.v, m.homeless(now, d), m.options(now, d))
+	for _, inc := range pending {
+		var parts []string
+		for _, r := range restarts {
+			if d.lostIn(inc, d.v.State.VMs[r.VM].Val) {
+				m.planned[r.VM] = r.To
+				parts = append(parts, r.Name+" → "+d.v.HostName(r.To))
+			}
+		}
+		for _, u := range left {
+			if d.lostIn(inc, d.v.State.VMs[u.VM].Val) {
+				parts = append(parts, "stays down: "+u.Reason)
+			}
+		}
+		if len(parts) == 0 {
+			parts = []string{"nothing to restart"}
+		}
+		d.step(inc, Planned, strings.Join(parts, ", "))
+	}
+}
+
+// lostIn reports whether an incident took a VM's host.
+func (d *draft) lostIn(inc *cluster.Incident, vm cluster.VM) bool {
+	return slices.Contains(inc.Hosts, vm.Host)
+}
+
+// start assigns VMs to hosts, in order, as far as start tokens go. A VM whose
+// volume is still to be cut waits for that to be committed.
+func (m *Machine) start(now time.Duration, d *draft) {
+	vms := m.homeless(now, d)
+	if len(vms) == 0 {
+		return
+	}
+	restarts, _ := placement.Restarts(d.v, vms, m.options(now, d))
+	busy := m.busy(now, d)
+	var batch []cluster.Versioned[cluster.VM]
+	var names []string
+	for _, r := range restarts {
+		rec := d.v.State.VMs[r.VM]
+		if m.uncut(d, rec.Val) || busy[r.To] >= m.cfg.StartTokens || m.pointless(rec.Val, r.To) {
+			continue
+		}
+		busy[r.To]++
+		d.tellAssigned(rec.Val, r)
+		rec.Val.Host = r.To
+		rec.Val.Generation++
+		batch = append(batch, rec)
+		names = append(names, fmt.Sprintf("%s to %s", r.Name, r.Why))
+		if len(batch) == assignBatch {
+			d.commit(Change{What: "assign", Text: strings.Join(names, ", "), VMs: batch})
+			batch, names = nil, nil
+		}
+	}
+	if len(batch) > 0 {
+		d.commit(Change{What: "assign", Text: strings.Join(names, ", "), VMs: batch})
+	}
+}
+
+// busy counts the VMs that each host is starting.
+func (m *Machine) busy(now time.Duration, d *draft) map[holdfast.HostID]int {
+	n := map[holdfast.HostID]int{}
+	for _, vm := range d.v.VMs {
+		if vm.Power == cluster.On && d.v.Up(vm.Host) && m.progress(now, m.vms[vm.ID]) == starting {
+			n[vm.Host]++
+		}
+	}
+	return n
+}
+
+// uncut reports whether a VM's volume still has a lost writer.
+func (m *Machine) uncut(d *draft, vm cluster.VM) bool {
+	vol, ok := d.v.Volume(vm)
+	return ok && !vol.Writer.IsZero() && m.lost(vol.Writer)
+}
+
+// pointless reports whether an assignment would change nothing: a VM that is
+// stuck where it is stays there if no other host can have it. One that failed
+// is tried again.
+func (m *Machine) pointless(vm cluster.VM, to holdfast.HostID) bool {
+	return vm.Host == to && m.vms[vm.ID].state != "failed"
+}
+
+func assignedText(vm, host string, generation int64) string {
+	return fmt.Sprintf("%s → %s (generation %d)", vm, host, generation)
+}
+
+// tellAssigned records an assignment in the open incidents that took the VM's
+// host or assigned it before.
+func (d *draft) tellAssigned(vm cluster.VM, r placement.Restart) {
+	for _, rec := range d.incidents {
+		inc := &rec.Val
+		if inc.Closed == nil && (d.lostIn(inc, vm) || slices.Contains(assignedIn(inc), vm.Name)) {
+			d.step(inc, Assigned, assignedText(vm.Name, d.v.HostName(r.To), vm.Generation+1))
+		}
+	}
+}
+
+// assignedIn returns the names of the VMs that an incident has assigned.
+func assignedIn(inc *cluster.Incident) (names []string) {
+	for _, s := range inc.Steps {
+		if s.What == Assigned {
+			name, _, _ := strings.Cut(s.Text, " → ")
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}

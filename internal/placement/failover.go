@@ -1,0 +1,239 @@
+package placement
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+)
+
+// Plan says, for every rack and every host that is alive, what its loss would
+// mean.
+type Plan struct {
+	Racks []Loss
+	Hosts []Loss
+}
+
+// Loss is what the loss of one fault domain would mean.
+type Loss struct {
+	Name     string            // of the rack or the host
+	Lost     []holdfast.HostID // the hosts that would go
+	Restarts []Restart         // what would start elsewhere, in that order
+	Unplaced []Unplaced        // VMs that would stay down
+	Volumes  []VolumeLoss      // volumes that would be lost or stall
+	Control  string            // why the control plane would stop; "" if it goes on
+}
+
+// Restart is one VM that would start on another host.
+type Restart struct {
+	VM   holdfast.VMID
+	Name string
+	To   holdfast.HostID
+	Why  Why
+}
+
+// Unplaced is one VM that would not run anywhere.
+type Unplaced struct {
+	VM     holdfast.VMID
+	Name   string
+	Reason string
+}
+
+// VolumeLoss is one volume that could not be written any more.
+type VolumeLoss struct {
+	Volume holdfast.VolumeID
+	Name   string
+	Reason string
+}
+
+// Reasons lists what speaks against the loss, the worst first; none if the
+// cluster would carry on with everything.
+func (l Loss) Reasons() []string {
+	var out []string
+	for _, v := range l.Volumes {
+		out = append(out, v.Reason)
+	}
+	if l.Control != "" {
+		out = append(out, l.Control)
+	}
+	for _, u := range l.Unplaced {
+		out = append(out, u.Reason)
+	}
+	return out
+}
+
+// FailoverPlan computes what would happen if any one rack or host were lost.
+// The restarts are those that Restarts would give at that moment.
+func FailoverPlan(s *cluster.State) Plan {
+	v := Look(s)
+	base := settle(v)
+	var p Plan
+	for _, r := range v.Racks {
+		if r.Up() {
+			p.Racks = append(p.Racks, base.lose(r.Domain.String(), r.Hosts))
+		}
+	}
+	for _, h := range v.Hosts {
+		if h.Up() {
+			p.Hosts = append(p.Hosts, base.lose(h.Name, []*Host{h}))
+		}
+	}
+	return p
+}
+
+// settled is the cluster with every VM that should be on and can be placed in
+// its place: VMs without a living host compete for the same room.
+type settled struct {
+	v     *View
+	rooms rooms
+	at    map[holdfast.VMID]holdfast.HostID
+}
+
+func settle(v *View) *settled {
+	b := &settled{v: v, rooms: newRooms(v), at: map[holdfast.VMID]holdfast.HostID{}}
+	var homeless []cluster.VM
+	for _, vm := range v.VMs {
+		switch {
+		case vm.Power != cluster.On:
+		case v.Up(vm.Host):
+			b.at[vm.ID] = vm.Host
+		default:
+			homeless = append(homeless, vm)
+		}
+	}
+	RestartOrder(homeless)
+	for _, vm := range homeless {
+		if h, _ := v.placeVM(b.rooms, vm, VMOptions{}); !h.IsZero() {
+			b.rooms.take(h, vm)
+			b.at[vm.ID] = h
+		}
+	}
+	return b
+}
+
+// RestartOrder sorts VMs as they are to be restarted: by priority, then the
+// larger first, because small ones fill the gaps, then by name.
+func RestartOrder(vms []cluster.VM) {
+	slices.SortStableFunc(vms, func(a, b cluster.VM) int {
+		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(b.MemoryMiB, a.MemoryMiB),
+			cmp.Compare(b.CPUs, a.CPUs), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID.String(), b.ID.String()))
+	})
+}
+
+func (b *settled) lose(name string, lost []*Host) Loss {
+	l := Loss{Name: name}
+	for _, h := range lost {
+		l.Lost = append(l.Lost, h.ID)
+	}
+	after := b.v.without(lost)
+	l.Volumes = volumesLost(b.v, after, name)
+	l.Control = controlLost(b.v, after, name)
+	var vms []cluster.VM
+	for _, vm := range b.v.VMs {
+		if at, ok := b.at[vm.ID]; ok && slices.Contains(l.Lost, at) {
+			vms = append(vms, vm)
+		}
+	}
+	rooms := b.rooms.clone()
+	for _, id := range l.Lost {
+		delete(rooms, id)
+	}
+	l.Restarts, l.Unplaced = after.restarts(rooms, vms, nil)
+	return l
+}
+
+// Restarts plans where VMs that have lost their host are to start, in the
+// order of the result. hints are hosts chosen before, kept where they still
+// fit; avoid names hosts to use last.
+func Restarts(v *View, vms []cluster.VM, options func(cluster.VM) VMOptions) ([]Restart, []Unplaced) {
+	rooms := newRooms(v)
+	return v.restarts(rooms, slices.Clone(vms), options)
+}
+
+func (v *View) restarts(rs rooms, vms []cluster.VM, options func(cluster.VM) VMOptions) (out []Restart, left []Unplaced) {
+	RestartOrder(vms)
+	for _, vm := range vms {
+		if reason := v.cannotStart(vm); reason != "" {
+			left = append(left, Unplaced{VM: vm.ID, Name: vm.Name, Reason: reason})
+			continue
+		}
+		var o VMOptions
+		if options != nil {
+			o = options(vm)
+		}
+		h, why := v.placeVM(rs, vm, o)
+		if h.IsZero() {
+			left = append(left, Unplaced{VM: vm.ID, Name: vm.Name, Reason: why.String()})
+			continue
+		}
+		rs.take(h, vm)
+		out = append(out, Restart{VM: vm.ID, Name: vm.Name, To: h, Why: why})
+	}
+	return out, left
+}
+
+// cannotStart says why a VM cannot start anywhere now, or "".
+func (v *View) cannotStart(vm cluster.VM) string {
+	if vm.Volume.IsZero() {
+		return ""
+	}
+	vol, ok := v.Volume(vm)
+	switch {
+	case !ok:
+		return fmt.Sprintf("VM %s has no disk: volume %s does not exist", vm.Name, vm.Volume.Short())
+	case len(v.InSync(vol)) == 0:
+		return fmt.Sprintf("VM %s cannot start: volume %s has no in-sync copy on a living host", vm.Name, vol.Name)
+	}
+	return ""
+}
+
+func volumesLost(now, after *View, name string) []VolumeLoss {
+	var out []VolumeLoss
+	for _, vol := range now.Volumes {
+		have, left := len(now.InSync(vol)), len(after.InSync(vol))
+		if have == left {
+			continue
+		}
+		reason := ""
+		switch {
+		case left == 0 && have == 1:
+			reason = fmt.Sprintf("volume %s has its only copy there", vol.Name)
+		case left == 0:
+			reason = fmt.Sprintf("volume %s has all its %d copies there", vol.Name, have)
+		case left < vol.Min:
+			reason = fmt.Sprintf("volume %s would stall: %s left, it needs %d", vol.Name, count(left, "copy", "copies"), vol.Min)
+		default:
+			continue
+		}
+		out = append(out, VolumeLoss{Volume: vol.ID, Name: vol.Name, Reason: reason})
+	}
+	return out
+}
+
+// controlLost says why the voting members left could not agree on anything. A
+// cluster without voters of its own uses an external etcd and is not judged.
+func controlLost(now, after *View, name string) string {
+	total, have, left := 0, 0, 0
+	for i, h := range now.Hosts {
+		if !h.Voter {
+			continue
+		}
+		total++
+		if h.Up() {
+			have++
+		}
+		if after.Hosts[i].Up() {
+			left++
+		}
+	}
+	need := total/2 + 1
+	switch {
+	case total == 0 || left >= need || left == have:
+		return ""
+	case total == 1:
+		return "the only voter of the control plane is there"
+	}
+	return fmt.Sprintf("the control plane would have %d of %s, it needs %d", left, count(total, "voter", "voters"), need)
+}

@@ -1,0 +1,382 @@
+// Package sketch draws clusters from lines of text, for tests that read like
+// situations:
+//
+//	host a1 rack=a cpus=8 mem=16384 disk=100 voter
+//	volume db1 size=10 copies=2 in-sync=a1,b1 writer=a1
+//	vm db1 volume=db1 mem=2048 host=a1 running
+//	lose rack a
+//
+// Sizes are GiB for disks and volumes, MiB for memory. Identities follow from
+// names, so that a picture drawn twice is the same.
+package sketch
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+)
+
+// Wall is the calendar time at which every picture begins.
+var wall = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Wall returns the calendar time at which every picture begins.
+func Wall() time.Time { return wall }
+
+// Cluster is a picture under work. It belongs to one test.
+type Cluster struct {
+	rev   kv.Rev
+	state cluster.State
+	away  map[holdfast.HostID]cluster.Alive // what hosts said before they were lost
+}
+
+// New returns an empty picture.
+func New() *Cluster {
+	return &Cluster{
+		state: cluster.State{
+			Hosts:     map[holdfast.HostID]cluster.Versioned[cluster.Host]{},
+			Alive:     map[holdfast.HostID]cluster.Versioned[cluster.Alive]{},
+			Disks:     map[holdfast.DiskID]cluster.Versioned[cluster.Disk]{},
+			Volumes:   map[holdfast.VolumeID]cluster.Versioned[cluster.Volume]{},
+			VMs:       map[holdfast.VMID]cluster.Versioned[cluster.VM]{},
+			Machines:  map[holdfast.VMID]cluster.Versioned[cluster.Machine]{},
+			Incidents: map[string]cluster.Versioned[cluster.Incident]{},
+		},
+		away: map[holdfast.HostID]cluster.Alive{},
+	}
+}
+
+// Draw reads many lines; empty ones and comments (#) are skipped.
+func Draw(text string) (*Cluster, error) {
+	c := New()
+	for line := range strings.Lines(text) {
+		if err := c.Do(strings.TrimSpace(line)); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// State returns the picture as planners see it; later lines do not change it.
+func (c *Cluster) State() *cluster.State {
+	s := c.state
+	s.Rev = c.rev
+	s.Hosts = maps.Clone(s.Hosts)
+	s.Alive = maps.Clone(s.Alive)
+	s.Disks = maps.Clone(s.Disks)
+	s.Volumes = maps.Clone(s.Volumes)
+	s.VMs = maps.Clone(s.VMs)
+	s.Machines = maps.Clone(s.Machines)
+	s.Incidents = maps.Clone(s.Incidents)
+	return &s
+}
+
+// Identities by name.
+func id(kind, name string) (u holdfast.UUID) {
+	h := sha256.Sum256([]byte(kind + "/" + name))
+	copy(u[:], h[:])
+	return u
+}
+
+// Host returns the identity of a host by its name; HostID zero is "".
+func Host(name string) holdfast.HostID {
+	if name == "" {
+		return holdfast.HostID{}
+	}
+	return holdfast.HostID{UUID: id("host", name)}
+}
+
+// Disk returns the identity of a host's disk.
+func Disk(host string) holdfast.DiskID { return holdfast.DiskID{UUID: id("disk", host)} }
+
+// Volume returns the identity of a volume.
+func Volume(name string) holdfast.VolumeID { return holdfast.VolumeID{UUID: id("volume", name)} }
+
+// VM returns the identity of a VM.
+func VM(name string) holdfast.VMID { return holdfast.VMID{UUID: id("vm", name)} }
+
+func replica(volume, host string) cluster.Replica {
+	return cluster.Replica{
+		ID:   holdfast.ReplicaID{UUID: id("replica", volume+"/"+host)},
+		Host: Host(host), Disk: Disk(host),
+	}
+}
+
+// Do carries out one line.
+func (c *Cluster) Do(line string) error {
+	f := strings.Fields(line)
+	if len(f) == 0 || strings.HasPrefix(line, "#") {
+		return nil
+	}
+	if len(f) < 2 {
+		return fmt.Errorf("%q: a name is missing", line)
+	}
+	c.rev++
+	w := &words{line: line, name: f[1], rest: map[string]string{}}
+	for _, a := range f[2:] {
+		k, v, _ := strings.Cut(a, "=")
+		w.rest[k] = v
+		w.order = append(w.order, k)
+	}
+	switch f[0] {
+	case "host":
+		c.host(w)
+	case "volume":
+		c.volume(w)
+	case "vm":
+		c.vm(w)
+	case "machine":
+		c.machine(w)
+	case "lose", "return":
+		c.move(w, f[0] == "return")
+	default:
+		return fmt.Errorf("%q: no such command", line)
+	}
+	if w.err == nil && len(w.rest) > 0 {
+		return fmt.Errorf("%q: cannot use %v", line, w.order)
+	}
+	return w.err
+}
+
+// words are one line's arguments; what is used is taken out.
+type words struct {
+	line, name string
+	rest       map[string]string
+	order      []string
+	err        error
+}
+
+func (w *words) has(k string) bool { _, ok := w.rest[k]; return ok }
+
+func (w *words) text(k, or string) string {
+	if v, ok := w.rest[k]; ok {
+		delete(w.rest, k)
+		return v
+	}
+	return or
+}
+
+func (w *words) flag(k string, or bool) bool {
+	if !w.has(k) {
+		return or
+	}
+	return w.text(k, "") != "no"
+}
+
+func (w *words) num(k string, or int) int {
+	s := w.text(k, "")
+	if s == "" {
+		return or
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		w.err = fmt.Errorf("%q: %s is not a number", w.line, k)
+	}
+	return n
+}
+
+func (w *words) list(k string) []string {
+	s := w.text(k, "")
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+const gib = 1 << 30
+
+// host draws or changes a host with its one disk.
+func (c *Cluster) host(w *words) {
+	hid := Host(w.name)
+	h := c.state.Hosts[hid].Val
+	a, alive := c.state.Alive[hid]
+	if h.Name == "" {
+		h = cluster.Host{ID: hid, Name: w.name, Addr: w.name + ":1", Domain: holdfast.FaultDomain{Rack: w.name[:1]}}
+		a.Val = cluster.Alive{Host: hid, CPUs: 8, MemoryMiB: 16384, Accelerator: "tcg", Sandbox: "full", Wall: wall,
+			Boot:  holdfast.BootID{UUID: id("boot", w.name)},
+			Disks: []cluster.DiskUse{{Disk: Disk(w.name), Total: 100 * gib, Free: 100 * gib}}}
+		alive = true
+	}
+	h.Domain.Rack = w.text("rack", h.Domain.Rack)
+	h.Domain.Site = w.text("site", h.Domain.Site)
+	h.Voter = w.flag("voter", h.Voter)
+	if w.flag("peer", h.Peer != "" || h.Voter) {
+		h.Peer = w.name + ":2"
+	}
+	h.Drained = w.flag("drained", h.Drained)
+	a.Val.CPUs = w.num("cpus", a.Val.CPUs)
+	a.Val.MemoryMiB = w.num("mem", a.Val.MemoryMiB)
+	d := a.Val.Disks[0]
+	free := d.Total - d.Free
+	d.Total = int64(w.num("disk", int(d.Total/gib))) * gib
+	d.Free = int64(w.num("free", int((d.Total-free)/gib))) * gib
+	d.Error = w.text("disk-error", d.Error)
+	a.Val.Disks = []cluster.DiskUse{d}
+	c.state.Hosts[hid] = cluster.Versioned[cluster.Host]{Mod: c.rev, Val: h}
+	c.state.Disks[d.Disk] = cluster.Versioned[cluster.Disk]{Mod: c.rev, Val: cluster.Disk{ID: d.Disk, Host: hid, Path: "disk0", Size: d.Total}}
+	if w.flag("down", !alive) {
+		delete(c.state.Alive, hid)
+		c.away[hid] = a.Val
+		return
+	}
+	c.state.Alive[hid] = cluster.Versioned[cluster.Alive]{Mod: c.rev, Val: a.Val}
+}
+
+// volume draws or changes a volume.
+func (c *Cluster) volume(w *words) {
+	vid := Volume(w.name)
+	v := c.state.Volumes[vid].Val
+	if v.Name == "" {
+		v = cluster.Volume{ID: vid, Name: w.name, Blocks: 10 * gib / holdfast.BlockSize, Copies: 2, Min: 1,
+			Durability: cluster.OnFlush, Epoch: 1, Created: wall}
+	}
+	v.Blocks = uint64(w.num("size", int(v.Blocks*holdfast.BlockSize/gib))) * gib / holdfast.BlockSize
+	v.Copies = w.num("copies", v.Copies)
+	v.Min = w.num("min", v.Min)
+	v.Epoch = holdfast.Epoch(w.num("epoch", int(v.Epoch)))
+	if w.has("writer") {
+		v.Writer = Host(w.text("writer", ""))
+	}
+	v.Image = w.flag("image", v.Image)
+	v.Sealed = w.flag("sealed", v.Sealed)
+	v.Deleted = w.flag("deleted", v.Deleted)
+	for _, set := range []struct {
+		key string
+		to  *[]cluster.Replica
+	}{{"in-sync", &v.InSync}, {"others", &v.Others}} {
+		if !w.has(set.key) {
+			continue
+		}
+		*set.to = nil
+		for _, h := range w.list(set.key) {
+			*set.to = append(*set.to, replica(w.name, h))
+		}
+	}
+	c.state.Volumes[vid] = cluster.Versioned[cluster.Volume]{Mod: c.rev, Val: v}
+}
+
+// vm draws or changes a VM; "running" adds the machine too.
+func (c *Cluster) vm(w *words) {
+	mid := VM(w.name)
+	vm := c.state.VMs[mid].Val
+	if vm.Name == "" {
+		vm = cluster.VM{ID: mid, Name: w.name, CPUs: 1, MemoryMiB: 1024, Power: cluster.On, Priority: 1,
+			Isolation: cluster.IsolationPause, Created: wall}
+	}
+	if w.has("volume") {
+		vm.Volume = Volume(w.text("volume", ""))
+	}
+	vm.CPUs = w.num("cpus", vm.CPUs)
+	vm.MemoryMiB = w.num("mem", vm.MemoryMiB)
+	vm.Priority = w.num("priority", vm.Priority)
+	if w.has("host") {
+		vm.Host = Host(w.text("host", ""))
+		vm.Generation++
+	}
+	switch {
+	case w.flag("off", false):
+		vm.Power = cluster.Stopped
+	case w.flag("on", false):
+		vm.Power = cluster.On
+	}
+	vm.Deleted = w.flag("deleted", vm.Deleted)
+	c.state.VMs[mid] = cluster.Versioned[cluster.VM]{Mod: c.rev, Val: vm}
+	if w.flag("running", false) {
+		c.setMachine(vm, "running", "")
+	}
+}
+
+// machine sets the observed state of a VM where it is assigned.
+func (c *Cluster) machine(w *words) {
+	vm, ok := c.state.VMs[VM(w.name)]
+	if !ok {
+		w.err = fmt.Errorf("%q: no such VM", w.line)
+		return
+	}
+	c.setMachine(vm.Val, w.text("state", "running"), strings.ReplaceAll(w.text("reason", ""), "_", " "))
+}
+
+func (c *Cluster) setMachine(vm cluster.VM, state, reason string) {
+	c.state.Machines[vm.ID] = cluster.Versioned[cluster.Machine]{Mod: c.rev, Val: cluster.Machine{
+		VM: vm.ID, Host: vm.Host, Generation: vm.Generation, State: state, Reason: reason, Since: wall}}
+}
+
+// move takes hosts away or brings them back: "lose a1", "lose a1 b1",
+// "lose rack a", "return rack a".
+func (c *Cluster) move(w *words, back bool) {
+	names := append([]string{w.name}, w.order...)
+	for k := range w.rest {
+		delete(w.rest, k)
+	}
+	match := func(h cluster.Host) bool {
+		for _, n := range names {
+			if h.Name == n {
+				return true
+			}
+		}
+		return false
+	}
+	if w.name == "rack" && len(names) == 2 {
+		match = func(h cluster.Host) bool { return h.Domain.Rack == names[1] }
+	}
+	found := false
+	for hid, h := range c.state.Hosts {
+		if !match(h.Val) {
+			continue
+		}
+		found = true
+		if a, ok := c.state.Alive[hid]; ok && !back {
+			c.away[hid] = a.Val
+			delete(c.state.Alive, hid)
+		} else if a, ok := c.away[hid]; ok && back {
+			delete(c.away, hid)
+			c.state.Alive[hid] = cluster.Versioned[cluster.Alive]{Mod: c.rev, Val: a}
+		}
+	}
+	if !found {
+		w.err = fmt.Errorf("%q: no such host", w.line)
+	}
+}
+
+// Put replaces records that are still at the revisions named, as one commit
+// does; kind Conflict if one is not.
+func (c *Cluster) Put(vols []cluster.Versioned[cluster.Volume], vms []cluster.Versioned[cluster.VM],
+	incs, gone []cluster.Versioned[cluster.Incident]) (kv.Rev, error) {
+	for _, r := range vols {
+		if c.state.Volumes[r.Val.ID].Mod != r.Mod {
+			return 0, holdfast.Errorf(holdfast.Conflict, "volume %s changed", r.Val.Name)
+		}
+	}
+	for _, r := range vms {
+		if c.state.VMs[r.Val.ID].Mod != r.Mod {
+			return 0, holdfast.Errorf(holdfast.Conflict, "VM %s changed", r.Val.Name)
+		}
+	}
+	for _, set := range [][]cluster.Versioned[cluster.Incident]{incs, gone} {
+		for _, r := range set {
+			if c.state.Incidents[r.Val.ID].Mod != r.Mod {
+				return 0, holdfast.Errorf(holdfast.Conflict, "incident %s changed", r.Val.ID)
+			}
+		}
+	}
+	c.rev++
+	for _, r := range vols {
+		c.state.Volumes[r.Val.ID] = cluster.Versioned[cluster.Volume]{Mod: c.rev, Val: r.Val}
+	}
+	for _, r := range vms {
+		c.state.VMs[r.Val.ID] = cluster.Versioned[cluster.VM]{Mod: c.rev, Val: r.Val}
+	}
+	for _, r := range incs {
+		c.state.Incidents[r.Val.ID] = cluster.Versioned[cluster.Incident]{Mod: c.rev, Val: r.Val}
+	}
+	for _, r := range gone {
+		delete(c.state.Incidents, r.Val.ID)
+	}
+	return c.rev, nil
+}

@@ -1,0 +1,150 @@
+package placement
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+)
+
+// View is a cluster state put in order and cross-referenced for planners. It
+// is made for one decision and changes nothing of the state.
+type View struct {
+	State   *cluster.State
+	Hosts   []*Host          // by site, rack, name
+	Racks   []Rack           // by site, name
+	Volumes []cluster.Volume // by name, without the deleted
+	VMs     []cluster.VM     // by name, without the deleted
+
+	hosts map[holdfast.HostID]*Host
+}
+
+// Host is a member with what it says of itself.
+type Host struct {
+	cluster.Host
+	Alive *cluster.Alive // nil: away
+}
+
+// Up reports whether the host is alive.
+func (h *Host) Up() bool { return h != nil && h.Alive != nil }
+
+// Rack is a fault domain with its hosts.
+type Rack struct {
+	Domain holdfast.FaultDomain
+	Hosts  []*Host
+}
+
+// Up reports whether any of the rack's hosts is alive.
+func (r Rack) Up() bool {
+	return slices.ContainsFunc(r.Hosts, func(h *Host) bool { return h.Up() })
+}
+
+// Look puts a state in order.
+func Look(s *cluster.State) *View {
+	v := &View{State: s, hosts: make(map[holdfast.HostID]*Host, len(s.Hosts))}
+	for id, rec := range s.Hosts {
+		h := &Host{Host: rec.Val}
+		if a, ok := s.Alive[id]; ok {
+			h.Alive = &a.Val
+		}
+		v.hosts[id] = h
+		v.Hosts = append(v.Hosts, h)
+	}
+	slices.SortFunc(v.Hosts, byPlace)
+	for _, h := range v.Hosts {
+		if n := len(v.Racks); n == 0 || v.Racks[n-1].Domain != h.Domain {
+			v.Racks = append(v.Racks, Rack{Domain: h.Domain})
+		}
+		r := &v.Racks[len(v.Racks)-1]
+		r.Hosts = append(r.Hosts, h)
+	}
+	for _, rec := range s.Volumes {
+		if !rec.Val.Deleted {
+			v.Volumes = append(v.Volumes, rec.Val)
+		}
+	}
+	slices.SortFunc(v.Volumes, func(a, b cluster.Volume) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), bytes.Compare(a.ID.UUID[:], b.ID.UUID[:]))
+	})
+	for _, rec := range s.VMs {
+		if !rec.Val.Deleted {
+			v.VMs = append(v.VMs, rec.Val)
+		}
+	}
+	slices.SortFunc(v.VMs, func(a, b cluster.VM) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), bytes.Compare(a.ID.UUID[:], b.ID.UUID[:]))
+	})
+	return v
+}
+
+func byPlace(a, b *Host) int {
+	return cmp.Or(
+		cmp.Compare(a.Domain.Site, b.Domain.Site),
+		cmp.Compare(a.Domain.Rack, b.Domain.Rack),
+		cmp.Compare(a.Name, b.Name),
+		bytes.Compare(a.ID.UUID[:], b.ID.UUID[:]))
+}
+
+// Host returns a member, or nil.
+func (v *View) Host(id holdfast.HostID) *Host { return v.hosts[id] }
+
+// HostName returns a host's name, or the start of its identity if it is no
+// longer a member.
+func (v *View) HostName(id holdfast.HostID) string {
+	if h := v.hosts[id]; h != nil {
+		return h.Name
+	}
+	return id.Short()
+}
+
+// Up reports whether a host is alive.
+func (v *View) Up(id holdfast.HostID) bool { return v.hosts[id].Up() }
+
+// Usable reports whether a replica's host is alive and uses its disk.
+func (v *View) Usable(r cluster.Replica) bool {
+	h := v.hosts[r.Host]
+	if !h.Up() {
+		return false
+	}
+	for _, d := range h.Alive.Disks {
+		if d.Disk == r.Disk {
+			return d.Error == ""
+		}
+	}
+	return false
+}
+
+// InSync returns the in-sync replicas of a volume that can be used now.
+func (v *View) InSync(vol cluster.Volume) []cluster.Replica {
+	var out []cluster.Replica
+	for _, r := range vol.InSync {
+		if v.Usable(r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Volume returns the volume of a VM; ok is false if it has none, or one that
+// does not exist.
+func (v *View) Volume(vm cluster.VM) (vol cluster.Volume, ok bool) {
+	rec, ok := v.State.Volumes[vm.Volume]
+	return rec.Val, ok && !rec.Val.Deleted
+}
+
+// without returns the view as it would be after the loss of hosts.
+func (v *View) without(lost []*Host) *View {
+	w := *v
+	w.hosts = make(map[holdfast.HostID]*Host, len(v.hosts))
+	w.Hosts = make([]*Host, 0, len(v.Hosts))
+	for _, h := range v.Hosts {
+		if slices.Contains(lost, h) {
+			h = &Host{Host: h.Host}
+		}
+		w.hosts[h.ID] = h
+		w.Hosts = append(w.Hosts, h)
+	}
+	return &w
+}

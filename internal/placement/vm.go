@@ -1,0 +1,173 @@
+package placement
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+)
+
+// What a host may promise to VMs.
+const (
+	CPUOvercommit = 4    // virtual CPUs for each of the host's
+	VMOverheadMiB = 64   // of memory for each machine beside its guest's
+	reserveMinMiB = 256  // the least memory kept for the host itself
+	reserveMaxMiB = 4096 // the most; between them a tenth of its memory
+)
+
+// VMOptions narrow and steer the placement of a VM.
+type VMOptions struct {
+	Avoid  map[holdfast.HostID]string // hosts to use only if no other fits, and why
+	Prefer holdfast.HostID            // taken if it fits, as when a plan was made before
+}
+
+// PlaceVM chooses a host for a VM: alive, not drained, with room for its CPUs
+// and memory; if possible one that holds an in-sync replica of its volume, then
+// the one with the most memory left. It returns the zero id if none fits.
+func PlaceVM(s *cluster.State, vm cluster.VM, o VMOptions) (holdfast.HostID, Why) {
+	v := Look(s)
+	return v.placeVM(newRooms(v), vm, o)
+}
+
+// room is what is left of a host for VMs.
+type room struct {
+	cpus, cpusTotal int // virtual
+	mem, memTotal   int // MiB
+}
+
+// rooms is the room of every host that is alive.
+type rooms map[holdfast.HostID]*room
+
+func newRooms(v *View) rooms {
+	rs := rooms{}
+	for _, h := range v.Hosts {
+		if h.Up() {
+			cpus := h.Alive.CPUs * CPUOvercommit
+			mem := h.Alive.MemoryMiB - min(max(h.Alive.MemoryMiB/10, reserveMinMiB), reserveMaxMiB)
+			rs[h.ID] = &room{cpus: cpus, cpusTotal: cpus, mem: max(mem, 0), memTotal: max(mem, 0)}
+		}
+	}
+	for _, rec := range v.State.VMs {
+		if at := occupies(v.State, rec.Val); !at.IsZero() {
+			rs.take(at, rec.Val)
+		}
+	}
+	return rs
+}
+
+// occupies returns the host whose room a VM uses: the one it is assigned to if
+// it should be on, else the one where its machine still is.
+func occupies(s *cluster.State, vm cluster.VM) holdfast.HostID {
+	if !vm.Deleted && vm.Power == cluster.On {
+		return vm.Host
+	}
+	m, ok := s.Machines[vm.ID]
+	if ok && m.Val.State != "off" && m.Val.State != "failed" {
+		return m.Val.Host
+	}
+	return holdfast.HostID{}
+}
+
+func (rs rooms) take(h holdfast.HostID, vm cluster.VM) {
+	if r := rs[h]; r != nil {
+		r.cpus -= vm.CPUs
+		r.mem -= vm.MemoryMiB + VMOverheadMiB
+	}
+}
+
+func (rs rooms) clone() rooms {
+	out := make(rooms, len(rs))
+	for id, r := range rs {
+		c := *r
+		out[id] = &c
+	}
+	return out
+}
+
+// fits says why a VM does not fit a host, or "".
+func (rs rooms) fits(h *Host, vm cluster.VM) string {
+	switch r := rs[h.ID]; {
+	case !h.Up() || r == nil:
+		return "not alive"
+	case h.Drained:
+		return "drained"
+	case r.mem < vm.MemoryMiB+VMOverheadMiB:
+		return fmt.Sprintf("needs %d MiB of memory, %d of %d MiB left", vm.MemoryMiB+VMOverheadMiB, max(r.mem, 0), r.memTotal)
+	case r.cpus < vm.CPUs:
+		return fmt.Sprintf("needs %d virtual CPUs, %d of %d left", vm.CPUs, max(r.cpus, 0), r.cpusTotal)
+	}
+	return ""
+}
+
+// rank orders hosts that fit: lower is better, compared in order.
+type rank struct {
+	avoided, away, nearly int
+	memLeft               int64 // negated parts per million
+}
+
+func (v *View) rankOf(rs rooms, h *Host, vm cluster.VM, o VMOptions) rank {
+	k := rank{away: 1, nearly: 1}
+	if o.Avoid[h.ID] != "" {
+		k.avoided = 1
+	}
+	if vol, ok := v.Volume(vm); ok {
+		onHost := func(r cluster.Replica) bool { return r.Host == h.ID && v.Usable(r) }
+		if slices.ContainsFunc(vol.InSync, onHost) {
+			k.away, k.nearly = 0, 0
+		} else if slices.ContainsFunc(vol.Others, onHost) {
+			k.nearly = 0
+		}
+	}
+	r := rs[h.ID]
+	left := int64(r.mem - vm.MemoryMiB - VMOverheadMiB)
+	k.memLeft = -left * 1_000_000 / int64(max(r.memTotal, 1))
+	return k
+}
+
+func compareRank(a, b rank) int {
+	return cmp.Or(cmp.Compare(a.avoided, b.avoided), cmp.Compare(a.away, b.away),
+		cmp.Compare(a.nearly, b.nearly), cmp.Compare(a.memLeft, b.memLeft))
+}
+
+func (v *View) placeVM(rs rooms, vm cluster.VM, o VMOptions) (holdfast.HostID, Why) {
+	var why Why
+	var best *Host
+	var bestRank rank
+	for _, h := range v.Hosts {
+		if reason := rs.fits(h, vm); reason != "" {
+			why.reject(h.Name, reason)
+			continue
+		}
+		k := v.rankOf(rs, h, vm, o)
+		if h.ID == o.Prefer {
+			k = rank{avoided: k.avoided - 2} // before every other
+		}
+		if best == nil || compareRank(k, bestRank) < 0 {
+			best, bestRank = h, k
+		}
+	}
+	if best == nil {
+		why.Short = fmt.Sprintf("no host has room for VM %s", vm.Name)
+		return holdfast.HostID{}, why
+	}
+	why.Chosen = append(why.Chosen, v.chosenText(rs, best, vm))
+	if a := o.Avoid[best.ID]; a != "" {
+		why.Short = fmt.Sprintf("host %s is to be avoided (%s), no other fits", best.Name, a)
+	}
+	return best.ID, why
+}
+
+func (v *View) chosenText(rs rooms, h *Host, vm cluster.VM) string {
+	text := fmt.Sprintf("%s, %d MiB of memory left", h.Name, rs[h.ID].mem-vm.MemoryMiB-VMOverheadMiB)
+	if _, ok := v.Volume(vm); !ok {
+		return text
+	}
+	switch v.rankOf(rs, h, vm, VMOptions{}).away {
+	case 0:
+		return text + ", holds an in-sync copy of its volume"
+	default:
+		return text + ", its volume is reached over the network"
+	}
+}

@@ -1,0 +1,238 @@
+package placement
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+)
+
+// ReservePercent of every disk is kept free for the cleaner.
+const ReservePercent = 15
+
+// Constraints narrow a placement.
+type Constraints struct {
+	Only    []holdfast.DiskID // if not empty: no other disks, as for a linked clone
+	Exclude []holdfast.HostID
+}
+
+// Spot is one place for a replica.
+type Spot struct {
+	Host holdfast.HostID
+	Disk holdfast.DiskID
+}
+
+// PlaceVolume chooses disks for a volume's copies: in distinct racks, and where
+// there are fewer racks than copies, on distinct hosts; never two on one host.
+// It returns fewer spots than copies, with Why.Short, if the cluster has no
+// more hosts, and none if nothing fits.
+func PlaceVolume(s *cluster.State, blocks uint64, copies int, c Constraints) ([]Spot, Why) {
+	p := newDiskPlan(Look(s), blocks, c)
+	var spots []Spot
+	for range copies {
+		best := p.best()
+		if best == nil {
+			break
+		}
+		p.take(best)
+		spots = append(spots, Spot{Host: best.host.ID, Disk: best.id})
+	}
+	p.sayShort(copies, len(spots))
+	return spots, p.why
+}
+
+// PlaceReplica chooses a disk for one more replica of a volume, on a host that
+// has none of it, in a rack without a usable copy if there is one.
+func PlaceReplica(s *cluster.State, vol cluster.Volume) (Spot, bool, Why) {
+	v := Look(s)
+	p := newDiskPlan(v, vol.Blocks, Constraints{})
+	p.holds(v, vol.InSync, "in-sync")
+	p.holds(v, vol.Others, "stale or unfinished")
+	best := p.best()
+	if best == nil {
+		p.why.Short = fmt.Sprintf("no disk on another host can take a copy of volume %s", vol.Name)
+		return Spot{}, false, p.why
+	}
+	p.take(best)
+	if p.sameRack {
+		p.why.Short = fmt.Sprintf("no rack without a copy of volume %s has room: the new copy shares rack %s with another", vol.Name, best.host.Domain)
+	}
+	return Spot{Host: best.host.ID, Disk: best.id}, true, p.why
+}
+
+// diskPlan is one search over the disks of the cluster.
+type diskPlan struct {
+	disks     []*candidate
+	usedHosts map[holdfast.HostID]bool
+	usedRacks map[holdfast.FaultDomain]bool
+	sameRack  bool // a chosen disk shares its rack with another copy
+	why       Why
+}
+
+// candidate is a disk that may take a copy.
+type candidate struct {
+	id   holdfast.DiskID
+	host *Host
+	name string
+	room int64 // bytes, the scarcer of what is free and what is not promised
+}
+
+func newDiskPlan(v *View, blocks uint64, c Constraints) *diskPlan {
+	p := &diskPlan{usedHosts: map[holdfast.HostID]bool{}, usedRacks: map[holdfast.FaultDomain]bool{}}
+	if blocks == 0 || blocks > holdfast.MaxVolumeBlocks {
+		p.why.Short = fmt.Sprintf("a volume of %d blocks is out of range: 1 to %d", blocks, uint64(holdfast.MaxVolumeBlocks))
+		return p
+	}
+	promised := promisedBytes(v)
+	size := int64(blocks) * holdfast.BlockSize
+	for _, h := range v.Hosts {
+		if reason := refusesReplicas(h, c); reason != "" {
+			p.why.reject(h.Name, reason)
+			continue
+		}
+		for _, d := range disksOf(v, h) {
+			cand, reason := judgeDisk(h, d, size, promised[d.Disk], c)
+			cand.name = diskName(v, h, d.Disk)
+			if reason != "" {
+				p.why.reject(cand.name, reason)
+				continue
+			}
+			p.disks = append(p.disks, cand)
+		}
+	}
+	return p
+}
+
+func refusesReplicas(h *Host, c Constraints) string {
+	switch {
+	case !h.Up():
+		return "not alive"
+	case h.Drained:
+		return "drained"
+	case slices.Contains(c.Exclude, h.ID):
+		return "excluded"
+	case len(h.Alive.Disks) == 0:
+		return "has no disk in use"
+	}
+	return ""
+}
+
+// disksOf returns the disks that a host reports, in order of path.
+func disksOf(v *View, h *Host) []cluster.DiskUse {
+	out := slices.Clone(h.Alive.Disks)
+	slices.SortStableFunc(out, func(a, b cluster.DiskUse) int {
+		return cmp.Or(cmp.Compare(v.State.Disks[a.Disk].Val.Path, v.State.Disks[b.Disk].Val.Path),
+			cmp.Compare(a.Disk.String(), b.Disk.String()))
+	})
+	return out
+}
+
+func diskName(v *View, h *Host, id holdfast.DiskID) string {
+	if d, ok := v.State.Disks[id]; ok && d.Val.Path != "" {
+		return h.Name + ":" + d.Val.Path
+	}
+	return h.Name + ":" + id.Short()
+}
+
+func judgeDisk(h *Host, d cluster.DiskUse, size, promised int64, c Constraints) (*candidate, string) {
+	reserve := d.Total / 100 * ReservePercent
+	cand := &candidate{id: d.Disk, host: h, room: min(d.Free-reserve, d.Total-reserve-promised)}
+	switch {
+	case d.Error != "":
+		return cand, "not in use: " + d.Error
+	case len(c.Only) > 0 && !slices.Contains(c.Only, d.Disk):
+		return cand, "does not hold what the volume is made from"
+	case size > d.Total-reserve:
+		return cand, fmt.Sprintf("%s is more than the disk's %s less its reserve", bytesText(size), bytesText(d.Total))
+	case d.Free <= reserve:
+		return cand, fmt.Sprintf("only %s free, its reserve is %s", bytesText(d.Free), bytesText(reserve))
+	}
+	return cand, ""
+}
+
+// promisedBytes sums the sizes of the volumes on each disk, as if all were full.
+func promisedBytes(v *View) map[holdfast.DiskID]int64 {
+	sum := map[holdfast.DiskID]int64{}
+	for _, vol := range v.Volumes {
+		for _, set := range [][]cluster.Replica{vol.InSync, vol.Others} {
+			for _, r := range set {
+				sum[r.Disk] += int64(vol.Blocks) * holdfast.BlockSize
+			}
+		}
+	}
+	return sum
+}
+
+// holds marks the hosts of existing replicas as taken, and the racks of those
+// that can be used.
+func (p *diskPlan) holds(v *View, replicas []cluster.Replica, what string) {
+	for _, r := range replicas {
+		if !p.usedHosts[r.Host] {
+			p.why.reject(v.HostName(r.Host), "holds a copy already ("+what+")")
+		}
+		p.usedHosts[r.Host] = true
+		if h := v.Host(r.Host); h != nil && v.Usable(r) {
+			p.usedRacks[h.Domain] = true
+		}
+	}
+}
+
+// best returns the disk with the most room in an unused rack, else on an
+// unused host, else nil. Ties go to the first in the order of the cluster.
+func (p *diskPlan) best() *candidate {
+	var best *candidate
+	bestFresh := false
+	for _, c := range p.disks {
+		if p.usedHosts[c.host.ID] {
+			continue
+		}
+		fresh := !p.usedRacks[c.host.Domain]
+		if best == nil || fresh && !bestFresh || fresh == bestFresh && c.room > best.room {
+			best, bestFresh = c, fresh
+		}
+	}
+	return best
+}
+
+func (p *diskPlan) take(c *candidate) {
+	text := fmt.Sprintf("%s in rack %s, %s not promised", c.name, c.host.Domain, bytesText(max(c.room, 0)))
+	if p.usedRacks[c.host.Domain] {
+		p.sameRack = true
+		text += ", no other rack is left"
+	}
+	p.usedHosts[c.host.ID] = true
+	p.usedRacks[c.host.Domain] = true
+	p.why.Chosen = append(p.why.Chosen, text)
+}
+
+func (p *diskPlan) sayShort(copies, got int) {
+	switch {
+	case p.why.Short != "":
+	case got < copies:
+		p.why.Short = fmt.Sprintf("%s asked for, room on %s", count(copies, "copy", "copies"), count(got, "host", "hosts"))
+	case p.sameRack:
+		p.why.Short = fmt.Sprintf("%s in %s: some share a rack", count(copies, "copy", "copies"), count(len(p.usedRacks), "rack", "racks"))
+	}
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// bytesText prints a size in the largest binary unit that keeps it readable.
+func bytesText(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
+	f, u := float64(n), 0
+	for f >= 1024 && u < len(units)-1 {
+		f, u = f/1024, u+1
+	}
+	if u == 0 || f >= 100 || f == float64(int64(f)) {
+		return fmt.Sprintf("%.0f %s", f, units[u])
+	}
+	return fmt.Sprintf("%.1f %s", f, units[u])
+}
