@@ -1,0 +1,185 @@
+package nbd
+
+import (
+	"crypto/tls"
+	"net"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+)
+
+// connection is one accepted client, from accept to close. Its offer is set
+// under the server's lock: at once for a volume's own socket, when a volume
+// is chosen on TCP.
+type connection struct {
+	srv   *Server
+	raw   net.Conn
+	offer *offer
+	own   bool // the socket belongs to the offer
+	done  chan struct{}
+}
+
+// acceptPause is how long an accept loop rests when the process is out of
+// file descriptors.
+const acceptPause = 50 * time.Millisecond
+
+// ListenTLS offers every volume on a TCP address, to clients that start TLS
+// and show a certificate that cfg verifies. It returns the address bound.
+// Errors: Invalid if cfg would let anyone in without a certificate, IO.
+func (s *Server) ListenTLS(addr string, cfg *tls.Config) (net.Addr, error) {
+	if cfg == nil || cfg.ClientAuth != tls.RequireAndVerifyClientCert || cfg.ClientCAs == nil {
+		return nil, holdfast.Errorf(holdfast.Invalid,
+			"nbd over TCP needs TLS with a required client certificate and the authority that signs them")
+	}
+	cfg = cfg.Clone()
+	cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.IO, "listen for nbd: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		ln.Close()
+		return nil, errClosed()
+	}
+	s.tcp = append(s.tcp, ln)
+	s.serving.Add(1)
+	go s.accept(ln, nil, cfg)
+	return ln.Addr(), nil
+}
+
+// accept serves one listener until it is closed.
+func (s *Server) accept(ln net.Listener, o *offer, cfg *tls.Config) {
+	defer s.serving.Done()
+	for {
+		raw, err := ln.Accept()
+		if ne, isNet := err.(net.Error); isNet && ne.Temporary() { //nolint:staticcheck // EMFILE and the like
+			time.Sleep(acceptPause)
+			continue
+		}
+		if err != nil {
+			return
+		}
+		keepAlive(raw)
+		c := &connection{srv: s, raw: raw, offer: o, own: o != nil, done: make(chan struct{})}
+		if !s.admit(c) {
+			raw.Close()
+			continue
+		}
+		go c.serve(cfg)
+	}
+}
+
+// keepAlive makes a TCP client that has vanished noticed in half a minute, so
+// that it does not keep a volume open.
+func keepAlive(raw net.Conn) {
+	if t, isTCP := raw.(*net.TCPConn); isTCP {
+		t.SetKeepAliveConfig(net.KeepAliveConfig{
+			Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3,
+		})
+	}
+}
+
+func (s *Server) admit(c *connection) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	gone := c.own && s.byID[c.offer.id] != c.offer
+	if s.closed || gone || len(s.conns) >= s.lim.Connections {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.serving.Add(1)
+	return true
+}
+
+// serve runs the connection through its phases.
+func (c *connection) serve(cfg *tls.Config) {
+	s := c.srv
+	defer s.serving.Done()
+	defer func() {
+		c.raw.Close()
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+		close(c.done)
+	}()
+	c.raw.SetDeadline(time.Now().Add(s.lim.Handshake))
+	h := &handshake{house: c, tls: cfg, needTLS: cfg != nil, options: s.lim.Options, nc: c.raw}
+	a, err := h.run()
+	if err != nil {
+		if !quiet(err) {
+			s.log.Warn("nbd handshake failed", "client", c.client(), "err", err)
+		}
+		return
+	}
+	defer a.disk.Close()
+	c.raw.SetDeadline(time.Time{})
+	t := newSession(a.nc, c.raw, a.br, a.disk, s.pool, s.lim)
+	t.readOnly, t.structured, t.status = a.readOnly, a.structured, a.status
+	err = t.run()
+	a.nc.Close()
+	if !quiet(err) {
+		s.log.Warn("nbd connection ended", "volume", a.name, "client", c.client(), "err", err)
+	}
+}
+
+func (c *connection) client() string {
+	if c.own {
+		return "unix socket"
+	}
+	return c.raw.RemoteAddr().String()
+}
+
+// find implements house.
+func (c *connection) find(name string) (string, export.Target, bool) {
+	if c.own {
+		o := c.offer
+		return o.name, o.target, name == "" || name == o.name
+	}
+	c.srv.mu.Lock()
+	defer c.srv.mu.Unlock()
+	o := c.srv.byName[name]
+	if o == nil {
+		return "", nil, false
+	}
+	return o.name, o.target, true
+}
+
+// list implements house.
+func (c *connection) list() []string {
+	if c.own {
+		return []string{c.offer.name}
+	}
+	return c.srv.names()
+}
+
+// open implements house. The handshake's deadline does not count while the
+// volume opens, which may take a take-over.
+func (c *connection) open(name string, readOnly bool) (export.Disk, error) {
+	s := c.srv
+	s.mu.Lock()
+	o := s.byName[name]
+	if o == nil || c.offer != nil && c.offer != o {
+		s.mu.Unlock()
+		return nil, holdfast.Errorf(holdfast.NotFound, "volume %q is no longer offered here", name)
+	}
+	c.offer = o // from here on Withdraw waits for this connection
+	s.mu.Unlock()
+	disk, err := o.target.Open(readOnly)
+	c.raw.SetDeadline(time.Now().Add(s.lim.Handshake))
+	if err != nil {
+		s.unbind(c)
+	}
+	return disk, err
+}
+
+// unbind lets a TCP client choose another volume.
+func (s *Server) unbind(c *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !c.own {
+		c.offer = nil
+	}
+}

@@ -1,0 +1,137 @@
+package nbd
+
+import (
+	"github.com/holdfast-cloud/holdfast"
+)
+
+// holeUnit is the granularity in bytes at which a long read is searched for
+// zeroes, aligned to the volume.
+const holeUnit = 64 << 10
+
+// maxMessage is the longest error text sent, in bytes.
+const maxMessage = 512
+
+// maxExtents bounds the descriptors of one block status reply; a client asks
+// again from where the reply ends.
+const maxExtents = 2048
+
+// appendReply appends the answer to a completed request and reports whether
+// it took the slot's buffer over. hole says that data, not fragmented, is
+// zero throughout.
+func (sl *slot) appendReply(b *batch, data []byte, hole bool, err error) (held bool) {
+	cmd := &sl.cmd
+	switch {
+	case err != nil:
+		sl.appendError(b, errnoOf(err), err.Error())
+	case cmd.cmd != cmdRead:
+		b.buf = appendSimple(b.buf, cmd.cookie, ok)
+	case !sl.s.structured:
+		b.buf = appendSimple(b.buf, cmd.cookie, ok)
+		return b.payload(data)
+	case hole:
+		b.appendHole(chunkDone, cmd.cookie, cmd.off, len(data))
+	case cmd.flags&cfDF != 0 || len(data) <= holeUnit:
+		return b.appendData(chunkDone, cmd.cookie, cmd.off, data)
+	default:
+		return b.appendRuns(cmd.cookie, cmd.off, data)
+	}
+	return false
+}
+
+// appendError appends an answer without payload: success, or an error and,
+// where the protocol allows, its reason.
+func (sl *slot) appendError(b *batch, e errno, why string) {
+	cookie := sl.cmd.cookie
+	switch {
+	case !sl.s.structured || e == ok && sl.cmd.cmd != cmdRead:
+		b.buf = appendSimple(b.buf, cookie, e)
+	case e == ok:
+		b.buf = appendChunk(b.buf, chunkDone, chunkNone, cookie, 0)
+	default:
+		why = why[:min(len(why), maxMessage)]
+		b.buf = appendChunk(b.buf, chunkDone, chunkError, cookie, 6+len(why))
+		b.buf = be.AppendUint32(b.buf, uint32(e))
+		b.buf = be.AppendUint16(b.buf, uint16(len(why)))
+		b.buf = append(b.buf, why...)
+	}
+}
+
+func (b *batch) appendData(flags uint16, cookie, off uint64, data []byte) (held bool) {
+	b.buf = appendChunk(b.buf, flags, chunkData, cookie, 8+len(data))
+	b.buf = be.AppendUint64(b.buf, off)
+	return b.payload(data)
+}
+
+func (b *batch) appendHole(flags uint16, cookie, off uint64, n int) {
+	b.buf = appendChunk(b.buf, flags, chunkHole, cookie, 12)
+	b.buf = be.AppendUint64(b.buf, off)
+	b.buf = be.AppendUint32(b.buf, uint32(n))
+}
+
+// appendRuns splits a long read into runs of data and of zeroes.
+func (b *batch) appendRuns(cookie, off uint64, data []byte) (held bool) {
+	for len(data) > 0 {
+		n, zero := cutRun(off, data)
+		flags := uint16(0)
+		if n == len(data) {
+			flags = chunkDone
+		}
+		if zero {
+			b.appendHole(flags, cookie, off, n)
+		} else if b.appendData(flags, cookie, off, data[:n]) {
+			held = true
+		}
+		off += uint64(n)
+		data = data[n:]
+	}
+	return held
+}
+
+// cutRun returns the length of the first run of data that is all zero or all
+// not, in units of holeUnit.
+func cutRun(off uint64, data []byte) (n int, zero bool) {
+	for n < len(data) {
+		unit := min(holeUnit-int((off+uint64(n))%holeUnit), len(data)-n)
+		z := allZero(data[n : n+unit])
+		if n > 0 && z != zero {
+			break
+		}
+		zero = z
+		n += unit
+	}
+	return n, zero
+}
+
+// blockStatus answers NBD_CMD_BLOCK_STATUS on a goroutine of its own, since
+// asking the disk for extents blocks. It is no part of the hot path.
+func (sl *slot) blockStatus() {
+	s, cmd := sl.s, &sl.cmd
+	most := maxExtents
+	if cmd.flags&cfReqOne != 0 {
+		most = 1
+	}
+	extents, err := s.disk.Extents(int64(cmd.off), int64(cmd.length), most)
+	if err == nil && len(extents) == 0 {
+		err = holdfast.Errorf(holdfast.IO, "the volume does not know what it holds at %d", cmd.off)
+	}
+	if endsSession(err) {
+		s.end(err)
+	}
+	sl.finish(func(b *batch) bool {
+		if err != nil {
+			sl.appendError(b, errnoOf(err), err.Error())
+			return false
+		}
+		b.buf = appendChunk(b.buf, chunkDone, chunkBlockStatus, cmd.cookie, 4+8*len(extents))
+		b.buf = be.AppendUint32(b.buf, contextID)
+		for _, x := range extents {
+			state := uint32(0)
+			if x.Hole {
+				state = stateHole | stateZero
+			}
+			b.buf = be.AppendUint32(b.buf, uint32(x.Length))
+			b.buf = be.AppendUint32(b.buf, state)
+		}
+		return false
+	})
+}

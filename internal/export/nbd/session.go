@@ -1,0 +1,250 @@
+package nbd
+
+import (
+	"bufio"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+)
+
+// flushAt is the size of a batch, in bytes, at which it is written although
+// the client has sent more requests.
+const flushAt = 256 << 10
+
+// session is the transmission phase of one connection.
+//
+// One goroutine, the reader, takes requests off the connection and submits
+// them. A request that completes while it is being submitted is answered by
+// the reader, together with all others, when no further request is buffered.
+// One that completes later, on any goroutine, wakes the flusher. Whoever
+// writes (writing is set) also writes what is appended meanwhile, so replies
+// never interleave and no completion ever waits for the client.
+type session struct {
+	nc         net.Conn // what is read and written, TLS or not
+	raw        net.Conn // what is closed to end the session at once
+	br         *bufio.Reader
+	disk       export.Disk
+	readOnly   bool
+	structured bool
+	status     bool // base:allocation was selected
+	pool       *pool
+	lim        Limits
+
+	mu      sync.Mutex // never held across a wait other than on the conds
+	room    sync.Cond  // the reader waits for a place in the window
+	work    sync.Cond  // the flusher waits for something to write
+	none    sync.Cond  // the end waits for the last request
+	free    *slot
+	out     *batch // replies to be written
+	spare   *batch
+	wanted  bool // the flusher has been asked
+	stopped bool // the flusher shall end
+	writing bool
+	count   int   // requests not answered yet
+	bytes   int64 // their payloads
+	pending int   // requests not completed yet
+	dead    error // why no further reply is sent
+}
+
+// slot is one request in flight. The reader fills it, its completion empties
+// it; buf is its payload.
+type slot struct {
+	s          *session
+	req        export.Request
+	cmd        request
+	buf        *buffer
+	cost       int64
+	submitting atomic.Bool
+	next       *slot
+}
+
+func newSession(nc, raw net.Conn, br *bufio.Reader, disk export.Disk, p *pool, lim Limits) *session {
+	s := &session{nc: nc, raw: raw, br: br, disk: disk, pool: p, lim: lim, out: &batch{}, spare: &batch{}}
+	s.room.L, s.work.L, s.none.L = &s.mu, &s.mu, &s.mu
+	return s
+}
+
+// run serves the connection until the client leaves, breaks the protocol or
+// the disk's session ends, and returns the reason (nil if the client said
+// goodbye). Nothing of the session is left when it returns; closing disk and
+// nc is the caller's.
+func (s *session) run() error {
+	done := make(chan struct{})
+	go func() {
+		s.flusher()
+		close(done)
+	}()
+	err := s.readAll()
+	// What was submitted is completed and answered, if the client is there.
+	s.nc.SetWriteDeadline(time.Now().Add(drainTimeout))
+	s.mu.Lock()
+	s.flushLocked()
+	for s.pending > 0 {
+		s.none.Wait()
+	}
+	s.flushLocked()
+	s.stopped = true
+	s.work.Signal()
+	if s.dead != nil {
+		err = s.dead
+	}
+	s.mu.Unlock()
+	<-done
+	return err
+}
+
+// end makes the session stop at once: no further reply, reads and writes fail.
+func (s *session) end(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endLocked(why)
+}
+
+func (s *session) endLocked(why error) {
+	if s.dead != nil {
+		return
+	}
+	s.dead = why
+	s.raw.Close()
+	s.room.Broadcast()
+}
+
+// acquire waits for a place in the window and returns a slot for cmd with a
+// payload of cost bytes, or nil if the session has ended.
+func (s *session) acquire(cmd request, cost int64) *slot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.dead == nil && s.full(cost) {
+		s.flushLocked() // the places may be held by replies not written yet
+		if s.dead == nil && s.full(cost) {
+			s.room.Wait()
+		}
+	}
+	if s.dead != nil {
+		return nil
+	}
+	sl := s.free
+	if sl == nil {
+		sl = &slot{s: s}
+		sl.req.Done = sl.done
+	} else {
+		s.free = sl.next
+	}
+	sl.cmd, sl.cost = cmd, cost
+	if cost > 0 {
+		sl.buf = s.pool.get(int(cost))
+	}
+	s.count++
+	s.pending++
+	s.bytes += cost
+	return sl
+}
+
+func (s *session) full(cost int64) bool {
+	return s.count > 0 && (s.count >= s.lim.Requests || s.bytes+cost > s.lim.Bytes)
+}
+
+// submit hands the slot's request to the disk. The slot belongs to its
+// completion from here on.
+func (sl *slot) submit(op export.Op, fua bool) {
+	r := &sl.req
+	r.Op, r.Off, r.Length, r.FUA = op, int64(sl.cmd.off), int64(sl.cmd.length), fua
+	r.Data = nil
+	if op == export.Read || op == export.Write {
+		r.Length = sl.cost
+		r.Data = sl.buf.mem[:sl.cost]
+	}
+	sl.submitting.Store(true)
+	sl.s.disk.Submit(r)
+	sl.submitting.Store(false)
+}
+
+// done answers the request; it is the Done of export.Request.
+func (sl *slot) done(r *export.Request, err error) {
+	if endsSession(err) {
+		sl.s.end(err)
+	}
+	hole := err == nil && sl.cmd.cmd == cmdRead && sl.s.structured &&
+		sl.cmd.flags&cfDF == 0 && allZero(r.Data)
+	sl.finish(func(b *batch) bool { return sl.appendReply(b, r.Data, hole, err) })
+}
+
+// finish appends the reply that add makes, unless the session is dead, and
+// frees the slot. add reports whether the batch took the slot's buffer over.
+func (sl *slot) finish(add func(*batch) bool) {
+	s := sl.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead == nil {
+		if add(s.out) {
+			s.out.held = append(s.out.held, sl.buf)
+			sl.buf = nil
+		}
+		s.out.count++
+		s.out.cost += sl.cost
+		if !sl.submitting.Load() && !s.wanted {
+			s.wanted = true
+			s.work.Signal()
+		}
+	}
+	if sl.buf != nil {
+		s.pool.put(sl.buf)
+		sl.buf = nil
+	}
+	sl.req.Data = nil
+	sl.next, s.free = s.free, sl
+	if s.pending--; s.pending == 0 {
+		s.none.Signal()
+	}
+}
+
+// flush writes what has been completed, for the reader before it waits.
+func (s *session) flush() {
+	s.mu.Lock()
+	s.flushLocked()
+	s.mu.Unlock()
+}
+
+// flushLocked writes batches until there is nothing to write. It gives up the
+// lock while it writes; if another goroutine is writing, that one goes on.
+func (s *session) flushLocked() {
+	if s.writing {
+		return
+	}
+	s.writing = true
+	for !s.out.empty() && s.dead == nil {
+		b := s.out
+		s.out, s.spare = s.spare, nil
+		s.mu.Unlock()
+		err := b.writeTo(s.nc)
+		count, cost := b.count, b.cost
+		b.reset(s.pool)
+		s.mu.Lock()
+		s.spare = b
+		s.count -= count
+		s.bytes -= cost
+		if err != nil {
+			s.endLocked(holdfast.Errorf(holdfast.Unavailable, "write to the client: %w", err))
+		}
+		s.room.Signal()
+	}
+	s.writing = false
+}
+
+// flusher writes what completes while the reader is elsewhere.
+func (s *session) flusher() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.stopped {
+		if s.wanted {
+			s.wanted = false
+			s.flushLocked()
+			continue
+		}
+		s.work.Wait()
+	}
+}
