@@ -1,0 +1,241 @@
+// Package config reads the configuration file of `holdfast serve`: YAML, one
+// mapping, strict. A key that is not known is an error that names it and what
+// was probably meant; every value is checked before anything is started.
+// docs/protocol/config.md lists the keys.
+package config
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/config/nearest"
+)
+
+// Config is the configuration of one host. Load and Parse return it checked
+// and with every default filled in.
+type Config struct {
+	Name    string `yaml:"name"`     // of the host; default: the machine's host name
+	Site    string `yaml:"site"`     // optional
+	Rack    string `yaml:"rack"`     // required: what is lost together
+	DataDir string `yaml:"data_dir"` // default /var/lib/holdfast
+	Socket  string `yaml:"socket"`   // API socket; default DATA_DIR/api.sock
+
+	// Advertise is the address other hosts reach this one at, default
+	// 127.0.0.1 (nothing listens openly until it is set).
+	Advertise string `yaml:"advertise"`
+	Listen    Listen `yaml:"listen"`
+	KV        KV     `yaml:"kv"`
+
+	Accelerator string `yaml:"accelerator"`  // auto (default), kvm or tcg
+	PublishAddr string `yaml:"publish_addr"` // where published ports listen; default 127.0.0.1
+	NBDTCP      string `yaml:"nbd_tcp"`      // host:port for NBD over TLS; default: none
+	Log         Log    `yaml:"log"`
+}
+
+// Listen are the addresses to listen on, host:port. Defaults: the advertised
+// address with the ports 7440 (API), 7441 (transport), 7442 (etcd peer) and
+// 7443 (etcd client). All of them demand certificates of the cluster.
+type Listen struct {
+	API        string `yaml:"api"`
+	Transport  string `yaml:"transport"`
+	EtcdPeer   string `yaml:"etcd_peer"`
+	EtcdClient string `yaml:"etcd_client"`
+}
+
+// KV points to an external etcd cluster; without endpoints etcd is embedded.
+type KV struct {
+	Endpoints []string `yaml:"endpoints"` // https URLs
+	CA        string   `yaml:"ca"`        // PEM files; default: the cluster's own certificates
+	Cert      string   `yaml:"cert"`
+	Key       string   `yaml:"key"`
+}
+
+// Log says what is logged to standard error.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info (default), warn, error
+	Format string `yaml:"format"` // text (default) or json
+}
+
+// Default ports.
+const (
+	PortAPI        = 7440
+	PortTransport  = 7441
+	PortEtcdPeer   = 7442
+	PortEtcdClient = 7443
+)
+
+const maxFile = 1 << 20
+
+// Load reads and checks a file.
+func Load(path string) (Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Config{}, holdfast.Errorf(holdfast.NotFound, "configuration: %w; write one, its keys are in docs/protocol/config.md", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return Config{}, holdfast.Errorf(holdfast.IO, "configuration: %w", err)
+	}
+	host, _ := os.Hostname()
+	c, err := Parse(b, host)
+	if err != nil {
+		return Config{}, holdfast.Errorf(holdfast.KindOf(err), "configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Parse reads and checks the text of a file; hostname is the default name.
+func Parse(b []byte, hostname string) (Config, error) {
+	if len(b) > maxFile {
+		return Config{}, invalid("it is larger than %d bytes; is it the right file?", maxFile)
+	}
+	var c Config
+	if err := decode(b, &c); err != nil {
+		return Config{}, err
+	}
+	c.fill(hostname)
+	return c, c.check()
+}
+
+func invalid(format string, args ...any) error {
+	return holdfast.Errorf(holdfast.Invalid, format, args...)
+}
+
+func (c *Config) fill(hostname string) {
+	short, _, _ := strings.Cut(strings.ToLower(hostname), ".")
+	def := func(p *string, v string) {
+		if *p == "" {
+			*p = v
+		}
+	}
+	def(&c.Name, short)
+	def(&c.DataDir, "/var/lib/holdfast")
+	def(&c.Socket, filepath.Join(c.DataDir, "api.sock"))
+	def(&c.Advertise, "127.0.0.1")
+	for p, port := range map[*string]int{&c.Listen.API: PortAPI, &c.Listen.Transport: PortTransport,
+		&c.Listen.EtcdPeer: PortEtcdPeer, &c.Listen.EtcdClient: PortEtcdClient} {
+		def(p, net.JoinHostPort(c.Advertise, strconv.Itoa(port)))
+	}
+	def(&c.Accelerator, "auto")
+	def(&c.PublishAddr, "127.0.0.1")
+	def(&c.Log.Level, "info")
+	def(&c.Log.Format, "text")
+}
+
+func (c *Config) check() error {
+	if c.Rack == "" {
+		return invalid("rack is missing: say which rack the host stands in, for example 'rack: a'; copies of data are kept in different racks")
+	}
+	for _, n := range []struct{ key, v string }{{"name", c.Name}, {"rack", c.Rack}, {"site", c.Site}} {
+		if n.key == "site" && n.v == "" {
+			continue
+		}
+		if err := holdfast.CheckName(n.key, n.v); err != nil {
+			return err
+		}
+	}
+	for _, p := range []struct{ key, v string }{{"data_dir", c.DataDir}, {"socket", c.Socket}} {
+		if !filepath.IsAbs(p.v) || strings.ContainsRune(p.v, 0) {
+			return invalid("%s %q: give an absolute path", p.key, p.v)
+		}
+	}
+	if err := oneOf("accelerator", c.Accelerator, "auto", "kvm", "tcg"); err != nil {
+		return err
+	}
+	if err := oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error"); err != nil {
+		return err
+	}
+	if err := oneOf("log.format", c.Log.Format, "text", "json"); err != nil {
+		return err
+	}
+	if err := c.checkAddrs(); err != nil {
+		return err
+	}
+	return c.KV.check()
+}
+
+func oneOf(key, v string, allowed ...string) error {
+	for _, a := range allowed {
+		if v == a {
+			return nil
+		}
+	}
+	text := "use " + strings.Join(allowed, ", ")
+	if near := nearest.Of(v, allowed); near != "" {
+		text = "did you mean " + near + "? It can be " + strings.Join(allowed, ", ")
+	}
+	return invalid("%s %q: %s", key, v, text)
+}
+
+func (c *Config) checkAddrs() error {
+	if strings.Contains(c.Advertise, "/") || strings.ContainsAny(c.Advertise, " \t\x00") {
+		return invalid("advertise %q: give an address or a host name without port", c.Advertise)
+	}
+	if a, err := netip.ParseAddr(c.Advertise); err == nil && a.IsUnspecified() {
+		return invalid("advertise %s: other hosts cannot call that; give this host's own address", c.Advertise)
+	}
+	if _, err := netip.ParseAddr(c.PublishAddr); err != nil {
+		return invalid("publish_addr %q: give an IP address of this host; 127.0.0.1 keeps published ports to itself", c.PublishAddr)
+	}
+	seen := map[string]string{}
+	for _, l := range []struct{ key, v string }{
+		{"listen.api", c.Listen.API}, {"listen.transport", c.Listen.Transport},
+		{"listen.etcd_peer", c.Listen.EtcdPeer}, {"listen.etcd_client", c.Listen.EtcdClient}, {"nbd_tcp", c.NBDTCP},
+	} {
+		if l.v == "" && l.key == "nbd_tcp" {
+			continue
+		}
+		host, port, err := net.SplitHostPort(l.v)
+		n, nerr := strconv.Atoi(port)
+		if err != nil || nerr != nil || n < 1 || n > 65535 || host == "" {
+			return invalid("%s %q: give address:port, for example %s:7440", l.key, l.v, c.Advertise)
+		}
+		if other, ok := seen[l.v]; ok {
+			return invalid("%s and %s are both %s; each needs a port of its own", other, l.key, l.v)
+		}
+		seen[l.v] = l.key
+	}
+	return nil
+}
+
+func (k KV) check() error {
+	if (k.Cert == "") != (k.Key == "") {
+		return invalid("kv: cert and key go together; give both or neither")
+	}
+	if len(k.Endpoints) == 0 && (k.CA != "" || k.Cert != "") {
+		return invalid("kv: certificates are for an external etcd cluster; give its endpoints too, or none of them to have etcd built in")
+	}
+	for _, e := range k.Endpoints {
+		u, err := url.Parse(e)
+		if err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
+			return invalid("kv.endpoints: %q is not like https://etcd1:2379; only TLS is spoken, the cluster's state holds secrets", e)
+		}
+	}
+	return nil
+}
+
+// AdvertiseAddr returns the address under which others reach what listens at
+// listen: its own host if that is one address, otherwise the advertised one.
+func (c Config) AdvertiseAddr(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen
+	}
+	if a, err := netip.ParseAddr(host); err == nil && a.IsUnspecified() {
+		host = c.Advertise
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// Domain returns where the host stands.
+func (c Config) Domain() holdfast.FaultDomain {
+	return holdfast.FaultDomain{Site: c.Site, Rack: c.Rack}
+}

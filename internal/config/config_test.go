@@ -1,0 +1,86 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/holdfast-cloud/holdfast"
+)
+
+func TestASmallFileIsEnough(t *testing.T) {
+	c, err := Parse([]byte("rack: a\n"), "Box7.example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Name != "box7" || c.Socket != "/var/lib/holdfast/api.sock" || c.Listen.API != "127.0.0.1:7440" ||
+		c.Listen.EtcdClient != "127.0.0.1:7443" || c.Accelerator != "auto" || c.PublishAddr != "127.0.0.1" || c.NBDTCP != "" {
+		t.Fatalf("defaults: %+v", c)
+	}
+}
+
+func TestAnAdvertisedAddressIsWhatIsListenedOn(t *testing.T) {
+	c, err := Parse([]byte("rack: a\nname: h\nadvertise: 10.1.2.3\nlisten: {transport: '0.0.0.0:9000'}\n"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen.API != "10.1.2.3:7440" || c.Listen.Transport != "0.0.0.0:9000" {
+		t.Fatalf("%+v", c.Listen)
+	}
+	if got := c.AdvertiseAddr(c.Listen.Transport); got != "10.1.2.3:9000" {
+		t.Fatalf("others are told %s", got)
+	}
+}
+
+func TestMistakesAreNamedAndTaught(t *testing.T) {
+	for _, c := range []struct{ text, say string }{
+		{"rac: a", `unknown key "rac"; did you mean "rack"?`},
+		{"rack: a\nlisten:\n  apu: 1.2.3.4:5", `line 3: unknown key "listen.apu"; did you mean "listen.api"?`},
+		{"rack: a\nsomething_else: 1", "known here are name, site, rack"},
+		{"name: h", "rack is missing"},
+		{"rack: a\nrack: b", "given twice"},
+		{"rack: A b", "use a-z, 0-9 and '-'"},
+		{"rack: [a]", "rack must be one value"},
+		{"rack: a\nlisten: x", "listen must be a mapping"},
+		{"- rack", "must be a mapping"},
+		{"rack: a\n---\nrack: b", "more than one document"},
+		{"rack: &x a\nname: *x", "must be one value"},
+		{"rack: 'a", "not YAML"},
+		{"rack: a\naccelerator: kvn", "did you mean kvm?"},
+		{"rack: a\ndata_dir: here", "absolute path"},
+		{"rack: a\nlisten: {api: '127.0.0.1'}", "give address:port"},
+		{"rack: a\nlisten: {api: '127.0.0.1:99999'}", "give address:port"},
+		{"rack: a\nlisten: {api: '127.0.0.1:1', transport: '127.0.0.1:1'}", "each needs a port of its own"},
+		{"rack: a\nadvertise: 0.0.0.0", "own address"},
+		{"rack: a\npublish_addr: everywhere", "IP address"},
+		{"rack: a\nkv: {endpoints: ['http://x:2379']}", "only TLS"},
+		{"rack: a\nkv: {cert: /x}", "go together"},
+		{"rack: a\nkv: {ca: /x}", "endpoints too"},
+		{strings.Repeat("#", maxFile+1), "right file"},
+	} {
+		_, err := Parse([]byte(c.text), "host")
+		if !holdfast.IsKind(err, holdfast.Invalid) || !strings.Contains(err.Error(), c.say) {
+			t.Errorf("%.60q: got %v, want it to say %q", c.text, err, c.say)
+		}
+	}
+}
+
+func TestAMissingFileIsSaid(t *testing.T) {
+	if _, err := Load(t.TempDir() + "/none.yaml"); !holdfast.IsKind(err, holdfast.NotFound) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("rack: a\nlisten: {api: '127.0.0.1:1'}\nkv:\n  endpoints: [https://x:1]\n"))
+	f.Add([]byte("a: &a [*a]"))
+	f.Add([]byte("{? {}: b}"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := Parse(b, "host")
+		if err != nil && holdfast.KindOf(err) != holdfast.Invalid {
+			t.Fatalf("kind %v of %v", holdfast.KindOf(err), err)
+		}
+		if err == nil && (c.Rack == "" || c.Listen.API == "" || c.check() != nil) {
+			t.Fatalf("accepted an incomplete configuration: %+v", c)
+		}
+	})
+}
