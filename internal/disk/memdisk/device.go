@@ -1,0 +1,263 @@
+package memdisk
+
+import (
+	"slices"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/disk"
+)
+
+// device is one life's view of a Disk.
+type device struct {
+	d    *Disk
+	clk  clock.Clock
+	o    Options
+	over bool // under d.mu
+}
+
+// Geometry implements disk.Device.
+func (v *device) Geometry() disk.Geometry { return disk.Geometry{Size: v.d.size, Sector: Sector} }
+
+// Close implements disk.Device. What was not synced stays in the cache.
+func (v *device) Close() error {
+	v.d.mu.Lock()
+	defer v.d.mu.Unlock()
+	if v.over {
+		return v.closed()
+	}
+	v.d.end()
+	v.d.shrinkUnderWay()
+	return nil
+}
+
+// ReadAt implements disk.Device. The content is that of the end of the call.
+func (v *device) ReadAt(p []byte, off int64) error {
+	if err := v.check("read", off, int64(len(p))); err != nil {
+		return err
+	}
+	d := v.d
+	d.mu.Lock()
+	if v.over {
+		defer d.mu.Unlock()
+		return v.closed()
+	}
+	d.stats.Reads++
+	d.stats.BytesRead += int64(len(p))
+	bad := d.fails(Read) || d.unreadable(off, int64(len(p)))
+	if err := v.pass(v.o.ReadTime, len(p)); err != nil {
+		return err
+	}
+	defer d.mu.Unlock()
+	if bad {
+		for i := range p {
+			p[i] = 0xdb // whoever uses it will notice
+		}
+		return ioError("read", off)
+	}
+	d.copyOut(p, off)
+	return nil
+}
+
+// WriteAt implements disk.Device. Reads see the content from the beginning of
+// the call; a crash within it keeps any part.
+func (v *device) WriteAt(p []byte, off int64) error {
+	if err := v.check("write", off, int64(len(p))); err != nil {
+		return err
+	}
+	d := v.d
+	d.mu.Lock()
+	if v.over {
+		defer d.mu.Unlock()
+		return v.closed()
+	}
+	d.stats.Writes++
+	d.stats.BytesWritten += int64(len(p))
+	w, err := d.admit(p, off)
+	if passed := v.pass(v.o.WriteTime, len(p)); passed != nil {
+		return passed
+	}
+	defer d.mu.Unlock()
+	if w != nil {
+		w.returned = true
+	}
+	return err
+}
+
+// admit decides what becomes of a write and begins it; nil is a lost one.
+func (d *Disk) admit(p []byte, off int64) (*write, error) {
+	if d.faults.full && d.needsSpace(off, int64(len(p))) {
+		return nil, holdfast.Errorf(holdfast.NoSpace, "memory disk: no space for %d bytes at %d", len(p), off)
+	}
+	w := &write{}
+	switch {
+	case d.fails(Write):
+		w.pieces = tear(d.rng, split(p, off))
+		d.accept(w)
+		return w, ioError("write", off)
+	case d.chance(d.faults.chances.LostWrite):
+		return nil, nil
+	case d.chance(d.faults.chances.Misdirected):
+		off = d.rng.Int64N((d.size-int64(len(p)))/Sector+1) * Sector
+	}
+	w.pieces = split(p, off)
+	d.accept(w)
+	return w, nil
+}
+
+// Sync implements disk.Device: at its end, the writes that had returned at its
+// beginning become durable, and no other.
+func (v *device) Sync() error {
+	d := v.d
+	d.mu.Lock()
+	if v.over {
+		defer d.mu.Unlock()
+		return v.closed()
+	}
+	d.stats.Syncs++
+	done := make(map[*write]bool)
+	for _, w := range d.pending {
+		if w.returned {
+			done[w] = true
+		}
+	}
+	bad := d.fails(Sync)
+	if err := v.pass(v.o.SyncTime, 0); err != nil {
+		return err
+	}
+	defer d.mu.Unlock()
+	if bad {
+		for _, w := range d.pending {
+			if done[w] {
+				w.pieces = tear(d.rng, w.pieces)
+			}
+		}
+	}
+	d.settle(done)
+	if bad {
+		return ioError("sync", 0)
+	}
+	return nil
+}
+
+// Discard implements disk.Device. Whole pages become zero or, sometimes, stay
+// as they are: the content is undefined and nobody may rely on either.
+func (v *device) Discard(off, n int64) error {
+	if err := v.check("discard", off, n); err != nil {
+		return err
+	}
+	d := v.d
+	d.mu.Lock()
+	if v.over {
+		defer d.mu.Unlock()
+		return v.closed()
+	}
+	d.stats.Discards++
+	for _, no := range d.written((off+pageSize-1)/pageSize, (off+n)/pageSize) {
+		if d.rng.IntN(8) != 0 {
+			delete(d.medium, no)
+			delete(d.cache, no)
+		} else {
+			d.medium[no] = d.get(no)
+		}
+		d.forget(no)
+	}
+	if err := v.pass(v.o.WriteTime, 0); err != nil {
+		return err
+	}
+	d.mu.Unlock()
+	return nil
+}
+
+// written returns the pages of [lo, hi) that have content, ascending.
+func (d *Disk) written(lo, hi int64) []int64 {
+	var nos []int64
+	if hi-lo <= int64(len(d.medium)+len(d.cache)) {
+		for no := lo; no < hi; no++ {
+			if d.get(no) != nil {
+				nos = append(nos, no)
+			}
+		}
+		return nos
+	}
+	for no := range d.medium {
+		if no >= lo && no < hi {
+			nos = append(nos, no)
+		}
+	}
+	for no := range d.cache {
+		if no >= lo && no < hi {
+			nos = append(nos, no)
+		}
+	}
+	slices.Sort(nos)
+	return slices.Compact(nos)
+}
+
+// pass lets the time of a call go by. It is called with d.mu held, waits
+// without it and returns with it held, unless the life has ended meanwhile.
+func (v *device) pass(t time.Duration, bytes int) error {
+	d := v.d
+	if t > 0 {
+		t = t/2 + time.Duration(d.rng.Int64N(int64(t)+1))
+	}
+	if v.o.BytesPerSecond > 0 {
+		t += time.Duration(int64(bytes) * int64(time.Second) / v.o.BytesPerSecond)
+	}
+	if d.faults.slow > 0 {
+		t = time.Duration(float64(t) * d.faults.slow)
+	}
+	if t > 0 {
+		d.mu.Unlock()
+		clock.Sleep(v.clk, t)
+		d.mu.Lock()
+	}
+	for d.faults.hung && !v.over {
+		e := v.clk.NewEvent()
+		d.faults.waiting = append(d.faults.waiting, e)
+		d.mu.Unlock()
+		e.Wait(clock.Forever)
+		d.mu.Lock()
+	}
+	if v.over {
+		d.mu.Unlock()
+		return v.closed()
+	}
+	return nil
+}
+
+func (v *device) closed() error {
+	return holdfast.Errorf(holdfast.Closed, "memory disk: this life of it has ended")
+}
+
+func (v *device) check(op string, off, n int64) error {
+	switch {
+	case off < 0 || n < 0 || off > v.d.size || n > v.d.size-off:
+		return holdfast.Errorf(holdfast.Invalid, "memory disk: %s of %d bytes at %d is out of range, the disk has %d", op, n, off, v.d.size)
+	case off%Sector != 0 || n%Sector != 0:
+		return holdfast.Errorf(holdfast.Invalid, "memory disk: %s of %d bytes at %d is not aligned to sectors of %d", op, n, off, Sector)
+	}
+	return nil
+}
+
+func (d *Disk) needsSpace(off, n int64) bool {
+	for no := off / pageSize; no*pageSize < off+n; no++ {
+		if d.get(no) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *Disk) unreadable(off, n int64) bool {
+	if len(d.bad) == 0 {
+		return false
+	}
+	for s := off / Sector; s*Sector < off+n; s++ {
+		if d.bad[s/perPage]&(1<<(s%perPage)) != 0 {
+			return true
+		}
+	}
+	return false
+}
