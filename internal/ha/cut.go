@@ -2,6 +2,7 @@ package ha
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -9,8 +10,9 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
 
-// cutBatch is how many volumes one commit cuts; the timeline goes with them.
-const cutBatch = kv.MaxOps - 20
+// cutBatch is how many volumes one commit cuts: each is a change and may be a
+// condition on its writer too, and the timeline goes with them.
+const cutBatch = kv.MaxOps / 3
 
 // cut takes volumes from writers that are lost: it raises the epoch and clears
 // the writer, wherever an in-sync replica is left to persist it. Without one
@@ -19,11 +21,12 @@ const cutBatch = kv.MaxOps - 20
 func (m *Machine) cut(d *draft) {
 	var batch []cluster.Versioned[cluster.Volume]
 	var names []string
+	var lives []Life
 	flush := func() {
 		if len(batch) > 0 {
-			d.commit(Change{What: Cut, Text: strings.Join(names, ", "), Volumes: batch})
+			d.commit(Change{What: Cut, Text: strings.Join(names, ", "), Volumes: batch, Lives: lives})
 		}
-		batch, names = nil, nil
+		batch, names, lives = nil, nil, nil
 	}
 	told := map[*cluster.Incident][]string{}
 	var order []*cluster.Incident
@@ -39,6 +42,9 @@ func (m *Machine) cut(d *draft) {
 			continue
 		}
 		from := vol.Writer
+		if _, member := d.v.State.Hosts[from]; member && !slices.Contains(lives, Life{Host: from}) {
+			lives = append(lives, Life{Host: from})
+		}
 		vol.Epoch++
 		vol.Writer = holdfast.HostID{}
 		text := fmt.Sprintf("%s at epoch %d", vol.Name, vol.Epoch)

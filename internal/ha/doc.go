@@ -13,7 +13,9 @@ package ha
 import (
 	"time"
 
+	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
 
 // Change is one atomic commit. Every record in it replaces the one that was
@@ -29,6 +31,14 @@ type Change struct {
 	VMs       []cluster.Versioned[cluster.VM]
 	Incidents []cluster.Versioned[cluster.Incident]
 	Gone      []cluster.Versioned[cluster.Incident] // deleted
+	Lives     []Life                                // what the change relies on
+}
+
+// Life is a condition of a change: what a host says of itself is still as it
+// was read, or with Mod zero the host is away.
+type Life struct {
+	Host holdfast.HostID
+	Mod  kv.Rev
 }
 
 // Config sets the machine's patience. A zero field takes its default.

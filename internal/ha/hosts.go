@@ -10,8 +10,9 @@ import (
 // Phase is what the machine thinks of a host.
 type Phase string
 
-// The phases. A host that was never seen alive is expected for ColdWait; one
-// that vanishes is suspect for Settle; then both are lost until they return.
+// The phases. A host that was never seen alive is expected until ColdWait is
+// over; one that vanishes is suspect for Settle; then they are lost until they
+// return.
 const (
 	Alive    Phase = "alive"
 	Suspect  Phase = "suspect"
@@ -50,8 +51,21 @@ func (m *Machine) observeHosts(now time.Duration, v *placement.View) {
 			}
 			m.hosts[h.ID] = t
 		}
+		if h.Up() && !t.seen {
+			t.seen = m.renewed(now, v, h.ID)
+			if !t.seen {
+				m.wakeAt(now, m.began+m.cfg.ColdWait)
+			}
+		}
 		m.advance(now, t, h.Up())
 	}
+}
+
+// renewed reports whether a record of life is younger than this machine. After
+// a loss of all power, kv still holds the records of hosts that have not come
+// back, until their leases end; that is before ColdWait is over.
+func (m *Machine) renewed(now time.Duration, v *placement.View, id holdfast.HostID) bool {
+	return v.State.Alive[id].Mod > m.beganRev || now-m.began >= m.cfg.ColdWait
 }
 
 func (m *Machine) advance(now time.Duration, t *hostTrack, up bool) {
@@ -61,7 +75,11 @@ func (m *Machine) advance(now time.Duration, t *hostTrack, up bool) {
 		if t.phase != Alive {
 			enter(Alive)
 		}
-		t.seen, t.waived = true, false
+		t.waived = false
+	case t.phase == Alive && !t.seen:
+		t.phase, t.since = Expected, m.began
+		m.advance(now, t, up)
+		return
 	case t.phase == Alive:
 		enter(Suspect)
 	case t.phase == Suspect && now-t.since >= m.cfg.Settle:

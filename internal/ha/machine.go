@@ -5,6 +5,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
@@ -13,13 +14,16 @@ import (
 // Observe, so that the next leader knows as much as the last. It belongs to one
 // task.
 type Machine struct {
-	cfg     Config
-	hosts   map[holdfast.HostID]*hostTrack
-	vms     map[holdfast.VMID]*vmTrack
-	missing map[holdfast.VolumeID]time.Duration // since when a volume lacks a copy
-	planned map[holdfast.VMID]holdfast.HostID   // where a plan put a VM
-	brake   brake
-	wake    time.Duration // of the pass under way; -1: nothing to wait for
+	cfg      Config
+	started  bool
+	began    time.Duration // when the first state was seen
+	beganRev kv.Rev
+	hosts    map[holdfast.HostID]*hostTrack
+	vms      map[holdfast.VMID]*vmTrack
+	missing  map[holdfast.VolumeID]time.Duration // since when a volume lacks a copy
+	planned  map[holdfast.VMID]holdfast.HostID   // where a plan put a VM
+	brake    brake
+	wake     time.Duration // of the pass under way; -1: nothing to wait for
 }
 
 // New returns a machine that has seen nothing yet.
@@ -42,6 +46,9 @@ func (m *Machine) Observe(now time.Duration, s *cluster.State) time.Duration {
 
 func (m *Machine) observe(now time.Duration, v *placement.View) {
 	m.wake = -1
+	if !m.started {
+		m.started, m.began, m.beganRev = true, now, v.State.Rev
+	}
 	m.observeHosts(now, v)
 	m.observeBrake(now, v)
 	m.observeVMs(now, v)

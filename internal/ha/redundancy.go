@@ -4,12 +4,16 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
+
+// maxReplicas bounds the replicas of a volume, those that are away included.
+const maxReplicas = 16
 
 // building counts a volume's replicas outside the in-sync set that are being
 // brought up to date or built.
@@ -76,6 +80,9 @@ func (m *Machine) redundancy(now time.Duration, d *draft) {
 
 // rebuild adds a replica to be built; false means that no disk can take it.
 func (m *Machine) rebuild(d *draft, vol cluster.Volume) bool {
+	if len(vol.InSync)+len(vol.Others) >= maxReplicas {
+		return false // too many that are away; what is built goes once they are dropped
+	}
 	spot, ok, why := placement.PlaceReplica(d.v.State, vol)
 	if !ok {
 		return false
@@ -107,7 +114,11 @@ func (m *Machine) dropSurplus(d *draft) {
 		if len(vol.Others) == 0 || len(d.v.InSync(vol)) < vol.Copies {
 			continue
 		}
-		text := fmt.Sprintf("%d replicas of volume %s that are not needed: it has its copies", len(vol.Others), vol.Name)
+		var hosts []string
+		for _, r := range vol.Others {
+			hosts = append(hosts, d.v.HostName(r.Host))
+		}
+		text := fmt.Sprintf("volume %s has its copies without those on %s", vol.Name, strings.Join(hosts, ", "))
 		mod := d.v.State.Volumes[vol.ID].Mod
 		vol.Others = nil
 		d.commit(Change{What: "drop", Text: text, Volumes: []cluster.Versioned[cluster.Volume]{{Mod: mod, Val: vol}}})

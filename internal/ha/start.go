@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
@@ -17,7 +18,7 @@ const (
 	maxBackoff   = time.Minute
 	failedMemory = 5 * time.Minute // how long a host where a VM failed is avoided for it
 	steadyAfter  = time.Minute     // of running: earlier failures are forgotten
-	assignBatch  = 50              // VMs of one commit
+	assignBatch  = kv.MaxOps / 3   // VMs of one commit, each with a condition on its host
 )
 
 // vmTrack is the history of one VM's starts.
@@ -206,8 +207,7 @@ func (m *Machine) start(now time.Duration, d *draft) {
 	}
 	restarts, _ := placement.Restarts(d.v, vms, m.options(now, d))
 	busy := m.busy(now, d)
-	var batch []cluster.Versioned[cluster.VM]
-	var names []string
+	c := Change{What: "assign"}
 	for _, r := range restarts {
 		rec := d.v.State.VMs[r.VM]
 		if m.uncut(d, rec.Val) || busy[r.To] >= m.cfg.StartTokens || m.pointless(rec.Val, r.To) {
@@ -215,18 +215,30 @@ func (m *Machine) start(now time.Duration, d *draft) {
 		}
 		busy[r.To]++
 		d.tellAssigned(rec.Val, r)
-		rec.Val.Host = r.To
-		rec.Val.Generation++
-		batch = append(batch, rec)
-		names = append(names, fmt.Sprintf("%s to %s", r.Name, r.Why))
-		if len(batch) == assignBatch {
-			d.commit(Change{What: "assign", Text: strings.Join(names, ", "), VMs: batch})
-			batch, names = nil, nil
+		c.add(d.v, rec, r)
+		if len(c.VMs) == assignBatch {
+			d.commit(c)
+			c = Change{What: "assign"}
 		}
 	}
-	if len(batch) > 0 {
-		d.commit(Change{What: "assign", Text: strings.Join(names, ", "), VMs: batch})
+	if len(c.VMs) > 0 {
+		d.commit(c)
 	}
+}
+
+// add gives a VM to a host, provided that the host is still alive.
+func (c *Change) add(v *placement.View, rec cluster.Versioned[cluster.VM], r placement.Restart) {
+	life := Life{Host: r.To, Mod: v.State.Alive[r.To].Mod}
+	if !slices.Contains(c.Lives, life) {
+		c.Lives = append(c.Lives, life)
+	}
+	rec.Val.Host = r.To
+	rec.Val.Generation++
+	if c.Text != "" {
+		c.Text += ", "
+	}
+	c.Text += fmt.Sprintf("%s to %s", r.Name, strings.Join(r.Why.Chosen, ", "))
+	c.VMs = append(c.VMs, rec)
 }
 
 // busy counts the VMs that each host is starting.
