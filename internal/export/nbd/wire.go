@@ -224,9 +224,12 @@ func (e errno) kindOf() holdfast.Kind {
 // that the connection must be closed without an answer: an initiator that can
 // reconnect repeats the request elsewhere; told an error, it would fail it.
 func endsSession(err error) bool {
+	if err == nil {
+		return false
+	}
 	switch holdfast.KindOf(err) {
 	case holdfast.Fenced, holdfast.LostCache, holdfast.Closed:
-		return err != nil
+		return true
 	}
 	return false
 }
