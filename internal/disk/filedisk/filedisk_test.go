@@ -1,0 +1,261 @@
+package filedisk
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/disk"
+	"github.com/holdfast-cloud/holdfast/internal/disk/disktest"
+)
+
+func conform(t *testing.T, o Options, newPath func(*testing.T) string) {
+	disktest.Run(t, disktest.Subject{
+		Clock: clock.System{},
+		In:    func(f func()) { f() },
+		New: func(t *testing.T) func() (disk.Device, error) {
+			path := newPath(t)
+			return func() (disk.Device, error) { return Open(path, o) }
+		},
+	})
+}
+
+func newFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := Create(path, MinSize); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestFileConforms(t *testing.T) { conform(t, Options{}, newFile) }
+
+func TestDirectFileConforms(t *testing.T) {
+	d, err := Open(newFile(t), Options{Direct: true})
+	if holdfast.IsKind(err, holdfast.Invalid) {
+		t.Skipf("the file system of the temporary directory: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	conform(t, Options{Direct: true}, newFile)
+}
+
+// loop attaches a new 64 MiB file as a block device, or skips the test.
+func loop(t *testing.T) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("a loop device needs root")
+	}
+	out, err := exec.Command("losetup", "--find", "--show", newFile(t)).CombinedOutput()
+	if err != nil {
+		t.Skipf("no loop device: %v: %s", err, out)
+	}
+	dev := strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		if out, err := exec.Command("losetup", "--detach", dev).CombinedOutput(); err != nil {
+			t.Errorf("detach %s: %v: %s", dev, err, out)
+		}
+	})
+	return dev
+}
+
+func TestBlockDeviceConforms(t *testing.T) {
+	conform(t, Options{}, loop)
+}
+
+func TestDirectBlockDeviceConforms(t *testing.T) {
+	conform(t, Options{Direct: true}, loop)
+}
+
+func TestMountedBlockDeviceIsRefused(t *testing.T) {
+	dev := loop(t)
+	if out, err := exec.Command("mkfs.ext4", "-q", dev).CombinedOutput(); err != nil {
+		t.Skipf("mkfs.ext4: %v: %s", err, out)
+	}
+	at := filepath.Join(t.TempDir(), "mount point")
+	if err := os.Mkdir(at, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(dev, at, "ext4", 0, ""); err != nil {
+		t.Skipf("mount: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(at, 0); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	_, err := Open(dev, Options{})
+	if !holdfast.IsKind(err, holdfast.Busy) || !strings.Contains(err.Error(), at) {
+		t.Errorf("a mounted disk: %v; want kind busy and the mount point", err)
+	}
+}
+
+func TestCreateMakesASparseFileOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := Create(path, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	if st.Size != 1<<40 || st.Blocks*512 > 1<<20 || st.Mode&0o777 != 0o600 {
+		t.Errorf("size %d, allocated %d, mode %o", st.Size, st.Blocks*512, st.Mode&0o777)
+	}
+	if err := Create(path, MinSize); !holdfast.IsKind(err, holdfast.Exists) {
+		t.Errorf("created again: %v", err)
+	}
+}
+
+func TestDiscardGivesSpaceBack(t *testing.T) {
+	path := newFile(t)
+	d, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	allocated := func() int64 {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Blocks * 512
+	}
+	if err := d.WriteAt(bytes.Repeat([]byte{1}, 8<<20), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	full := allocated()
+	if err := d.Discard(0, 8<<20); err != nil {
+		t.Fatal(err)
+	}
+	if d.noDiscard.Load() {
+		t.Skip("the file system cannot punch holes")
+	}
+	if now := allocated(); now > full-(7<<20) {
+		t.Errorf("%d bytes allocated before the discard, %d after", full, now)
+	}
+}
+
+func TestWhatCannotBeADiskIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	small := filepath.Join(dir, "small")
+	if err := os.WriteFile(small, make([]byte, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path string
+		kind holdfast.Kind
+		says string
+	}{
+		{small, holdfast.Invalid, "64 MiB"},
+		{dir, holdfast.Invalid, "neither"},
+		{pipe, holdfast.Invalid, "neither"},
+		{"/dev/null", holdfast.Invalid, "neither"},
+		{filepath.Join(dir, "absent"), holdfast.NotFound, "check the path"},
+	} {
+		_, err := Open(c.path, Options{})
+		if !holdfast.IsKind(err, c.kind) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v (kind %v); want kind %v and %q", c.path, err, holdfast.KindOf(err), c.kind, c.says)
+		}
+	}
+	for _, size := range []int64{-1, 0, MinSize - 4096, MinSize + 1} {
+		if err := Create(filepath.Join(dir, "new"), size); !holdfast.IsKind(err, holdfast.Invalid) {
+			t.Errorf("create with %d bytes: %v", size, err)
+		}
+	}
+}
+
+func TestAFileCutShortIsAnError(t *testing.T) {
+	path := newFile(t)
+	d, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := os.Truncate(path, 8192); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.ReadAt(make([]byte, 8192), 4096); !holdfast.IsKind(err, holdfast.IO) {
+		t.Errorf("read beyond the cut: %v", err)
+	}
+}
+
+func TestAFullFileSystemIsNoSpace(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("a small file system needs root")
+	}
+	at := t.TempDir()
+	if err := unix.Mount("tmpfs", at, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("mount: %v", err)
+	}
+	defer unix.Unmount(at, unix.MNT_DETACH)
+	path := filepath.Join(at, "disk")
+	if err := Create(path, MinSize); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.WriteAt(make([]byte, 2<<20), 0); !holdfast.IsKind(err, holdfast.NoSpace) {
+		t.Errorf("write to a full file system: %v", err)
+	}
+}
+
+func FuzzParseMounts(f *testing.F) {
+	f.Add(`36 35 98:0 /a /mnt\040two rw - ext4 /dev/root rw`, "98:0")
+	f.Add("short line\n1 2 7:0", "7:0")
+	f.Add(`1 1 7:0 / \9\400\ rw`, "7:0")
+	f.Fuzz(func(t *testing.T, info, dev string) {
+		for _, at := range parseMounts(strings.NewReader(info), []string{dev}) {
+			if len(at) > len(info) {
+				t.Errorf("mount point %q is longer than its line", at)
+			}
+		}
+	})
+}
+
+func TestMountPointsAreUnescaped(t *testing.T) {
+	info := "36 35 98:0 / /mnt\\040two\\134 rw - ext4 /dev/root rw\n37 35 98:1 / /other rw - ext4 x rw\n"
+	if at := parseMounts(strings.NewReader(info), []string{"98:0"}); !slices.Equal(at, []string{`/mnt two\`}) {
+		t.Errorf("%q", at)
+	}
+}
+
+func BenchmarkWrite4KiB(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "disk")
+	if err := Create(path, MinSize); err != nil {
+		b.Fatal(err)
+	}
+	d, err := Open(path, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	p := make([]byte, 4096)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if err := d.WriteAt(p, int64(i%(MinSize/4096))*4096); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
