@@ -35,10 +35,12 @@ func (c *Client) receiveOne(br *bufio.Reader) error {
 	}
 	switch be.Uint32(b[:]) {
 	case magicSimple:
-		cl := c.take(be.Uint64(b[8:]), true)
+		cookie := be.Uint64(b[8:])
+		cl := c.take(cookie, false)
 		if cl == nil || cl.req != nil && cl.req.Op == export.Read {
-			return errReply("a simple reply to no such request")
+			return errReply("a simple reply to no such request") // a read flies on, and fails with the connection
 		}
+		c.take(cookie, true)
 		cl.finish(replyError(errno(be.Uint32(b[4:])), ""))
 		return nil
 	case magicStructured:
