@@ -238,6 +238,15 @@ type State struct {
 	Machines  map[holdfast.VMID]Versioned[Machine]
 	Incidents map[string]Versioned[Incident]
 	Leader    holdfast.HostID // elected reconciler; zero if none
+	// LeaderMod is the revision of the election and LeaderLease the lease that
+	// it holds under.
+	LeaderMod   kv.Rev
+	LeaderLease kv.LeaseID
+	// Bad are the records that cannot be read, by key, with why. The picture
+	// holds the last readable version of such a record, or none: whoever would
+	// take the absence of a record as leave to delete something must see that
+	// Bad is empty first.
+	Bad map[string]string
 }
 
 // Versioned is a record with the revision of its last change, for conditions.

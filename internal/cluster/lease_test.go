@@ -1,0 +1,231 @@
+package cluster_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+)
+
+// founded is a scene whose hosts are members with leases.
+func founded(t *testing.T, seed uint64, hosts int) *scene {
+	s := newScene(t, seed, hosts)
+	for i, h := range s.hosts {
+		s.do(h, func() {
+			rec := hostRecord(h.name, "rack-"+h.name)
+			if i == 0 {
+				s.ok(h.c.Init(cluster.Cluster{ID: holdfast.ClusterID{UUID: uuid("x")}, Name: "x"}, rec))
+				return
+			}
+			tx := h.c.Begin()
+			tx.PutHost(rec, 0)
+			_, err := tx.Commit()
+			s.ok(err)
+		})
+		h.keep()
+	}
+	s.until("everybody seeing everybody", 5*time.Second, func() bool { return s.seen(hosts) })
+	return s
+}
+
+// seen reports whether every living host sees n hosts alive.
+func (s *scene) seen(n int) bool {
+	for _, h := range s.hosts {
+		if !h.clk.Dead() && len(h.c.State().Alive) != n {
+			return false
+		}
+	}
+	return true
+}
+
+func TestALostHostIsNoticedAndNotTooSoon(t *testing.T) {
+	s := founded(t, 1, 3)
+	s.run(30 * time.Second)
+	if !s.seen(3) {
+		t.Fatal("a healthy host was given up")
+	}
+	s.hosts[2].clk.Kill()
+	took := s.until("the loss of c", 6*time.Second, func() bool { return s.seen(2) })
+	if took < cluster.LeaseTTL-cluster.RenewEvery-100*time.Millisecond {
+		t.Errorf("given up after %v", took)
+	}
+	c := s.boot("c")
+	s.hosts = append(s.hosts, c)
+	c.keep()
+	s.until("the return of c", 5*time.Second, func() bool { return s.seen(3) })
+	s.run(10 * time.Second) // the old life's lease must not take the new one's word away
+	if !s.seen(3) {
+		t.Error("the old life's lease ended the new life")
+	}
+}
+
+func TestACutOffHostKnowsBeforeTheOthersDo(t *testing.T) {
+	for seed := range uint64(20) {
+		s := founded(t, seed, 3)
+		c := s.hosts[2]
+		s.run(time.Duration(seed) * 130 * time.Millisecond)
+		s.srv.Cut("c", true, seed%2 == 0)
+		var knew, given time.Duration
+		s.until("both", time.Minute, func() bool {
+			if knew == 0 && !c.ka.Valid() {
+				knew = s.w.Now()
+			}
+			if given == 0 && !s.hosts[0].c.State().AliveHost(c.id) {
+				given = s.w.Now()
+			}
+			return knew > 0 && given > 0
+		})
+		if knew > given {
+			t.Errorf("seed %d: c was given up at %v and held itself alive until %v", seed, given, knew)
+		}
+		s.srv.Cut("c", false, false)
+		s.until("c's return", 30*time.Second, func() bool { return s.seen(3) && c.ka.Valid() })
+	}
+}
+
+func TestALeaderChangeCostsNobodyItsLease(t *testing.T) {
+	s := founded(t, 2, 3)
+	for range 10 {
+		s.srv.ChangeLeader(3 * time.Second)
+		for range 50 {
+			s.run(100 * time.Millisecond)
+			if !s.seen(3) {
+				t.Fatal("a host was given up")
+			}
+		}
+	}
+}
+
+func TestWhatAHostSaysIsPublished(t *testing.T) {
+	s := founded(t, 3, 2)
+	a, b := s.hosts[0], s.hosts[1]
+	a.ka.Update(func(x *cluster.Alive) {
+		x.Conditions = append(x.Conditions, cluster.Condition{ID: "disk-slow/d1", Severity: "warning"})
+	})
+	s.until("b reading a's condition", 3*time.Second, func() bool { return len(b.c.State().Alive[a.id].Val.Conditions) == 1 })
+	s.do(a, a.ka.Stop)
+	s.until("a's orderly leave", time.Second, func() bool { return len(b.c.State().Alive) == 1 })
+	s.do(a, a.c.Close)
+}
+
+func TestThereIsOneLeaderAndAnotherWhenItIsLost(t *testing.T) {
+	for seed := range uint64(10) {
+		s := founded(t, seed, 3)
+		var el []*cluster.Election
+		for _, h := range s.hosts {
+			el = append(el, h.c.Campaign(h.ka, h.id))
+		}
+		leader := -1
+		find := func() bool {
+			for i, e := range el {
+				if _, ok := e.Leading(); ok && !s.hosts[i].clk.Dead() && i != leader {
+					leader = i
+					return true
+				}
+			}
+			return false
+		}
+		s.until("an election", 10*time.Second, find)
+		old := leader
+		mod, _ := el[old].Leading()
+		s.hosts[old].clk.Kill()
+		s.until("the next election", 15*time.Second, find)
+		h := s.hosts[leader]
+		s.do(h, func() {
+			mod2, _ := el[leader].Leading()
+			tx := h.c.Begin()
+			tx.AsLeader(mod)
+			tx.PutVM(vm("m1"), 0)
+			_, err := tx.Commit()
+			s.kind(err, holdfast.Conflict) // decided under the former leader
+			tx = h.c.Begin()
+			tx.AsLeader(mod2)
+			tx.PutVM(vm("m1"), 0)
+			_, err = tx.Commit()
+			s.ok(err)
+			tx = h.c.Begin()
+			tx.AsLeader(0)
+			_, err = tx.Commit()
+			s.kind(err, holdfast.Fenced)
+		})
+		s.do(h, el[leader].Stop)
+		gone := leader
+		s.until("the third election", 10*time.Second, func() bool {
+			i := 3 - old - gone
+			_, ok := el[i].Leading()
+			return ok
+		})
+	}
+}
+
+func TestAJoinCodeAdmitsOneHostOnce(t *testing.T) {
+	s := founded(t, 4, 1)
+	a := s.hosts[0]
+	hash := strings.Repeat("ab", 32)
+	s.do(a, func() {
+		s.kind(a.c.Join(hash, hostRecord("b", "r2")), holdfast.Denied)
+		s.kind(a.c.Join("../x", hostRecord("b", "r2")), holdfast.Denied)
+		_, err := a.c.CreateJoinCode("short", "")
+		s.kind(err, holdfast.Invalid)
+		_, err = a.c.CreateJoinCode(hash, "r2")
+		s.ok(err)
+		codes, err := a.c.JoinCodes()
+		if err != nil || len(codes) != 1 || codes[0].Rack != "r2" {
+			t.Errorf("codes: %v %v", codes, err)
+		}
+		s.kind(a.c.Join(hash, hostRecord("b", "r3")), holdfast.Denied)
+		taken := hostRecord("b", "r2")
+		taken.Name = "a"
+		s.kind(a.c.Join(hash, taken), holdfast.Exists)
+		s.ok(a.c.Join(hash, hostRecord("b", "r2")))
+		s.kind(a.c.Join(hash, hostRecord("c", "r2")), holdfast.Denied)
+		st, err := a.c.Refresh()
+		if s.ok(err); len(st.Hosts) != 2 {
+			t.Errorf("%d hosts", len(st.Hosts))
+		}
+		_, err = a.c.CreateJoinCode(hash, "")
+		s.ok(err)
+		stolen := hostRecord("b", "r2")
+		stolen.CertKey = "another key"
+		s.kind(a.c.Join(hash, stolen), holdfast.Exists)
+		s.ok(a.c.Join(hash, hostRecord("b", "r2"))) // the same host again, its first answer was lost
+		s.kind(a.c.Init(cluster.Cluster{ID: holdfast.ClusterID{UUID: uuid("y")}, Name: "y"}, hostRecord("y", "r9")), holdfast.Exists)
+	})
+}
+
+func TestAJoinCodeExpiresAndCanBeRevoked(t *testing.T) {
+	s := founded(t, 5, 1)
+	a := s.hosts[0]
+	h1, h2 := strings.Repeat("01", 32), strings.Repeat("02", 32)
+	s.do(a, func() {
+		for _, h := range []string{h1, h2} {
+			_, err := a.c.CreateJoinCode(h, "")
+			s.ok(err)
+		}
+		s.ok(a.c.RevokeJoinCode(h2))
+		s.kind(a.c.RevokeJoinCode(h2), holdfast.NotFound)
+		s.kind(a.c.Join(h2, hostRecord("b", "r2")), holdfast.Denied)
+		clock.Sleep(a.clk, 61*time.Minute)
+		s.kind(a.c.Join(h1, hostRecord("b", "r2")), holdfast.Denied)
+	})
+}
+
+func TestTwoHostsWithOneCodeAndOneGetsIn(t *testing.T) {
+	for seed := range uint64(20) {
+		s := founded(t, seed, 2)
+		hash := strings.Repeat("cd", 32)
+		s.do(s.hosts[0], func() { _, err := s.hosts[0].c.CreateJoinCode(hash, ""); s.ok(err) })
+		errs := map[string]error{}
+		for i, name := range []string{"p", "q"} {
+			h := s.hosts[i]
+			h.clk.Go(func() { errs[name] = h.c.Join(hash, hostRecord(name, "r2")) })
+		}
+		s.until("both answers", time.Minute, func() bool { return len(errs) == 2 })
+		if (errs["p"] == nil) == (errs["q"] == nil) {
+			t.Errorf("seed %d: %v", seed, errs)
+		}
+	}
+}
