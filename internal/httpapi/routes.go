@@ -157,7 +157,8 @@ func (s *Server) admit(ctx context.Context, in *request[v1.JoinRequest]) (v1.Joi
 	return s.o.Backend.Admit(ctx, in.Body)
 }
 
-type hostRef struct {
+// HostRef names a host in a path.
+type HostRef struct {
 	Host string `path:"host" maxLength:"63" doc:"Name or identity"`
 }
 
@@ -165,12 +166,12 @@ func (s *Server) hostRoutes() {
 	read(s, "/v1/hosts", "host-list", "The hosts", func(p picture, _ *none) ([]v1.Host, error) {
 		return render(p.hosts(), p.renderHost), nil
 	})
-	read(s, "/v1/hosts/{host}", "host-show", "One host", func(p picture, in *hostRef) (v1.Host, error) {
+	read(s, "/v1/hosts/{host}", "host-show", "One host", func(p picture, in *HostRef) (v1.Host, error) {
 		h, err := p.host(in.Host)
 		return p.renderHost(h), err
 	})
 	type drain struct {
-		hostRef
+		HostRef
 		Body v1.DrainSpec
 	}
 	do(s, s.operation("POST", "/v1/hosts/{host}/drain", "host-drain", "Move work off a host, or let it take work again", 204),
@@ -182,7 +183,7 @@ func (s *Server) hostRoutes() {
 			return s.o.Backend.Drain(ctx, h.ID, in.Body.On)
 		})
 	do(s, s.operation("DELETE", "/v1/hosts/{host}", "host-remove", "Strike a host that will not come back", 204),
-		func(ctx context.Context, in *hostRef) error {
+		func(ctx context.Context, in *HostRef) error {
 			h, err := lookup(ctx, s, in.Host, picture.host)
 			if err != nil {
 				return err

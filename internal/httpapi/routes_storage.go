@@ -10,12 +10,14 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
 
-type volumeRef struct {
+// VolumeRef, like the other names of path parameters, is exported because huma
+// does not fill unexported embedded structs.
+type VolumeRef struct {
 	Volume string `path:"volume" maxLength:"63" doc:"Name or identity"`
 }
 
 type snapshotRef struct {
-	volumeRef
+	VolumeRef
 	Snapshot string `path:"snapshot" maxLength:"63" doc:"Name or identity"`
 }
 
@@ -59,13 +61,13 @@ func (s *Server) volumeRoutes() {
 	read(s, "/v1/volumes", "volume-list", "The volumes that are not images", func(p picture, _ *none) ([]v1.Volume, error) {
 		return render(p.only(false), p.renderVolume), nil
 	})
-	read(s, "/v1/volumes/{volume}", "volume-show", "One volume", func(p picture, in *volumeRef) (v1.Volume, error) {
+	read(s, "/v1/volumes/{volume}", "volume-show", "One volume", func(p picture, in *VolumeRef) (v1.Volume, error) {
 		v, err := p.volume(in.Volume)
 		return p.renderVolume(v), err
 	})
 	act(s, s.operation("POST", "/v1/volumes", "volume-create", "Make a volume, empty or a linked clone", 201), s.createVolume)
 	do(s, s.operation("DELETE", "/v1/volumes/{volume}", "volume-delete", "Delete a volume and its snapshots", 204),
-		func(ctx context.Context, in *volumeRef) error {
+		func(ctx context.Context, in *VolumeRef) error {
 			v, err := lookup(ctx, s, in.Volume, picture.volume)
 			if err != nil {
 				return err
@@ -73,7 +75,7 @@ func (s *Server) volumeRoutes() {
 			return s.o.Backend.DeleteVolume(ctx, v.ID)
 		})
 	act(s, s.operation("GET", "/v1/volumes/{volume}/activity", "volume-activity", "Counters since the volume was opened", 200),
-		func(ctx context.Context, in *volumeRef) (v1.Activity, error) {
+		func(ctx context.Context, in *VolumeRef) (v1.Activity, error) {
 			v, err := lookup(ctx, s, in.Volume, picture.volume)
 			if err != nil {
 				return v1.Activity{}, err
@@ -81,7 +83,7 @@ func (s *Server) volumeRoutes() {
 			return s.o.Backend.Activity(ctx, v.ID)
 		})
 	type grow struct {
-		volumeRef
+		VolumeRef
 		Body v1.GrowSpec
 	}
 	act(s, s.operation("POST", "/v1/volumes/{volume}/grow", "volume-grow", "Make a volume larger", 200),
@@ -137,11 +139,11 @@ func (s *Server) growVolume(ctx context.Context, ref string, size int64) (v1.Vol
 
 func (s *Server) snapshotRoutes() {
 	type take struct {
-		volumeRef
+		VolumeRef
 		Body v1.SnapshotSpec
 	}
 	type revert struct {
-		volumeRef
+		VolumeRef
 		Body v1.RevertSpec
 	}
 	act(s, s.operation("POST", "/v1/volumes/{volume}/snapshots", "snapshot-create", "Keep the volume as it is now", 201),

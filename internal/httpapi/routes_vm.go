@@ -7,7 +7,8 @@ import (
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 )
 
-type vmRef struct {
+// VMRef names a VM in a path.
+type VMRef struct {
 	VM string `path:"vm" maxLength:"63" doc:"Name or identity"`
 }
 
@@ -15,13 +16,13 @@ func (s *Server) vmRoutes() {
 	read(s, "/v1/vms", "vm-list", "The VMs", func(p picture, _ *none) ([]v1.VM, error) {
 		return render(p.vms(), p.renderVM), nil
 	})
-	read(s, "/v1/vms/{vm}", "vm-show", "One VM", func(p picture, in *vmRef) (v1.VM, error) {
+	read(s, "/v1/vms/{vm}", "vm-show", "One VM", func(p picture, in *VMRef) (v1.VM, error) {
 		v, err := p.vm(in.VM)
 		return p.renderVM(v), err
 	})
 	act(s, s.operation("POST", "/v1/vms", "vm-create", "Make a VM, and start it unless told otherwise", 201), s.createVM)
 	type remove struct {
-		vmRef
+		VMRef
 		Force    bool `query:"force" doc:"Also if it should run: end its process first"`
 		KeepDisk bool `query:"keep_disk" doc:"Keep its boot disk as a volume"`
 	}
@@ -36,7 +37,7 @@ func (s *Server) vmRoutes() {
 	s.vmPower("start", "Start a VM", s.o.Backend.StartVM)
 	s.vmPower("reset", "Press a VM's reset button", s.o.Backend.ResetVM)
 	type stop struct {
-		vmRef
+		VMRef
 		Body v1.StopSpec
 	}
 	act(s, s.operation("POST", "/v1/vms/{vm}/stop", "vm-stop", "Press a VM's power button, or end its process", 200),
@@ -49,7 +50,7 @@ func (s *Server) vmRoutes() {
 
 func (s *Server) vmPower(verb, summary string, f func(context.Context, holdfast.VMID) error) {
 	act(s, s.operation("POST", "/v1/vms/{vm}/"+verb, "vm-"+verb, summary, 200),
-		func(ctx context.Context, in *vmRef) (v1.VM, error) { return s.changeVM(ctx, in.VM, f) })
+		func(ctx context.Context, in *VMRef) (v1.VM, error) { return s.changeVM(ctx, in.VM, f) })
 }
 
 // changeVM acts on the VM that ref names and answers with what it is then.

@@ -1,0 +1,297 @@
+// Package apitest is an in-memory httpapi.Backend for tests of the API, the
+// client and the CLI. It keeps records as a cluster would commit them, and
+// acts at once: a VM that is started runs.
+package apitest
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+)
+
+// epoch0 is the time of everything the fake makes.
+func epoch0() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
+
+// Backend is the fake. Tests may change St and Rep between calls.
+type Backend struct {
+	mu      sync.Mutex
+	Me      httpapi.Self
+	St      *cluster.State
+	Rep     httpapi.Report
+	Content map[holdfast.VolumeID][]byte // of imported images
+	Fail    error                        // if set, every change fails with it
+	Space   int64                        // bytes an image may have; 0: no limit
+	Echo    func(line string) string     // what the console answers
+	serial  byte
+	joined  []v1.JoinRequest
+	secrets map[string]bool
+}
+
+var _ httpapi.Backend = (*Backend)(nil)
+
+// New returns a host "alpha" in rack "a" that is in no cluster.
+func New() *Backend {
+	b := &Backend{Content: map[holdfast.VolumeID][]byte{}, secrets: map[string]bool{}}
+	b.Me = httpapi.Self{ID: holdfast.HostID{UUID: b.id()}, Name: "alpha", Domain: holdfast.FaultDomain{Rack: "a"},
+		Version: "test", Accelerator: "tcg", Why: "no /dev/kvm", Sandbox: "full"}
+	return b
+}
+
+// id counts identities up, so that goldens stay the same.
+func (b *Backend) id() holdfast.UUID {
+	b.serial++
+	return holdfast.UUID{0: b.serial, 6: 0x40, 8: 0x80, 15: b.serial}
+}
+
+// Three returns a member of a healthy cluster of three racks a, b and c with
+// one host and one disk each: alpha, beta and gamma.
+func Three() *Backend {
+	b := New()
+	if _, err := b.InitCluster(context.Background(), "field"); err != nil {
+		panic(err)
+	}
+	b.addHost(b.Me.ID, "alpha", "a")
+	b.addHost(holdfast.HostID{UUID: b.id()}, "beta", "b")
+	b.addHost(holdfast.HostID{UUID: b.id()}, "gamma", "c")
+	b.St.Leader = b.Me.ID
+	b.Rep.Tolerance = httpapi.Tolerance{Racks: []string{"a", "b", "c"}, Hosts: b.hostIDs()}
+	return b
+}
+
+func (b *Backend) hostIDs() []holdfast.HostID {
+	var out []holdfast.HostID
+	for _, h := range []string{"alpha", "beta", "gamma"} {
+		out = append(out, b.Host(h))
+	}
+	return out
+}
+
+// Host returns the identity of a host by name.
+func (b *Backend) Host(name string) holdfast.HostID {
+	for id, h := range b.St.Hosts {
+		if h.Val.Name == name {
+			return id
+		}
+	}
+	panic("no host " + name)
+}
+
+func (b *Backend) addHost(id holdfast.HostID, name, rack string) {
+	n := len(b.St.Hosts) + 1
+	put(b, b.St.Hosts, id, cluster.Host{ID: id, Name: name, Domain: holdfast.FaultDomain{Rack: rack}, Voter: true,
+		Addr: fmt.Sprintf("127.0.0.%d:7441", n), APIAddr: fmt.Sprintf("127.0.0.%d:7440", n)})
+	d := cluster.Disk{ID: holdfast.DiskID{UUID: b.id()}, Host: id, Path: "/dev/vdb", Size: 8 << 30}
+	put(b, b.St.Disks, d.ID, d)
+	put(b, b.St.Alive, id, cluster.Alive{Host: id, CPUs: 2, MemoryMiB: 4096, Accelerator: "tcg", Sandbox: "full",
+		Version: "test", Wall: epoch0(), Disks: []cluster.DiskUse{{Disk: d.ID, Total: 8 << 30, Free: 6 << 30}}})
+}
+
+func put[K comparable, T any](b *Backend, m map[K]cluster.Versioned[T], k K, v T) {
+	b.St.Rev++
+	m[k] = cluster.Versioned[T]{Mod: b.St.Rev, Val: v}
+}
+
+// Lose makes a host disappear, as a lease that ran out does.
+func (b *Backend) Lose(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.St.Alive, b.Host(name))
+}
+
+// Self implements httpapi.Backend.
+func (b *Backend) Self() httpapi.Self {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Me
+}
+
+// State implements httpapi.Backend; the maps are copies.
+func (b *Backend) State(context.Context) (*cluster.State, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.St == nil {
+		return nil, holdfast.Errorf(holdfast.Unavailable, "host %s is in no cluster; run 'holdfast cluster init' or 'holdfast host join'", b.Me.Name)
+	}
+	s := *b.St
+	s.Hosts, s.Alive, s.Disks = maps.Clone(s.Hosts), maps.Clone(s.Alive), maps.Clone(s.Disks)
+	s.Volumes, s.VMs, s.Machines = maps.Clone(s.Volumes), maps.Clone(s.VMs), maps.Clone(s.Machines)
+	s.Incidents = maps.Clone(s.Incidents)
+	return &s, nil
+}
+
+// Report implements httpapi.Backend.
+func (b *Backend) Report(context.Context) (httpapi.Report, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Rep, nil
+}
+
+// Activity implements httpapi.Backend.
+func (b *Backend) Activity(_ context.Context, id holdfast.VolumeID) (v1.Activity, error) {
+	return v1.Activity{Host: "alpha", Epoch: 1, WrittenBytes: 4096, Flushes: 1, ResentBytes: 8192, ResyncDone: 1}, nil
+}
+
+// change runs f under the lock unless Fail is set.
+func (b *Backend) change(f func() error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.Fail != nil {
+		return b.Fail
+	}
+	return f()
+}
+
+// InitCluster implements httpapi.Backend.
+func (b *Backend) InitCluster(_ context.Context, name string) (httpapi.Admin, error) {
+	err := b.change(func() error {
+		if b.Me.InCluster {
+			return holdfast.Errorf(holdfast.Conflict, "host %s is in cluster %s already; a host is in one cluster", b.Me.Name, b.St.Cluster.Name)
+		}
+		b.Me.InCluster = true
+		b.St = &cluster.State{Rev: 1, Cluster: cluster.Cluster{ID: holdfast.ClusterID{UUID: b.id()}, Name: name, Format: 1},
+			Hosts:     map[holdfast.HostID]cluster.Versioned[cluster.Host]{},
+			Alive:     map[holdfast.HostID]cluster.Versioned[cluster.Alive]{},
+			Disks:     map[holdfast.DiskID]cluster.Versioned[cluster.Disk]{},
+			Volumes:   map[holdfast.VolumeID]cluster.Versioned[cluster.Volume]{},
+			VMs:       map[holdfast.VMID]cluster.Versioned[cluster.VM]{},
+			Machines:  map[holdfast.VMID]cluster.Versioned[cluster.Machine]{},
+			Incidents: map[string]cluster.Versioned[cluster.Incident]{}}
+		return nil
+	})
+	return httpapi.Admin{CA: []byte("CA\n"), Cert: []byte("CERT\n"), Key: []byte("KEY\n")}, err
+}
+
+// CreateJoinCode implements httpapi.Backend.
+func (b *Backend) CreateJoinCode(context.Context, string) (string, error) {
+	var code v1.JoinCode
+	err := b.change(func() error {
+		id := b.id()
+		code = v1.JoinCode{API: []string{"127.0.0.1:7440"}, Secret: id[:]}
+		b.secrets[hex.EncodeToString(id[:])] = true
+		return nil
+	})
+	return code.String(), err
+}
+
+// Join implements httpapi.Backend.
+func (b *Backend) Join(_ context.Context, code v1.JoinCode) error {
+	return b.change(func() error { b.Me.InCluster = true; return nil })
+}
+
+// Admit implements httpapi.Backend.
+func (b *Backend) Admit(_ context.Context, r v1.JoinRequest) (v1.JoinAnswer, error) {
+	err := b.change(func() error {
+		if !b.secrets[r.Secret] {
+			return holdfast.Errorf(holdfast.Denied, "the join code is wrong, spent or older than an hour; make a new one with 'holdfast host code'")
+		}
+		delete(b.secrets, r.Secret)
+		b.joined = append(b.joined, r)
+		return nil
+	})
+	return v1.JoinAnswer{ClusterName: "field", CA: "CA\n"}, err
+}
+
+// Drain implements httpapi.Backend.
+func (b *Backend) Drain(_ context.Context, id holdfast.HostID, on bool) error {
+	return b.change(func() error {
+		h := b.St.Hosts[id].Val
+		h.Drained = on
+		put(b, b.St.Hosts, id, h)
+		return nil
+	})
+}
+
+// RemoveHost implements httpapi.Backend.
+func (b *Backend) RemoveHost(_ context.Context, id holdfast.HostID) error {
+	return b.change(func() error {
+		if _, ok := b.St.Alive[id]; ok {
+			return holdfast.Errorf(holdfast.Conflict, "host %s is alive; drain it and stop it first", b.St.Hosts[id].Val.Name)
+		}
+		delete(b.St.Hosts, id)
+		return nil
+	})
+}
+
+// AddDisk implements httpapi.Backend.
+func (b *Backend) AddDisk(_ context.Context, path string, size int64) (cluster.Disk, error) {
+	var d cluster.Disk
+	return d, b.change(func() error {
+		d = cluster.Disk{ID: holdfast.DiskID{UUID: b.id()}, Host: b.Me.ID, Path: path, Size: max(size, 1<<30)}
+		put(b, b.St.Disks, d.ID, d)
+		return nil
+	})
+}
+
+// RemoveDisk implements httpapi.Backend.
+func (b *Backend) RemoveDisk(_ context.Context, id holdfast.DiskID) error {
+	return b.change(func() error { delete(b.St.Disks, id); return nil })
+}
+
+// Console implements httpapi.Backend: it prints a banner and answers lines
+// with Echo.
+func (b *Backend) Console(_ context.Context, id holdfast.VMID, local bool) (io.ReadWriteCloser, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if m, ok := b.St.Machines[id]; !ok || m.Val.State != "running" {
+		return nil, holdfast.Errorf(holdfast.Unavailable, "VM %s does not run; start it with 'holdfast vm start'", b.St.VMs[id].Val.Name)
+	}
+	p := &port{echo: b.Echo}
+	p.cond = sync.NewCond(&p.mu)
+	p.out.WriteString("booted\r\n")
+	return p, nil
+}
+
+type port struct {
+	mu     sync.Mutex
+	cond   *sync.Cond
+	out    bytes.Buffer
+	closed bool
+	echo   func(string) string
+}
+
+func (p *port) Read(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.out.Len() == 0 && !p.closed {
+		p.cond.Wait()
+	}
+	if p.out.Len() == 0 {
+		return 0, io.EOF
+	}
+	return p.out.Read(b)
+}
+
+func (p *port) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return 0, errors.New("closed")
+	}
+	text := string(b)
+	if text == "halt\n" {
+		p.closed = true
+	} else if p.echo != nil {
+		p.out.WriteString(p.echo(text))
+	}
+	p.cond.Broadcast()
+	return len(b), nil
+}
+
+func (p *port) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.cond.Broadcast()
+	return nil
+}

@@ -1,0 +1,232 @@
+package apitest
+
+import (
+	"context"
+	"io"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+)
+
+func (b *Backend) nameTaken(name string) error {
+	for _, v := range b.St.Volumes {
+		if v.Val.Name == name && !v.Val.Deleted {
+			return holdfast.Errorf(holdfast.Exists, "there is a volume called %s already; choose another name", name)
+		}
+	}
+	return nil
+}
+
+// newVolume commits a volume with copies in the first racks.
+func (b *Backend) newVolume(n httpapi.NewVolume) (cluster.Volume, error) {
+	if err := b.nameTaken(n.Name); err != nil {
+		return cluster.Volume{}, err
+	}
+	v := cluster.Volume{ID: holdfast.VolumeID{UUID: b.id()}, Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: max(n.Min, 1),
+		Durability: n.Durability, Origin: n.Origin, Epoch: 1, Created: epoch0()}
+	if v.Copies == 0 {
+		v.Copies = min(2, len(b.St.Hosts))
+	}
+	if n.Origin != nil {
+		v.Blocks = max(n.Blocks, b.St.Volumes[n.Origin.Volume].Val.Blocks)
+	}
+	for _, name := range []string{"alpha", "beta", "gamma"}[:v.Copies] {
+		h := b.Host(name)
+		for _, d := range b.St.Disks {
+			if d.Val.Host == h {
+				v.InSync = append(v.InSync, cluster.Replica{ID: holdfast.ReplicaID{UUID: b.id()}, Host: h, Disk: d.Val.ID})
+				break
+			}
+		}
+	}
+	put(b, b.St.Volumes, v.ID, v)
+	return v, nil
+}
+
+// CreateVolume implements httpapi.Backend.
+func (b *Backend) CreateVolume(_ context.Context, n httpapi.NewVolume) (v cluster.Volume, err error) {
+	err = b.change(func() (err error) { v, err = b.newVolume(n); return err })
+	return v, err
+}
+
+// edit changes a volume record.
+func (b *Backend) edit(id holdfast.VolumeID, f func(*cluster.Volume) error) (v cluster.Volume, err error) {
+	err = b.change(func() error {
+		v = b.St.Volumes[id].Val
+		if err := f(&v); err != nil {
+			return err
+		}
+		put(b, b.St.Volumes, id, v)
+		return nil
+	})
+	return v, err
+}
+
+// DeleteVolume implements httpapi.Backend.
+func (b *Backend) DeleteVolume(_ context.Context, id holdfast.VolumeID) error {
+	return b.change(func() error {
+		v := b.St.Volumes[id].Val
+		if vm, ok := b.St.VMs[v.VM]; ok {
+			return holdfast.Errorf(holdfast.Conflict, "volume %s is the disk of VM %s; delete the VM instead", v.Name, vm.Val.Name)
+		}
+		delete(b.St.Volumes, id)
+		return nil
+	})
+}
+
+// GrowVolume implements httpapi.Backend.
+func (b *Backend) GrowVolume(_ context.Context, id holdfast.VolumeID, blocks uint64) (cluster.Volume, error) {
+	return b.edit(id, func(v *cluster.Volume) error { v.Blocks = blocks; return nil })
+}
+
+// Snapshot implements httpapi.Backend.
+func (b *Backend) Snapshot(_ context.Context, id holdfast.VolumeID, name string) (s cluster.Snapshot, err error) {
+	_, err = b.edit(id, func(v *cluster.Volume) error {
+		for _, have := range v.Snapshots {
+			if have.Name == name {
+				return holdfast.Errorf(holdfast.Exists, "volume %s has a snapshot called %s already", v.Name, name)
+			}
+		}
+		s = cluster.Snapshot{ID: holdfast.SnapshotID{UUID: b.id()}, Name: name, LSN: holdfast.MakeLSN(1, 7), Created: epoch0()}
+		v.Snapshots = append(v.Snapshots[:len(v.Snapshots):len(v.Snapshots)], s)
+		return nil
+	})
+	return s, err
+}
+
+// DeleteSnapshot implements httpapi.Backend.
+func (b *Backend) DeleteSnapshot(_ context.Context, id holdfast.VolumeID, snap holdfast.SnapshotID) error {
+	_, err := b.edit(id, func(v *cluster.Volume) error {
+		var kept []cluster.Snapshot
+		for _, s := range v.Snapshots {
+			if s.ID != snap {
+				kept = append(kept, s)
+			}
+		}
+		v.Snapshots = kept
+		return nil
+	})
+	return err
+}
+
+// Revert implements httpapi.Backend.
+func (b *Backend) Revert(_ context.Context, id holdfast.VolumeID, _ holdfast.SnapshotID) error {
+	_, err := b.edit(id, func(v *cluster.Volume) error { v.Generation++; return nil })
+	return err
+}
+
+// ImportImage implements httpapi.Backend.
+func (b *Backend) ImportImage(_ context.Context, n httpapi.NewImage, r io.Reader) (v cluster.Volume, err error) {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return v, err
+	}
+	err = b.change(func() (err error) {
+		switch {
+		case n.Size >= 0 && int64(len(data)) != n.Size:
+			return holdfast.Errorf(holdfast.Invalid, "image %s: it has %d bytes, %d were announced; send the whole image", n.Name, len(data), n.Size)
+		case b.Space > 0 && int64(len(data)) > b.Space:
+			return holdfast.Errorf(holdfast.NoSpace, "image %s: %d bytes do not fit, %d are free; add a disk", n.Name, len(data), b.Space)
+		}
+		blocks := (uint64(len(data)) + holdfast.BlockSize - 1) / holdfast.BlockSize
+		v, err = b.newVolume(httpapi.NewVolume{Name: n.Name, Blocks: blocks, Copies: n.Copies, Durability: cluster.OnFlush})
+		if err != nil {
+			return err
+		}
+		v.Image, v.Sealed = true, true
+		put(b, b.St.Volumes, v.ID, v)
+		b.Content[v.ID] = data
+		return nil
+	})
+	return v, err
+}
+
+// CreateVM implements httpapi.Backend.
+func (b *Backend) CreateVM(_ context.Context, n httpapi.NewVM) (v cluster.VM, err error) {
+	err = b.change(func() error {
+		for _, have := range b.St.VMs {
+			if have.Val.Name == n.Name {
+				return holdfast.Errorf(holdfast.Exists, "there is a VM called %s already; choose another name", n.Name)
+			}
+		}
+		vol := b.St.Volumes[n.Volume].Val
+		if n.Volume.IsZero() {
+			var err error
+			vol, err = b.newVolume(httpapi.NewVolume{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies,
+				Durability: cluster.OnFlush, Origin: &cluster.Origin{Volume: n.Image}})
+			if err != nil {
+				return err
+			}
+		}
+		v = cluster.VM{ID: holdfast.VMID{UUID: b.id()}, Name: n.Name, CPUs: n.CPUs, MemoryMiB: n.MemoryMiB, Volume: vol.ID,
+			Power: n.Power, Priority: n.Priority, Isolation: n.Isolation, Publish: n.Publish, UserData: n.UserData,
+			SSHKeys: n.SSHKeys, Kernel: n.Kernel, Initrd: n.Initrd, Append: n.Append, MAC: "52:54:00:00:00:01", Created: epoch0()}
+		vol.VM = v.ID
+		put(b, b.St.Volumes, vol.ID, vol)
+		if v.Power == cluster.On {
+			b.run(&v)
+		}
+		put(b, b.St.VMs, v.ID, v)
+		return nil
+	})
+	return v, err
+}
+
+// run assigns a VM to this host and has it running.
+func (b *Backend) run(v *cluster.VM) {
+	v.Host, v.Power = b.Me.ID, cluster.On
+	v.Generation++
+	put(b, b.St.Machines, v.ID, cluster.Machine{VM: v.ID, Host: v.Host, Generation: v.Generation, Epoch: 1,
+		State: "running", Since: epoch0(), PID: 4711})
+}
+
+func (b *Backend) power(id holdfast.VMID, f func(*cluster.VM)) error {
+	return b.change(func() error {
+		v := b.St.VMs[id].Val
+		f(&v)
+		put(b, b.St.VMs, id, v)
+		return nil
+	})
+}
+
+// StartVM implements httpapi.Backend.
+func (b *Backend) StartVM(_ context.Context, id holdfast.VMID) error {
+	return b.power(id, b.run)
+}
+
+// StopVM implements httpapi.Backend.
+func (b *Backend) StopVM(_ context.Context, id holdfast.VMID, force bool) error {
+	return b.power(id, func(v *cluster.VM) {
+		v.Power = cluster.Stopped
+		v.Shutdowns++
+		m := b.St.Machines[id].Val
+		m.State = "off"
+		put(b, b.St.Machines, id, m)
+	})
+}
+
+// ResetVM implements httpapi.Backend.
+func (b *Backend) ResetVM(_ context.Context, id holdfast.VMID) error {
+	return b.power(id, func(v *cluster.VM) { v.Resets++ })
+}
+
+// DeleteVM implements httpapi.Backend.
+func (b *Backend) DeleteVM(_ context.Context, id holdfast.VMID, force, keep bool) error {
+	return b.change(func() error {
+		v := b.St.VMs[id].Val
+		if v.Power == cluster.On && !force {
+			return holdfast.Errorf(holdfast.Conflict, "VM %s runs; stop it first, or add --force", v.Name)
+		}
+		delete(b.St.VMs, id)
+		delete(b.St.Machines, id)
+		if !keep {
+			delete(b.St.Volumes, v.Volume)
+		} else {
+			vol := b.St.Volumes[v.Volume].Val
+			vol.VM = holdfast.VMID{}
+			put(b, b.St.Volumes, vol.ID, vol)
+		}
+		return nil
+	})
+}
