@@ -161,7 +161,7 @@ func (m *Machine) tellRunning(d *draft, inc *cluster.Incident) bool {
 			continue
 		}
 		text := fmt.Sprintf("%s on host %s (generation %d)", vm.Name, d.v.HostName(vm.Host), vm.Generation)
-		if !hasStep(inc, Running, text) && hasStep(inc, Assigned, assignedText(vm.Name, d.v.HostName(vm.Host), vm.Generation)) {
+		if !hasStep(inc, Running, text) && hasStep(inc, Assigned, AssignedText(vm.Name, d.v.HostName(vm.Host), vm.Generation)) {
 			d.step(inc, Running, text)
 		}
 	}

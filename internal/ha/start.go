@@ -265,7 +265,8 @@ func (m *Machine) pointless(vm cluster.VM, to holdfast.HostID) bool {
 	return vm.Host == to && m.vms[vm.ID].state != "failed"
 }
 
-func assignedText(vm, host string, generation int64) string {
+// AssignedText is the text of an assigned step.
+func AssignedText(vm, host string, generation int64) string {
 	return fmt.Sprintf("%s → %s (generation %d)", vm, host, generation)
 }
 
@@ -275,7 +276,7 @@ func (d *draft) tellAssigned(vm cluster.VM, r placement.Restart) {
 	for _, rec := range d.incidents {
 		inc := &rec.Val
 		if inc.Closed == nil && (d.lostIn(inc, vm) || slices.Contains(assignedIn(inc), vm.Name)) {
-			d.step(inc, Assigned, assignedText(vm.Name, d.v.HostName(r.To), vm.Generation+1))
+			d.step(inc, Assigned, AssignedText(vm.Name, d.v.HostName(r.To), vm.Generation+1))
 		}
 	}
 }
