@@ -22,9 +22,6 @@ import (
 //	24      head, then bulk
 const headerLen = 24
 
-// maxErrorText bounds the text of an error on the wire, in bytes.
-const maxErrorText = 1024
-
 // frameType says what a frame does.
 type frameType uint8
 
@@ -53,7 +50,7 @@ func appendFrame(b []byte, typ frameType, id uint64, f transport.Frame) []byte {
 	binary.LittleEndian.PutUint16(h[6:], uint16(f.Kind))
 	binary.LittleEndian.PutUint64(h[8:], id)
 	binary.LittleEndian.PutUint32(h[16:], uint32(len(f.Head)))
-	binary.LittleEndian.PutUint32(h[20:], uint32(bulkLen(f)))
+	binary.LittleEndian.PutUint32(h[20:], uint32(f.BulkLen()))
 	b = append(b, h[:]...)
 	b = append(b, f.Head...)
 	binary.LittleEndian.PutUint32(b[at:], checksum(b[at+4:at+headerLen], f.Head))
@@ -65,25 +62,6 @@ func appendFrame(b []byte, typ frameType, id uint64, f transport.Frame) []byte {
 
 func checksum(header, head []byte) uint32 {
 	return crc32.Update(crc32.Update(0, castagnoli(), header), castagnoli(), head)
-}
-
-func bulkLen(f transport.Frame) int {
-	n := 0
-	for _, p := range f.Bulk {
-		n += len(p)
-	}
-	return n
-}
-
-// checkFrame refuses what a frame cannot carry.
-func checkFrame(f transport.Frame) error {
-	if n := len(f.Head); n > transport.MaxHead {
-		return holdfast.Errorf(holdfast.Invalid, "frame of kind %d: head of %d bytes, at most %d are carried", f.Kind, n, transport.MaxHead)
-	}
-	if n := bulkLen(f); n > transport.MaxBulk {
-		return holdfast.Errorf(holdfast.Invalid, "frame of kind %d: bulk of %d bytes, at most %d are carried; send it in parts", f.Kind, n, transport.MaxBulk)
-	}
-	return nil
 }
 
 // parseHeader reads a header, b's first headerLen bytes, and bounds what it
@@ -124,14 +102,9 @@ func (h header) body(raw, b []byte, bulk *[1][]byte) (transport.Frame, error) {
 	return f, nil
 }
 
-// errorFrame codes an error for the wire: its kind and its text, cut to
-// maxErrorText.
+// errorFrame codes an error for the wire: its kind and its text.
 func errorFrame(err error) transport.Frame {
-	text := err.Error()
-	if len(text) > maxErrorText {
-		text = strings.ToValidUTF8(text[:maxErrorText-len("…")], "") + "…"
-	}
-	return transport.Frame{Kind: transport.Kind(holdfast.KindOf(err)), Head: []byte(text)}
+	return transport.Frame{Kind: transport.Kind(holdfast.KindOf(err)), Head: []byte(transport.ErrorText(err))}
 }
 
 // frameError is the inverse of errorFrame.

@@ -134,7 +134,7 @@ func (r *request) reply(f transport.Frame, err error) {
 	}
 	typ := typeReply
 	if err == nil {
-		if err = checkFrame(f); err != nil {
+		if err = f.Check(); err != nil {
 			r.in.n.log.Error("a handler's reply cannot be sent", "kind", r.kind, "err", err)
 		}
 	}

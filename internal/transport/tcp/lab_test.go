@@ -23,10 +23,8 @@ type lab struct {
 }
 
 func newLab(t testing.TB) *lab {
-	if t, ok := t.(*testing.T); ok {
-		goleak.VerifyNone(t, goleak.IgnoreCurrent()) // start clean
-	}
-	t.Cleanup(func() { goleak.VerifyNone(t) })
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 	ca, err := auth.NewCA(holdfast.ClusterID{UUID: transporttest.Host(200).UUID})
 	if err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
 func (o *outbox) put(typ frameType, id uint64, f transport.Frame) bool {
 	o.mu.Lock()
 	was := len(o.buf)
-	if was+headerLen+len(f.Head)+bulkLen(f) > maxQueued {
+	if was+headerLen+len(f.Head)+f.BulkLen() > maxQueued {
 		o.mu.Unlock()
 		return false
 	}

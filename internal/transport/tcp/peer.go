@@ -226,7 +226,7 @@ func (p *peer) awaitWelcome(w *wire) error {
 	if err != nil {
 		return err
 	}
-	if h.typ != typeWelcome && h.typ != typeError || h.size() > maxErrorText {
+	if h.typ != typeWelcome && h.typ != typeError || h.size() > transport.MaxErrorText {
 		return holdfast.Errorf(holdfast.Invalid, "bad frame: type %d where a welcome was expected", h.typ)
 	}
 	raw, err = w.r.Peek(headerLen + h.size())

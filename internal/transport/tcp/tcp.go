@@ -152,7 +152,7 @@ func (n *Network) Addr() net.Addr {
 // Send implements transport.Network. The frame is copied: it may be changed as
 // soon as Send has returned.
 func (n *Network) Send(to holdfast.HostID, f transport.Frame, timeout time.Duration, done func(transport.Frame, error)) {
-	if err := checkFrame(f); err != nil {
+	if err := f.Check(); err != nil {
 		go done(transport.Frame{}, err)
 		return
 	}
