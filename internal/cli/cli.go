@@ -1,0 +1,212 @@
+// Package cli is the command line of Holdfast. Its words are nouns and verbs
+// (`holdfast vm create`), with the daily verbs at the top (`status`, `list`,
+// `console`). It knows the cluster only through the REST API.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/client"
+	"github.com/holdfast-cloud/holdfast/internal/config"
+)
+
+// Env is what the command line finds around itself. Main fills it in, and
+// tests fill it in differently.
+type Env struct {
+	Version        string
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string
+
+	// Serve runs a host until ctx ends.
+	Serve func(ctx context.Context, c config.Config) error
+	// Helpers are subcommands that other processes of Holdfast run. They get
+	// their arguments unparsed, are not shown, and return the exit status.
+	Helpers []Helper
+	// Extra are whole commands from packages that the command line may not
+	// import (lab, drill, sim). They print errors by returning them.
+	Extra []*cobra.Command
+}
+
+// Helper is a hidden subcommand.
+type Helper struct {
+	Name string
+	Run  func(args []string) int
+}
+
+// app is one run of the command line.
+type app struct {
+	Env
+	choice client.Choice
+	format string
+	exit   int
+}
+
+// Run runs a command line and returns the exit status. SIGINT and SIGTERM end
+// the context that commands run under.
+func Run(env Env, args []string) int {
+	for _, h := range env.Helpers {
+		if len(args) > 0 && args[0] == h.Name {
+			return h.Run(args[1:])
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	a := &app{Env: env}
+	a.choice.Getenv = env.Getenv
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return a.exit
+	}
+	var status ExitError
+	if errors.As(err, &status) {
+		return int(status)
+	}
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(env.Stderr, "Interrupted. What was asked for goes on where it had begun; 'holdfast status' shows how it is.")
+		return 130
+	}
+	fmt.Fprintf(env.Stderr, "Error: %v\n", err)
+	return ExitStatus(err)
+}
+
+// ExitError ends the command line with a status and prints nothing more.
+type ExitError int
+
+// Error implements error.
+func (e ExitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// usageError marks errors of the command line itself.
+type usageError struct{ error }
+
+// ExitStatus returns the exit status for an error: scripts may rely on it.
+func ExitStatus(err error) int {
+	var u usageError
+	if errors.As(err, &u) {
+		return 2
+	}
+	switch holdfast.KindOf(err) {
+	case holdfast.Invalid:
+		return 2
+	case holdfast.NotFound:
+		return 3
+	case holdfast.Exists, holdfast.Conflict, holdfast.Busy, holdfast.Fenced:
+		return 4
+	case holdfast.Unavailable, holdfast.Unknown, holdfast.Closed:
+		return 5
+	case holdfast.Denied:
+		return 6
+	case holdfast.NoSpace:
+		return 7
+	}
+	return 1
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "holdfast",
+		Short: "A private cloud that keeps virtual machines and their data alive when a rack is lost",
+		Long: `Holdfast turns a few racks of ordinary computers into one private cloud that
+keeps virtual machines and their data alive when a rack is lost.
+
+Exit status: 0 done, 1 failed, 2 not understood, 3 not found, 4 in conflict with
+what is there, 5 not reachable now, 6 not allowed, 7 no space, 130 interrupted.`,
+		Example: `  holdfast status
+  holdfast image import debian.raw --name debian
+  holdfast vm create db1 --image debian --memory 1GiB --publish 5432:5432/tcp
+  holdfast console db1`,
+		SilenceErrors: true, SilenceUsage: true, Version: a.Version,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see '%s --help'", err, c.CommandPath())}
+	})
+	f := root.PersistentFlags()
+	f.StringVar(&a.choice.Socket, "socket", "", "talk to the host whose API socket is at this `path`")
+	f.StringVar(&a.choice.Host, "host", "", "talk to the host whose HTTPS API is at this `address:port`")
+	f.StringVar(&a.choice.Credential, "credential", "", "`directory` with the admin credential, for --host")
+	f.StringVarP(&a.format, "output", "o", "table", "`format`: table, wide, json, yaml, csv or name")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return checkFormat(a.format) }
+	root.AddCommand(a.serveCmd(), a.statusCmd(), a.clusterCmd(), a.hostCmd(), a.diskCmd(), a.volumeCmd(), a.imageCmd(),
+		a.vmCmd(), a.incidentCmd(), a.listCmd(), a.consoleCmd())
+	root.AddCommand(a.Extra...)
+	return root
+}
+
+// noun makes a command that only holds verbs; a word that is no verb is an
+// error, not a help page.
+func noun(name, short string, verbs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: name, Short: short, Args: func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		text := fmt.Sprintf("%q is not something to do with a %s", args[0], name)
+		if s := c.SuggestionsFor(args[0]); len(s) > 0 {
+			text += "; did you mean '" + s[0] + "'?"
+		}
+		return usageError{fmt.Errorf("%s; see 'holdfast %s --help'", text, name)}
+	}, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.SuggestionsMinimumDistance = 2
+	c.AddCommand(verbs...)
+	return c
+}
+
+// args demands certain arguments, and says which are missing.
+func args(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, got []string) error {
+		if len(got) == len(names) {
+			return nil
+		}
+		if len(got) < len(names) {
+			return usageError{fmt.Errorf("%s is missing; usage: %s", names[len(got)], c.UseLine())}
+		}
+		return usageError{fmt.Errorf("%q is one argument too many; usage: %s", got[len(names)], c.UseLine())}
+	}
+}
+
+// with runs f with a client of the chosen host.
+func (a *app) with(f func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, err := client.Connect(cmd.Context(), a.choice)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return f(cmd.Context(), c, args)
+	}
+}
+
+func (a *app) serveCmd() *cobra.Command {
+	var file string
+	c := &cobra.Command{Use: "serve --config FILE", Short: "Run this host", Args: args(),
+		Long:    "Run this host until it is told to stop (SIGTERM). VMs go on running without it and are taken over again when it returns.",
+		Example: "  holdfast serve --config /etc/holdfast.yaml",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				return usageError{errors.New("--config is missing; usage: holdfast serve --config FILE")}
+			}
+			conf, err := config.Load(file)
+			if err != nil {
+				return err
+			}
+			if a.Serve == nil {
+				return holdfast.Errorf(holdfast.Unavailable, "this build cannot serve")
+			}
+			return a.Serve(cmd.Context(), conf)
+		}}
+	c.Flags().StringVar(&file, "config", "", "configuration `file`, YAML")
+	return c
+}

@@ -1,0 +1,364 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/client"
+)
+
+func diskColumns() []column[v1.Disk] {
+	return []column[v1.Disk]{
+		{"HOST", false, func(d v1.Disk) any { return d.Host }},
+		{"RACK", false, func(d v1.Disk) any { return d.Rack }},
+		{"PATH", false, func(d v1.Disk) any { return d.Path }},
+		{"STATE", false, func(d v1.Disk) any { return d.State }},
+		{"SIZE", false, func(d v1.Disk) any { return size(d.Size) }},
+		{"FREE", false, func(d v1.Disk) any { return size(d.Free) }},
+		{"ERROR", true, func(d v1.Disk) any { return d.Error }},
+		{"ID", true, func(d v1.Disk) any { return d.ID }},
+	}
+}
+
+func diskName(d v1.Disk) string { return d.ID }
+
+func (a *app) diskCmd() *cobra.Command {
+	var bytes sizeFlag
+	add := &cobra.Command{Use: "add PATH", Short: "Give a disk of this host to the cluster; its content is lost", Args: args("PATH"),
+		Long:    "Give a disk of the host that is called to the cluster: a block device, or a file. With --size a file is made.",
+		Example: "  holdfast disk add /dev/sdb\n  holdfast disk add /srv/holdfast.disk --size 200GiB",
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			path, err := filepath.Abs(args[0])
+			if err != nil {
+				return err
+			}
+			d, err := c.AddDisk(ctx, v1.DiskSpec{Path: path, Size: int64(bytes)})
+			if err != nil {
+				return err
+			}
+			return printOne(a, d, diskColumns(), diskName)
+		})}
+	add.Flags().Var(&bytes, "size", "make a file of this size")
+	list := &cobra.Command{Use: "list", Short: "List the disks of all hosts", Args: args(), RunE: a.with(func(ctx context.Context, c *client.Client, _ []string) error {
+		v, err := c.Disks(ctx)
+		if err != nil {
+			return err
+		}
+		return printAll(a, v, diskColumns(), diskName)
+	})}
+	remove := &cobra.Command{Use: "remove DISK", Short: "Take a disk back", Args: args("DISK"),
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error { return c.RemoveDisk(ctx, args[0]) })}
+	return noun("disk", "The disks given to the cluster", list, add, remove)
+}
+
+func volumeColumns() []column[v1.Volume] {
+	return []column[v1.Volume]{
+		{"NAME", false, func(v v1.Volume) any { return v.Name }},
+		{"SIZE", false, func(v v1.Volume) any { return size(v.Size) }},
+		{"STATE", false, func(v v1.Volume) any { return v.State }},
+		{"COPIES", false, func(v v1.Volume) any { return fmt.Sprintf("%d/%d", inSync(v), v.Copies) }},
+		{"WRITER", false, func(v v1.Volume) any { return v.Writer }},
+		{"VM", false, func(v v1.Volume) any { return v.VM }},
+		{"ORIGIN", true, func(v v1.Volume) any { return v.Origin }},
+		{"SNAPSHOTS", true, func(v v1.Volume) any { return snapshots(v) }},
+		{"REPLICAS", true, func(v v1.Volume) any { return replicas(v) }},
+		{"EPOCH", true, func(v v1.Volume) any { return int(v.Epoch) }},
+		{"CREATED", true, func(v v1.Volume) any { return v.Created }},
+		{"ID", true, func(v v1.Volume) any { return v.ID }},
+	}
+}
+
+func inSync(v v1.Volume) int {
+	n := 0
+	for _, r := range v.Replicas {
+		if r.InSync && r.Alive {
+			n++
+		}
+	}
+	return n
+}
+
+func snapshots(v v1.Volume) string {
+	var names []string
+	for _, s := range v.Snapshots {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, ",")
+}
+
+// replicas prints where the copies are; what cannot vouch is in brackets.
+func replicas(v v1.Volume) string {
+	var out []string
+	for _, r := range v.Replicas {
+		if r.InSync && r.Alive {
+			out = append(out, r.Host)
+		} else {
+			out = append(out, "("+r.Host+")")
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+func volumeName(v v1.Volume) string { return v.Name }
+
+func (a *app) volumeCmd() *cobra.Command {
+	list := &cobra.Command{Use: "list", Short: "List the volumes", Args: args(), RunE: a.with(func(ctx context.Context, c *client.Client, _ []string) error {
+		v, err := c.Volumes(ctx)
+		if err != nil {
+			return err
+		}
+		return printAll(a, v, volumeColumns(), volumeName)
+	})}
+	show := &cobra.Command{Use: "show VOLUME", Short: "Show one volume", Args: args("VOLUME"), RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+		v, err := c.Volume(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return printOne(a, v, volumeColumns(), volumeName)
+	})}
+	var plan bool
+	del := &cobra.Command{Use: "delete VOLUME", Short: "Delete a volume and its snapshots", Args: args("VOLUME"),
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			if plan {
+				return a.planDelete(ctx, c.Volume, args[0])
+			}
+			return c.DeleteVolume(ctx, args[0])
+		})}
+	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
+	return noun("volume", "Virtual disks", list, show, a.volumeCreateCmd("create NAME"), a.volumeCloneCmd(), del,
+		a.volumeGrowCmd(), a.snapshotCmd(), a.unsnapshotCmd(), a.revertCmd())
+}
+
+func (a *app) planDelete(ctx context.Context, get func(context.Context, string) (v1.Volume, error), name string) error {
+	v, err := get(ctx, name)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Stdout, "%s, %s on %d replicas, would be lost, with its %d snapshots.\n", plain(v.Name), formatSize(v.Size), len(v.Replicas), len(v.Snapshots))
+	if v.VM != "" {
+		fmt.Fprintf(a.Stdout, "It is the disk of VM %s, so this would be refused.\n", plain(v.VM))
+	}
+	return nil
+}
+
+func (a *app) volumeCreateCmd(use string) *cobra.Command {
+	var s v1.VolumeSpec
+	c := &cobra.Command{Use: use, Short: "Make an empty volume", Args: args("NAME"),
+		Example: "  holdfast volume create data --size 100GiB\n  holdfast volume create ledger --size 4GiB --copies 3 --min 2 --durability always",
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			s.Name = args[0]
+			return a.createVolume(ctx, c, s)
+		})}
+	c.Flags().Var((*sizeFlag)(&s.Size), "size", "size, for example 10GiB")
+	a.copiesFlags(c, &s)
+	return c
+}
+
+func (a *app) copiesFlags(c *cobra.Command, s *v1.VolumeSpec) {
+	c.Flags().IntVar(&s.Copies, "copies", 0, "copies in distinct racks (default 2, as far as there are racks)")
+	c.Flags().IntVar(&s.Min, "min", 0, "fewest in-sync copies that may take writes (default 1)")
+	c.Flags().StringVar(&s.Durability, "durability", "", "flush (default) or always: when a write is acknowledged")
+}
+
+func (a *app) createVolume(ctx context.Context, c *client.Client, s v1.VolumeSpec) error {
+	v, err := c.CreateVolume(ctx, s)
+	if err != nil {
+		return err
+	}
+	return printOne(a, v, volumeColumns(), volumeName)
+}
+
+func (a *app) volumeCloneCmd() *cobra.Command {
+	var s v1.VolumeSpec
+	c := &cobra.Command{Use: "clone FROM[@SNAPSHOT] NAME", Short: "Make a linked clone of an image, a volume or a snapshot", Args: args("FROM", "NAME"),
+		Example: "  holdfast volume clone debian scratch\n  holdfast volume clone data@monday data-check",
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			s.From, s.Snapshot, _ = strings.Cut(args[0], "@")
+			s.Name = args[1]
+			return a.createVolume(ctx, c, s)
+		})}
+	c.Flags().Var((*sizeFlag)(&s.Size), "size", "make it larger than what it is cloned from")
+	a.copiesFlags(c, &s)
+	return c
+}
+
+func (a *app) volumeGrowCmd() *cobra.Command {
+	var s v1.GrowSpec
+	c := &cobra.Command{Use: "grow VOLUME --size SIZE", Short: "Make a volume larger", Args: args("VOLUME"),
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			v, err := c.GrowVolume(ctx, args[0], s)
+			if err != nil {
+				return err
+			}
+			return printOne(a, v, volumeColumns(), volumeName)
+		})}
+	c.Flags().Var((*sizeFlag)(&s.Size), "size", "new size")
+	return c
+}
+
+func (a *app) snapshotCmd() *cobra.Command {
+	return &cobra.Command{Use: "snapshot VOLUME NAME", Short: "Keep a volume as it is now", Args: args("VOLUME", "NAME"),
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			s, err := c.Snapshot(ctx, args[0], v1.SnapshotSpec{Name: args[1]})
+			if err != nil {
+				return err
+			}
+			return printOne(a, s, []column[v1.Snapshot]{
+				{"NAME", false, func(s v1.Snapshot) any { return s.Name }},
+				{"LSN", false, func(s v1.Snapshot) any { return s.LSN }},
+				{"CREATED", false, func(s v1.Snapshot) any { return s.Created }},
+			}, func(s v1.Snapshot) string { return s.Name })
+		})}
+}
+
+func (a *app) unsnapshotCmd() *cobra.Command {
+	return &cobra.Command{Use: "unsnapshot VOLUME SNAPSHOT", Short: "Let a snapshot go", Args: args("VOLUME", "SNAPSHOT"),
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			return c.DeleteSnapshot(ctx, args[0], args[1])
+		})}
+}
+
+func (a *app) revertCmd() *cobra.Command {
+	var plan bool
+	c := &cobra.Command{Use: "revert VOLUME SNAPSHOT", Short: "Set a volume back; what was written since is lost", Args: args("VOLUME", "SNAPSHOT"),
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			if !plan {
+				return c.Revert(ctx, args[0], v1.RevertSpec{Snapshot: args[1]})
+			}
+			v, err := c.Volume(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			for _, s := range v.Snapshots {
+				if s.Name == args[1] || s.ID == args[1] {
+					fmt.Fprintf(a.Stdout, "Volume %s would be as it was at %s; everything written since would be lost.\n", plain(v.Name), people(s.Created))
+					return nil
+				}
+			}
+			return holdfast.Errorf(holdfast.NotFound, "volume %s has no snapshot called %q; it has %s", v.Name, args[1], snapshots(v))
+		})}
+	c.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
+	return c
+}
+
+func imageColumns() []column[v1.Volume] {
+	cols := volumeColumns()
+	return append(cols[:4:4], cols[8:]...)
+}
+
+func (a *app) imageCmd() *cobra.Command {
+	var plan bool
+	list := &cobra.Command{Use: "list", Short: "List the images", Args: args(), RunE: a.with(func(ctx context.Context, c *client.Client, _ []string) error {
+		v, err := c.Images(ctx)
+		if err != nil {
+			return err
+		}
+		return printAll(a, v, imageColumns(), volumeName)
+	})}
+	show := &cobra.Command{Use: "show IMAGE", Short: "Show one image", Args: args("IMAGE"), RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+		v, err := c.Image(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return printOne(a, v, imageColumns(), volumeName)
+	})}
+	del := &cobra.Command{Use: "delete IMAGE", Short: "Delete an image; its clones stay", Args: args("IMAGE"),
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			if plan {
+				return a.planDelete(ctx, c.Image, args[0])
+			}
+			return c.DeleteImage(ctx, args[0])
+		})}
+	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
+	return noun("image", "Disks to start VMs from", list, show, a.imageImportCmd(), del)
+}
+
+func (a *app) imageImportCmd() *cobra.Command {
+	var name string
+	var total sizeFlag
+	var copies int
+	c := &cobra.Command{Use: "import FILE|-", Short: "Import a raw disk image", Args: args("FILE"),
+		Example: "  holdfast image import debian-12.raw\n  xz -dc appliance.raw.xz | holdfast image import --name appliance -",
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			in, n, err := a.openImage(args[0], int64(total))
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			if name == "" {
+				name = imageName(args[0])
+			}
+			if err := holdfast.CheckName("image", name); err != nil {
+				return fmt.Errorf("%w; give another with --name", err)
+			}
+			bar := a.progress("importing "+name, n)
+			v, err := c.ImportImage(ctx, name, n, copies, bar.reader(in))
+			bar.done(err)
+			if err != nil {
+				return err
+			}
+			return printOne(a, v, imageColumns(), volumeName)
+		})}
+	c.Flags().StringVar(&name, "name", "", "`name` of the image; default: the file's")
+	c.Flags().Var(&total, "size", "size of what comes from standard input, if it is known; less or more is then refused")
+	c.Flags().IntVar(&copies, "copies", 0, "copies in distinct racks (default 2, as far as there are racks)")
+	return c
+}
+
+// openImage opens what is to be imported and says how long it is (-1: as long
+// as it is).
+func (a *app) openImage(path string, n int64) (io.ReadCloser, int64, error) {
+	if path == "-" {
+		if n == 0 {
+			n = -1
+		}
+		return io.NopCloser(a.Stdin), n, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, holdfast.Errorf(holdfast.NotFound, "image: %w", err)
+	}
+	st, err := f.Stat()
+	if err == nil && st.IsDir() {
+		err = holdfast.Errorf(holdfast.Invalid, "image: %s is a directory; give the image file in it", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	end, err := f.Seek(0, io.SeekEnd) // right for block devices, too
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return f, -1, nil // a pipe
+	}
+	if end == 0 {
+		f.Close()
+		return nil, 0, holdfast.Errorf(holdfast.Invalid, "image: %s is empty; there is nothing to import", path)
+	}
+	return f, end, nil
+}
+
+// imageName makes a name of a file's: "Debian_12.amd64.raw" is debian-12-amd64.
+func imageName(path string) string {
+	base := strings.ToLower(filepath.Base(path))
+	for _, ext := range []string{".raw", ".img", ".bin", ".iso"} {
+		base = strings.TrimSuffix(base, ext)
+	}
+	base = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, base)
+	return strings.Trim(base, "-")
+}

@@ -1,0 +1,254 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/client"
+)
+
+func vmColumns() []column[v1.VM] {
+	return []column[v1.VM]{
+		{"NAME", false, func(v v1.VM) any { return v.Name }},
+		{"STATE", false, func(v v1.VM) any { return v.State }},
+		{"HOST", false, func(v v1.VM) any { return v.Host }},
+		{"RACK", false, func(v v1.VM) any { return v.Rack }},
+		{"CPUS", false, func(v v1.VM) any { return v.CPUs }},
+		{"MEMORY", false, func(v v1.VM) any { return size(int64(v.MemoryMiB) << 20) }},
+		{"PUBLISHED", false, func(v v1.VM) any { return published(v.Publish) }},
+		{"VOLUME", true, func(v v1.VM) any { return v.Volume }},
+		{"PRIORITY", true, func(v v1.VM) any { return v.Priority }},
+		{"ISOLATION", true, func(v v1.VM) any { return v.Isolation }},
+		{"REASON", true, func(v v1.VM) any { return v.Reason }},
+		{"CREATED", true, func(v v1.VM) any { return v.Created }},
+		{"ID", true, func(v v1.VM) any { return v.ID }},
+	}
+}
+
+func vmName(v v1.VM) string { return v.Name }
+
+func published(ps []v1.Publish) string {
+	var out []string
+	for _, p := range ps {
+		text := fmt.Sprintf("%d->%d", p.Port, p.GuestPort)
+		if p.Addr != "" {
+			text = net.JoinHostPort(p.Addr, text)
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, ",")
+}
+
+func (a *app) vmListCmd(use, short string) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: args(), RunE: a.with(func(ctx context.Context, c *client.Client, _ []string) error {
+		v, err := c.VMs(ctx)
+		if err != nil {
+			return err
+		}
+		return printAll(a, v, vmColumns(), vmName)
+	})}
+}
+
+func (a *app) listCmd() *cobra.Command { return a.vmListCmd("list", "List the VMs") }
+
+func (a *app) vmCmd() *cobra.Command {
+	show := &cobra.Command{Use: "show VM", Short: "Show one VM", Args: args("VM"), RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+		v, err := c.VM(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return printOne(a, v, vmColumns(), vmName)
+	})}
+	var noWait, force, delForce, keep, plan bool
+	start := &cobra.Command{Use: "start VM", Short: "Start a VM", Args: args("VM"), RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+		v, err := c.StartVM(ctx, args[0])
+		return a.settled(ctx, c, v, err, "running", noWait)
+	})}
+	stop := &cobra.Command{Use: "stop VM", Short: "Press a VM's power button, or end it at once", Args: args("VM"),
+		Example: "  holdfast vm stop db1\n  holdfast vm stop db1 --force   # like pulling the plug",
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			v, err := c.StopVM(ctx, args[0], v1.StopSpec{Force: force})
+			return a.settled(ctx, c, v, err, "off", noWait)
+		})}
+	stop.Flags().BoolVar(&force, "force", false, "end its process at once; what the guest had not written is lost")
+	reset := &cobra.Command{Use: "reset VM", Short: "Press a VM's reset button", Args: args("VM"), RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+		_, err := c.ResetVM(ctx, args[0])
+		return err
+	})}
+	del := &cobra.Command{Use: "delete VM", Short: "Delete a VM and its boot disk", Args: args("VM"), RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+		if plan {
+			return a.planDeleteVM(ctx, c, args[0], keep)
+		}
+		return c.DeleteVM(ctx, args[0], delForce, keep)
+	})}
+	del.Flags().BoolVar(&delForce, "force", false, "also if it runs")
+	del.Flags().BoolVar(&keep, "keep-disk", false, "keep its boot disk as a volume")
+	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
+	for _, c := range []*cobra.Command{start, stop} {
+		c.Flags().BoolVar(&noWait, "no-wait", false, "return at once")
+	}
+	return noun("vm", "Virtual machines", a.vmListCmd("list", "List the VMs"), show, a.vmCreateCmd(), start, stop, reset, del, a.consoleCmd())
+}
+
+func (a *app) planDeleteVM(ctx context.Context, c *client.Client, name string, keep bool) error {
+	v, err := c.VM(ctx, name)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Stdout, "VM %s (%s) would be deleted.\n", plain(v.Name), plain(v.State))
+	if keep {
+		fmt.Fprintf(a.Stdout, "Its disk %s would stay.\n", plain(v.Volume))
+		return nil
+	}
+	return a.planDelete(ctx, func(ctx context.Context, n string) (v1.Volume, error) {
+		d, err := c.Volume(ctx, n)
+		d.VM = ""
+		return d, err
+	}, v.Volume)
+}
+
+// settled waits until a VM is in the state that was asked for, and prints it.
+// Interrupting it changes nothing: the cluster goes on.
+func (a *app) settled(ctx context.Context, c *client.Client, v v1.VM, err error, state string, noWait bool) error {
+	if err != nil {
+		return err
+	}
+	_, tty := terminal(a.Stderr)
+	last := ""
+	for !noWait && v.State != state {
+		if v.State == "failed" {
+			return holdfast.Errorf(holdfast.Unavailable, "VM %s did not start: %s", v.Name, plain(v.Reason))
+		}
+		if tty && v.State != last {
+			fmt.Fprintf(a.Stderr, "VM %s is %s… (Ctrl-C leaves it to itself)\n", plain(v.Name), plain(v.State))
+			last = v.State
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+		if v, err = c.VM(ctx, v.ID); err != nil {
+			return err
+		}
+	}
+	return printOne(a, v, vmColumns(), vmName)
+}
+
+func (a *app) vmCreateCmd() *cobra.Command {
+	var s v1.VMSpec
+	var memory sizeFlag
+	var publish, keyFiles []string
+	var userData string
+	var noWait bool
+	c := &cobra.Command{Use: "create NAME", Short: "Make a VM and start it", Args: args("NAME"),
+		Example: `  holdfast vm create db1 --image debian --cpus 2 --memory 2GiB --publish 5432:5432/tcp
+  holdfast vm create web --image debian --user-data web.yaml --ssh-key ~/.ssh/id_ed25519.pub
+  holdfast vm create tiny --volume scratch --off`,
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) (err error) {
+			s.Name = args[0]
+			s.MemoryMiB = int((int64(memory) + 1<<20 - 1) >> 20)
+			if s.Publish, err = parsePublish(publish); err != nil {
+				return err
+			}
+			if s.SSHKeys, err = readKeys(keyFiles); err != nil {
+				return err
+			}
+			if s.UserData, err = readUserData(userData); err != nil {
+				return err
+			}
+			v, err := c.CreateVM(ctx, s)
+			return a.settled(ctx, c, v, err, "running", noWait || s.Off)
+		})}
+	f := c.Flags()
+	f.StringVar(&s.Image, "image", "", "boot from a linked clone of this `image`")
+	f.StringVar(&s.Volume, "volume", "", "boot from this `volume`")
+	f.Var((*sizeFlag)(&s.Size), "size", "grow the clone to this")
+	f.IntVar(&s.Copies, "copies", 0, "copies of the disk in distinct racks (default 2, as far as there are racks)")
+	f.IntVar(&s.CPUs, "cpus", 1, "virtual processors")
+	f.Var(&memory, "memory", "memory (default 256MiB)")
+	f.StringArrayVar(&publish, "publish", nil, "`[ADDR:]PORT:GUESTPORT[/tcp]`: answer on every host for the guest's port")
+	f.StringVar(&userData, "user-data", "", "`file` with cloud-init user data")
+	f.StringArrayVar(&keyFiles, "ssh-key", nil, "`file` with public ssh keys")
+	f.StringVar(&s.Priority, "priority", "", "low, normal (default) or high: the order of restart")
+	f.StringVar(&s.Isolation, "isolation", "", "pause (default), off or leave: what a host that is cut off does with it")
+	f.StringVar(&s.Kernel, "kernel", "", "direct boot: `image` that holds the kernel")
+	f.StringVar(&s.Initrd, "initrd", "", "direct boot: `image` that holds the initrd")
+	f.StringVar(&s.Append, "append", "", "direct boot: kernel command `line`")
+	f.BoolVar(&s.Off, "off", false, "do not start it")
+	f.BoolVar(&noWait, "no-wait", false, "return at once")
+	return c
+}
+
+// parsePublish reads [ADDR:]PORT:GUESTPORT[/tcp]; an IPv6 ADDR is in brackets.
+func parsePublish(in []string) ([]v1.Publish, error) {
+	var out []v1.Publish
+	for _, text := range in {
+		bad := holdfast.Errorf(holdfast.Invalid, "--publish %q: write [ADDR:]PORT:GUESTPORT/tcp, for example 8080:80/tcp", plain(text))
+		rest, proto, ok := strings.Cut(text, "/")
+		if ok && proto != "tcp" {
+			return nil, holdfast.Errorf(holdfast.Invalid, "--publish %q: only tcp can be published", plain(text))
+		}
+		i := strings.LastIndexByte(rest, ':')
+		if i < 0 {
+			return nil, bad
+		}
+		var p v1.Publish
+		var err error
+		if p.GuestPort, err = strconv.Atoi(rest[i+1:]); err != nil {
+			return nil, bad
+		}
+		port := rest[:i]
+		if j := strings.LastIndexByte(port, ':'); j >= 0 {
+			p.Addr, port = strings.Trim(port[:j], "[]"), port[j+1:]
+			if p.Addr == "" {
+				return nil, bad
+			}
+		}
+		if p.Port, err = strconv.Atoi(port); err != nil || p.Port < 1 || p.Port > 65535 || p.GuestPort < 1 || p.GuestPort > 65535 {
+			return nil, bad
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// readKeys reads public keys, one a line, with comments and empty lines.
+func readKeys(files []string) ([]string, error) {
+	var keys []string
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return nil, holdfast.Errorf(holdfast.NotFound, "--ssh-key: %w", err)
+		}
+		if strings.Contains(string(b), "PRIVATE KEY") {
+			return nil, holdfast.Errorf(holdfast.Invalid, "--ssh-key %s: this is a private key; give the public one, its name ends in .pub", name)
+		}
+		for line := range strings.Lines(string(b)) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+				keys = append(keys, line)
+			}
+		}
+	}
+	return keys, nil
+}
+
+func readUserData(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return "", holdfast.Errorf(holdfast.NotFound, "--user-data: %w", err)
+	}
+	return string(b), nil
+}
