@@ -205,23 +205,32 @@ func dirOf(key string) string {
 	return key[:len(root)+i+1]
 }
 
-func hostID(s string) (holdfast.HostID, error) {
+// canonical refuses a second spelling of an identifier.
+func canonical(s string) (holdfast.UUID, error) {
 	u, err := holdfast.ParseUUID(s)
+	if err == nil && u.String() != s {
+		err = fmt.Errorf("%q is not written in lower case", s)
+	}
+	return u, err
+}
+
+func hostID(s string) (holdfast.HostID, error) {
+	u, err := canonical(s)
 	return holdfast.HostID{UUID: u}, err
 }
 
 func diskID(s string) (holdfast.DiskID, error) {
-	u, err := holdfast.ParseUUID(s)
+	u, err := canonical(s)
 	return holdfast.DiskID{UUID: u}, err
 }
 
 func volumeID(s string) (holdfast.VolumeID, error) {
-	u, err := holdfast.ParseUUID(s)
+	u, err := canonical(s)
 	return holdfast.VolumeID{UUID: u}, err
 }
 
 func vmID(s string) (holdfast.VMID, error) {
-	u, err := holdfast.ParseUUID(s)
+	u, err := canonical(s)
 	return holdfast.VMID{UUID: u}, err
 }
 
