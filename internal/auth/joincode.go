@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"encoding/hex"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strconv"
@@ -56,6 +57,9 @@ func NewJoinCode(ca *x509.Certificate, addrs []string) (JoinCode, error) {
 func (j JoinCode) String() string {
 	return "join code for authority " + hex.EncodeToString(j.CA[:4]) + "… (secret hidden)"
 }
+
+// LogValue implements slog.LogValuer; it hides the secret too.
+func (j JoinCode) LogValue() slog.Value { return slog.StringValue(j.String()) }
 
 // Hash returns the SHA-256 of the secret in hexadecimal, the only form in
 // which the cluster stores it (cluster.JoinCode.Hash). With 128 random bits
