@@ -1,0 +1,4 @@
+package qemu
+
+// Accelerator implements hypervisor.Hypervisor.
+func (h *Hypervisor) Accelerator() (name, why string) { return "tcg", "configured" }

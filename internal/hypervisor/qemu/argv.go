@@ -1,0 +1,147 @@
+package qemu
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
+)
+
+// Bounds of a machine.
+const (
+	minMemoryMiB = 8
+	maxMemoryMiB = 1 << 20
+	maxCPUs      = 64
+	maxDisks     = 20
+)
+
+// PCI slots of bus 0. The disks come in their order and before any other
+// block device, for firmware and simple guests that take the first.
+const (
+	slotNIC       = 3
+	slotFirstDisk = 4
+	slotSeed      = 0x1e
+	slotRandom    = 0x1f
+)
+
+// reconnectDelay, in seconds, is how long QEMU holds the guest's requests
+// while the agent that serves its disks is away.
+const reconnectDelay = 3600
+
+// layout says under which paths QEMU finds what belongs to a machine.
+type layout struct {
+	monitor, serial, serialLog, net string // sockets that QEMU listens on, and the serial port's history
+	kernel, initrd, seed            string // copies, "" if the spec has none
+}
+
+// checkSpec refuses what could not start or would mean something else on
+// QEMU's command line.
+func checkSpec(s hypervisor.Spec) error {
+	bad := func(format string, args ...any) error {
+		return holdfast.Errorf(holdfast.Invalid, "machine %s: %w", s.Name, fmt.Errorf(format, args...))
+	}
+	switch {
+	case s.VM.IsZero():
+		return bad("it has no identifier")
+	case s.CPUs < 1 || s.CPUs > maxCPUs:
+		return bad("%d CPUs; use 1 to %d", s.CPUs, maxCPUs)
+	case s.MemoryMiB < minMemoryMiB || s.MemoryMiB > maxMemoryMiB:
+		return bad("%d MiB of memory; use %d to %d", s.MemoryMiB, minMemoryMiB, maxMemoryMiB)
+	case len(s.Disks) > maxDisks:
+		return bad("%d disks; at most %d fit", len(s.Disks), maxDisks)
+	case len(s.Disks) == 0 && s.Kernel == "":
+		return bad("it has neither a disk nor a kernel to boot from")
+	case s.Kernel == "" && (s.Initrd != "" || s.Append != ""):
+		return bad("an initrd or kernel arguments need a kernel")
+	case len(s.Append) > 2048 || strings.ContainsAny(s.Append, "\x00\n"):
+		return bad("the kernel arguments are too long or have a line end")
+	}
+	for i, d := range s.Disks {
+		if d.Socket == "" || d.Socket[0] != '/' || len(d.Socket) > 107 || len(d.Export) > 4096 || strings.ContainsRune(d.Socket+d.Export, 0) {
+			return bad("disk %d: %q is not an absolute socket path of at most 107 bytes, or the export name is too long", i, d.Socket)
+		}
+	}
+	if s.NIC != nil {
+		if mac, err := net.ParseMAC(s.NIC.MAC); err != nil || len(mac) != 6 || mac[0]&1 != 0 {
+			return bad("%q is not the address of one network card", s.NIC.MAC)
+		}
+	}
+	return nil
+}
+
+// esc doubles commas, which separate QEMU's options.
+func esc(s string) string { return strings.ReplaceAll(s, ",", ",,") }
+
+// argv builds QEMU's arguments. It is a pure function of the checked spec, the
+// accelerator and the paths.
+func argv(s hypervisor.Spec, accel string, l layout) []string {
+	a := []string{
+		"-name", "guest=" + esc(s.Name) + ",debug-threads=on",
+		"-uuid", s.VM.String(),
+		"-nodefaults", "-no-user-config", "-display", "none",
+		"-machine", "pc,usb=off,vmport=off,dump-guest-core=off",
+	}
+	a = append(a, accelArgs(accel, s.MemoryMiB)...)
+	a = append(a,
+		"-m", strconv.Itoa(s.MemoryMiB), "-smp", strconv.Itoa(s.CPUs),
+		"-rtc", "base=utc", "-boot", "strict=on",
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		"-S", // until the monitor is ours
+		"-chardev", "socket,id=monitor,path="+esc(l.monitor)+",server=on,wait=off",
+		"-mon", "chardev=monitor,mode=control",
+		"-chardev", "socket,id=serial,path="+esc(l.serial)+",server=on,wait=off,logfile="+esc(l.serialLog)+",logappend=on",
+		"-serial", "chardev:serial",
+		"-object", "rng-builtin,id=random",
+		"-device", fmt.Sprintf("virtio-rng-pci,rng=random,addr=%#x", slotRandom),
+	)
+	for i, d := range s.Disks {
+		a = append(a, diskArgs(i, d)...)
+	}
+	if l.seed != "" {
+		a = append(a, "-blockdev", "driver=raw,node-name=seed,read-only=on,file.driver=file,file.locking=off,file.filename="+esc(l.seed),
+			"-device", fmt.Sprintf("virtio-blk-pci,drive=seed,addr=%#x", slotSeed))
+	}
+	if l.kernel != "" {
+		a = append(a, "-kernel", l.kernel)
+		if l.initrd != "" {
+			a = append(a, "-initrd", l.initrd)
+		}
+		if s.Append != "" {
+			a = append(a, "-append", s.Append)
+		}
+	}
+	if s.NIC != nil {
+		a = append(a, "-netdev", "stream,id=net,server=on,addr.type=unix,addr.path="+esc(l.net),
+			"-device", fmt.Sprintf("virtio-net-pci,netdev=net,mac=%s,romfile=,addr=%#x", s.NIC.MAC, slotNIC))
+	}
+	return a
+}
+
+// accelArgs: TCG's translation buffer defaults to a size that dwarfs small
+// guests; its processor has nothing that emulation makes slow.
+func accelArgs(accel string, memoryMiB int) []string {
+	if accel == "kvm" {
+		return []string{"-accel", "kvm", "-cpu", "host"}
+	}
+	return []string{"-accel", fmt.Sprintf("tcg,tb-size=%d", min(max(16, memoryMiB/4), 128)), "-cpu", "Nehalem"}
+}
+
+// diskArgs attaches a disk by NBD. The agent may go and come back within
+// reconnectDelay without the guest noticing more than a delay.
+//
+// A failed write stops the machine, which retries it when it goes on: the
+// failures of a volume are a full pool, which ends, or a lost epoch, after
+// which this machine must not run. A failed read is told to the guest: it is a
+// damaged block without a good copy, and waiting would not mend it.
+func diskArgs(i int, d hypervisor.Disk) []string {
+	node := fmt.Sprintf("driver=nbd,node-name=disk%d,server.type=unix,server.path=%s,export=%s,reconnect-delay=%d,cache.direct=on,cache.no-flush=off,discard=unmap",
+		i, esc(d.Socket), esc(d.Export), reconnectDelay)
+	if d.ReadOnly {
+		node += ",read-only=on"
+	}
+	dev := fmt.Sprintf("virtio-blk-pci,drive=disk%d,id=blk%d,addr=%#x,bootindex=%d,write-cache=on,werror=stop,rerror=report", i, i, slotFirstDisk+i, i)
+	return []string{"-blockdev", node, "-device", dev}
+}

@@ -1,0 +1,270 @@
+package qemu
+
+import (
+	"encoding/json"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
+)
+
+// Machine is one QEMU process that this agent holds on to.
+type Machine struct {
+	h       *Hypervisor
+	dir     runDir
+	rec     record
+	proc    *handle
+	monitor *monitor
+	serial  net.Conn // where input for the guest's serial port goes
+	gone    chan struct{}
+	ended   chan struct{} // closed when watch has returned
+
+	mu       sync.Mutex
+	state    hypervisor.State
+	asked    bool        // the last stop was asked for
+	retry    *time.Timer // lets a machine go on that stopped for a failed write
+	failures int         // how often in a row it did
+	released bool
+	last     []byte // the serial port's last words, once the process is gone
+	consoles map[*console]struct{}
+}
+
+var _ hypervisor.Machine = (*Machine)(nil)
+
+func newMachine(h *Hypervisor, d runDir, rec record, p *handle) *Machine {
+	return &Machine{
+		h: h, dir: d, rec: rec, proc: p, state: hypervisor.Paused, asked: true,
+		gone: make(chan struct{}), ended: make(chan struct{}), consoles: make(map[*console]struct{}),
+	}
+}
+
+// begin makes the machine known and starts to watch it.
+func (m *Machine) begin(status string) {
+	m.mu.Lock()
+	if m.state = stateOf(status); m.state == hypervisor.Running {
+		m.asked = false
+	}
+	if status == "io-error" {
+		m.asked = false
+		m.retryLater()
+	}
+	m.mu.Unlock()
+	m.h.mu.Lock()
+	m.h.machines[m.rec.Spec.VM] = m
+	m.h.wg.Add(2)
+	m.h.mu.Unlock()
+	go m.watch()
+	go m.drain()
+}
+
+// stateOf maps QEMU's run state (qapi/run-state.json).
+func stateOf(status string) hypervisor.State {
+	if status == "running" {
+		return hypervisor.Running
+	}
+	return hypervisor.Paused
+}
+
+// watch waits for the end of the process, or for release.
+func (m *Machine) watch() {
+	defer m.h.wg.Done()
+	defer close(m.ended)
+	if !m.proc.wait(0) {
+		return // released
+	}
+	last, _ := tail(m.dir.serialLog(), historySize)
+	m.mu.Lock()
+	m.state, m.last = hypervisor.Off, last
+	m.stopRetry()
+	open := m.consoles
+	m.consoles = make(map[*console]struct{})
+	m.mu.Unlock()
+	for c := range open {
+		c.Close()
+	}
+	m.serial.Close()
+	m.monitor.close()
+	m.proc.close()
+	m.h.endNet(m.rec.Net)
+	m.h.forget(m)
+	m.h.endGroup(m.rec.Spec.VM)
+	if err := removeDead(m.dir); err != nil {
+		m.h.cfg.Log.Warn("a machine's directory was left behind", "vm", m.rec.Spec.VM.String(), "error", err)
+	}
+	close(m.gone)
+	m.h.tell(m.rec.Spec.VM, hypervisor.Off)
+}
+
+// release lets go of the machine without touching it.
+func (m *Machine) release() {
+	m.mu.Lock()
+	m.released = true
+	m.stopRetry()
+	open := m.consoles
+	m.consoles = make(map[*console]struct{})
+	m.mu.Unlock()
+	m.proc.close() // ends watch
+	for c := range open {
+		c.Close()
+	}
+	m.serial.Close()
+	m.monitor.close()
+	<-m.ended
+}
+
+// onEvent is called from the monitor's reader.
+func (m *Machine) onEvent(name string, data json.RawMessage) {
+	m.mu.Lock()
+	before := m.state
+	switch name {
+	case "STOP":
+		m.state = hypervisor.Paused
+	case "RESUME":
+		m.state = hypervisor.Running
+	case "BLOCK_IO_ERROR":
+		m.ioError(data)
+	}
+	after, asked := m.state, m.asked
+	m.mu.Unlock()
+	if before != after && !asked {
+		m.h.tell(m.rec.Spec.VM, after)
+	}
+}
+
+// Bounds of the pause before a machine that stopped for a failed write tries
+// it again.
+const (
+	firstRetry = time.Second
+	lastRetry  = 30 * time.Second
+)
+
+// ioError notes a failed request. Called with mu held.
+func (m *Machine) ioError(data json.RawMessage) {
+	var e struct {
+		Node      string `json:"node-name"`
+		Operation string `json:"operation"`
+		Action    string `json:"action"`
+		Reason    string `json:"reason"`
+	}
+	if err := json.Unmarshal(data, &e); err != nil {
+		return
+	}
+	m.h.cfg.Log.Warn("a machine's disk request failed", "vm", m.rec.Spec.VM.String(), "disk", e.Node, "operation", e.Operation, "action", e.Action, "error", e.Reason)
+	if e.Action == "stop" && m.retry == nil {
+		m.retryLater()
+	}
+}
+
+// retryLater lets the machine go on after a while, which repeats the failed
+// write. If it fails again, the machine stops again. Called with mu held.
+func (m *Machine) retryLater() {
+	if m.released || m.state == hypervisor.Off {
+		return
+	}
+	pause := min(firstRetry<<min(m.failures, 10), lastRetry)
+	m.failures++
+	m.retry = time.AfterFunc(pause, func() {
+		m.mu.Lock()
+		m.retry = nil
+		again := !m.asked && !m.released
+		m.mu.Unlock()
+		if again {
+			m.monitor.execute("cont", nil, nil, commandTimeout)
+		}
+	})
+}
+
+// stopRetry is called with mu held.
+func (m *Machine) stopRetry() {
+	if m.retry != nil {
+		m.retry.Stop()
+		m.retry = nil
+	}
+}
+
+// Spec implements hypervisor.Machine.
+func (m *Machine) Spec() hypervisor.Spec { return m.rec.Spec }
+
+// State implements hypervisor.Machine.
+func (m *Machine) State() hypervisor.State {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state
+}
+
+// Started implements hypervisor.Machine.
+func (m *Machine) Started() time.Time { return time.Unix(m.rec.StartedUnix, 0) }
+
+// PID implements hypervisor.Machine.
+func (m *Machine) PID() int { return m.rec.QEMU.PID }
+
+// Sandbox says how this machine is confined: "full" or "reduced (why)".
+func (m *Machine) Sandbox() string { return m.rec.Sandbox }
+
+// Pause implements hypervisor.Machine.
+func (m *Machine) Pause() error {
+	m.mu.Lock()
+	m.asked = true
+	m.stopRetry()
+	m.mu.Unlock()
+	return m.command("stop", hypervisor.Paused)
+}
+
+// Resume implements hypervisor.Machine.
+func (m *Machine) Resume() error {
+	err := m.command("cont", hypervisor.Running)
+	m.mu.Lock()
+	m.asked = err != nil && m.asked
+	m.mu.Unlock()
+	return err
+}
+
+// Reset implements hypervisor.Machine.
+func (m *Machine) Reset() error { return m.command("system_reset", "") }
+
+// Shutdown implements hypervisor.Machine.
+func (m *Machine) Shutdown() error { return m.command("system_powerdown", "") }
+
+// command runs a command without arguments. If it must change the state, the
+// state is set when it has succeeded, for the event may come later.
+func (m *Machine) command(name string, becomes hypervisor.State) error {
+	if m.State() == hypervisor.Off {
+		return holdfast.Errorf(holdfast.Closed, "the machine of VM %s is off", m.rec.Spec.VM)
+	}
+	if err := m.monitor.execute(name, nil, nil, commandTimeout); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if becomes != "" && m.state != hypervisor.Off {
+		m.state = becomes
+	}
+	return nil
+}
+
+// Kill implements hypervisor.Machine. Killing a machine that is off succeeds.
+func (m *Machine) Kill() error {
+	if m.State() == hypervisor.Off {
+		<-m.gone
+		return nil
+	}
+	m.mu.Lock()
+	m.asked = true
+	m.stopRetry()
+	m.mu.Unlock()
+	if err := m.proc.signal(unix.SIGKILL); err != nil && m.State() != hypervisor.Off {
+		return err
+	}
+	t := time.NewTimer(killTimeout)
+	defer t.Stop()
+	select {
+	case <-m.gone:
+		return nil
+	case <-t.C:
+		return holdfast.Errorf(holdfast.Unavailable, "QEMU (process %d) was killed but is not gone after %v; it hangs in the kernel", m.rec.QEMU.PID, killTimeout)
+	}
+}
