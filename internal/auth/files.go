@@ -186,6 +186,9 @@ func ParseCert(text []byte) (*x509.Certificate, error) {
 	return c, nil
 }
 
+// EncodeKey returns a private key in PEM (PKCS #8).
+func EncodeKey(k *ecdsa.PrivateKey) ([]byte, error) { return encodeKey(k) }
+
 func encodeKey(k *ecdsa.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(k)
 	if err != nil {

@@ -82,6 +82,9 @@ func SameHash(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), [
 // SecretText is the secret in hexadecimal, as the joining host sends it.
 func (j JoinCode) SecretText() string { return hex.EncodeToString(j.Secret[:]) }
 
+// HashOf is the form in which the cluster stores a join code's secret.
+func HashOf(secret []byte) string { return hashSecret(secret) }
+
 func hashSecret(b []byte) string {
 	h := sha256.Sum256(b)
 	return hex.EncodeToString(h[:])
