@@ -84,7 +84,8 @@ func FailoverPlan(s *cluster.State) Plan {
 }
 
 // settled is the cluster with every VM that should be on and can be placed in
-// its place: VMs without a living host compete for the same room.
+// its place: VMs without a living host compete for the same room. One whose
+// volume is away keeps its room, but no further loss can bring it down.
 type settled struct {
 	v     *View
 	rooms rooms
@@ -98,7 +99,9 @@ func settle(v *View) *settled {
 		switch {
 		case vm.Power != cluster.On:
 		case v.Up(vm.Host):
-			b.at[vm.ID] = vm.Host
+			if v.cannotStart(vm) == "" {
+				b.at[vm.ID] = vm.Host
+			}
 		default:
 			homeless = append(homeless, vm)
 		}
@@ -107,7 +110,9 @@ func settle(v *View) *settled {
 	for _, vm := range homeless {
 		if h, _ := v.placeVM(b.rooms, vm, VMOptions{}); !h.IsZero() {
 			b.rooms.take(h, vm)
-			b.at[vm.ID] = h
+			if v.cannotStart(vm) == "" {
+				b.at[vm.ID] = h
+			}
 		}
 	}
 	return b
