@@ -58,7 +58,14 @@ func formatSize(n int64) string {
 // sizeFlag is a flag that takes a size.
 type sizeFlag int64
 
-func (f *sizeFlag) String() string { return formatSize(int64(*f)) }
+// String is empty for zero, so that help does not show it as a default.
+func (f *sizeFlag) String() string {
+	if *f == 0 {
+		return ""
+	}
+	return formatSize(int64(*f))
+}
+
 func (f *sizeFlag) Type() string   { return "size" }
 func (f *sizeFlag) Set(s string) error {
 	n, err := parseSize(s)

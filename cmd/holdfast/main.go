@@ -1,0 +1,27 @@
+// Command holdfast is all of Holdfast: the host, the command line, the lab and
+// the drills.
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-cloud/holdfast/internal/cli"
+	"github.com/holdfast-cloud/holdfast/lab"
+)
+
+// version is set when the binary is linked.
+var version = "unreleased"
+
+func main() {
+	os.Exit(cli.Run(cli.Env{
+		Version: version,
+		Stdin:   os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Getenv: os.Getenv,
+		Serve:  serve,
+		Helpers: append(helpers(),
+			cli.Helper{Name: lab.KeeperName, Run: lab.Keeper}),
+		Extra: append([]*cobra.Command{lab.Command(os.Getenv)}, extra()...),
+	}, os.Args[1:]))
+}

@@ -1,0 +1,199 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/client"
+)
+
+// commands holds what the lab's commands share.
+type commands struct {
+	getenv func(string) string
+	dir    string
+}
+
+// Command returns `holdfast lab`.
+func Command(getenv func(string) string) *cobra.Command {
+	c := &commands{getenv: getenv}
+	root := &cobra.Command{Use: "lab", Short: "A small data centre on this machine, to try out and to break",
+		Example: `  holdfast lab up --racks 3
+  holdfast status
+  holdfast lab kill b        # pull the plug of rack b
+  holdfast lab start b
+  holdfast lab down --wipe`,
+		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	root.PersistentFlags().StringVar(&c.dir, "dir", "", "`directory` of the lab (default: the current lab, or ~/.local/state/holdfast/lab)")
+	root.AddCommand(c.up(), c.status(), c.rack("kill", "Pull the plug of a rack: SIGKILL for all its processes", Kill),
+		c.start(), c.rack("freeze", "Stop all processes of a rack where they stand (SIGSTOP)", Freeze),
+		c.rack("thaw", "Let a frozen rack go on", Thaw), c.down())
+	return root
+}
+
+func (c *commands) where() (string, error) {
+	if c.dir == "" {
+		return DefaultDir(c.getenv), nil
+	}
+	return filepath.Abs(c.dir)
+}
+
+func (c *commands) open() (*Lab, error) {
+	dir, err := c.where()
+	if err != nil {
+		return nil, err
+	}
+	return Open(dir)
+}
+
+func (c *commands) up() *cobra.Command {
+	o := Options{Getenv: c.getenv}
+	var gib int64
+	cmd := &cobra.Command{Use: "up", Short: "Bring a lab up, or up again", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Dir, err = c.where(); err != nil {
+				return err
+			}
+			if gib < 1 || gib > 1<<20 {
+				return holdfast.Errorf(holdfast.Invalid, "--disk-gib %d: give 1 or more", gib)
+			}
+			if o.Binary, err = os.Executable(); err != nil {
+				return err
+			}
+			o.DiskSize = gib << 30
+			o.Progress = cmd.ErrOrStderr()
+			l, err := Up(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			return l.printStatus(cmd)
+		}}
+	cmd.Flags().IntVar(&o.Racks, "racks", 3, "how many racks")
+	cmd.Flags().IntVar(&o.PerRack, "hosts-per-rack", 1, "how many hosts in each")
+	cmd.Flags().Int64Var(&gib, "disk-gib", DefaultDiskSize>>30, "size of each host's disk in GiB; the file is sparse")
+	return cmd
+}
+
+func (c *commands) status() *cobra.Command {
+	return &cobra.Command{Use: "status", Short: "Show the hosts and what they do", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := c.open()
+			if err != nil {
+				return err
+			}
+			return l.printStatus(cmd)
+		}}
+}
+
+// rack makes a command that does something to a rack's processes.
+func (c *commands) rack(verb, short string, do func([]Host) error) *cobra.Command {
+	return &cobra.Command{Use: verb + " RACK", Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := c.open()
+			if err != nil {
+				return err
+			}
+			hosts, err := l.Rack(args[0])
+			if err != nil {
+				return err
+			}
+			return do(hosts)
+		}}
+}
+
+func (c *commands) start() *cobra.Command {
+	return &cobra.Command{Use: "start RACK", Short: "Start a rack that was killed", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := c.open()
+			if err != nil {
+				return err
+			}
+			binary, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			return l.Start(cmd.Context(), binary, args[0])
+		}}
+}
+
+func (c *commands) down() *cobra.Command {
+	var wipe bool
+	cmd := &cobra.Command{Use: "down", Short: "End everything in the lab", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := c.open()
+			if err != nil {
+				return err
+			}
+			return l.Down(wipe, c.getenv)
+		}}
+	cmd.Flags().BoolVar(&wipe, "wipe", false, "remove its data, too")
+	return cmd
+}
+
+// view is the lab for people and scripts.
+type view struct {
+	Dir        string     `json:"dir"`
+	Credential string     `json:"credential"`
+	Hosts      []hostView `json:"hosts"`
+	Status     *v1.Status `json:"status,omitempty"`
+}
+
+type hostView struct {
+	Host
+	State     string `json:"state"`
+	Processes int    `json:"processes"`
+	Socket    string `json:"socket"`
+	API       string `json:"api"`
+	Log       string `json:"log"`
+}
+
+func (l *Lab) view(ctx context.Context) view {
+	v := view{Dir: l.Dir, Credential: l.Credential()}
+	for _, h := range l.Hosts {
+		word, n := h.condition()
+		v.Hosts = append(v.Hosts, hostView{h, word, n, h.Socket(), h.API(), h.Log()})
+		if word != "running" || v.Status != nil {
+			continue
+		}
+		try, cancel := context.WithTimeout(ctx, 2*time.Second)
+		c := client.Socket(h.Socket())
+		if st, err := c.Status(try); err == nil {
+			v.Status = &st
+		}
+		c.Close()
+		cancel()
+	}
+	return v
+}
+
+func (l *Lab) printStatus(cmd *cobra.Command) error {
+	v := l.view(cmd.Context())
+	out := cmd.OutOrStdout()
+	if format, err := cmd.Flags().GetString("output"); err == nil && format == "json" {
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		return e.Encode(v)
+	}
+	return v.print(out)
+}
+
+func (v view) print(out io.Writer) error {
+	if v.Status != nil {
+		fmt.Fprintf(out, "%s\n\n", v.Status.Sentence)
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "HOST\tRACK\tSTATE\tPROCESSES\tADDRESS\tLOG")
+	for _, h := range v.Hosts {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", h.Name, h.Rack, h.State, h.Processes, h.Addr, h.Log)
+	}
+	return w.Flush()
+}

@@ -1,0 +1,186 @@
+// Package lab runs a small data centre on one machine, to try Holdfast out and
+// to break it on purpose: some racks of hosts, each host a `holdfast serve` of
+// its own with a loopback address, configuration, data directory and disk. It
+// sets the cluster up with the same calls that real hosts need (`cluster
+// init`, `host join`, `disk add`) and needs no root. Several labs may live
+// side by side.
+//
+// A host's processes, machines and their companions included, are children of
+// one keeper process, which stands for the computer: pulling its plug ends
+// them all at once (see keeper.go).
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/client"
+	"github.com/holdfast-cloud/holdfast/internal/config"
+)
+
+const (
+	maxRacks    = 20
+	maxPerRack  = 20
+	stateFormat = 1
+)
+
+// Lab is one lab; it is kept in DIR/lab.json.
+type Lab struct {
+	Format int    `json:"format"`
+	Dir    string `json:"dir"`
+	Net    int    `json:"net"` // L in the addresses 127.L.R.H
+	Hosts  []Host `json:"hosts"`
+	Formed bool   `json:"formed"` // the cluster is set up
+}
+
+// Host is one host of a lab.
+type Host struct {
+	Name string `json:"name"`
+	Rack string `json:"rack"`
+	Addr string `json:"addr"`
+	Dir  string `json:"dir"`
+}
+
+// Config returns where the host's configuration is; Socket, Data, Disk and Log
+// likewise.
+func (h Host) Config() string { return filepath.Join(h.Dir, "holdfast.yaml") }
+
+// Socket is the host's API socket.
+func (h Host) Socket() string { return filepath.Join(h.Dir, "api.sock") }
+
+// Data is the host's data directory.
+func (h Host) Data() string { return filepath.Join(h.Dir, "data") }
+
+// Disk is the file that stands for the host's disk.
+func (h Host) Disk() string { return filepath.Join(h.Dir, "disk") }
+
+// Log is what the host printed.
+func (h Host) Log() string { return filepath.Join(h.Dir, "log") }
+
+// Credential is the directory of the lab's admin credential.
+func (l *Lab) Credential() string { return filepath.Join(l.Dir, "admin") }
+
+// API returns the address of a host's HTTPS API.
+func (h Host) API() string { return fmt.Sprintf("%s:%d", h.Addr, config.PortAPI) }
+
+// DefaultDir returns where a lab is kept if nothing else is said.
+func DefaultDir(getenv func(string) string) string {
+	if c, ok := client.ReadCurrent(getenv); ok && c.Dir != "" {
+		return c.Dir
+	}
+	return filepath.Join(filepath.Dir(client.CurrentFile(getenv)), "lab")
+}
+
+// plan lays a lab out; addresses come later.
+func plan(dir string, racks, perRack int) (*Lab, error) {
+	if racks < 1 || racks > maxRacks || perRack < 1 || perRack > maxPerRack {
+		return nil, holdfast.Errorf(holdfast.Invalid, "a lab has 1 to %d racks with 1 to %d hosts each, not %d with %d", maxRacks, maxPerRack, racks, perRack)
+	}
+	l := &Lab{Format: stateFormat, Dir: dir}
+	for r := range racks {
+		rack := string(rune('a' + r))
+		for h := 1; h <= perRack; h++ {
+			name := fmt.Sprintf("%s%d", rack, h)
+			l.Hosts = append(l.Hosts, Host{Name: name, Rack: rack, Dir: filepath.Join(dir, name)})
+		}
+	}
+	if last := l.Hosts[len(l.Hosts)-1].Socket(); len(last) > 100 {
+		return nil, holdfast.Errorf(holdfast.Invalid, "%s is too long a path for sockets to be in it; give a shorter --dir", dir)
+	}
+	return l, nil
+}
+
+// Open reads a lab that was made before.
+func Open(dir string) (*Lab, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "lab.json"))
+	if os.IsNotExist(err) {
+		return nil, holdfast.Errorf(holdfast.NotFound, "there is no lab in %s; make one with 'holdfast lab up'", dir)
+	}
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.IO, "lab: %w", err)
+	}
+	var l Lab
+	if err := json.Unmarshal(b, &l); err != nil || l.Format != stateFormat || len(l.Hosts) == 0 {
+		return nil, holdfast.Errorf(holdfast.Corrupt, "%s/lab.json cannot be read; remove the directory once its processes are gone", dir)
+	}
+	l.Dir = dir
+	return &l, nil
+}
+
+// save writes lab.json so that it is either the old or the new one.
+func (l *Lab) save() error {
+	b, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return err
+	}
+	return replace(filepath.Join(l.Dir, "lab.json"), b)
+}
+
+func replace(path string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return holdfast.Errorf(holdfast.IO, "lab: %w", err)
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return holdfast.Errorf(holdfast.IO, "lab: %w", err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return holdfast.Errorf(holdfast.IO, "lab: %w", err)
+	}
+	return nil
+}
+
+// makeCurrent lets other commands find the lab.
+func (l *Lab) makeCurrent(getenv func(string) string) error {
+	c := client.Current{Dir: l.Dir}
+	for _, h := range l.Hosts {
+		c.Sockets = append(c.Sockets, h.Socket())
+	}
+	b, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	return replace(client.CurrentFile(getenv), b)
+}
+
+// Rack returns the hosts of a rack.
+func (l *Lab) Rack(name string) ([]Host, error) {
+	var out []Host
+	var racks []string
+	for _, h := range l.Hosts {
+		if h.Rack == name {
+			out = append(out, h)
+		}
+		if len(racks) == 0 || racks[len(racks)-1] != h.Rack {
+			racks = append(racks, h.Rack)
+		}
+	}
+	if len(out) == 0 {
+		return nil, holdfast.Errorf(holdfast.NotFound, "the lab has no rack %q; its racks are %s", name, strings.Join(racks, ", "))
+	}
+	return out, nil
+}
+
+// writeConfig writes the configuration of a host: the same keys that a real
+// one has.
+func (h Host) writeConfig() error {
+	text := fmt.Sprintf(`# Host %s of a lab. See docs/protocol/config.md for the keys.
+name: %s
+rack: %s
+data_dir: %s
+socket: %s
+advertise: %s
+publish_addr: %s
+`, h.Name, h.Name, h.Rack, quote(h.Data()), quote(h.Socket()), h.Addr, h.Addr)
+	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
+		return holdfast.Errorf(holdfast.IO, "lab: %w", err)
+	}
+	return replace(h.Config(), []byte(text))
+}
+
+// quote makes a path a YAML value (single quotes, doubled inside).
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -1,0 +1,170 @@
+package lab
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+)
+
+// proc is what /proc/PID/stat says (proc_pid_stat(5)).
+type proc struct {
+	pid, parent int
+	state       byte   // R, S, D, T, Z, …
+	start       string // clock ticks since boot: with the pid, an identity
+	name        string
+}
+
+func readProc(pid int) (proc, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return proc{}, err
+	}
+	return parseStat(pid, b)
+}
+
+// parseStat reads a stat line. The name is in brackets and may hold anything,
+// also brackets and spaces, so what follows is found from the last bracket.
+func parseStat(pid int, b []byte) (proc, error) {
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 0 || end < open {
+		return proc{}, fmt.Errorf("process %d: no name in its stat", pid)
+	}
+	rest := bytes.Fields(b[end+1:])
+	if len(rest) < 20 || len(rest[0]) != 1 {
+		return proc{}, fmt.Errorf("process %d: its stat is cut short", pid)
+	}
+	parent, err := strconv.Atoi(string(rest[1]))
+	if err != nil {
+		return proc{}, err
+	}
+	return proc{pid: pid, parent: parent, state: rest[0][0], start: string(rest[19]), name: string(b[open+1 : end])}, nil
+}
+
+// below returns every process below the given ones, parents first, without
+// those that are dead already.
+func below(roots []int) ([]proc, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	children := map[int][]proc{}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if p, err := readProc(pid); err == nil && p.state != 'Z' && p.state != 'X' {
+			children[p.parent] = append(children[p.parent], p)
+		}
+	}
+	var out []proc
+	todo := slices.Clone(roots)
+	for len(todo) > 0 && len(out) < 100000 {
+		next := children[todo[0]]
+		todo = todo[1:]
+		for _, p := range next {
+			out = append(out, p)
+			todo = append(todo, p.pid)
+		}
+	}
+	return out, nil
+}
+
+// processes returns what runs on some hosts.
+func processes(hosts []Host) ([]proc, error) {
+	var roots []int
+	for _, h := range hosts {
+		roots = append(roots, h.keepers()...)
+	}
+	return below(roots)
+}
+
+// signalAll sends sig to every process of the hosts, again and again until
+// settled says that all have got it: a process may be starting another one
+// meanwhile.
+func signalAll(hosts []Host, sig syscall.Signal, settled func(proc) bool) error {
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		ps, err := processes(hosts)
+		if err != nil {
+			return err
+		}
+		left := 0
+		for _, p := range ps {
+			if settled(p) {
+				continue
+			}
+			left++
+			if err := send(p, sig); err != nil {
+				return err
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return holdfast.Errorf(holdfast.Unavailable, "%d processes did not obey signal %v", left, sig)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// send signals one process, if it still is the one that was seen: the handle
+// is opened first and the identity compared after.
+func send(p proc, sig syscall.Signal) error {
+	h, err := os.FindProcess(p.pid)
+	if err != nil {
+		return nil // gone
+	}
+	defer h.Release()
+	if now, err := readProc(p.pid); err != nil || now.start != p.start {
+		return nil
+	}
+	if err := h.Signal(sig); err != nil && !os.IsPermission(err) {
+		return nil // gone
+	} else if err != nil {
+		return holdfast.Errorf(holdfast.Denied, "process %d (%s) cannot be signalled: %w; run the lab's commands as the user who made it", p.pid, p.name, err)
+	}
+	return nil
+}
+
+// Kill pulls the plug of some hosts: everything that runs on them is ended
+// with SIGKILL, machines included.
+func Kill(hosts []Host) error {
+	return signalAll(hosts, syscall.SIGKILL, func(proc) bool { return false })
+}
+
+// Freeze stops everything that runs on some hosts where it stands (SIGSTOP);
+// Thaw lets it go on.
+func Freeze(hosts []Host) error {
+	return signalAll(hosts, syscall.SIGSTOP, func(p proc) bool { return p.state == 'T' || p.state == 't' })
+}
+
+// Thaw lets frozen hosts go on.
+func Thaw(hosts []Host) error {
+	return signalAll(hosts, syscall.SIGCONT, func(p proc) bool { return p.state != 'T' })
+}
+
+// condition says in a word what a host's processes are doing.
+func (h Host) condition() (word string, running int) {
+	ps, err := processes([]Host{h})
+	if err != nil || len(ps) == 0 {
+		return "dead", 0
+	}
+	frozen := 0
+	for _, p := range ps {
+		if p.state == 'T' {
+			frozen++
+		}
+	}
+	if frozen == len(ps) {
+		return "frozen", len(ps)
+	}
+	return "running", len(ps)
+}
