@@ -13,11 +13,12 @@ import (
 // under the server's lock: at once for a volume's own socket, when a volume
 // is chosen on TCP.
 type connection struct {
-	srv   *Server
-	raw   net.Conn
-	offer *offer
-	own   bool // the socket belongs to the offer
-	done  chan struct{}
+	srv    *Server
+	raw    net.Conn
+	offer  *offer
+	own    bool // the socket belongs to the offer
+	served bool // a session is open, or has just ended; under the server's lock
+	done   chan struct{}
 }
 
 // acceptPause is how long an accept loop rests when the process is out of
@@ -114,11 +115,11 @@ func (c *connection) serve(cfg *tls.Config) {
 		}
 		return
 	}
-	defer a.disk.Close()
 	c.raw.SetDeadline(time.Time{})
 	t := newSession(a.nc, c.raw, a.br, a.disk, s.pool, s.lim)
 	t.readOnly, t.structured, t.status = a.readOnly, a.structured, a.status
 	err = t.run()
+	a.disk.Close() // first: a client that sees the end may come back at once
 	a.nc.Close()
 	if !quiet(err) {
 		s.log.Warn("nbd connection ended", "volume", a.name, "client", c.client(), "err", err)
@@ -168,18 +169,45 @@ func (c *connection) open(name string, readOnly bool) (export.Disk, error) {
 	c.offer = o // from here on Withdraw waits for this connection
 	s.mu.Unlock()
 	disk, err := o.target.Open(readOnly)
+	for end := time.Now().Add(busyGrace); holdfast.IsKind(err, holdfast.Busy) && s.awaitOther(c, o, end); {
+		disk, err = o.target.Open(readOnly)
+	}
 	c.raw.SetDeadline(time.Now().Add(s.lim.Handshake))
-	if err != nil {
-		s.unbind(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil:
+		c.served = true
+	case !c.own:
+		c.offer = nil // it may choose another volume
 	}
 	return disk, err
 }
 
-// unbind lets a TCP client choose another volume.
-func (s *Server) unbind(c *connection) {
+// busyGrace is how long a client waits for another connection to the same
+// volume to end before it is refused: a client that hangs up and comes back
+// may be faster than the end of its former session.
+const busyGrace = 500 * time.Millisecond
+
+// awaitOther waits for another connection to o and reports whether one ended.
+func (s *Server) awaitOther(c *connection, o *offer, end time.Time) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !c.own {
-		c.offer = nil
+	var other *connection
+	for x := range s.conns {
+		if x != c && x.offer == o && x.served {
+			other = x
+		}
+	}
+	s.mu.Unlock()
+	if other == nil {
+		return false
+	}
+	timer := time.NewTimer(time.Until(end))
+	defer timer.Stop()
+	select {
+	case <-other.done:
+		return true
+	case <-timer.C:
+		return false
 	}
 }
