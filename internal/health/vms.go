@@ -46,6 +46,9 @@ func (b *board) vmState(vm cluster.VM) (what, severity string, since time.Time) 
 	if vm.Host.IsZero() {
 		return "waiting for a host", Warning, since
 	}
+	if b.holding {
+		return fmt.Sprintf("host %s is away and restarts are held", b.v.HostName(vm.Host)), Error, since
+	}
 	return fmt.Sprintf("host %s is away, about to restart elsewhere", b.v.HostName(vm.Host)), Warning, since
 }
 

@@ -1,0 +1,124 @@
+package health_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/ha"
+	"github.com/holdfast-cloud/holdfast/internal/health"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/placement/sketch"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write what is said into testdata")
+
+// TestSaid runs testdata/*.txt: sketch lines, "----", what is said.
+// "progress VOLUME PERCENT" tells how far a copy has come; "report HOST ..." is
+// a condition that a host reports of itself; "held HOST" an incident that the
+// brake holds.
+func TestSaid(t *testing.T) {
+	files, _ := filepath.Glob("testdata/*.txt")
+	if len(files) == 0 {
+		t.Fatal("nothing to say")
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			for _, block := range strings.Split(strings.TrimSpace(string(text)), "\n\n") {
+				lines, want, _ := strings.Cut(block, "----")
+				got := say(t, lines)
+				if want = strings.TrimSpace(want); !*rewrite && got != want {
+					t.Errorf("%s\ngot:\n%s\nwant:\n%s", lines, got, want)
+				}
+				fmt.Fprintf(&out, "%s----\n%s\n\n", lines, got)
+			}
+			if *rewrite {
+				if err := os.WriteFile(f, []byte(out.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func say(t *testing.T, lines string) string {
+	progress := health.Progress{}
+	c := sketch.New()
+	var last []func(*cluster.State)
+	for line := range strings.Lines(lines) {
+		f := strings.Fields(line)
+		switch {
+		case len(f) == 3 && f[0] == "progress":
+			var n int
+			fmt.Sscan(f[2], &n)
+			progress[sketch.Volume(f[1])] = n
+		case len(f) > 2 && f[0] == "report":
+			last = append(last, func(s *cluster.State) {
+				a := s.Alive[sketch.Host(f[1])]
+				a.Val.Conditions = []cluster.Condition{{ID: "clock", Severity: f[2], Text: strings.Join(f[3:], " ")}}
+				s.Alive[sketch.Host(f[1])] = a
+			})
+		case len(f) == 2 && f[0] == "held":
+			last = append(last, func(s *cluster.State) { s.Incidents["1"] = held(f[1]) })
+		default:
+			if err := c.Do(strings.TrimSpace(line)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s := c.State()
+	for _, f := range last {
+		f(s)
+	}
+	return render(health.Summary(s, progress))
+}
+
+func held(host string) cluster.Versioned[cluster.Incident] {
+	var inc cluster.Incident
+	inc.ID, inc.Opened = "1", sketch.Wall().Add(time.Hour)
+	inc.Hosts = append(inc.Hosts, sketch.Host(host))
+	inc.Steps = []cluster.Step{{What: ha.Held}}
+	return cluster.Versioned[cluster.Incident]{Mod: kv.Rev(1), Val: inc}
+}
+
+func render(st health.Status) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", st.Sentence)
+	for _, c := range st.Conditions {
+		since := ""
+		if !c.Since.IsZero() {
+			since = " since " + c.Since.Format("15:04")
+		}
+		fmt.Fprintf(&b, "%s: %s%s (%s)\n", c.Severity, c.Text, since, c.ID)
+		for _, e := range c.Effects {
+			fmt.Fprintf(&b, "    %s: %s\n", e.Severity, e.Text)
+		}
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func TestWhatIsTolerableMatchesTheVerdict(t *testing.T) {
+	c, err := sketch.Draw(`
+		host a1 rack=a voter
+		host b1 rack=b voter
+		host c1 rack=c voter
+		volume v in-sync=a1 copies=1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := health.Summary(c.State(), nil)
+	racks, hosts, notRacks, notHosts := health.Tolerable(st.Verdict, st.Plan)
+	if len(racks) != 2 || len(hosts) != 2 || notRacks["a"] != "volume v has its only copy there" || len(notHosts) != 1 || notHosts[sketch.Host("a1")] == "" {
+		t.Error(racks, hosts, notRacks, notHosts)
+	}
+}
