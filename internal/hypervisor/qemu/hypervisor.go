@@ -3,6 +3,7 @@ package qemu
 import (
 	"hash/fnv"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -220,7 +221,12 @@ func (h *Hypervisor) adopt(vm holdfast.VMID) (*Machine, error) {
 		endUnrecorded(d)
 		return nil, removeDead(d)
 	}
-	m, err = h.attach(d, rec, p, false)
+	conn, err := net.DialTimeout("unix", d.monitor(), commandTimeout)
+	if err != nil {
+		p.close()
+		return nil, holdfast.Errorf(holdfast.Unavailable, "connect to the machine's monitor: %w", err)
+	}
+	m, err = h.attach(d, rec, p, conn, false)
 	if holdfast.IsKind(err, holdfast.NotFound) {
 		p.signal(unix.SIGKILL)
 		p.wait(killTimeout)

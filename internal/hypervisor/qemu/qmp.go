@@ -57,13 +57,9 @@ type monitor struct {
 	err     error // why the connection ended
 }
 
-// dialMonitor connects to a QMP socket and negotiates. Events go to event,
-// which must not call execute on the same goroutine.
-func dialMonitor(path string, timeout time.Duration, event func(string, json.RawMessage)) (*monitor, error) {
-	conn, err := net.DialTimeout("unix", path, timeout)
-	if err != nil {
-		return nil, holdfast.Errorf(holdfast.Unavailable, "connect to QEMU's monitor: %w", err)
-	}
+// newMonitor negotiates on a connection to a QMP socket, which it then owns.
+// Events go to event, which must not call execute on the same goroutine.
+func newMonitor(conn net.Conn, timeout time.Duration, event func(string, json.RawMessage)) (*monitor, error) {
 	m := &monitor{conn: conn, event: event, over: make(chan struct{}), pending: make(map[uint64]chan message)}
 	go m.read()
 	if err := m.execute("qmp_capabilities", nil, nil, timeout); err != nil {

@@ -3,6 +3,7 @@ package qemu
 import (
 	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -123,19 +124,25 @@ func (h *Hypervisor) bringUp(d runDir, rec record, p *handle) (*Machine, error) 
 	if err := d.writeRecord(rec); err != nil {
 		return nil, err
 	}
-	if err := awaitSocket(d.monitor(), p); err != nil {
+	conn, err := connect(d.monitor(), p)
+	if err != nil {
 		return nil, err
 	}
 	if rec.Spec.NIC != nil {
-		var err error
-		if rec.Net, err = h.startNet(d, rec.Spec); err != nil {
-			return nil, err
+		if rec.Net, err = h.startNet(d, rec.Spec); err == nil {
+			err = d.writeRecord(rec)
 		}
-		if err := d.writeRecord(rec); err != nil {
+		if err != nil {
+			conn.Close()
+			h.endNet(rec.Net)
 			return nil, err
 		}
 	}
-	return h.attach(d, rec, p, true)
+	m, err := h.attach(d, rec, p, conn, true)
+	if err != nil {
+		h.endNet(rec.Net)
+	}
+	return m, err
 }
 
 // failed adds what QEMU said last to an error.
@@ -212,19 +219,20 @@ func (h *Hypervisor) joinGroup(cmd *exec.Cmd, vm holdfast.VMID) (leave func(), e
 	return func() { f.Close() }, nil
 }
 
-// awaitSocket waits until something listens at path, the process has ended or
-// startTimeout has passed.
-func awaitSocket(path string, p *handle) error {
+// connect connects to a socket that QEMU is about to listen on, until the
+// process has ended or startTimeout has passed.
+func connect(path string, p *handle) (net.Conn, error) {
 	deadline := time.Now().Add(startTimeout)
 	for {
-		if _, err := os.Stat(path); err == nil {
-			return nil
+		conn, err := net.DialTimeout("unix", path, commandTimeout)
+		if err == nil {
+			return conn, nil
 		}
 		if p.wait(startPoll) {
-			return holdfast.Errorf(holdfast.Unavailable, "QEMU ended while it was starting")
+			return nil, holdfast.Errorf(holdfast.Unavailable, "QEMU ended while it was starting")
 		}
 		if time.Now().After(deadline) {
-			return holdfast.Errorf(holdfast.Unavailable, "QEMU was not ready within %v", startTimeout)
+			return nil, holdfast.Errorf(holdfast.Unavailable, "QEMU was not ready within %v: %w", startTimeout, err)
 		}
 	}
 }
@@ -244,9 +252,9 @@ func endUnrecorded(d runDir) {
 // attach takes hold of a machine whose QEMU runs: monitor, serial port, and a
 // watch on its end. A guest that has not run yet is let go if launching, and
 // is an error of kind NotFound otherwise.
-func (h *Hypervisor) attach(d runDir, rec record, p *handle, launching bool) (*Machine, error) {
+func (h *Hypervisor) attach(d runDir, rec record, p *handle, conn net.Conn, launching bool) (*Machine, error) {
 	m := newMachine(h, d, rec, p)
-	mon, err := dialMonitor(d.monitor(), commandTimeout, m.onEvent)
+	mon, err := newMonitor(conn, commandTimeout, m.onEvent)
 	if err != nil {
 		return nil, err
 	}
