@@ -59,6 +59,10 @@ type Config struct {
 	StartTokens int
 	// StartTimeout is how long an assigned VM may show no progress: 45 s.
 	StartTimeout time.Duration
+	// FailedAfter is how long an assigned VM may keep failing to start, while
+	// its host tries again, before another host gets it: 15 s, doubled at
+	// each such move.
+	FailedAfter time.Duration
 	// RebuildAfter is how long a missing copy is waited for before another is
 	// built: 15 s. What returns is brought up to date instead, which is cheaper.
 	RebuildAfter time.Duration
@@ -78,6 +82,7 @@ func (c Config) withDefaults() Config {
 	set(&c.BrakeWindow, 30*time.Second)
 	set(&c.BrakeHold, 2*time.Minute)
 	set(&c.StartTimeout, 45*time.Second)
+	set(&c.FailedAfter, 15*time.Second)
 	set(&c.RebuildAfter, 15*time.Second)
 	if c.StartTokens == 0 {
 		c.StartTokens = 4

@@ -12,35 +12,37 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
-// Patience with VMs that do not start.
+// Bounds of restarts.
 const (
-	firstBackoff = time.Second
-	maxBackoff   = time.Minute
-	failedMemory = 5 * time.Minute // how long a host where a VM failed is avoided for it
-	steadyAfter  = time.Minute     // of running: earlier failures are forgotten
-	assignBatch  = kv.MaxOps / 3   // VMs of one commit, each with a condition on its host
+	maxPatience  = 2 * time.Minute
+	failedMemory = 10 * time.Minute // how long a host where a VM failed is avoided for it
+	steadyAfter  = time.Minute      // of running: earlier failures are forgotten
+	assignBatch  = kv.MaxOps / 3    // VMs of one commit, each with a condition on its host
 )
 
-// vmTrack is the history of one VM's starts.
+// vmTrack is the history of one VM's starts. A host that fails to start a VM
+// tries again by itself, since most causes pass; only what keeps failing is
+// moved, each time after a longer wait.
 type vmTrack struct {
 	generation int64
 	state      string // of the machine, as last seen
-	mod        int64
-	since      time.Duration // of the last progress
+	mod        kv.Rev
+	since      time.Duration // of the last word from its host
+	failing    bool          // this assignment has failed and not yet run
+	failedAt   time.Duration // for the first time, if failing
+	counted    bool          // the failure of this assignment is among failures
 	failures   int
 	failedOn   map[holdfast.HostID]time.Duration
-	nextTry    time.Duration
-	counted    int64 // the generation whose failure was counted
 }
 
 // progress is how far a VM has come on the host that it is assigned to.
 type progress string
 
 const (
-	starting progress = "starting" // no word yet
+	starting progress = "starting" // no word yet that it failed
+	retrying progress = "retrying" // it failed, and its host tries again
 	settled  progress = "settled"  // it runs, is paused, or its guest has powered off
-	failed   progress = "failed"
-	stuck    progress = "stuck"
+	beaten   progress = "beaten"   // it keeps failing, or its host does nothing about it
 )
 
 // machineOf returns the machine of a VM's present assignment; ok is false if
@@ -64,48 +66,67 @@ func (m *Machine) observeVMs(now time.Duration, v *placement.View) {
 			m.vms[vm.ID] = t
 		}
 		mach, ok := machineOf(v.State, vm)
-		mod := int64(v.State.Machines[vm.ID].Mod)
+		mod := v.State.Machines[vm.ID].Mod
 		if !ok {
 			mod, mach.State = 0, ""
 		}
-		if t.generation != vm.Generation || t.mod != mod || vm.Power != cluster.On || !v.Up(vm.Host) {
+		wanted := vm.Power == cluster.On && v.Up(vm.Host)
+		if t.generation != vm.Generation || !wanted {
+			t.failing, t.counted = false, false
+		}
+		if t.generation != vm.Generation || t.mod != mod || !wanted {
 			t.generation, t.mod, t.state, t.since = vm.Generation, mod, mach.State, now
 		}
-		m.countFailure(now, v, vm, t)
+		if wanted {
+			m.observeStart(now, vm, t)
+		}
 	}
 }
 
-// countFailure notes once for each assignment that it failed or is stuck.
-func (m *Machine) countFailure(now time.Duration, v *placement.View, vm cluster.VM, t *vmTrack) {
-	if vm.Power != cluster.On || !v.Up(vm.Host) {
-		return
+// observeStart notes how a VM fares that its living host should be running.
+func (m *Machine) observeStart(now time.Duration, vm cluster.VM, t *vmTrack) {
+	if t.state == "failed" && !t.failing {
+		t.failing, t.failedAt = true, now
 	}
-	switch p := m.progress(now, t); {
-	case p == settled && t.state == "running" && t.failures > 0 && now-t.since >= steadyAfter:
-		t.failures = 0
-		clear(t.failedOn)
-	case p == starting:
+	switch m.progress(now, t) {
+	case settled:
+		t.failing, t.counted = false, false
+		if t.state == "running" && now-t.since >= steadyAfter {
+			t.failures = 0
+			clear(t.failedOn)
+		}
+	case starting:
 		m.wakeAt(now, t.since+m.cfg.StartTimeout)
-	case (p == failed || p == stuck) && t.counted != vm.Generation:
-		t.counted = vm.Generation
-		t.failures++
-		t.failedOn[vm.Host] = now
-		t.nextTry = now + min(firstBackoff<<min(t.failures-1, 10), maxBackoff)
+	case retrying:
+		m.wakeAt(now, t.failedAt+m.patience(t))
+	case beaten:
+		if !t.counted {
+			t.counted = true
+			t.failures++
+			t.failedOn[vm.Host] = now
+		}
 	}
-	if now < t.nextTry {
-		m.wakeAt(now, t.nextTry)
+}
+
+// patience is how long an assignment may keep failing.
+func (m *Machine) patience(t *vmTrack) time.Duration {
+	n := t.failures
+	if t.counted {
+		n--
 	}
+	return min(m.cfg.FailedAfter<<min(n, 8), max(maxPatience, m.cfg.FailedAfter))
 }
 
 func (m *Machine) progress(now time.Duration, t *vmTrack) progress {
-	switch t.state {
-	case "running", "paused", "off":
+	switch {
+	case t.state == "running" || t.state == "paused" || t.state == "off":
 		return settled
-	case "failed":
-		return failed
-	}
-	if now-t.since >= m.cfg.StartTimeout {
-		return stuck
+	case t.failing && now-t.failedAt >= m.patience(t):
+		return beaten
+	case t.failing:
+		return retrying
+	case now-t.since >= m.cfg.StartTimeout:
+		return beaten
 	}
 	return starting
 }
@@ -121,10 +142,8 @@ func (m *Machine) homeless(now time.Duration, d *draft) (vms []cluster.VM) {
 			if !m.awaitsMembers(d.v, vm) {
 				vms = append(vms, vm)
 			}
-		case d.v.Up(vm.Host) && now >= t.nextTry:
-			if p := m.progress(now, t); p == failed || p == stuck {
-				vms = append(vms, vm)
-			}
+		case d.v.Up(vm.Host) && m.progress(now, t) == beaten:
+			vms = append(vms, vm)
 		}
 	}
 	return vms
@@ -199,7 +218,8 @@ func (d *draft) lostIn(inc *cluster.Incident, vm cluster.VM) bool {
 }
 
 // start assigns VMs to hosts, in order, as far as start tokens go. A VM whose
-// volume is still to be cut waits for that to be committed.
+// volume is still to be cut waits for that to be committed; one that no other
+// host can have stays where it is, and its host goes on trying.
 func (m *Machine) start(now time.Duration, d *draft) {
 	vms := m.homeless(now, d)
 	if len(vms) == 0 {
@@ -210,7 +230,7 @@ func (m *Machine) start(now time.Duration, d *draft) {
 	c := Change{What: "assign"}
 	for _, r := range restarts {
 		rec := d.v.State.VMs[r.VM]
-		if m.uncut(d, rec.Val) || busy[r.To] >= m.cfg.StartTokens || m.pointless(rec.Val, r.To) {
+		if m.uncut(d, rec.Val) || busy[r.To] >= m.cfg.StartTokens || rec.Val.Host == r.To {
 			continue
 		}
 		busy[r.To]++
@@ -256,13 +276,6 @@ func (m *Machine) busy(now time.Duration, d *draft) map[holdfast.HostID]int {
 func (m *Machine) uncut(d *draft, vm cluster.VM) bool {
 	vol, ok := d.v.Volume(vm)
 	return ok && !vol.Writer.IsZero() && m.lost(vol.Writer)
-}
-
-// pointless reports whether an assignment would change nothing: a VM that is
-// stuck where it is stays there if no other host can have it. One that failed
-// is tried again.
-func (m *Machine) pointless(vm cluster.VM, to holdfast.HostID) bool {
-	return vm.Host == to && m.vms[vm.ID].state != "failed"
 }
 
 // AssignedText is the text of an assigned step.
