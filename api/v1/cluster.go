@@ -67,10 +67,11 @@ type CanLose struct {
 
 // Condition is something wrong that a person should know, with its cause.
 type Condition struct {
-	ID       string     `json:"id"`
-	Severity string     `json:"severity" enum:"info,warning,error"`
-	Text     string     `json:"text"`
-	Since    *time.Time `json:"since,omitempty"`
+	ID       string      `json:"id"`
+	Severity string      `json:"severity" enum:"info,warning,error"`
+	Text     string      `json:"text"`
+	Since    *time.Time  `json:"since,omitempty"`
+	Effects  []Condition `json:"effects,omitempty" doc:"What follows from it"`
 }
 
 // ClusterInit asks a host that is in no cluster to make one.

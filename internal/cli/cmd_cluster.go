@@ -54,18 +54,24 @@ func (a *app) printStatus(st v1.Status) error {
 	if len(st.Conditions) > 0 {
 		fmt.Fprintln(a.Stdout)
 	}
-	for _, c := range st.Conditions {
-		since := ""
-		if c.Since != nil {
-			since = " (since " + c.Since.UTC().Format("15:04:05Z") + ")"
-		}
-		fmt.Fprintf(a.Stdout, "%-8s %s%s\n", strings.ToUpper(plain(c.Severity)), plain(c.Text), since)
-	}
+	a.printConditions(st.Conditions, "")
 	if h := st.Host; a.format == "wide" {
 		fmt.Fprintf(a.Stdout, "\nAnswered by host %s (rack %s), version %s, accelerator %s (%s), sandbox %s\n",
 			plain(h.Name), plain(h.Rack), plain(h.Version), plain(h.Accelerator), plain(h.Why), plain(h.Sandbox))
 	}
 	return nil
+}
+
+// printConditions prints causes, and under each what follows from it.
+func (a *app) printConditions(cs []v1.Condition, indent string) {
+	for _, c := range cs {
+		since := ""
+		if c.Since != nil {
+			since = " (since " + c.Since.UTC().Format("15:04:05Z") + ")"
+		}
+		fmt.Fprintf(a.Stdout, "%s%-8s %s%s\n", indent, strings.ToUpper(plain(c.Severity)), plain(c.Text), since)
+		a.printConditions(c.Effects, indent+"  ")
+	}
 }
 
 func clusterColumns() []column[v1.Cluster] {

@@ -66,7 +66,7 @@ func (f *sizeFlag) String() string {
 	return formatSize(int64(*f))
 }
 
-func (f *sizeFlag) Type() string   { return "size" }
+func (f *sizeFlag) Type() string { return "size" }
 func (f *sizeFlag) Set(s string) error {
 	n, err := parseSize(s)
 	*f = sizeFlag(n)

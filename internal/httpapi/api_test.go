@@ -96,7 +96,7 @@ func TestAClusterFromNothingToARunningVM(t *testing.T) {
 	if err != nil || vm.State != "running" || vm.Host != "alpha" || vm.MemoryMiB != 256 || vm.Isolation != "pause" {
 		t.Fatalf("create: %+v, %v", vm, err)
 	}
-	if st, err = three.Status(ctx); err != nil || st.Sentence != "The only VM runs. Can lose any 1 rack." {
+	if st, err = three.Status(ctx); err != nil || st.Sentence != "The 1 VM is running. Can lose any 1 rack." {
 		t.Fatalf("status: %q, %v", st.Sentence, err)
 	}
 	if vm, err = three.StopVM(ctx, "db1", v1.StopSpec{}); err != nil || vm.Power != "off" {

@@ -7,6 +7,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/health"
 )
 
 // Backend is what the API needs from the host it runs on. The API parses,
@@ -32,10 +33,8 @@ type Reader interface {
 	// through the Backend. Unavailable: the host is not in a cluster yet, or
 	// has had no picture since it started.
 	State(ctx context.Context) (*cluster.State, error)
-	// Report says what is wrong and what may be lost, as the newest failover
-	// plan has it. Conditions that follow from State alone (a host away, a
-	// volume short of copies, a VM not running) need not be repeated: the API
-	// derives them.
+	// Report adds what State does not say; internal/health makes the sentence
+	// and the conditions from both.
 	Report(ctx context.Context) (Report, error)
 	// Activity returns counters of a volume from the host that writes it (or
 	// wrote it last), asking that host if it is another one. NotFound if no
@@ -56,24 +55,14 @@ type Self struct {
 	Sandbox     string // "full" or "reduced"
 }
 
-// Report is the health of the cluster as this host sees it.
+// Report is what this host adds to the picture.
 type Report struct {
-	Conditions []cluster.Condition
-	Tolerance  Tolerance
-	// Stale is set if the picture cannot be refreshed, with why ("no quorum of
-	// the control plane: …"). The API then says so first.
+	// Progress is how far rebuilds have come, where it is known.
+	Progress health.Progress
+	// Stale is set while the picture cannot be refreshed, with why: "this host
+	// has not reached a majority of the control plane since …". The API then
+	// says so first.
 	Stale string
-}
-
-// Tolerance is what the failover plan says may be lost, one at a time, with
-// every VM that should run coming back.
-type Tolerance struct {
-	Racks    []string          // each of these alone
-	Hosts    []holdfast.HostID // each of these alone
-	NotRacks map[string]string // rack that may not be lost → why, in a few words
-	NotHosts map[holdfast.HostID]string
-	// Unknown is set while no plan has been computed, with why.
-	Unknown string
 }
 
 // Members is about the cluster and its hosts.

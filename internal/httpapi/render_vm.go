@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"strings"
-
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
@@ -70,16 +68,4 @@ func renderPublish(in []cluster.Publish) []v1.Publish {
 		out = append(out, v1.Publish{Addr: f.Addr, Port: f.Port, GuestPort: f.GuestPort})
 	}
 	return out
-}
-
-// list joins words as people do: "a", "a and b", "a, b and c".
-func list(words []string, last string) string {
-	switch n := len(words); n {
-	case 0:
-		return ""
-	case 1:
-		return words[0]
-	default:
-		return strings.Join(words[:n-1], ", ") + " " + last + " " + words[n-1]
-	}
 }

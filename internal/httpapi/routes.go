@@ -102,7 +102,7 @@ func (s *Server) status(ctx context.Context) (v1.Status, error) {
 	}
 	report, err := s.o.Backend.Report(ctx)
 	if err != nil {
-		report = Report{Tolerance: Tolerance{Unknown: err.Error()}}
+		report = Report{Stale: err.Error()}
 	}
 	return p.renderStatus(self, report), nil
 }

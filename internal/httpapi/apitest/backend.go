@@ -65,16 +65,7 @@ func Three() *Backend {
 	b.addHost(holdfast.HostID{UUID: b.id()}, "beta", "b")
 	b.addHost(holdfast.HostID{UUID: b.id()}, "gamma", "c")
 	b.St.Leader = b.Me.ID
-	b.Rep.Tolerance = httpapi.Tolerance{Racks: []string{"a", "b", "c"}, Hosts: b.hostIDs()}
 	return b
-}
-
-func (b *Backend) hostIDs() []holdfast.HostID {
-	var out []holdfast.HostID
-	for _, h := range []string{"alpha", "beta", "gamma"} {
-		out = append(out, b.Host(h))
-	}
-	return out
 }
 
 // Host returns the identity of a host by name.
