@@ -18,7 +18,8 @@ const (
 	MaxOps   = 120
 )
 
-// Rev is a revision of the whole map; every successful commit has a higher one.
+// Rev is a revision of the whole map; every commit that changes something has a
+// higher one than those before.
 type Rev int64
 
 // LeaseID names a lease; zero is none.

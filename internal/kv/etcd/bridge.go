@@ -12,9 +12,6 @@ import (
 // errors; what it warns of or tells is of use only to who debugs it, so it
 // passes as debug. Fatal panics, so that StartMember can report it.
 func bridge(log *slog.Logger) *zap.Logger {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	return zap.New(&core{log: log.With("part", "etcd")}, zap.WithFatalHook(zapcore.WriteThenPanic))
 }
 

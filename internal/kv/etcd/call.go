@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -50,6 +51,9 @@ func (s *Store) call(again bool, f func(context.Context, *grpc.ClientConn) error
 		}
 		left := end - monotonic()
 		if left <= 0 {
+			if last == nil {
+				last = whyUnreachable(eps)
+			}
 			return unavailable(last)
 		}
 		if len(tried) >= len(eps) {
@@ -155,6 +159,15 @@ func translate(err error) error {
 		k = holdfast.Unavailable
 	}
 	return holdfast.Errorf(k, "the control plane refused: %w", err)
+}
+
+// whyUnreachable asks a member that could not be connected to all the while for
+// the reason, which only a call brings to light.
+func whyUnreachable(eps []*endpoint) error {
+	return try(eps[0], pause, func(ctx context.Context, conn *grpc.ClientConn) error {
+		_, err := etcdserverpb.NewMaintenanceClient(conn).Status(ctx, &etcdserverpb.StatusRequest{})
+		return err
+	})
 }
 
 func unavailable(last error) error {

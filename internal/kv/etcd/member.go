@@ -1,8 +1,12 @@
 package etcd
 
 import (
+	"errors"
 	"log/slog"
+	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -28,6 +32,11 @@ const (
 	maxTxnOps      = 128
 	maxLearners    = 8
 	retention      = "5m" // history kept for watches
+
+	// A joining member asks the others for the list of members and starts only
+	// if it stands on it; another that has just joined may not know it yet.
+	joinPatience = 20 * time.Second
+	joinRetry    = 300 * time.Millisecond
 )
 
 // TLSFiles are the PEM files of a member: its certificate (for both sides of a
@@ -66,10 +75,11 @@ type MemberConfig struct {
 // Member is a running etcd member.
 type Member struct {
 	etcd *embed.Etcd
-	dir  string
+	log  *slog.Logger
 
-	mu   sync.Mutex
-	grpc *grpc.Server
+	mu    sync.Mutex
+	grpc  *grpc.Server
+	close sync.Once
 }
 
 // StartMember starts a member and returns as soon as it listens; it may not
@@ -77,11 +87,14 @@ type Member struct {
 // that cannot work, Damaged for a data directory that cannot be read,
 // Unavailable if a joining member reaches no other or its ports are taken.
 func StartMember(c MemberConfig) (m *Member, err error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 	cfg, err := c.embed()
 	if err != nil {
 		return nil, err
 	}
-	m = &Member{dir: c.DataDir}
+	m = &Member{log: c.Log}
 	cfg.ServiceRegister = func(s *grpc.Server) {
 		m.mu.Lock()
 		m.grpc = s
@@ -91,15 +104,39 @@ func StartMember(c MemberConfig) (m *Member, err error) {
 		// etcd gives up on a damaged directory through its logger, which
 		// panics instead of ending the process: here it can still be told.
 		if r := recover(); r != nil {
-			m, err = nil, holdfast.Errorf(holdfast.Damaged,
-				"the control plane's data in %s cannot be used: %v; if other racks still have theirs, remove this member, empty the directory and join again", c.DataDir, r)
+			m, err = nil, damaged(c.DataDir, r)
 		}
 	}()
-	m.etcd, err = embed.StartEtcd(cfg)
-	if err != nil {
-		return nil, holdfast.Errorf(holdfast.Unavailable, "starting the control plane's member %s: %w", c.Name, err)
+	used := c.used()
+	for end := monotonic() + joinPatience; ; time.Sleep(joinRetry) {
+		m.etcd, err = embed.StartEtcd(cfg)
+		if err == nil {
+			return m, nil
+		}
+		if !c.Join || used || monotonic() > end {
+			return nil, c.failed(err, used)
+		}
+		m.log.Debug("joining the control plane, trying again", "err", err)
 	}
-	return m, nil
+}
+
+// used reports whether the data directory belongs to a member already.
+func (c MemberConfig) used() bool {
+	_, err := os.Stat(filepath.Join(c.DataDir, "member", "wal"))
+	return err == nil
+}
+
+func (c MemberConfig) failed(err error, used bool) error {
+	var network *net.OpError
+	if used && !errors.As(err, &network) {
+		return damaged(c.DataDir, err)
+	}
+	return holdfast.Errorf(holdfast.Unavailable, "starting the control plane's member %s: %w", c.Name, err)
+}
+
+func damaged(dir string, why any) error {
+	return holdfast.Errorf(holdfast.Damaged,
+		"the control plane's data in %s cannot be used: %v; if other racks still have theirs, remove this member, empty the directory and join again", dir, why)
 }
 
 func (c MemberConfig) embed() (*embed.Config, error) {
@@ -227,5 +264,5 @@ func (m *Member) Close() {
 	if s != nil {
 		s.Stop() // ends other hosts' watches, which etcd would wait for
 	}
-	m.etcd.Close() // hands the leadership over first
+	m.close.Do(m.etcd.Close) // hands the leadership over first
 }

@@ -129,9 +129,20 @@ func (s *Store) AddLearner(name, peer string) (id uint64, initialCluster string,
 }
 
 // Promote makes a learner a voter; a voter stays one. Kind Unavailable while
-// the learner has not caught up: retry later.
+// the learner has not caught up (retry later), NotFound if there is none.
 func (s *Store) Promote(id uint64) error {
-	err := s.call(true, func(ctx context.Context, conn *grpc.ClientConn) error {
+	members, err := s.Members()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(members, func(m MemberInfo) bool { return m.ID == id })
+	if i < 0 {
+		return holdfast.Errorf(holdfast.NotFound, "the control plane has no member %x; add it first", id)
+	}
+	if !members[i].Learner {
+		return nil
+	}
+	err = s.call(true, func(ctx context.Context, conn *grpc.ClientConn) error {
 		_, err := etcdserverpb.NewClusterClient(conn).MemberPromote(ctx, &etcdserverpb.MemberPromoteRequest{ID: id})
 		if is(err, rpctypes.ErrGRPCMemberNotLearner) {
 			return nil

@@ -166,13 +166,11 @@ func events(in []*mvccpb.Event) []kv.Event {
 
 // Next implements kv.Watcher.
 func (w *watcher) Next(timeout time.Duration) ([]kv.Event, error) {
-	select { // what has arrived goes first, then the end
-	case evs := <-w.out:
-		return evs, nil
-	default:
+	if evs, err := w.poll(); evs != nil || err != nil || timeout == 0 {
+		return evs, err
 	}
 	var after <-chan time.Time
-	if timeout >= 0 {
+	if timeout > 0 {
 		t := time.NewTimer(timeout)
 		defer t.Stop()
 		after = t.C
@@ -183,8 +181,23 @@ func (w *watcher) Next(timeout time.Duration) ([]kv.Event, error) {
 	case <-after:
 		return nil, nil
 	case <-w.done:
+		return w.poll()
+	}
+}
+
+// poll returns what has arrived, and the end only after all of that.
+func (w *watcher) poll() ([]kv.Event, error) {
+	select {
+	case evs := <-w.out:
+		return evs, nil
+	default:
 	}
 	select {
+	case <-w.done:
+	default:
+		return nil, nil
+	}
+	select { // what came in between the two
 	case evs := <-w.out:
 		return evs, nil
 	default:

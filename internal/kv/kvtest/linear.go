@@ -44,8 +44,10 @@ func (l *Linear) Client(st kv.Store, id, n int, r *rand.Rand, pause time.Duratio
 	var seen [linearKeys]string
 	var mods [linearKeys]kv.Rev
 	for i := range n {
-		if s, m, ok := l.read(st, id); ok {
-			seen, mods = s, m
+		if i == 0 || r.IntN(2) == 0 {
+			if s, m, ok := l.read(st, id); ok {
+				seen, mods = s, m
+			}
 		} // else decide on what was seen last
 		l.write(st, id, fmt.Sprintf("%d.%d", id, i), seen, mods, r)
 		clock.Sleep(l.Clock, time.Duration(r.Int64N(int64(pause))))

@@ -1,0 +1,206 @@
+package etcd_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/kv/etcd"
+	"github.com/holdfast-cloud/holdfast/internal/kv/kvtest"
+)
+
+// trio is a cluster of three voters, each a process, that grew from one.
+type trio struct {
+	*testing.T
+	p     *pki
+	procs map[string]*process
+	urls  []string
+}
+
+func newTrio(t *testing.T) *trio {
+	x := &trio{T: t, p: newPKI(t), procs: make(map[string]*process)}
+	a := x.p.member("a")
+	x.procs["a"] = startProcess(t, a)
+	x.urls = []string{a.ListenClient}
+	st := dial(t, x.p.client("a"), a.ListenClient)
+	var ids []uint64
+	for _, name := range []string{"b", "c"} {
+		cfg := x.p.member(name)
+		var id uint64
+		within(t, 20*time.Second, "announcing "+name, func() (err error) {
+			id, cfg.InitialCluster, err = st.AddLearner(name, cfg.ListenPeer)
+			return err
+		})
+		if again, init, err := st.AddLearner(name, cfg.ListenPeer); err != nil || again != id || init != cfg.InitialCluster {
+			t.Errorf("announced twice: %x %q %v", again, init, err)
+		}
+		cfg.Join = true
+		x.procs[name] = startProcess(t, cfg)
+		x.urls = append(x.urls, cfg.ListenClient)
+		ids = append(ids, id)
+	}
+	for _, id := range ids {
+		within(t, 20*time.Second, "promoting", func() error { return st.Promote(id) })
+		if err := st.Promote(id); err != nil {
+			t.Errorf("promoted twice: %v", err)
+		}
+	}
+	return x
+}
+
+// leader returns the name of the member that leads.
+func (x *trio) leader(st *etcd.Store) string {
+	x.Helper()
+	var name string
+	within(x.T, 20*time.Second, "finding the leader", func() error {
+		members, err := st.Members()
+		if err != nil {
+			return err
+		}
+		for _, m := range members {
+			if m.Learner {
+				x.Errorf("%s is still a learner", m.Name)
+			}
+			if m.Leader {
+				name = m.Name
+				return nil
+			}
+		}
+		return fmt.Errorf("no leader among %v", members)
+	})
+	return name
+}
+
+// TestThreeMembers has three members grow from one, lose their leader, take it
+// back, pass over a frozen one and remove one.
+func TestThreeMembers(t *testing.T) {
+	t.Parallel()
+	x := newTrio(t)
+	x.loseLeader()
+	x.freezeOne()
+	x.removeOne()
+}
+
+// loseLeader kills the leader under load and starts it again.
+func (x *trio) loseLeader() {
+	st := x.dial()
+	l := &kvtest.Linear{Clock: clock.System{}, Dir: "lin/"}
+	var wg sync.WaitGroup
+	for i := range 4 {
+		c := dial(x.T, x.p.client("a"), slices.Concat(x.urls[i%3:], x.urls[:i%3])...)
+		wg.Go(func() { l.Client(c, i, 100, rand.New(rand.NewPCG(1, uint64(i))), 30*time.Millisecond) })
+	}
+	rev, err := st.Commit(nil, []kv.Op{{Key: "w/0"}})
+	if err != nil {
+		x.Fatal(err)
+	}
+	lease, err := st.Grant(4 * time.Second)
+	if err != nil {
+		x.Fatal(err)
+	}
+	w := st.Watch("w/", rev)
+	defer w.Close()
+	victim := x.leader(st)
+	x.procs[victim].kill()
+	took := within(x.T, 20*time.Second, "committing without the leader", func() error {
+		_, err := st.Commit(nil, []kv.Op{{Key: "w/1"}})
+		return err
+	})
+	x.Logf("leader %s killed; committed again after %v", victim, took.Round(time.Millisecond))
+	if err := st.Renew(lease); err != nil {
+		x.Errorf("renewing over the change of leader: %v", err)
+	}
+	x.follows(st, w, "w/", rev)
+	wg.Wait()
+	x.Logf("outcomes of commits: %v", l.Check(x.T))
+	x.procs[victim] = startProcess(x.T, x.procs[victim].cfg)
+	own := dial(x.T, x.p.client("a"), x.procs[victim].cfg.ListenClient)
+	within(x.T, 20*time.Second, "the killed member answering", func() error {
+		items, _, err := own.Range("w/")
+		if err == nil && len(items) != 2 {
+			x.Errorf("it has %d items", len(items))
+		}
+		return err
+	})
+}
+
+func (x *trio) dial(first ...string) *etcd.Store {
+	return dial(x.T, x.p.client("a"), append(first, x.urls...)...)
+}
+
+// freezeOne stops a follower's process, the first that the client would ask.
+func (x *trio) freezeOne() {
+	leader := x.leader(x.dial())
+	name := map[string]string{"a": "b", "b": "c", "c": "a"}[leader]
+	proc := x.procs[name].cmd.Process
+	st := x.dial(x.procs[name].cfg.ListenClient)
+	rev, err := st.Commit(nil, []kv.Op{{Key: "f/0"}})
+	if err != nil {
+		x.Fatal(err)
+	}
+	w := st.Watch("f/", rev)
+	defer w.Close()
+	proc.Signal(syscall.SIGSTOP)
+	defer proc.Signal(syscall.SIGCONT)
+	begun := time.Now()
+	if _, _, err := st.Range("f/"); err != nil {
+		x.Errorf("range: %v", err)
+	}
+	x.Logf("%s frozen; answered elsewhere after %v", name, time.Since(begun).Round(time.Millisecond))
+	if _, err := st.Commit(nil, []kv.Op{{Key: "f/1"}}); err != nil {
+		x.Errorf("commit: %v", err)
+	}
+	x.follows(st, w, "f/", rev)
+}
+
+// follows checks that a watch of DIR/ shows DIR/1, or breaks and does so when
+// it is opened again from where it was.
+func (x *trio) follows(st *etcd.Store, w kv.Watcher, dir string, from kv.Rev) {
+	x.Helper()
+	for range 5 {
+		evs, err := w.Next(15 * time.Second)
+		if holdfast.IsKind(err, holdfast.Unavailable) {
+			w = st.Watch(dir, from)
+			defer w.Close()
+			continue
+		}
+		if err != nil || len(evs) != 1 || evs[0].Key != dir+"1" {
+			x.Errorf("the watch shows %v %v", evs, err)
+		}
+		return
+	}
+	x.Error("the watch keeps breaking")
+}
+
+// removeOne takes a member out, twice.
+func (x *trio) removeOne() {
+	st := x.dial()
+	members, err := st.Members()
+	if err != nil || len(members) != 3 {
+		x.Fatalf("%v %v", members, err)
+	}
+	i := slices.IndexFunc(members, func(m etcd.MemberInfo) bool { return !m.Leader })
+	for range 2 {
+		within(x.T, 20*time.Second, "removing a member", func() error { return st.RemoveMember(members[i].ID) })
+	}
+	within(x.T, 20*time.Second, "two members", func() error {
+		members, err = st.Members()
+		if err == nil && len(members) != 2 {
+			err = fmt.Errorf("%v", members)
+		}
+		return err
+	})
+	if err := st.Promote(1); !holdfast.IsKind(err, holdfast.NotFound) {
+		x.Errorf("promoting a stranger: %v", err)
+	}
+	if _, _, err := st.AddLearner("d", "http://127.0.0.1:1"); !holdfast.IsKind(err, holdfast.Invalid) {
+		x.Errorf("a peer without TLS: %v", err)
+	}
+}
