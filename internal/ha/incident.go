@@ -28,11 +28,12 @@ type draft struct {
 	wall      time.Time
 	incidents []*cluster.Versioned[cluster.Incident] // all, oldest first
 	dirty     map[string]bool
+	touched   map[holdfast.VolumeID]bool // changed by this step: the picture is out of date
 	changes   []Change
 }
 
 func newDraft(v *placement.View, wall time.Time) *draft {
-	d := &draft{v: v, wall: wall, dirty: map[string]bool{}}
+	d := &draft{v: v, wall: wall, dirty: map[string]bool{}, touched: map[holdfast.VolumeID]bool{}}
 	for _, rec := range v.State.Incidents {
 		rec.Val.Steps = slices.Clone(rec.Val.Steps)
 		rec.Val.Hosts = slices.Clone(rec.Val.Hosts)
@@ -55,6 +56,9 @@ func (d *draft) commit(c Change) {
 		}
 	}
 	d.dirty = map[string]bool{}
+	for _, rec := range c.Volumes {
+		d.touched[rec.Val.ID] = true
+	}
 	d.changes = append(d.changes, c)
 }
 

@@ -61,7 +61,7 @@ func (m *Machine) redundancy(now time.Duration, d *draft) {
 		if building(d.v, vol) > 0 {
 			underWay++
 		}
-		if since, ok := m.missing[vol.ID]; ok && now-since >= m.cfg.RebuildAfter && len(d.v.InSync(vol)) > 0 {
+		if since, ok := m.missing[vol.ID]; ok && now-since >= m.cfg.RebuildAfter && !d.touched[vol.ID] && len(d.v.InSync(vol)) > 0 {
 			poor = append(poor, vol)
 		}
 	}
@@ -111,7 +111,7 @@ func concerns(v *placement.View, inc *cluster.Incident, vol cluster.Volume) bool
 // has all its copies in sync without them.
 func (m *Machine) dropSurplus(d *draft) {
 	for _, vol := range d.v.Volumes {
-		if len(vol.Others) == 0 || len(d.v.InSync(vol)) < vol.Copies {
+		if len(vol.Others) == 0 || d.touched[vol.ID] || len(d.v.InSync(vol)) < vol.Copies {
 			continue
 		}
 		var hosts []string

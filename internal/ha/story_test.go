@@ -105,6 +105,7 @@ type stage struct {
 	assigned     map[holdfast.VMID]int64
 	told         map[string]int
 	mostStarting int
+	check        func(before *cluster.State, c ha.Change) // of every change, if set
 	out          strings.Builder
 }
 
@@ -195,6 +196,9 @@ func (st *stage) commit(c ha.Change, mods map[string]kv.Rev) bool {
 		if mod, ok := mods[inc.Val.ID]; ok {
 			c.Incidents[i].Mod = mod
 		}
+	}
+	if st.check != nil {
+		st.check(st.c.State(), c)
 	}
 	for i, vol := range c.Volumes {
 		for j, r := range vol.Val.Others {
