@@ -16,9 +16,10 @@ import (
 type Spec struct {
 	VM         holdfast.VMID     `json:"vm"`
 	Name       string            `json:"name"`
-	Generation int64             `json:"generation"` // of the VM's assignment; a machine of a lower one is stale
-	Volume     holdfast.VolumeID `json:"volume"`     // the first disk's
-	Epoch      holdfast.Epoch    `json:"epoch"`      // at which the first disk was opened
+	Generation int64             `json:"generation"`       // of the VM's assignment; a machine of a lower one is stale
+	Volume     holdfast.VolumeID `json:"volume"`           // the first disk's
+	Epoch      holdfast.Epoch    `json:"epoch"`            // at which the first disk was opened
+	Cache      uint32            `json:"cache_generation"` // of the volume when the guest booted; a later one means that its unflushed writes are gone
 	CPUs       int               `json:"cpus"`
 	MemoryMiB  int               `json:"memory_mib"`
 	Disks      []Disk            `json:"disks"`

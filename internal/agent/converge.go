@@ -1,0 +1,267 @@
+package agent
+
+import (
+	"sort"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+)
+
+const (
+	convergeEvery = time.Second
+	petFor        = 15 * time.Second // how long the machines outlive a hung agent
+)
+
+// run follows the cluster's state until the agent stops.
+func (a *Agent) run() {
+	for !a.stopped() {
+		if st := a.Control.State(); st != nil {
+			a.follow(st)
+		}
+		if a.Watchdog != nil {
+			if err := a.Watchdog.Pet(petFor); err != nil {
+				a.Log.Warn("the watchdog cannot be petted", "error", err)
+			}
+		}
+		a.wake.Wait(convergeEvery)
+	}
+}
+
+func (a *Agent) follow(st *cluster.State) {
+	a.followVolumes(st)
+	a.followVMs(st)
+	a.takeCare(st)
+	a.removeReplicas(st)
+}
+
+// workerIDs returns the VMs with workers in order; a.mu is held.
+func (a *Agent) workerIDs() []holdfast.VMID {
+	ids := make([]holdfast.VMID, 0, len(a.workers))
+	for id := range a.workers {
+		ids = append(ids, id)
+	}
+	sort.Slice(ids, func(i, j int) bool { return string(ids[i].UUID[:]) < string(ids[j].UUID[:]) })
+	return ids
+}
+
+// followVMs hands every VM that concerns this host to its worker.
+func (a *Agent) followVMs(st *cluster.State) {
+	vms := sortedVMs(st)
+	a.mu.Lock()
+	for _, vm := range vms {
+		if vm.Val.Host == a.Self && a.workers[vm.Val.ID] == nil {
+			a.worker(vm.Val.ID)
+		}
+	}
+	ids := a.workerIDs()
+	workers := make([]*worker, len(ids))
+	for i, id := range ids {
+		workers[i] = a.workers[id]
+	}
+	a.mu.Unlock()
+	for _, w := range workers {
+		vm, ok := st.VMs[w.id]
+		w.want(vm, ok, st.Rev)
+	}
+	if a.Published != nil {
+		list := make([]cluster.VM, len(vms))
+		for i := range vms {
+			list[i] = vms[i].Val
+		}
+		a.Published(list)
+	}
+}
+
+func sortedVMs(st *cluster.State) []cluster.Versioned[cluster.VM] {
+	out := make([]cluster.Versioned[cluster.VM], 0, len(st.VMs))
+	for _, v := range st.VMs {
+		out = append(out, v)
+	}
+	sort.Slice(out, func(i, j int) bool { return string(out[i].Val.ID.UUID[:]) < string(out[j].Val.ID.UUID[:]) })
+	return out
+}
+
+func sortedVolumes(st *cluster.State) []cluster.Versioned[cluster.Volume] {
+	out := make([]cluster.Versioned[cluster.Volume], 0, len(st.Volumes))
+	for _, v := range st.Volumes {
+		out = append(out, v)
+	}
+	sort.Slice(out, func(i, j int) bool { return string(out[i].Val.ID.UUID[:]) < string(out[j].Val.ID.UUID[:]) })
+	return out
+}
+
+// followVolumes exports every volume that can be written to, and tells open
+// ones what their records say now.
+func (a *Agent) followVolumes(st *cluster.State) {
+	for _, v := range sortedVolumes(st) {
+		rec := v.Val
+		a.Volumes.NoteRecord(rec, v.Mod)
+		exported := a.Socket(rec.ID) != ""
+		switch {
+		case rec.Deleted || rec.Image:
+			if exported {
+				a.withdraw(rec.ID)
+			}
+		case !exported:
+			a.publish(rec)
+		}
+	}
+	for _, id := range a.exportedIDs() {
+		if _, ok := st.Volumes[id]; !ok {
+			a.withdraw(id)
+		}
+	}
+}
+
+func (a *Agent) exportedIDs() []holdfast.VolumeID {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ids := make([]holdfast.VolumeID, 0, len(a.published))
+	for id := range a.published {
+		ids = append(ids, id)
+	}
+	sort.Slice(ids, func(i, j int) bool { return string(ids[i].UUID[:]) < string(ids[j].UUID[:]) })
+	return ids
+}
+
+func (a *Agent) publish(rec cluster.Volume) {
+	id := rec.ID
+	path, err := a.Exports.Publish(id, rec.Name, a.Volumes.Target(id, rec.Blocks))
+	if err != nil {
+		a.Log.Error("a volume could not be exported", "volume", rec.Name, "error", err)
+		return
+	}
+	a.mu.Lock()
+	a.published[id] = path
+	a.mu.Unlock()
+}
+
+func (a *Agent) withdraw(id holdfast.VolumeID) {
+	a.Exports.Withdraw(id)
+	a.mu.Lock()
+	delete(a.published, id)
+	a.mu.Unlock()
+}
+
+// MayOpen decides whether a session here may make this host the writer: a
+// VM's disk is opened only where the VM is assigned.
+func (a *Agent) MayOpen(id holdfast.VolumeID) error {
+	st := a.Control.State()
+	if st == nil {
+		return holdfast.Errorf(holdfast.Unavailable, "this host has not seen the cluster's state yet")
+	}
+	rec, ok := st.Volumes[id]
+	if !ok {
+		return holdfast.Errorf(holdfast.NotFound, "volume %s does not exist", id.Short())
+	}
+	vm, ok := st.VMs[rec.Val.VM]
+	if ok && vm.Val.Host != a.Self && vm.Val.Power == cluster.On {
+		return holdfast.Errorf(holdfast.Unavailable, "volume %s belongs to VM %s, which runs on another host", rec.Val.Name, vm.Val.Name)
+	}
+	return nil
+}
+
+// takeCare opens volumes that nobody uses and that lack replicas, on the first
+// living host that has a good one, so that they are mended too; it closes them
+// when that is done.
+func (a *Agent) takeCare(st *cluster.State) {
+	for _, v := range sortedVolumes(st) {
+		rec := v.Val
+		vm, attached := st.VMs[rec.VM]
+		if rec.Deleted || attached && vm.Val.Power == cluster.On {
+			continue
+		}
+		open := a.Volumes.Opened(rec.ID)
+		switch {
+		case len(rec.Others) == 0:
+			if open != nil && a.caring[rec.ID] && !open.HasSession() {
+				delete(a.caring, rec.ID)
+				a.tasks.Go(open.Close)
+			}
+		case open == nil && a.caretaker(st, rec) && a.beginOpening(rec.ID):
+			a.caring[rec.ID] = true
+			a.tasks.Go(func() { a.openForCare(rec) })
+		}
+	}
+}
+
+// caretaker reports whether this host is the one to mend a volume: nobody who
+// lives writes it, and this host has the first good replica.
+func (a *Agent) caretaker(st *cluster.State, rec cluster.Volume) bool {
+	if rec.Writer != a.Self && !rec.Writer.IsZero() && st.AliveHost(rec.Writer) {
+		return false
+	}
+	for _, ref := range rec.InSync {
+		if st.AliveHost(ref.Host) {
+			return ref.Host == a.Self
+		}
+	}
+	return false
+}
+
+func (a *Agent) beginOpening(id holdfast.VolumeID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.opening[id] {
+		return false
+	}
+	a.opening[id] = true
+	return true
+}
+
+func (a *Agent) openForCare(rec cluster.Volume) {
+	if _, err := a.Volumes.Open(rec.ID); err != nil {
+		a.Log.Info("a volume could not be opened for mending yet", "volume", rec.Name, "error", err)
+		clock.Sleep(a.Clock, time.Second)
+	}
+	a.mu.Lock()
+	delete(a.opening, rec.ID)
+	a.mu.Unlock()
+	a.wake.Set()
+}
+
+// removeReplicas drops this host's replicas of deleted volumes, and deletes
+// the record of a volume that has none left.
+func (a *Agent) removeReplicas(st *cluster.State) {
+	for _, v := range sortedVolumes(st) {
+		if v.Val.Deleted {
+			a.removeReplica(v.Val, v.Mod)
+		}
+	}
+}
+
+func (a *Agent) removeReplica(rec cluster.Volume, mod kv.Rev) {
+	if vol := a.Volumes.Opened(rec.ID); vol != nil {
+		vol.Close()
+	}
+	all := append(append([]cluster.Replica(nil), rec.InSync...), rec.Others...)
+	var left []cluster.Replica
+	mine := false
+	for _, ref := range all {
+		if ref.Host != a.Self {
+			left = append(left, ref)
+			continue
+		}
+		if err := a.Volumes.RemoveReplica(ref); err != nil {
+			a.Log.Warn("a deleted volume's replica could not be removed yet", "volume", rec.Name, "error", err)
+			return
+		}
+		mine = true
+	}
+	if !mine && len(left) > 0 {
+		return
+	}
+	rec.InSync, rec.Others = nil, left
+	var err error
+	if len(left) == 0 {
+		err = a.Control.DeleteVolume(rec, mod)
+	} else {
+		_, err = a.Control.CommitVolume(rec, mod)
+	}
+	if err != nil && !holdfast.IsKind(err, holdfast.Conflict) {
+		a.Log.Info("a deleted volume's record could not be changed yet", "volume", rec.Name, "error", err)
+	}
+}

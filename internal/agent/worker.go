@@ -1,0 +1,380 @@
+package agent
+
+import (
+	"sync"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/volume"
+)
+
+const (
+	workEvery   = 500 * time.Millisecond
+	startAgain  = time.Second     // after a failed start
+	isolatedFor = 5 * time.Second // without kv before a volume's lost leases mean isolation
+)
+
+// worker owns one VM's machine on this host. Its task alone starts, pauses and
+// ends the machine; mu guards what others read and hand over.
+type worker struct {
+	a    *Agent
+	id   holdfast.VMID
+	wake clock.Event
+
+	mu      sync.Mutex
+	machine hypervisor.Machine
+	vm      cluster.VM // desired, valid if known and present
+	mod     kv.Rev
+	known   bool // the state has been seen since the agent started
+	present bool // and the VM's record is in it
+
+	// Owned by the worker's task.
+	reported  cluster.Machine
+	seen      bool          // reported was read from the state
+	again     time.Duration // not before: the next try to start
+	isolated  bool          // paused because this host is cut off
+	stopAsked bool          // the power button was pressed since the machine started
+}
+
+// worker makes a worker and its task; a.mu is held.
+func (a *Agent) worker(id holdfast.VMID) *worker {
+	if w := a.workers[id]; w != nil {
+		return w
+	}
+	w := &worker{a: a, id: id, wake: a.Clock.NewEvent()}
+	a.workers[id] = w
+	a.tasks.Go(w.run)
+	return w
+}
+
+// want hands over the VM's record as of the newest state.
+func (w *worker) want(vm cluster.Versioned[cluster.VM], present bool, _ kv.Rev) {
+	w.mu.Lock()
+	changed := !w.known || w.present != present || w.mod != vm.Mod
+	w.vm, w.mod, w.known, w.present = vm.Val, vm.Mod, true, present
+	w.mu.Unlock()
+	if changed {
+		w.wake.Set()
+	}
+}
+
+func (w *worker) run() {
+	for !w.a.stopped() {
+		if w.step() {
+			return
+		}
+		w.wake.Wait(workEvery)
+	}
+}
+
+// step brings the machine closer to what is wanted; it reports whether the
+// worker is no longer needed.
+func (w *worker) step() (over bool) {
+	w.mu.Lock()
+	vm, known, present, m := w.vm, w.known, w.present, w.machine
+	w.mu.Unlock()
+	if !known {
+		if m != nil {
+			w.guard(m, vm)
+		}
+		return false
+	}
+	w.recall()
+	if m != nil && m.State() == hypervisor.Off {
+		m = w.ended(vm)
+	}
+	mine := present && vm.Host == w.a.Self
+	if m != nil && (!mine || vm.Deleted || vm.Power != cluster.On || m.Spec().Generation != vm.Generation) {
+		w.end(m, vm, mine)
+		m = nil
+	}
+	switch {
+	case !mine:
+		return w.leave()
+	case vm.Deleted:
+		w.closeVolume(vm)
+		w.forgetVM(vm)
+	case vm.Power != cluster.On:
+		w.closeVolume(vm)
+		w.report(cluster.Machine{State: string(hypervisor.Off)}, vm)
+	case m == nil:
+		w.start(vm)
+	default:
+		w.tend(m, vm)
+	}
+	return false
+}
+
+// recall reads once what an earlier life of this agent had reported, so that
+// requests it has served are not served again.
+func (w *worker) recall() {
+	if w.seen {
+		return
+	}
+	if st := w.a.Control.State(); st != nil {
+		w.reported = st.Machines[w.id].Val
+		w.seen = true
+	}
+}
+
+// leave removes the worker of a VM that is not this host's.
+func (w *worker) leave() bool {
+	w.a.mu.Lock()
+	defer w.a.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.machine != nil || w.present && w.vm.Host == w.a.Self {
+		return false
+	}
+	delete(w.a.workers, w.id)
+	return true
+}
+
+func (w *worker) setMachine(m hypervisor.Machine) {
+	w.mu.Lock()
+	w.machine = m
+	w.mu.Unlock()
+}
+
+// end kills a machine that should not run here: the VM was moved, stopped,
+// deleted or assigned anew. What it has not flushed is its own loss.
+func (w *worker) end(m hypervisor.Machine, vm cluster.VM, mine bool) {
+	w.a.Log.Info("machine ended", "vm", m.Spec().Name, "assigned_here", mine, "power", string(vm.Power))
+	if err := m.Kill(); err != nil {
+		w.a.Log.Error("a machine could not be ended", "vm", m.Spec().Name, "error", err)
+	}
+	w.setMachine(nil)
+	w.isolated, w.stopAsked = false, false
+	if !mine {
+		w.closeVolumeID(m.Spec().Volume)
+	}
+}
+
+// ended handles a machine whose process is gone by itself: the guest powered
+// off as it was asked to, or it crashed and is started again.
+func (w *worker) ended(vm cluster.VM) hypervisor.Machine {
+	asked := w.stopAsked
+	w.setMachine(nil)
+	w.isolated, w.stopAsked = false, false
+	if !asked || vm.Power != cluster.On || vm.Host != w.a.Self {
+		w.a.Log.Warn("machine ended by itself", "vm", vm.Name)
+		return nil
+	}
+	w.a.Log.Info("guest powered off", "vm", vm.Name)
+	w.mu.Lock()
+	mod := w.mod
+	w.mu.Unlock()
+	vm.Power = cluster.Stopped
+	if err := w.a.Control.PutVM(vm, mod); err != nil {
+		w.stopAsked = true // try again: the machine is seen as ended at the next step
+		w.a.Log.Info("the power-off could not be recorded yet", "vm", vm.Name, "error", err)
+		return nil
+	}
+	w.mu.Lock()
+	w.vm.Power = cluster.Stopped
+	w.mu.Unlock()
+	return nil
+}
+
+func (w *worker) closeVolume(vm cluster.VM) { w.closeVolumeID(vm.Volume) }
+
+func (w *worker) closeVolumeID(id holdfast.VolumeID) {
+	if v := w.a.Volumes.Opened(id); v != nil {
+		v.Close()
+	}
+}
+
+func (w *worker) forgetVM(vm cluster.VM) {
+	w.mu.Lock()
+	mod := w.mod
+	w.mu.Unlock()
+	if err := w.a.Control.DeleteVM(vm, mod); err != nil && !holdfast.IsKind(err, holdfast.Conflict) {
+		w.a.Log.Info("a deleted VM's record could not be removed yet", "vm", vm.Name, "error", err)
+	}
+}
+
+// start opens the volume and starts a machine on it.
+func (w *worker) start(vm cluster.VM) {
+	now := w.a.Clock.Now()
+	if now < w.again {
+		return
+	}
+	w.again = now + startAgain
+	w.report(cluster.Machine{State: "starting"}, vm)
+	v, err := w.a.Volumes.Open(vm.Volume)
+	if err == nil {
+		err = w.launch(vm, v)
+	}
+	if err != nil {
+		w.a.Log.Warn("VM could not be started yet", "vm", vm.Name, "error", err)
+		w.report(cluster.Machine{State: "failed", Reason: err.Error()}, vm)
+	}
+}
+
+func (w *worker) launch(vm cluster.VM, v *volume.Volume) error {
+	spec, err := w.spec(vm, v)
+	if err != nil {
+		return err
+	}
+	if !w.current(vm.Generation) {
+		return holdfast.Errorf(holdfast.Fenced, "the VM was assigned anew meanwhile")
+	}
+	m, err := w.a.Hyper.Start(spec)
+	if err != nil {
+		return err
+	}
+	w.setMachine(m)
+	w.a.Log.Info("machine running", "vm", vm.Name, "epoch", uint32(spec.Epoch), "pid", m.PID())
+	w.report(cluster.Machine{State: string(hypervisor.Running), Epoch: spec.Epoch, PID: m.PID()}, vm)
+	return nil
+}
+
+// current reports whether the VM is still assigned here at generation g.
+func (w *worker) current(g int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.present && w.vm.Host == w.a.Self && w.vm.Generation == g && w.vm.Power == cluster.On && !w.vm.Deleted
+}
+
+func (w *worker) spec(vm cluster.VM, v *volume.Volume) (hypervisor.Spec, error) {
+	socket := w.a.Socket(vm.Volume)
+	if socket == "" {
+		return hypervisor.Spec{}, holdfast.Errorf(holdfast.Unavailable, "the VM's volume is not exported here yet")
+	}
+	rec := v.Record()
+	s := hypervisor.Spec{
+		VM: vm.ID, Name: vm.Name, Generation: vm.Generation, Volume: vm.Volume, Epoch: v.Epoch(), Cache: rec.Generation,
+		CPUs: vm.CPUs, MemoryMiB: vm.MemoryMiB, Append: vm.Append,
+		Disks: []hypervisor.Disk{{Socket: socket, Export: rec.Name}},
+		NIC:   &hypervisor.NIC{MAC: vm.MAC},
+	}
+	for _, p := range vm.Publish {
+		s.NIC.Forward = append(s.NIC.Forward, hypervisor.Forward{GuestPort: p.GuestPort})
+	}
+	var err error
+	if w.a.Seed != nil && (vm.UserData != "" || len(vm.SSHKeys) > 0) {
+		if s.Seed, err = w.a.Seed(vm); err != nil {
+			return s, err
+		}
+	}
+	if vm.Kernel != "" {
+		if w.a.Boot == nil {
+			return s, holdfast.Errorf(holdfast.Invalid, "VM %s: this host cannot boot kernels directly", vm.Name)
+		}
+		s.Kernel, s.Initrd, err = w.a.Boot(vm)
+	}
+	return s, err
+}
+
+// tend looks after a running machine.
+func (w *worker) tend(m hypervisor.Machine, vm cluster.VM) {
+	v := w.a.Volumes.Opened(vm.Volume)
+	if v == nil {
+		var err error
+		if v, err = w.a.Volumes.Open(vm.Volume); err != nil {
+			w.guard(m, vm)
+			w.report(cluster.Machine{State: string(m.State()), Reason: "its disk: " + err.Error(), Epoch: m.Spec().Epoch, PID: m.PID()}, vm)
+			return
+		}
+	}
+	if v.Record().Generation != m.Spec().Cache {
+		// Its unflushed writes are gone: a guest that went on would believe
+		// otherwise (invariant 12). It starts again from its disk.
+		w.a.Log.Warn("machine restarted: the memory that held its unflushed writes was lost", "vm", vm.Name)
+		w.end(m, vm, true)
+		return
+	}
+	w.guard(m, vm)
+	w.serveRequests(m, vm)
+	w.report(cluster.Machine{State: string(m.State()), Epoch: v.Epoch(), PID: m.PID()}, vm)
+}
+
+// guard applies the isolation response while this host is cut off: it cannot
+// reach the control plane, and the volume's other replicas no longer stand by
+// this writer. It takes it back when that ends.
+func (w *worker) guard(m hypervisor.Machine, vm cluster.VM) {
+	v := w.a.Volumes.Opened(m.Spec().Volume)
+	cut := w.a.Control.Confirmed() > isolatedFor && (v == nil || !v.Leased())
+	switch {
+	case cut && !w.isolated && vm.Isolation != cluster.IsolationLeave:
+		w.isolated = true
+		w.a.Log.Warn("this host is cut off", "vm", m.Spec().Name, "response", string(vm.Isolation))
+		if vm.Isolation == cluster.IsolationOff {
+			if err := m.Kill(); err != nil {
+				w.a.Log.Error("a machine could not be ended", "vm", m.Spec().Name, "error", err)
+			}
+			return
+		}
+		if err := m.Pause(); err != nil {
+			w.a.Log.Error("a machine could not be paused", "vm", m.Spec().Name, "error", err)
+		}
+	case !cut && w.isolated && v != nil && v.Leased():
+		w.isolated = false
+		w.a.Log.Info("this host is no longer cut off", "vm", m.Spec().Name)
+		if err := m.Resume(); err != nil {
+			w.a.Log.Error("a machine could not be resumed", "vm", m.Spec().Name, "error", err)
+		}
+	}
+}
+
+// serveRequests presses the power and reset buttons as asked.
+func (w *worker) serveRequests(m hypervisor.Machine, vm cluster.VM) {
+	if vm.Resets > w.reported.Resets {
+		w.reported.Resets = vm.Resets
+		if err := m.Reset(); err != nil {
+			w.a.Log.Error("a machine could not be reset", "vm", vm.Name, "error", err)
+		}
+	}
+	if vm.Shutdowns > w.reported.Shutdowns {
+		w.reported.Shutdowns = vm.Shutdowns
+		w.stopAsked = true
+		if err := m.Shutdown(); err != nil {
+			w.a.Log.Error("the power button could not be pressed", "vm", vm.Name, "error", err)
+		}
+	}
+}
+
+// report writes the machine's record if it says something new.
+func (w *worker) report(m cluster.Machine, vm cluster.VM) {
+	m.VM, m.Host, m.Generation = w.id, w.a.Self, vm.Generation
+	m.Shutdowns, m.Resets = w.reported.Shutdowns, w.reported.Resets
+	m.Since = w.reported.Since
+	last := w.lastReported()
+	if sameReport(m, last) {
+		return
+	}
+	if m.State != last.State || m.Host != last.Host || m.Generation != last.Generation {
+		m.Since = w.a.Clock.Wall()
+	}
+	w.mu.Lock()
+	mod := w.mod
+	w.mu.Unlock()
+	if err := w.a.Control.PutMachine(m, vm.ID, mod); err != nil {
+		if !holdfast.IsKind(err, holdfast.Conflict) {
+			w.a.Log.Info("a machine's state could not be recorded yet", "vm", vm.Name, "error", err)
+		}
+		return
+	}
+	w.reported = m
+	w.seen = true
+}
+
+// sameReport compares what two records say, times aside: a time that went
+// through JSON is never equal to one that did not.
+func sameReport(a, b cluster.Machine) bool {
+	a.Since, b.Since = time.Time{}, time.Time{}
+	return a == b
+}
+
+// lastReported is the machine record as the cluster has it, if it is still
+// this host's, so that a report lost to an unknown outcome is written again.
+func (w *worker) lastReported() cluster.Machine {
+	if st := w.a.Control.State(); st != nil {
+		return st.Machines[w.id].Val
+	}
+	return w.reported
+}

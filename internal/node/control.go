@@ -1,0 +1,120 @@
+package node
+
+import (
+	"slices"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+)
+
+// diskReport is how often a host looks whether its disks' free space has
+// changed enough to be told.
+const diskReport = 5 * time.Second
+
+// control is the cluster's records as the volumes and the agent see them.
+type control struct{ n *Node }
+
+// ReadVolume implements volume.Records.
+func (c *control) ReadVolume(id holdfast.VolumeID) (cluster.Volume, kv.Rev, error) {
+	st, err := c.n.Cluster.Refresh()
+	if err != nil {
+		return cluster.Volume{}, 0, err
+	}
+	v, ok := st.Volumes[id]
+	if !ok {
+		return cluster.Volume{}, 0, holdfast.Errorf(holdfast.NotFound, "volume %s does not exist", id.Short())
+	}
+	return v.Val, v.Mod, nil
+}
+
+// CommitVolume implements volume.Records.
+func (c *control) CommitVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) {
+	tx := c.n.Cluster.Begin()
+	tx.PutVolume(v, mod)
+	return tx.Commit()
+}
+
+// Alive implements volume.Records.
+func (c *control) Alive(h holdfast.HostID) bool { return c.n.Cluster.State().AliveHost(h) }
+
+// State implements agent.Control.
+func (c *control) State() *cluster.State {
+	if s := c.n.Cluster.State(); s.Rev > 0 {
+		return s
+	}
+	return nil
+}
+
+// Confirmed implements agent.Control.
+func (c *control) Confirmed() time.Duration {
+	at, ok := c.n.alive.Confirmed()
+	if !ok {
+		return time.Hour // no lease was ever confirmed in this life
+	}
+	return c.n.Clock.Now() - at
+}
+
+// PutMachine implements agent.Control.
+func (c *control) PutMachine(m cluster.Machine, vm holdfast.VMID, mod kv.Rev) error {
+	tx := c.n.Cluster.Begin()
+	tx.RequireVM(vm, mod)
+	tx.PutMachine(m, cluster.Any)
+	rev, err := tx.Commit()
+	if err == nil {
+		c.n.Cluster.WaitRev(rev, time.Second)
+	}
+	return err
+}
+
+// PutVM implements agent.Control.
+func (c *control) PutVM(v cluster.VM, mod kv.Rev) error {
+	tx := c.n.Cluster.Begin()
+	tx.PutVM(v, mod)
+	_, err := tx.Commit()
+	return err
+}
+
+// DeleteVM implements agent.Control.
+func (c *control) DeleteVM(v cluster.VM, mod kv.Rev) error {
+	tx := c.n.Cluster.Begin()
+	tx.DeleteVM(v.ID, mod)
+	if m, ok := c.n.Cluster.State().Machines[v.ID]; ok {
+		tx.DeleteMachine(v.ID, m.Mod)
+	}
+	_, err := tx.Commit()
+	return err
+}
+
+// DeleteVolume implements agent.Control.
+func (c *control) DeleteVolume(v cluster.Volume, mod kv.Rev) error {
+	tx := c.n.Cluster.Begin()
+	tx.DeleteVolume(v.ID, mod)
+	_, err := tx.Commit()
+	return err
+}
+
+// publishDisks tells the cluster what is free, if that has changed by a
+// hundredth or a disk came or failed.
+func (n *Node) publishDisks() {
+	var disks []cluster.DiskUse
+	for _, st := range n.Volumes.Stores() {
+		u := st.Usage()
+		d := cluster.DiskUse{Disk: st.Identity().Disk, Total: u.Total, Free: u.Free}
+		if err := st.Err(); err != nil {
+			d.Error = err.Error()
+		}
+		disks = append(disks, d)
+	}
+	was := n.published
+	same := slices.EqualFunc(was, disks, func(a, b cluster.DiskUse) bool {
+		diff := a.Free - b.Free
+		return a.Disk == b.Disk && a.Total == b.Total && a.Error == b.Error && diff < a.Total/100 && -diff < a.Total/100
+	})
+	if same {
+		return
+	}
+	n.published = disks
+	n.alive.Update(func(a *cluster.Alive) { a.Disks = disks })
+}

@@ -1,0 +1,143 @@
+// Package node is the composition root: it makes one host's part of the
+// cluster from its seams and starts and stops it in order, nothing else.
+// internal/serve gives it the real seams, internal/sim simulated ones.
+package node
+
+import (
+	"io"
+	"log/slog"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/agent"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/fence"
+	"github.com/holdfast-cloud/holdfast/internal/ha"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/provision"
+	"github.com/holdfast-cloud/holdfast/internal/reconcile"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/internal/transport"
+	"github.com/holdfast-cloud/holdfast/internal/volume"
+)
+
+// Seams are the places where the outside world enters.
+type Seams struct {
+	Clock    clock.Clock
+	Rand     io.Reader
+	KV       kv.Store
+	Net      transport.Network
+	Hyper    hypervisor.Hypervisor
+	Exports  export.Server
+	Watchdog fence.Watchdog   // may be nil
+	Voters   reconcile.Voters // nil: not ours to choose
+}
+
+// Config is what a host is told.
+type Config struct {
+	Host  cluster.Alive // what it says of itself, Boot included
+	Log   *slog.Logger
+	HA    ha.Config
+	Agent func(*agent.Config) // may set the agent's surface hooks; nil: none
+}
+
+// Node is one running host.
+type Node struct {
+	Seams
+	Config
+	Self    holdfast.HostID
+	Cluster *cluster.Client
+	Volumes *volume.Service
+	Agent   *agent.Agent
+	Make    *provision.Provisioner
+
+	alive     *cluster.KeepAlive
+	election  *cluster.Election
+	loop      *reconcile.Loop
+	tasks     *clock.Group
+	changed   clock.Event
+	stopping  clock.Event
+	published []cluster.DiskUse // owned by whoever starts the node, then by follow
+}
+
+// New wires a node over its seams; Start sets it going. Handlers are on the
+// network afterwards, which the caller has not started yet.
+func New(c Config, s Seams) *Node {
+	n := &Node{Seams: s, Config: c, Self: c.Host.Host,
+		tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent()}
+	n.Cluster = cluster.Open(s.KV, s.Clock, c.Log)
+	n.alive = n.Cluster.KeepAlive(c.Host)
+	ctl := &control{n}
+	n.Volumes = volume.New(volume.Config{
+		Self: n.Self, Boot: c.Host.Boot, Clock: s.Clock, Rand: s.Rand, Net: s.Net, Records: ctl, Log: c.Log,
+		MayOpen: func(id holdfast.VolumeID) error { return n.Agent.MayOpen(id) },
+	})
+	ac := agent.Config{Self: n.Self, Clock: s.Clock, Rand: s.Rand, Control: ctl, Volumes: n.Volumes,
+		Hyper: s.Hyper, Exports: s.Exports, Watchdog: s.Watchdog, Log: c.Log}
+	if c.Agent != nil {
+		c.Agent(&ac)
+	}
+	n.Agent = agent.New(ac)
+	n.Make = &provision.Provisioner{Cluster: n.Cluster, Volumes: n.Volumes, Clock: s.Clock, Rand: s.Rand, Log: c.Log}
+	return n
+}
+
+// AddStore puts a disk to use.
+func (n *Node) AddStore(st *store.Store) {
+	n.Volumes.AddStore(st)
+	n.publishDisks()
+}
+
+// Start begins to serve. The caller has added the disks it knows and then
+// started the network.
+func (n *Node) Start() error {
+	if err := n.Agent.Start(); err != nil {
+		return err
+	}
+	n.election = n.Cluster.Campaign(n.alive, n.Self)
+	n.loop = reconcile.Start(reconcile.Options{
+		Clock: n.Clock, Cluster: n.Cluster, Office: n.election, Voters: n.Voters, Rand: n.Rand, Log: n.Log, HA: n.HA,
+	})
+	n.Cluster.Subscribe(n.changed)
+	n.alive.Subscribe(n.changed)
+	n.tasks.Go(n.follow)
+	return nil
+}
+
+// follow wakes the agent at every change of the picture, and keeps what the
+// host says of its disks fresh.
+func (n *Node) follow() {
+	next := n.Clock.Now()
+	for {
+		n.changed.Wait(diskReport)
+		if n.stopping.Wait(0) {
+			return
+		}
+		n.Agent.Wake()
+		if now := n.Clock.Now(); now >= next {
+			next = now + diskReport
+			n.publishDisks()
+		}
+	}
+}
+
+// Stop ends the node in order and leaves machines running. The caller closes
+// the network, the stores and kv afterwards.
+func (n *Node) Stop() {
+	if n.loop != nil {
+		n.loop.Stop()
+		n.election.Stop()
+	}
+	n.Agent.Stop()
+	n.stopping.Set()
+	n.changed.Set()
+	n.tasks.Wait()
+	n.Volumes.Close()
+	n.alive.Stop()
+	n.Cluster.Close()
+}
+
+// Lease returns the keeper of this host's lease.
+func (n *Node) Lease() *cluster.KeepAlive { return n.alive }

@@ -1,0 +1,181 @@
+package provision
+
+import (
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+)
+
+// tries bounds how often a change is decided anew after somebody else's.
+const tries = 10
+
+// change applies f to a volume's newest record and commits it, again if
+// somebody else was first. f's error ends it; f may also add to the
+// transaction.
+func (p *Provisioner) change(id holdfast.VolumeID, f func(*cluster.State, *cluster.Volume) error) (cluster.Volume, error) {
+	var last error
+	for range tries {
+		st, err := p.fresh()
+		if err != nil {
+			return cluster.Volume{}, err
+		}
+		v, ok := st.Volumes[id]
+		if !ok || v.Val.Deleted {
+			return cluster.Volume{}, holdfast.Errorf(holdfast.NotFound, "volume %s does not exist", id.Short())
+		}
+		rec := v.Val
+		rec.Snapshots = append([]cluster.Snapshot(nil), rec.Snapshots...)
+		if err := f(st, &rec); err != nil {
+			return rec, err
+		}
+		tx := p.Cluster.Begin()
+		tx.PutVolume(rec, v.Mod)
+		rev, err := tx.Settle(settle)
+		if err == nil {
+			p.Cluster.WaitRev(rev, kv.CallTimeout)
+			return rec, nil
+		}
+		if !holdfast.IsKind(err, holdfast.Conflict) {
+			return rec, err
+		}
+		last = err
+		clock.Sleep(p.Clock, 20e6)
+	}
+	return cluster.Volume{}, last
+}
+
+// clonesOf returns the name of a volume that is a linked clone of id and, with
+// snap not zero, of that snapshot.
+func clonesOf(st *cluster.State, id holdfast.VolumeID, snap holdfast.SnapshotID) (string, bool) {
+	for _, v := range st.SortedVolumes() {
+		if o := v.Val.Origin; o != nil && o.Volume == id && !v.Val.Deleted && (snap.IsZero() || o.Snapshot == snap) {
+			return v.Val.Name, true
+		}
+	}
+	return "", false
+}
+
+// DeleteVolume marks a volume deleted; its hosts remove the replicas, and with
+// the last one the record. Linked clones keep the blocks they share.
+func (p *Provisioner) DeleteVolume(id holdfast.VolumeID) error {
+	_, err := p.change(id, func(st *cluster.State, rec *cluster.Volume) error {
+		if vm, ok := st.VMs[rec.VM]; ok && !vm.Val.Deleted {
+			return holdfast.Errorf(holdfast.Conflict, "volume %s is the disk of VM %s; delete the VM first", rec.Name, vm.Val.Name)
+		}
+		rec.Deleted = true
+		return nil
+	})
+	return err
+}
+
+// GrowVolume makes a volume larger; its writer follows.
+func (p *Provisioner) GrowVolume(id holdfast.VolumeID, blocks uint64) (cluster.Volume, error) {
+	return p.change(id, func(_ *cluster.State, rec *cluster.Volume) error {
+		if blocks < rec.Blocks || blocks > holdfast.MaxVolumeBlocks {
+			return holdfast.Errorf(holdfast.Invalid, "volume %s has %d blocks; it can grow to at most %d and never shrinks", rec.Name, rec.Blocks, uint64(holdfast.MaxVolumeBlocks))
+		}
+		if rec.Image {
+			return holdfast.Errorf(holdfast.Denied, "image %s is immutable", rec.Name)
+		}
+		rec.Blocks = blocks
+		return nil
+	})
+}
+
+// Snapshot keeps the volume's content as of now. The volume must be open on
+// this host (see Here).
+func (p *Provisioner) Snapshot(id holdfast.VolumeID, name string) (cluster.Snapshot, error) {
+	if err := holdfast.CheckName("snapshot", name); err != nil {
+		return cluster.Snapshot{}, err
+	}
+	v, err := p.Volumes.Open(id)
+	if err != nil {
+		return cluster.Snapshot{}, err
+	}
+	for _, s := range v.Record().Snapshots {
+		if s.Name == name && !s.Hidden {
+			return cluster.Snapshot{}, holdfast.Errorf(holdfast.Exists, "volume %s has a snapshot named %q; choose another name", v.Record().Name, name)
+		}
+	}
+	u, err := p.uuid()
+	if err != nil {
+		return cluster.Snapshot{}, err
+	}
+	snap := cluster.Snapshot{ID: holdfast.SnapshotID{UUID: u}, Name: name, Created: p.Clock.Wall()}
+	if snap.LSN, err = v.Snapshot(snap.ID); err != nil {
+		return snap, err
+	}
+	_, err = p.change(id, func(_ *cluster.State, rec *cluster.Volume) error {
+		rec.Snapshots = append(rec.Snapshots, snap)
+		return nil
+	})
+	return snap, err
+}
+
+// DeleteSnapshot lets a snapshot go. One that clones were made of is hidden
+// and goes with the last of them.
+func (p *Provisioner) DeleteSnapshot(id holdfast.VolumeID, snap holdfast.SnapshotID) error {
+	hidden := false
+	_, err := p.change(id, func(st *cluster.State, rec *cluster.Volume) error {
+		for i := range rec.Snapshots {
+			if rec.Snapshots[i].ID != snap {
+				continue
+			}
+			if _, hidden = clonesOf(st, id, snap); hidden {
+				rec.Snapshots[i].Hidden = true
+			} else {
+				rec.Snapshots = append(rec.Snapshots[:i], rec.Snapshots[i+1:]...)
+			}
+			return nil
+		}
+		return holdfast.Errorf(holdfast.NotFound, "volume %s has no such snapshot", rec.Name)
+	})
+	if err != nil || hidden {
+		return err
+	}
+	v, err := p.Volumes.Open(id)
+	if err != nil {
+		return err
+	}
+	return v.DropSnapshot(snap)
+}
+
+// Revert sets a volume back to a snapshot. No VM may run on it.
+func (p *Provisioner) Revert(id holdfast.VolumeID, snap holdfast.SnapshotID) error {
+	st, err := p.fresh()
+	if err != nil {
+		return err
+	}
+	rec, ok := st.Volumes[id]
+	if !ok {
+		return holdfast.Errorf(holdfast.NotFound, "volume %s does not exist", id.Short())
+	}
+	if vm, ok := st.VMs[rec.Val.VM]; ok && vm.Val.Power == cluster.On {
+		return holdfast.Errorf(holdfast.Conflict, "VM %s runs on volume %s; stop it first", vm.Val.Name, rec.Val.Name)
+	}
+	v, err := p.Volumes.Open(id)
+	if err != nil {
+		return err
+	}
+	s, err := v.Session(false)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return v.Revert(snap)
+}
+
+// Seal makes an imported image immutable and ready to be cloned.
+func (p *Provisioner) Seal(id holdfast.VolumeID, blocks uint64) (cluster.Volume, error) {
+	if v := p.Volumes.Opened(id); v != nil {
+		if err := v.Flush(); err != nil {
+			return cluster.Volume{}, err
+		}
+		v.Close()
+	}
+	return p.change(id, func(_ *cluster.State, rec *cluster.Volume) error {
+		rec.Sealed, rec.Writer = true, holdfast.HostID{}
+		return nil
+	})
+}

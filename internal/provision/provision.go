@@ -1,0 +1,195 @@
+// Package provision makes and removes the things people ask for: volumes,
+// linked clones, snapshots, images and VMs. It joins placement, the hosts'
+// disks and the cluster's records in the order that leaves nothing half made:
+// replicas first, then one commit that makes the thing known. Replicas without
+// a record are swept up by their hosts.
+package provision
+
+import (
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/placement"
+	"github.com/holdfast-cloud/holdfast/internal/volume"
+)
+
+// settle bounds how long an unknown outcome is looked into.
+const settle = 15 * time.Second
+
+// Provisioner acts from one host.
+type Provisioner struct {
+	Cluster *cluster.Client
+	Volumes *volume.Service
+	Clock   clock.Clock
+	Rand    io.Reader
+	Log     *slog.Logger
+}
+
+// VolumeSpec is a volume to be made.
+type VolumeSpec struct {
+	Name       string
+	Blocks     uint64 // 0 with an origin: as large as that
+	Copies     int    // 0: 2, or 1 where there is one host
+	Min        int    // 0: 1
+	Durability cluster.Durability
+	Origin     *cluster.Origin // linked clone of an image or a snapshot
+	Image      bool            // to be filled and sealed
+}
+
+func (p *Provisioner) fresh() (*cluster.State, error) { return p.Cluster.Refresh() }
+
+func (p *Provisioner) uuid() (holdfast.UUID, error) { return holdfast.NewUUID(p.Rand) }
+
+// CreateVolume makes a volume and returns its record as committed.
+func (p *Provisioner) CreateVolume(spec VolumeSpec) (cluster.Volume, error) {
+	rec, st, err := p.prepare(spec)
+	if err != nil {
+		return rec, err
+	}
+	tx := p.Cluster.Begin()
+	if err := p.putVolume(tx, st, rec); err != nil {
+		return rec, err
+	}
+	rev, err := tx.Settle(settle)
+	if err != nil {
+		p.discard(rec)
+		return rec, err
+	}
+	p.Cluster.WaitRev(rev, kv.CallTimeout)
+	return rec, nil
+}
+
+// putVolume adds the volume to a transaction; a clone also requires its origin
+// to be as it was read.
+func (p *Provisioner) putVolume(tx *cluster.Txn, st *cluster.State, rec cluster.Volume) error {
+	if rec.Origin != nil {
+		o, ok := st.Volumes[rec.Origin.Volume]
+		if !ok || o.Val.Deleted {
+			return holdfast.Errorf(holdfast.NotFound, "the image or volume to clone was deleted")
+		}
+		tx.RequireVolume(o.Val.ID, o.Mod)
+	}
+	tx.PutVolume(rec, 0)
+	return nil
+}
+
+// prepare makes the replicas of a volume that has no record yet.
+func (p *Provisioner) prepare(spec VolumeSpec) (cluster.Volume, *cluster.State, error) {
+	st, err := p.fresh()
+	if err != nil {
+		return cluster.Volume{}, nil, err
+	}
+	if err := holdfast.CheckName("volume", spec.Name); err != nil {
+		return cluster.Volume{}, nil, err
+	}
+	if _, taken := st.VolumeByName(spec.Name); taken {
+		return cluster.Volume{}, nil, holdfast.Errorf(holdfast.Exists, "a volume named %q exists; choose another name", spec.Name)
+	}
+	id, err := p.uuid()
+	if err != nil {
+		return cluster.Volume{}, nil, err
+	}
+	rec := cluster.Volume{
+		ID: holdfast.VolumeID{UUID: id}, Name: spec.Name, Blocks: spec.Blocks, Copies: spec.Copies, Min: max(spec.Min, 1),
+		Durability: spec.Durability, Image: spec.Image, Origin: spec.Origin, Created: p.Clock.Wall(),
+	}
+	if rec.Durability == "" {
+		rec.Durability = cluster.OnFlush
+	}
+	if spec.Origin != nil {
+		return p.prepareClone(rec, st)
+	}
+	return p.prepareEmpty(rec, st)
+}
+
+// defaultCopies is two, or one where a second would share the only host.
+func defaultCopies(st *cluster.State) int { return min(2, max(1, len(st.Hosts))) }
+
+func (p *Provisioner) prepareEmpty(rec cluster.Volume, st *cluster.State) (cluster.Volume, *cluster.State, error) {
+	if rec.Blocks == 0 || rec.Blocks > holdfast.MaxVolumeBlocks {
+		return rec, st, holdfast.Errorf(holdfast.Invalid, "volume %s: a size of %d blocks is out of range; give 1 block (4 KiB) to 64 TiB", rec.Name, rec.Blocks)
+	}
+	if rec.Copies == 0 {
+		rec.Copies = defaultCopies(st)
+	}
+	spots, why := placement.PlaceVolume(st, rec.Blocks, rec.Copies, placement.Constraints{})
+	if len(spots) < rec.Min || len(spots) == 0 {
+		return rec, st, holdfast.Errorf(holdfast.NoSpace, "volume %s: %s", rec.Name, why.String())
+	}
+	for _, s := range spots {
+		ref, err := p.replicaOn(s.Host, s.Disk)
+		if err == nil {
+			err = p.Volumes.CreateReplica(ref, rec.ID, rec.Blocks, holdfast.ReplicaID{}, holdfast.SnapshotID{})
+		}
+		if err != nil {
+			p.discard(rec)
+			return rec, st, holdfast.Errorf(holdfast.KindOf(err), "volume %s: its copy on host %s could not be made: %w", rec.Name, st.Hosts[s.Host].Val.Name, err)
+		}
+		rec.InSync = append(rec.InSync, ref)
+	}
+	return rec, st, nil
+}
+
+func (p *Provisioner) replicaOn(h holdfast.HostID, d holdfast.DiskID) (cluster.Replica, error) {
+	id, err := p.uuid()
+	return cluster.Replica{ID: holdfast.ReplicaID{UUID: id}, Host: h, Disk: d}, err
+}
+
+// prepareClone makes linked clones beside the origin's in-sync replicas.
+func (p *Provisioner) prepareClone(rec cluster.Volume, st *cluster.State) (cluster.Volume, *cluster.State, error) {
+	o, ok := st.Volumes[rec.Origin.Volume]
+	if !ok || o.Val.Deleted {
+		return rec, st, holdfast.Errorf(holdfast.NotFound, "volume %s: the image or volume to clone does not exist", rec.Name)
+	}
+	if o.Val.Image && !o.Val.Sealed {
+		return rec, st, holdfast.Errorf(holdfast.Unavailable, "image %s is still being imported", o.Val.Name)
+	}
+	if rec.Origin.Snapshot.IsZero() && !o.Val.Image {
+		return rec, st, holdfast.Errorf(holdfast.Invalid, "volume %s changes; clone a snapshot of it", o.Val.Name)
+	}
+	if rec.Blocks != 0 && rec.Blocks < o.Val.Blocks {
+		return rec, st, holdfast.Errorf(holdfast.Invalid, "volume %s: a clone of %s has at least %d blocks", rec.Name, o.Val.Name, o.Val.Blocks)
+	}
+	if rec.Copies == 0 {
+		rec.Copies = o.Val.Copies
+	}
+	grow := rec.Blocks
+	rec.Blocks, rec.Epoch = o.Val.Blocks, o.Val.Epoch
+	var last error
+	for _, from := range o.Val.InSync {
+		if !st.AliveHost(from.Host) {
+			continue
+		}
+		ref, err := p.replicaOn(from.Host, from.Disk)
+		if err == nil {
+			err = p.Volumes.CreateReplica(ref, rec.ID, rec.Blocks, from.ID, rec.Origin.Snapshot)
+		}
+		if err != nil {
+			last = err
+			continue
+		}
+		if rec.InSync = append(rec.InSync, ref); len(rec.InSync) == rec.Copies {
+			break
+		}
+	}
+	if len(rec.InSync) < rec.Min {
+		p.discard(rec)
+		return rec, st, holdfast.Errorf(holdfast.Unavailable, "volume %s: too few hosts with a good copy of %s can be reached: %w", rec.Name, o.Val.Name, last)
+	}
+	rec.Blocks = max(rec.Blocks, grow) // the first writer grows the replicas to the record's size
+	return rec, st, nil
+}
+
+// discard removes replicas of a volume whose record was not made.
+func (p *Provisioner) discard(rec cluster.Volume) {
+	for _, ref := range rec.InSync {
+		if err := p.Volumes.RemoveReplica(ref); err != nil {
+			p.Log.Warn("a replica without a volume is left behind for now", "replica", ref.ID.Short(), "error", err)
+		}
+	}
+}

@@ -1,0 +1,227 @@
+package provision
+
+import (
+	"fmt"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/placement"
+)
+
+// VMSpec is a VM to be made; its boot disk is a clone of Image, or Volume.
+type VMSpec struct {
+	VM     cluster.VM // what people choose: name, CPUs, memory, power, priority, …
+	Image  holdfast.VolumeID
+	Blocks uint64
+	Copies int
+}
+
+// CreateVM makes a VM, its boot disk and its first assignment in one commit.
+func (p *Provisioner) CreateVM(spec VMSpec) (cluster.VM, error) {
+	vm := spec.VM
+	if err := holdfast.CheckName("VM", vm.Name); err != nil {
+		return vm, err
+	}
+	u, err := p.uuid()
+	if err != nil {
+		return vm, err
+	}
+	vm.ID, vm.Created = holdfast.VMID{UUID: u}, p.Clock.Wall()
+	vm.MAC = fmt.Sprintf("52:54:00:%02x:%02x:%02x", u[0], u[1], u[2])
+	if vm.Isolation == "" {
+		vm.Isolation = cluster.IsolationPause
+	}
+	if spec.Image.IsZero() {
+		return p.createOn(vm)
+	}
+	rec, st, err := p.prepare(VolumeSpec{Name: vm.Name, Blocks: spec.Blocks, Copies: spec.Copies, Origin: &cluster.Origin{Volume: spec.Image}})
+	if err != nil {
+		return vm, err
+	}
+	if _, taken := st.VMByName(vm.Name); taken {
+		p.discard(rec)
+		return vm, holdfast.Errorf(holdfast.Exists, "a VM named %q exists; choose another name", vm.Name)
+	}
+	vm.Volume, rec.VM = rec.ID, vm.ID
+	p.assign(st, rec, &vm)
+	tx := p.Cluster.Begin()
+	if err := p.putVolume(tx, st, rec); err != nil {
+		p.discard(rec)
+		return vm, err
+	}
+	tx.PutVM(vm, 0)
+	rev, err := tx.Settle(settle)
+	if err != nil {
+		p.discard(rec)
+		return vm, err
+	}
+	p.Cluster.WaitRev(rev, kv.CallTimeout)
+	return vm, nil
+}
+
+// createOn makes a VM on an existing volume.
+func (p *Provisioner) createOn(vm cluster.VM) (cluster.VM, error) {
+	st, err := p.fresh()
+	if err != nil {
+		return vm, err
+	}
+	v, ok := st.Volumes[vm.Volume]
+	if !ok || v.Val.Deleted {
+		return vm, holdfast.Errorf(holdfast.NotFound, "the volume to boot VM %s from does not exist", vm.Name)
+	}
+	if other, ok := st.VMs[v.Val.VM]; ok && !other.Val.Deleted {
+		return vm, holdfast.Errorf(holdfast.Busy, "volume %s is the disk of VM %s; clone it", v.Val.Name, other.Val.Name)
+	}
+	rec := v.Val
+	rec.VM = vm.ID
+	p.assign(st, rec, &vm)
+	tx := p.Cluster.Begin()
+	tx.PutVolume(rec, v.Mod)
+	tx.PutVM(vm, 0)
+	rev, err := tx.Settle(settle)
+	if err == nil {
+		p.Cluster.WaitRev(rev, kv.CallTimeout)
+	}
+	return vm, err
+}
+
+// assign chooses the host of a VM that should run, so that it starts without
+// waiting for the reconciler; if none fits, that one will say why and retry.
+func (p *Provisioner) assign(st *cluster.State, rec cluster.Volume, vm *cluster.VM) {
+	if vm.Power != cluster.On {
+		return
+	}
+	with := *st
+	with.Volumes = make(map[holdfast.VolumeID]cluster.Versioned[cluster.Volume], len(st.Volumes)+1)
+	for id, v := range st.Volumes {
+		with.Volumes[id] = v
+	}
+	with.Volumes[rec.ID] = cluster.Versioned[cluster.Volume]{Val: rec}
+	if host, _ := placement.PlaceVM(&with, *vm, placement.VMOptions{}); !host.IsZero() {
+		vm.Host = host
+		vm.Generation++
+	}
+}
+
+// changeVM applies f to a VM's newest record and commits it.
+func (p *Provisioner) changeVM(id holdfast.VMID, f func(*cluster.State, *cluster.VM) error) (cluster.VM, error) {
+	var last error
+	for range tries {
+		st, err := p.fresh()
+		if err != nil {
+			return cluster.VM{}, err
+		}
+		v, ok := st.VMs[id]
+		if !ok || v.Val.Deleted {
+			return cluster.VM{}, holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
+		}
+		vm := v.Val
+		if err := f(st, &vm); err != nil {
+			return vm, err
+		}
+		tx := p.Cluster.Begin()
+		tx.PutVM(vm, v.Mod)
+		rev, err := tx.Settle(settle)
+		if err == nil {
+			p.Cluster.WaitRev(rev, kv.CallTimeout)
+			return vm, nil
+		}
+		if !holdfast.IsKind(err, holdfast.Conflict) {
+			return vm, err
+		}
+		last = err
+		clock.Sleep(p.Clock, 20e6)
+	}
+	return cluster.VM{}, last
+}
+
+// StartVM has a VM run.
+func (p *Provisioner) StartVM(id holdfast.VMID) error {
+	_, err := p.changeVM(id, func(st *cluster.State, vm *cluster.VM) error {
+		if vm.Power == cluster.On {
+			return nil
+		}
+		vm.Power = cluster.On
+		if rec, ok := st.Volumes[vm.Volume]; ok {
+			p.assign(st, rec.Val, vm)
+		}
+		return nil
+	})
+	return err
+}
+
+// StopVM presses the power button, or with force ends the machine.
+func (p *Provisioner) StopVM(id holdfast.VMID, force bool) error {
+	_, err := p.changeVM(id, func(st *cluster.State, vm *cluster.VM) error {
+		if force || !st.AliveHost(vm.Host) {
+			vm.Power = cluster.Stopped
+		} else if vm.Power == cluster.On {
+			vm.Shutdowns++
+		}
+		return nil
+	})
+	return err
+}
+
+// ResetVM presses the reset button.
+func (p *Provisioner) ResetVM(id holdfast.VMID) error {
+	_, err := p.changeVM(id, func(_ *cluster.State, vm *cluster.VM) error {
+		if vm.Power != cluster.On {
+			return holdfast.Errorf(holdfast.Conflict, "VM %s is off; start it instead", vm.Name)
+		}
+		vm.Resets++
+		return nil
+	})
+	return err
+}
+
+// DeleteVM removes a VM, and its boot disk unless keep is set. The host that
+// runs it ends the machine and removes the record.
+func (p *Provisioner) DeleteVM(id holdfast.VMID, force, keep bool) error {
+	for range tries {
+		st, err := p.fresh()
+		if err != nil {
+			return err
+		}
+		v, ok := st.VMs[id]
+		if !ok || v.Val.Deleted {
+			return holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
+		}
+		if v.Val.Power == cluster.On && !force {
+			return holdfast.Errorf(holdfast.Conflict, "VM %s should be running; stop it first, or force its deletion", v.Val.Name)
+		}
+		rev, err := p.deleteVM(st, v, keep)
+		if err == nil {
+			p.Cluster.WaitRev(rev, kv.CallTimeout)
+			return nil
+		}
+		if !holdfast.IsKind(err, holdfast.Conflict) {
+			return err
+		}
+	}
+	return holdfast.Errorf(holdfast.Conflict, "VM %s kept changing; try again", id.Short())
+}
+
+func (p *Provisioner) deleteVM(st *cluster.State, v cluster.Versioned[cluster.VM], keep bool) (kv.Rev, error) {
+	tx := p.Cluster.Begin()
+	if rec, ok := st.Volumes[v.Val.Volume]; ok && !rec.Val.Deleted {
+		vol := rec.Val
+		vol.VM = holdfast.VMID{}
+		vol.Deleted = !keep
+		tx.PutVolume(vol, rec.Mod)
+	}
+	vm := v.Val
+	vm.Power, vm.Deleted = cluster.Stopped, true
+	if st.AliveHost(vm.Host) {
+		tx.PutVM(vm, v.Mod)
+	} else {
+		// Nobody runs it; a host that comes back finds no record and ends it.
+		tx.DeleteVM(vm.ID, v.Mod)
+		if m, ok := st.Machines[vm.ID]; ok {
+			tx.DeleteMachine(vm.ID, m.Mod)
+		}
+	}
+	return tx.Settle(settle)
+}

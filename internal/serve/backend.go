@@ -1,0 +1,431 @@
+package serve
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"strings"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/client"
+	"github.com/holdfast-cloud/holdfast/internal/auth"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/disk/filedisk"
+	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/provision"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+)
+
+var _ httpapi.Backend = (*Host)(nil)
+
+// Self implements httpapi.Reader.
+func (h *Host) Self() httpapi.Self {
+	h.mu.Lock()
+	in := h.run != nil
+	h.mu.Unlock()
+	accel, why := h.hyper.Accelerator()
+	return httpapi.Self{ID: h.dir.id.Host, Name: h.cfg.Name, Domain: h.cfg.Domain(), Version: h.version,
+		DataDir: h.dir.path, InCluster: in, Accelerator: accel, Why: why, Sandbox: h.hyper.Sandbox()}
+}
+
+// State implements httpapi.Reader.
+func (h *Host) State(ctx context.Context) (*cluster.State, error) {
+	m, err := h.member()
+	if err != nil {
+		return nil, err
+	}
+	st := m.node.Cluster.State()
+	if st.Rev == 0 {
+		if err := m.node.Cluster.Err(); err != nil {
+			return nil, err
+		}
+		return nil, holdfast.Errorf(holdfast.Unavailable, "this host has not reached the control plane since it started; it needs a majority of its members")
+	}
+	return st, nil
+}
+
+// Report implements httpapi.Reader.
+func (h *Host) Report(ctx context.Context) (httpapi.Report, error) {
+	m, err := h.member()
+	if err != nil {
+		return httpapi.Report{}, err
+	}
+	var r httpapi.Report
+	if !m.node.Lease().Valid() {
+		r.Stale = "this host has not reached a majority of the control plane for a while"
+	}
+	return r, nil
+}
+
+// Activity implements httpapi.Reader.
+func (h *Host) Activity(ctx context.Context, id holdfast.VolumeID) (v1.Activity, error) {
+	m, err := h.member()
+	if err != nil {
+		return v1.Activity{}, err
+	}
+	if v := m.node.Volumes.Opened(id); v != nil {
+		s := v.Stats()
+		a := v1.Activity{Host: h.cfg.Name, Epoch: uint32(v.Epoch()), ReadBytes: s.ReadBytes, WrittenBytes: s.WrittenBytes,
+			Flushes: int64(s.Flushes), ResentBytes: s.ResyncBytes}
+		if joining, done := v.Mending(); joining {
+			a.Resync, a.ResyncDone = "a replica is being brought up to date", done
+		}
+		return a, nil
+	}
+	st := m.node.Cluster.State()
+	rec, ok := st.Volumes[id]
+	if !ok || rec.Val.Writer.IsZero() || rec.Val.Writer == h.dir.id.Host || !st.AliveHost(rec.Val.Writer) {
+		return v1.Activity{}, holdfast.Errorf(holdfast.NotFound, "no host has the volume open")
+	}
+	c := m.peer(st.Hosts[rec.Val.Writer].Val)
+	defer c.Close()
+	return c.Activity(ctx, id.String())
+}
+
+// peer is a client of another host's API, as this host.
+func (m *member) peer(host cluster.Host) *client.Client {
+	return client.HTTPS(host.APIAddr, auth.ClientTLS(m.creds, nil))
+}
+
+// Drain implements httpapi.Members.
+func (h *Host) Drain(ctx context.Context, id holdfast.HostID, on bool) error {
+	return h.changeHost(id, func(tx *cluster.Txn, rec cluster.Versioned[cluster.Host]) {
+		rec.Val.Drained = on
+		tx.PutHost(rec.Val, rec.Mod)
+	})
+}
+
+// RemoveHost implements httpapi.Members.
+func (h *Host) RemoveHost(ctx context.Context, id holdfast.HostID) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	st, err := m.node.Cluster.Refresh()
+	if err != nil {
+		return err
+	}
+	if st.AliveHost(id) {
+		return holdfast.Errorf(holdfast.Conflict, "host %s is alive; drain it and stop it first", st.Hosts[id].Val.Name)
+	}
+	for _, v := range st.SortedVolumes() {
+		for _, ref := range v.Val.InSync {
+			if ref.Host == id && len(v.Val.InSync) == 1 {
+				return holdfast.Errorf(holdfast.Conflict, "host %s holds the only good copy of volume %s", st.Hosts[id].Val.Name, v.Val.Name)
+			}
+		}
+	}
+	if members, err := m.kv.Members(); err == nil {
+		for _, e := range members {
+			if e.Name == id.String() {
+				if err := m.kv.RemoveMember(e.ID); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return h.changeHost(id, func(tx *cluster.Txn, rec cluster.Versioned[cluster.Host]) { tx.DeleteHost(id, rec.Mod) })
+}
+
+func (h *Host) changeHost(id holdfast.HostID, f func(*cluster.Txn, cluster.Versioned[cluster.Host])) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	for range 5 {
+		st, err := m.node.Cluster.Refresh()
+		if err != nil {
+			return err
+		}
+		rec, ok := st.Hosts[id]
+		if !ok {
+			return holdfast.Errorf(holdfast.NotFound, "host %s is not a member", id.Short())
+		}
+		tx := m.node.Cluster.Begin()
+		f(tx, rec)
+		rev, err := tx.Settle(kv.CallTimeout)
+		if err == nil {
+			m.node.Cluster.WaitRev(rev, kv.CallTimeout)
+			return nil
+		}
+		if !holdfast.IsKind(err, holdfast.Conflict) {
+			return err
+		}
+	}
+	return holdfast.Errorf(holdfast.Conflict, "the host's record kept changing; try again")
+}
+
+// AddDisk implements httpapi.Disks.
+func (h *Host) AddDisk(ctx context.Context, path string, size int64) (cluster.Disk, error) {
+	var d cluster.Disk
+	m, err := h.member()
+	if err != nil {
+		return d, err
+	}
+	if !strings.HasPrefix(path, "/") {
+		return d, holdfast.Errorf(holdfast.Invalid, "disk %q: give an absolute path", path)
+	}
+	if size > 0 {
+		if err := filedisk.Create(path, size); err != nil {
+			return d, err
+		}
+	}
+	if d, err = h.formatDisk(m, path); err != nil {
+		return d, err
+	}
+	tx := m.node.Cluster.Begin()
+	tx.PutDisk(d, 0)
+	rev, err := tx.Settle(kv.CallTimeout)
+	if err != nil {
+		return d, err
+	}
+	if err := h.remember(m, func(ms *membership) { ms.Disks = append(ms.Disks, path) }); err != nil {
+		return d, err
+	}
+	if err := h.openDisk(m, path); err != nil {
+		return d, err
+	}
+	m.node.Cluster.WaitRev(rev, kv.CallTimeout)
+	return d, nil
+}
+
+func (h *Host) formatDisk(m *member, path string) (cluster.Disk, error) {
+	dev, err := filedisk.Open(path, filedisk.Options{})
+	if err != nil {
+		return cluster.Disk{}, err
+	}
+	defer dev.Close()
+	u, err := newUUID()
+	if err != nil {
+		return cluster.Disk{}, err
+	}
+	d := cluster.Disk{ID: holdfast.DiskID{UUID: u}, Host: h.dir.id.Host, Path: path, Size: dev.Geometry().Size}
+	err = store.Format(dev, store.Identity{Cluster: m.ms.Cluster, Disk: d.ID, Host: d.Host},
+		store.Options{Clock: clock.System{}, Rand: rand.Reader, Log: h.log})
+	return d, err
+}
+
+// RemoveDisk implements httpapi.Disks.
+func (h *Host) RemoveDisk(ctx context.Context, id holdfast.DiskID) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	st, err := m.node.Cluster.Refresh()
+	if err != nil {
+		return err
+	}
+	rec, ok := st.Disks[id]
+	if !ok {
+		return holdfast.Errorf(holdfast.NotFound, "disk %s is not known", id.Short())
+	}
+	for _, v := range st.SortedVolumes() {
+		for _, ref := range append(append([]cluster.Replica(nil), v.Val.InSync...), v.Val.Others...) {
+			if ref.Disk == id {
+				return holdfast.Errorf(holdfast.Conflict, "disk %s holds a copy of volume %s", rec.Val.Path, v.Val.Name)
+			}
+		}
+	}
+	tx := m.node.Cluster.Begin()
+	tx.DeleteDisk(id, rec.Mod)
+	_, err = tx.Settle(kv.CallTimeout)
+	return err
+}
+
+// onWriter runs f where a volume may be opened: here if nobody else who lives
+// writes it, otherwise by remote at the writer's API.
+func (h *Host) onWriter(m *member, id holdfast.VolumeID, here func() error, remote func(*client.Client) error) error {
+	st, err := m.node.Cluster.Refresh()
+	if err != nil {
+		return err
+	}
+	rec, ok := st.Volumes[id]
+	if !ok {
+		return holdfast.Errorf(holdfast.NotFound, "volume %s does not exist", id.Short())
+	}
+	w := rec.Val.Writer
+	if vm, ok := st.VMs[rec.Val.VM]; ok && vm.Val.Power == cluster.On {
+		w = vm.Val.Host
+	}
+	if w.IsZero() || w == h.dir.id.Host || !st.AliveHost(w) {
+		if !h.holds(rec.Val) {
+			for _, ref := range rec.Val.InSync { // better where a replica is
+				if st.AliveHost(ref.Host) && w.IsZero() {
+					c := m.peer(st.Hosts[ref.Host].Val)
+					defer c.Close()
+					return remote(c)
+				}
+			}
+		}
+		return here()
+	}
+	c := m.peer(st.Hosts[w].Val)
+	defer c.Close()
+	return remote(c)
+}
+
+func (h *Host) holds(rec cluster.Volume) bool {
+	for _, ref := range rec.InSync {
+		if ref.Host == h.dir.id.Host {
+			return true
+		}
+	}
+	return false
+}
+
+// CreateVolume implements httpapi.Volumes.
+func (h *Host) CreateVolume(ctx context.Context, n httpapi.NewVolume) (cluster.Volume, error) {
+	m, err := h.member()
+	if err != nil {
+		return cluster.Volume{}, err
+	}
+	return m.node.Make.CreateVolume(provision.VolumeSpec{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: n.Min, Durability: n.Durability, Origin: n.Origin})
+}
+
+// DeleteVolume implements httpapi.Volumes.
+func (h *Host) DeleteVolume(ctx context.Context, id holdfast.VolumeID) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	return m.node.Make.DeleteVolume(id)
+}
+
+// GrowVolume implements httpapi.Volumes.
+func (h *Host) GrowVolume(ctx context.Context, id holdfast.VolumeID, blocks uint64) (cluster.Volume, error) {
+	m, err := h.member()
+	if err != nil {
+		return cluster.Volume{}, err
+	}
+	return m.node.Make.GrowVolume(id, blocks)
+}
+
+// Snapshot implements httpapi.Volumes.
+func (h *Host) Snapshot(ctx context.Context, id holdfast.VolumeID, name string) (snap cluster.Snapshot, err error) {
+	m, err := h.member()
+	if err != nil {
+		return snap, err
+	}
+	err = h.onWriter(m, id, func() error {
+		snap, err = m.node.Make.Snapshot(id, name)
+		return err
+	}, func(c *client.Client) error {
+		s, err := c.Snapshot(ctx, id.String(), v1.SnapshotSpec{Name: name})
+		if err != nil {
+			return err
+		}
+		u, err := holdfast.ParseUUID(s.ID)
+		snap = cluster.Snapshot{ID: holdfast.SnapshotID{UUID: u}, Name: s.Name, Created: s.Created}
+		if st, rerr := m.node.Cluster.Refresh(); rerr == nil {
+			for _, k := range st.Volumes[id].Val.Snapshots {
+				if k.ID == snap.ID {
+					snap = k
+				}
+			}
+		}
+		return err
+	})
+	return snap, err
+}
+
+// DeleteSnapshot implements httpapi.Volumes.
+func (h *Host) DeleteSnapshot(ctx context.Context, id holdfast.VolumeID, snap holdfast.SnapshotID) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	return h.onWriter(m, id, func() error { return m.node.Make.DeleteSnapshot(id, snap) },
+		func(c *client.Client) error { return c.DeleteSnapshot(ctx, id.String(), snap.String()) })
+}
+
+// Revert implements httpapi.Volumes.
+func (h *Host) Revert(ctx context.Context, id holdfast.VolumeID, snap holdfast.SnapshotID) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	return h.onWriter(m, id, func() error { return m.node.Make.Revert(id, snap) },
+		func(c *client.Client) error {
+			return c.Revert(ctx, id.String(), v1.RevertSpec{Snapshot: snap.String()})
+		})
+}
+
+// CreateVM implements httpapi.VMs.
+func (h *Host) CreateVM(ctx context.Context, n httpapi.NewVM) (cluster.VM, error) {
+	m, err := h.member()
+	if err != nil {
+		return cluster.VM{}, err
+	}
+	return m.node.Make.CreateVM(provision.VMSpec{Image: n.Image, Blocks: n.Blocks, Copies: n.Copies, VM: cluster.VM{
+		Name: n.Name, Volume: n.Volume, CPUs: n.CPUs, MemoryMiB: n.MemoryMiB, Power: n.Power, Priority: n.Priority, Isolation: n.Isolation,
+		Publish: n.Publish, UserData: n.UserData, SSHKeys: n.SSHKeys, Kernel: n.Kernel, Initrd: n.Initrd, Append: n.Append,
+	}})
+}
+
+// StartVM implements httpapi.VMs.
+func (h *Host) StartVM(ctx context.Context, id holdfast.VMID) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	return m.node.Make.StartVM(id)
+}
+
+// StopVM implements httpapi.VMs.
+func (h *Host) StopVM(ctx context.Context, id holdfast.VMID, force bool) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	return m.node.Make.StopVM(id, force)
+}
+
+// ResetVM implements httpapi.VMs.
+func (h *Host) ResetVM(ctx context.Context, id holdfast.VMID) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	return m.node.Make.ResetVM(id)
+}
+
+// DeleteVM implements httpapi.VMs.
+func (h *Host) DeleteVM(ctx context.Context, id holdfast.VMID, force, keepDisk bool) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	return m.node.Make.DeleteVM(id, force, keepDisk)
+}
+
+// Console implements httpapi.VMs.
+func (h *Host) Console(ctx context.Context, id holdfast.VMID, local bool) (io.ReadWriteCloser, error) {
+	m, err := h.member()
+	if err != nil {
+		return nil, err
+	}
+	if mach := m.node.Agent.Machine(id); mach != nil {
+		return mach.Console()
+	}
+	c, err := m.hostOfVM(id, h.dir.id.Host, local)
+	if err != nil {
+		return nil, err
+	}
+	return c.Console(ctx, id.String(), true)
+}
+
+// hostOfVM is a client of the host that runs a VM, if that is another one.
+func (m *member) hostOfVM(id holdfast.VMID, self holdfast.HostID, local bool) (*client.Client, error) {
+	st := m.node.Cluster.State()
+	vm, ok := st.VMs[id]
+	switch {
+	case !ok:
+		return nil, holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
+	case local || vm.Val.Host == self || !st.AliveHost(vm.Val.Host):
+		return nil, holdfast.Errorf(holdfast.Unavailable, "VM %s does not run now; 'holdfast vm show %s' says why", vm.Val.Name, vm.Val.Name)
+	}
+	return m.peer(st.Hosts[vm.Val.Host].Val), nil
+}

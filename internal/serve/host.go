@@ -1,0 +1,309 @@
+package serve
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/agent"
+	"github.com/holdfast-cloud/holdfast/internal/auth"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/config"
+	"github.com/holdfast-cloud/holdfast/internal/disk/filedisk"
+	"github.com/holdfast-cloud/holdfast/internal/export/nbd"
+	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor/qemu"
+	"github.com/holdfast-cloud/holdfast/internal/kv/etcd"
+	"github.com/holdfast-cloud/holdfast/internal/node"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/internal/transport/tcp"
+)
+
+// Host is one host's process. mu guards the change from no cluster to member,
+// which happens once.
+type Host struct {
+	cfg     config.Config
+	version string
+	log     *slog.Logger
+	dir     *dataDir
+	api     *httpapi.Server
+	hyper   *qemu.Hypervisor
+	exports *nbd.Server
+
+	mu      sync.Mutex
+	joining bool
+	run     *member
+}
+
+// member is everything that exists while the host is in a cluster.
+type member struct {
+	ms      membership
+	creds   auth.Credentials
+	etcd    *etcd.Member // nil: not a member of the control plane
+	kv      *etcd.Store
+	net     *tcp.Network
+	node    *node.Node
+	publish *publisher
+	streams *streams
+	stores  []*store.Store
+	done    chan struct{} // closed when the member stops
+	tasks   sync.WaitGroup
+	mu      sync.Mutex // guards ms, stores
+}
+
+// Options are what a Host is started with.
+type Options struct {
+	Config  config.Config
+	Version string
+	Log     *slog.Logger
+}
+
+// Start opens the data directory, serves the API on its socket and, if the
+// host is a member of a cluster, everything else.
+func Start(o Options) (*Host, error) {
+	dir, err := openDataDir(o.Config.DataDir, newUUID)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{cfg: o.Config, version: o.Version, log: o.Log.With("host", o.Config.Name), dir: dir}
+	if err := h.start(); err != nil {
+		h.Stop()
+		return nil, err
+	}
+	return h, nil
+}
+
+func newUUID() (holdfast.UUID, error) { return holdfast.NewUUID(rand.Reader) }
+
+func (h *Host) start() (err error) {
+	if h.hyper, err = qemu.New(qemu.Config{Dir: h.dir.file("vm"), Accelerator: h.cfg.Accelerator, Log: h.log}); err != nil {
+		return err
+	}
+	if h.exports, err = nbd.New(nbd.Config{Dir: h.dir.file("nbd"), Log: h.log}); err != nil {
+		return err
+	}
+	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Authorize: h.authorize})
+	ms, err := h.dir.membership()
+	if err != nil {
+		return err
+	}
+	if ms != nil {
+		if err := h.enter(*ms); err != nil {
+			return err
+		}
+	}
+	return h.api.ServeUnix(h.cfg.Socket)
+}
+
+// enter starts everything of a member host.
+func (h *Host) enter(ms membership) error {
+	m := &member{ms: ms, done: make(chan struct{})}
+	if err := h.build(m); err != nil {
+		m.stop(h.log)
+		return err
+	}
+	h.mu.Lock()
+	h.run = m
+	h.mu.Unlock()
+	return nil
+}
+
+func (h *Host) build(m *member) (err error) {
+	if m.creds, err = auth.LoadCredentials(h.dir.file("pki"), "host"); err != nil {
+		return err
+	}
+	if err := h.startKV(m); err != nil {
+		return err
+	}
+	m.net = tcp.New(tcp.Config{
+		Self: h.dir.id.Host, Listen: h.cfg.Listen.Transport, Log: h.log, Clock: clock.System{},
+		Server:    auth.ServerTLS(m.creds, nil),
+		Client:    auth.ClientTLS(m.creds, nil),
+		Directory: m.address,
+		Member:    m.isMember,
+	})
+	m.streams = &streams{h: h, open: make(map[uint64]*stream)}
+	m.streams.install(m.net)
+	boot, err := newUUID()
+	if err != nil {
+		return err
+	}
+	m.publish = newPublisher(h)
+	m.node = node.New(node.Config{Host: h.alive(holdfast.BootID{UUID: boot}), Log: h.log, Agent: func(c *agent.Config) {
+		c.Seed, c.Boot, c.Published = h.seed, h.kernel, m.publish.set
+	}}, node.Seams{
+		Clock: clock.System{}, Rand: rand.Reader, KV: m.kv, Net: m.net, Hyper: h.hyper, Exports: h.exports, Voters: h.voters(m),
+	})
+	for _, path := range m.ms.Disks {
+		if err := h.openDisk(m, path); err != nil {
+			h.log.Error("a disk is not in use", "path", path, "error", err)
+			h.condition(m, "disk/"+path, err.Error())
+		}
+	}
+	if err := m.net.Start(); err != nil {
+		return err
+	}
+	if err := m.node.Start(); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", h.cfg.Listen.API)
+	if err != nil {
+		return holdfast.Errorf(holdfast.Unavailable, "API: listen on %s: %w", h.cfg.Listen.API, err)
+	}
+	h.api.ServeTLS(l, auth.GuestServerTLS(m.creds, m.allow))
+	m.tasks.Go(func() { h.followEndpoints(m) })
+	return nil
+}
+
+// condition adds something a person should know to what the host says of itself.
+func (h *Host) condition(m *member, id, text string) {
+	m.node.Lease().Update(func(a *cluster.Alive) {
+		a.Conditions = append(append([]cluster.Condition(nil), a.Conditions...), cluster.Condition{
+			ID: id, Severity: "error", Text: text, Since: time.Now().UTC(),
+		})
+	})
+}
+
+// address finds a host's transport address for the network.
+func (m *member) address(id holdfast.HostID) (string, bool) {
+	host, ok := m.node.Cluster.State().Hosts[id]
+	return host.Val.Addr, ok
+}
+
+// isMember asks the cluster's records, never a certificate's dates, whether a
+// proved identity is a member host.
+func (m *member) isMember(id auth.Identity) bool { return m.allow(id) == nil }
+
+// allow decides who gets through TLS: member hosts with the key they joined
+// with, and admins.
+func (m *member) allow(id auth.Identity) error {
+	if id.Kind == auth.Admin {
+		return nil
+	}
+	st := m.node.Cluster.State()
+	host, ok := st.Hosts[id.Host]
+	switch {
+	case st.Rev == 0:
+		return holdfast.Errorf(holdfast.Unavailable, "this host has not read the membership yet")
+	case !ok:
+		return holdfast.Errorf(holdfast.Denied, "host %s is not a member", id.Host.Short())
+	case !auth.SameHash(host.Val.CertKey, id.KeyHash):
+		return holdfast.Errorf(holdfast.Denied, "host %s joined with another key", host.Val.Name)
+	}
+	return nil
+}
+
+func (h *Host) authorize(cs tls.ConnectionState) error {
+	_, err := auth.PeerIdentity(cs)
+	return err
+}
+
+// openDisk opens a formatted disk and puts it to use.
+func (h *Host) openDisk(m *member, path string) error {
+	dev, err := filedisk.Open(path, filedisk.Options{})
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(dev, store.Options{Clock: clock.System{}, Rand: rand.Reader, Log: h.log})
+	if err != nil {
+		dev.Close()
+		return err
+	}
+	if got := st.Identity().Cluster; got != m.ms.Cluster {
+		st.Close()
+		return holdfast.Errorf(holdfast.Invalid, "disk %s belongs to cluster %s, not to this one", path, got.Short())
+	}
+	m.mu.Lock()
+	m.stores = append(m.stores, st)
+	m.mu.Unlock()
+	m.node.AddStore(st)
+	return nil
+}
+
+// alive is what the host says of itself at first.
+func (h *Host) alive(boot holdfast.BootID) cluster.Alive {
+	accel, _ := h.hyper.Accelerator()
+	return cluster.Alive{
+		Host: h.dir.id.Host, Boot: boot, CPUs: runtime.NumCPU(), MemoryMiB: memoryMiB(),
+		Accelerator: accel, Sandbox: h.hyper.Sandbox(), Version: h.version,
+	}
+}
+
+func memoryMiB() int {
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) != nil {
+		return 0
+	}
+	return int(uint64(si.Totalram) * uint64(si.Unit) >> 20)
+}
+
+// Stop ends the process's work in order. Machines go on running.
+func (h *Host) Stop() {
+	if h.api != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		h.api.Close(ctx)
+		cancel()
+	}
+	h.mu.Lock()
+	m := h.run
+	h.run = nil
+	h.mu.Unlock()
+	if m != nil {
+		m.stop(h.log)
+	}
+	if h.exports != nil {
+		h.exports.Close()
+	}
+	if h.hyper != nil {
+		h.hyper.Close()
+	}
+	os.Remove(h.cfg.Socket)
+	h.dir.close()
+}
+
+// stop ends a member's parts in the reverse order of build; parts that were
+// not made yet are nil.
+func (m *member) stop(log *slog.Logger) {
+	close(m.done)
+	m.tasks.Wait()
+	if m.publish != nil {
+		m.publish.close()
+	}
+	if m.node != nil {
+		m.node.Stop()
+	}
+	if m.net != nil {
+		m.net.Close()
+	}
+	for _, st := range m.stores {
+		if err := st.Close(); err != nil {
+			log.Error("a disk was not closed cleanly", "disk", st.Identity().Disk.Short(), "error", err)
+		}
+	}
+	if m.kv != nil {
+		m.kv.Close()
+	}
+	if m.etcd != nil {
+		m.etcd.Close()
+	}
+}
+
+// member returns the running membership, or why there is none.
+func (h *Host) member() (*member, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.run == nil {
+		return nil, holdfast.Errorf(holdfast.Unavailable, "this host is in no cluster yet; run 'holdfast cluster init' here, or 'holdfast host join CODE' with a code from a member")
+	}
+	return h.run, nil
+}

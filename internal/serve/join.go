@@ -1,0 +1,340 @@
+package serve
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/client"
+	"github.com/holdfast-cloud/holdfast/internal/auth"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+	"github.com/holdfast-cloud/holdfast/internal/kv/etcd"
+)
+
+// maxMembers is how many hosts run a member of the control plane at most: one
+// in each of up to five racks.
+const maxMembers = 5
+
+// beginMembership makes sure that the host enters one cluster, once.
+func (h *Host) beginMembership() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.run != nil || h.joining {
+		return holdfast.Errorf(holdfast.Conflict, "this host is in a cluster already; to leave it for another, stop it and give it an empty data_dir")
+	}
+	h.joining = true
+	return nil
+}
+
+func (h *Host) endMembership() {
+	h.mu.Lock()
+	h.joining = false
+	h.mu.Unlock()
+}
+
+// InitCluster implements httpapi.Members.
+func (h *Host) InitCluster(ctx context.Context, name string) (httpapi.Admin, error) {
+	var admin httpapi.Admin
+	if err := holdfast.CheckName("cluster", name); err != nil {
+		return admin, err
+	}
+	if err := h.beginMembership(); err != nil {
+		return admin, err
+	}
+	defer h.endMembership()
+	u, err := newUUID()
+	if err != nil {
+		return admin, err
+	}
+	id := holdfast.ClusterID{UUID: u}
+	ca, err := auth.NewCA(id)
+	if err != nil {
+		return admin, err
+	}
+	creds, err := h.certify(ca)
+	if err != nil {
+		return admin, err
+	}
+	if err := creds.Save(h.dir.file("pki"), "host"); err != nil {
+		return admin, err
+	}
+	if admin, err = adminOf(ca); err != nil {
+		return admin, err
+	}
+	ms := membership{Cluster: id, Name: name, Member: len(h.cfg.KV.Endpoints) == 0}
+	if err := h.found(ms, creds, ca); err != nil {
+		return admin, err
+	}
+	if err := h.dir.write("cluster.json", ms); err != nil {
+		return admin, err
+	}
+	return admin, h.enter(ms)
+}
+
+// found writes the new cluster's first records, over a control plane that is
+// started for it and stopped again: enter starts it like at any other time.
+func (h *Host) found(ms membership, creds auth.Credentials, ca *auth.CA) error {
+	m := &member{ms: ms, creds: creds, done: make(chan struct{})}
+	defer m.stop(h.log)
+	if err := h.startKV(m); err != nil {
+		return err
+	}
+	if m.etcd != nil {
+		if err := m.etcd.WaitReady(30 * time.Second); err != nil {
+			return err
+		}
+	}
+	c := cluster.Open(m.kv, clock.System{}, h.log)
+	defer c.Close()
+	rec := h.record(creds)
+	if ms.Member {
+		rec.Peer, rec.Client, rec.Voter = h.peerURL(), h.clientURL(), true
+	}
+	if err := c.Init(cluster.Cluster{ID: ms.Cluster, Name: ms.Name}, rec); err != nil {
+		return err
+	}
+	text, err := ca.PEM()
+	if err != nil {
+		return err
+	}
+	return c.PutAuthority(text)
+}
+
+// record is this host's record in the cluster.
+func (h *Host) record(creds auth.Credentials) cluster.Host {
+	return cluster.Host{
+		ID: h.dir.id.Host, Name: h.cfg.Name, Domain: h.cfg.Domain(),
+		Addr: h.cfg.AdvertiseAddr(h.cfg.Listen.Transport), APIAddr: h.cfg.AdvertiseAddr(h.cfg.Listen.API),
+		CertKey: auth.KeyHash(creds.Cert),
+	}
+}
+
+// addresses are what the host's certificate names.
+func (h *Host) addresses() []string { return hostsOf(h.cfg.AdvertiseAddr(h.cfg.Listen.API)) }
+
+func hostsOf(addrs ...string) []string {
+	var out []string
+	for _, a := range addrs {
+		if host, _, err := net.SplitHostPort(strings.TrimPrefix(a, "https://")); err == nil {
+			out = append(out, host)
+		}
+	}
+	return dedupe(out)
+}
+
+func (h *Host) certify(ca *auth.CA) (auth.Credentials, error) {
+	key, err := auth.NewKey()
+	if err != nil {
+		return auth.Credentials{}, err
+	}
+	csr, err := auth.CSR(key)
+	if err != nil {
+		return auth.Credentials{}, err
+	}
+	cert, err := ca.SignHost(csr, h.dir.id.Host, h.addresses())
+	return auth.Credentials{CA: ca.Cert, Cert: cert, Key: key}, err
+}
+
+func adminOf(ca *auth.CA) (httpapi.Admin, error) {
+	key, err := auth.NewKey()
+	if err != nil {
+		return httpapi.Admin{}, err
+	}
+	csr, err := auth.CSR(key)
+	if err != nil {
+		return httpapi.Admin{}, err
+	}
+	cert, err := ca.SignAdmin(csr, "admin")
+	if err != nil {
+		return httpapi.Admin{}, err
+	}
+	pem, err := auth.EncodeKey(key)
+	return httpapi.Admin{CA: auth.EncodeCert(ca.Cert), Cert: auth.EncodeCert(cert), Key: pem}, err
+}
+
+// CreateJoinCode implements httpapi.Members.
+func (h *Host) CreateJoinCode(ctx context.Context, rack string) (string, error) {
+	m, err := h.member()
+	if err != nil {
+		return "", err
+	}
+	secret := make([]byte, 16)
+	if _, err := rand.Read(secret); err != nil {
+		return "", err
+	}
+	code := v1.JoinCode{CA: sha256.Sum256(m.creds.CA.Raw), Secret: secret}
+	for _, host := range m.node.Cluster.State().SortedHosts() {
+		if self := host.Val.ID == h.dir.id.Host; self {
+			code.API = append([]string{host.Val.APIAddr}, code.API...)
+		} else if len(code.API) < 4 {
+			code.API = append(code.API, host.Val.APIAddr)
+		}
+	}
+	if len(code.API) > 4 {
+		code.API = code.API[:4]
+	}
+	if _, err := m.node.Cluster.CreateJoinCode(auth.HashOf(secret), rack); err != nil {
+		return "", err
+	}
+	return code.String(), nil
+}
+
+// Join implements httpapi.Members.
+func (h *Host) Join(ctx context.Context, code v1.JoinCode) error {
+	if err := h.beginMembership(); err != nil {
+		return err
+	}
+	defer h.endMembership()
+	key, err := auth.NewKey()
+	if err != nil {
+		return err
+	}
+	csr, err := auth.CSR(key)
+	if err != nil {
+		return err
+	}
+	req := v1.JoinRequest{
+		Secret: hex.EncodeToString(code.Secret), HostID: h.dir.id.Host.String(), Name: h.cfg.Name, Site: h.cfg.Site, Rack: h.cfg.Rack,
+		Addr: h.cfg.AdvertiseAddr(h.cfg.Listen.Transport), API: h.cfg.AdvertiseAddr(h.cfg.Listen.API), CSR: string(csr),
+	}
+	if len(h.cfg.KV.Endpoints) == 0 {
+		req.Peer, req.Client = h.peerURL(), h.clientURL()
+	}
+	ans, err := client.Join(ctx, code, req)
+	if err != nil {
+		return err
+	}
+	ms, creds, err := accept(ans)
+	if err != nil {
+		return err
+	}
+	creds.Key = key
+	if err := creds.Check(); err != nil {
+		return err
+	}
+	if err := creds.Save(h.dir.file("pki"), "host"); err != nil {
+		return err
+	}
+	if err := h.dir.write("cluster.json", ms); err != nil {
+		return err
+	}
+	return h.enter(ms)
+}
+
+// accept reads a member's answer to a join.
+func accept(ans v1.JoinAnswer) (ms membership, creds auth.Credentials, err error) {
+	u, err := holdfast.ParseUUID(ans.ClusterID)
+	if err != nil {
+		return ms, creds, err
+	}
+	if creds.CA, err = auth.ParseCert([]byte(ans.CA)); err != nil {
+		return ms, creds, err
+	}
+	if creds.Cert, err = auth.ParseCert([]byte(ans.Cert)); err != nil {
+		return ms, creds, err
+	}
+	ms = membership{Cluster: holdfast.ClusterID{UUID: u}, Name: ans.ClusterName, Endpoints: ans.Endpoints, Member: ans.Voter, Initial: strings.Join(ans.Initial, ",")}
+	return ms, creds, nil
+}
+
+// Admit implements httpapi.Members: it spends the code and certifies the new
+// host, and announces its control plane member if its rack has none.
+func (h *Host) Admit(ctx context.Context, r v1.JoinRequest) (v1.JoinAnswer, error) {
+	var ans v1.JoinAnswer
+	m, err := h.member()
+	if err != nil {
+		return ans, err
+	}
+	rec, hash, err := h.applicant(r)
+	if err != nil {
+		return ans, err
+	}
+	text, err := m.node.Cluster.Authority()
+	if err != nil {
+		return ans, err
+	}
+	ca, err := auth.ParseCA(text)
+	if err != nil {
+		return ans, err
+	}
+	cert, err := ca.SignHost([]byte(r.CSR), rec.ID, hostsOf(r.API, r.Addr, r.Peer))
+	if err != nil {
+		return ans, err
+	}
+	rec.CertKey = auth.KeyHash(cert)
+	st, err := m.node.Cluster.Refresh()
+	if err != nil {
+		return ans, err
+	}
+	member := len(h.cfg.KV.Endpoints) == 0 && r.Peer != "" && wantsMember(st, rec)
+	if member {
+		rec.Peer, rec.Client = r.Peer, r.Client
+	}
+	if err := m.node.Cluster.Join(hash, rec); err != nil {
+		return ans, err
+	}
+	ans = v1.JoinAnswer{ClusterID: m.ms.Cluster.String(), ClusterName: m.ms.Name,
+		CA: string(auth.EncodeCert(ca.Cert)), Cert: string(auth.EncodeCert(cert)), External: len(h.cfg.KV.Endpoints) > 0, Voter: member}
+	ans.Endpoints = h.cfg.KV.Endpoints
+	for _, host := range st.SortedHosts() {
+		if host.Val.Client != "" && !ans.External {
+			ans.Endpoints = append(ans.Endpoints, host.Val.Client)
+		}
+	}
+	if member {
+		initial, err := announce(m.kv, rec)
+		if err != nil {
+			return ans, holdfast.Errorf(holdfast.KindOf(err), "host %s is a member now, but its part of the control plane could not be announced: %w; join again with a new code", rec.Name, err)
+		}
+		ans.Initial = strings.Split(initial, ",")
+	}
+	return ans, nil
+}
+
+func announce(kv *etcd.Store, rec cluster.Host) (string, error) {
+	_, initial, err := kv.AddLearner(rec.ID.String(), rec.Peer)
+	return initial, err
+}
+
+// wantsMember decides whether a new host runs a member of the control plane:
+// the first host of each of up to five racks does.
+func wantsMember(st *cluster.State, rec cluster.Host) bool {
+	n := 0
+	for _, host := range st.SortedHosts() {
+		if host.Val.Peer == "" || host.Val.ID == rec.ID {
+			continue
+		}
+		if n++; host.Val.Domain == rec.Domain {
+			return false
+		}
+	}
+	return n < maxMembers
+}
+
+// applicant checks a request to join and makes the host's record of it.
+func (h *Host) applicant(r v1.JoinRequest) (cluster.Host, string, error) {
+	u, err := holdfast.ParseUUID(r.HostID)
+	if err != nil {
+		return cluster.Host{}, "", err
+	}
+	hash, err := auth.HashSecret(r.Secret)
+	if err != nil {
+		return cluster.Host{}, "", err
+	}
+	if err := holdfast.CheckName("host", r.Name); err != nil {
+		return cluster.Host{}, "", err
+	}
+	if err := holdfast.CheckName("rack", r.Rack); err != nil {
+		return cluster.Host{}, "", err
+	}
+	return cluster.Host{ID: holdfast.HostID{UUID: u}, Name: r.Name, Domain: holdfast.FaultDomain{Site: r.Site, Rack: r.Rack},
+		Addr: r.Addr, APIAddr: r.API}, hash, nil
+}

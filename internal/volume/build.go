@@ -1,0 +1,114 @@
+package volume
+
+import (
+	"encoding/binary"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/replica"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/internal/transport"
+)
+
+// Serving side of reads by identity, resync and rebuild.
+
+// serveRead returns the blocks of a range {addr, count} with their identities.
+func (s *Service) serveRead(m *member, a replica.Ask, rest, _ []byte) (out transport.Frame, err error) {
+	if err = m.check(a.Epoch, s.Clock.Now()); err != nil {
+		return out, err
+	}
+	if len(rest) != 16 {
+		return out, holdfast.Errorf(holdfast.Invalid, "replica read: %d bytes of range, need 16", len(rest))
+	}
+	addr, n := binary.LittleEndian.Uint64(rest), binary.LittleEndian.Uint64(rest[8:])
+	if n == 0 || n > replica.MaxBlocks || addr >= holdfast.MaxVolumeBlocks {
+		return out, holdfast.Errorf(holdfast.Invalid, "replica read: %d blocks at %d are out of range", n, addr)
+	}
+	pin := m.r.Pin()
+	defer pin.Release()
+	bulk := make([]byte, 0, n*holdfast.BlockSize)
+	for i := range n {
+		at := len(bulk)
+		buf := bulk[at : at+holdfast.BlockSize]
+		ref, err := pin.ReadBlock(addr+i, buf)
+		if err != nil {
+			return transport.Frame{}, err
+		}
+		b := replica.Block{Addr: addr + i, LSN: ref.LSN, Origin: ref.Origin, Hash: ref.Hash, Hole: ref.Hole}
+		if !ref.Hole {
+			bulk = bulk[:at+holdfast.BlockSize]
+		}
+		out.Head = b.AppendTo(out.Head)
+	}
+	if len(bulk) > 0 {
+		out.Bulk = [][]byte{bulk}
+	}
+	return out, nil
+}
+
+func (s *Service) serveBuildBegin(m *member, a replica.Ask, rest, _ []byte) (transport.Frame, error) {
+	d, err := replica.DecodeBuild(rest)
+	if err == nil {
+		err = m.check(a.Epoch, s.Clock.Now())
+	}
+	if err == nil {
+		err = m.r.BeginBuild(d.Base, d.Scratch)
+	}
+	if err != nil {
+		return transport.Frame{}, err
+	}
+	return s.answered(m)
+}
+
+func (s *Service) serveIngest(m *member, a replica.Ask, rest, bulk []byte) (transport.Frame, error) {
+	ids, err := replica.DecodeBlocks(rest, len(bulk))
+	if err == nil {
+		err = m.check(a.Epoch, s.Clock.Now())
+	}
+	if err == nil {
+		err = m.r.Ingest(storeBlocks(ids, bulk))
+	}
+	if err != nil {
+		return transport.Frame{}, err
+	}
+	return s.answered(m)
+}
+
+func storeBlocks(ids []replica.Block, bulk []byte) []store.Block {
+	out := make([]store.Block, 0, len(ids))
+	for _, b := range ids {
+		k := store.Block{Addr: b.Addr, LSN: b.LSN, Origin: b.Origin, Hash: b.Hash, Hole: b.Hole}
+		if !b.Hole {
+			k.Data, bulk = bulk[:holdfast.BlockSize:holdfast.BlockSize], bulk[holdfast.BlockSize:]
+		}
+		out = append(out, k)
+	}
+	return out
+}
+
+func (s *Service) serveBuildEnd(m *member, a replica.Ask, rest, _ []byte) (transport.Frame, error) {
+	d, err := replica.DecodeBuild(rest)
+	if err == nil {
+		err = m.check(a.Epoch, s.Clock.Now())
+	}
+	if err == nil {
+		err = m.r.FinishBuild(d.History, d.Blocks)
+	}
+	if err != nil {
+		return transport.Frame{}, err
+	}
+	m.mu.Lock()
+	m.kept = lastEpoch(d.History)
+	m.mu.Unlock()
+	return s.answered(m)
+}
+
+func (s *Service) serveBuildAbort(m *member, a replica.Ask, _, _ []byte) (transport.Frame, error) {
+	err := m.check(a.Epoch, s.Clock.Now())
+	if err == nil {
+		err = m.r.AbortBuild()
+	}
+	if err != nil {
+		return transport.Frame{}, err
+	}
+	return s.answered(m)
+}

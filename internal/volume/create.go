@@ -1,0 +1,185 @@
+package volume
+
+import (
+	"encoding/binary"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/record"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/internal/transport"
+)
+
+// Frames that make and remove replicas (docs/protocol/replica.md).
+const (
+	KindCreate transport.Kind = 0x30 // disk, replica, volume, blocks, origin replica, snapshot
+	KindRemove transport.Kind = 0x31 // replica
+)
+
+const createSize = 16*3 + 8 + 16*2
+
+// CreateReplica makes a replica of a volume on ref's disk: empty, or with from
+// set a linked clone of that replica's snapshot (zero: of its head). It is
+// durable on return and may be repeated.
+func (s *Service) CreateReplica(ref cluster.Replica, vol holdfast.VolumeID, blocks uint64, from holdfast.ReplicaID, snap holdfast.SnapshotID) error {
+	b := make([]byte, 0, createSize)
+	b = append(append(append(b, ref.Disk.UUID[:]...), ref.ID.UUID[:]...), vol.UUID[:]...)
+	b = binary.LittleEndian.AppendUint64(b, blocks)
+	b = append(append(b, from.UUID[:]...), snap.UUID[:]...)
+	_, err := transport.Call(s.Clock, s.Net, ref.Host, transport.Frame{Kind: KindCreate, Head: b}, sessionCall)
+	return err
+}
+
+// RemoveReplica removes a replica; one that is not there is no error.
+func (s *Service) RemoveReplica(ref cluster.Replica) error {
+	_, err := transport.Call(s.Clock, s.Net, ref.Host, transport.Frame{Kind: KindRemove, Head: ref.ID.UUID[:]}, askTimeout)
+	return err
+}
+
+func (s *Service) serveCreate(_ holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
+	if len(f.Head) != createSize {
+		reply(transport.Frame{}, holdfast.Errorf(holdfast.Invalid, "create replica: %d bytes, need %d", len(f.Head), createSize))
+		return
+	}
+	b := append([]byte(nil), f.Head...)
+	s.tasks.Go(func() { reply(transport.Frame{}, s.createHere(b)) })
+}
+
+func (s *Service) createHere(b []byte) error {
+	var disk holdfast.DiskID
+	var id, from holdfast.ReplicaID
+	var vol holdfast.VolumeID
+	var snap holdfast.SnapshotID
+	copy(disk.UUID[:], b)
+	copy(id.UUID[:], b[16:])
+	copy(vol.UUID[:], b[32:])
+	blocks := binary.LittleEndian.Uint64(b[48:])
+	copy(from.UUID[:], b[56:])
+	copy(snap.UUID[:], b[72:])
+	if blocks == 0 || blocks > holdfast.MaxVolumeBlocks {
+		return holdfast.Errorf(holdfast.Invalid, "create replica: %d blocks are out of range", blocks)
+	}
+	s.mu.Lock()
+	st, have, origin := s.stores[disk], s.members[id], s.members[from]
+	s.mu.Unlock()
+	if st == nil {
+		return holdfast.Errorf(holdfast.NotFound, "disk %s is not in use on this host", disk.Short())
+	}
+	if have != nil {
+		return nil
+	}
+	var r *store.Replica
+	var err error
+	switch {
+	case from.IsZero():
+		r, err = st.Create(id, vol, blocks)
+	case origin == nil || origin.st != st:
+		err = holdfast.Errorf(holdfast.NotFound, "replica %s is not on disk %s; a linked clone must share its disk", from.Short(), disk.Short())
+	default:
+		r, err = st.Clone(id, vol, origin.r, snap)
+	}
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.addMember(st, r)
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *Service) serveRemove(_ holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
+	if len(f.Head) != 16 {
+		reply(transport.Frame{}, holdfast.Errorf(holdfast.Invalid, "remove replica: %d bytes, need 16", len(f.Head)))
+		return
+	}
+	var id holdfast.ReplicaID
+	copy(id.UUID[:], f.Head)
+	s.tasks.Go(func() {
+		m := s.member(id)
+		if m == nil {
+			reply(transport.Frame{}, nil)
+			return
+		}
+		err := m.st.Remove(id)
+		if err == nil {
+			s.mu.Lock()
+			delete(s.members, id)
+			s.mu.Unlock()
+		}
+		reply(transport.Frame{}, err)
+	})
+}
+
+// Snapshot keeps the volume's content as of now under id, on every in-sync
+// replica, and returns its LSN. It blocks.
+func (v *Volume) Snapshot(id holdfast.SnapshotID) (holdfast.LSN, error) {
+	return v.control(record.Record{Kind: record.Snapshot, Snapshot: id})
+}
+
+// Revert makes the head equal to a snapshot again. It blocks; no session may
+// be open.
+func (v *Volume) Revert(id holdfast.SnapshotID) error {
+	_, err := v.control(record.Record{Kind: record.Revert, Snapshot: id})
+	return err
+}
+
+// DropSnapshot lets a snapshot go. It blocks.
+func (v *Volume) DropSnapshot(id holdfast.SnapshotID) error {
+	_, err := v.control(record.Record{Kind: record.DropSnap, Snapshot: id})
+	return err
+}
+
+// growTo gives the replicas the record's new size in blocks. It blocks.
+func (v *Volume) growTo(blocks uint64) {
+	if _, err := v.control(record.Record{Kind: record.Grow, Blocks: blocks}); err != nil && v.Err() == nil {
+		v.log.Error("the volume could not be grown", "blocks", blocks, "error", err)
+	}
+}
+
+// control issues a control record with FUA.
+func (v *Volume) control(r record.Record) (holdfast.LSN, error) {
+	req := &export.Request{}
+	ev := v.s.Clock.NewEvent()
+	var err error
+	req.Done = func(_ *export.Request, e error) { err = e; ev.Set() }
+	o := newOp(req)
+	v.mu.Lock()
+	var lsn holdfast.LSN
+	if v.failed != nil {
+		v.finishLocked(o, v.failed)
+	} else {
+		ierr := v.issue(r)
+		lsn = v.m.Issued()
+		v.pend(o, ierr, true)
+	}
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+	ev.Wait(-1)
+	return lsn, err
+}
+
+// NoteRecord tells the service what the cluster's state says of a volume, so
+// that an open one learns of new replicas, and of its end, without asking.
+func (s *Service) NoteRecord(rec cluster.Volume, mod kv.Rev) {
+	v := s.Opened(rec.ID)
+	if v == nil {
+		return
+	}
+	if rec.Epoch > v.epoch {
+		v.fail(holdfast.Errorf(holdfast.Fenced, "volume %s was opened at epoch %d by another host", rec.Name, rec.Epoch))
+		return
+	}
+	v.mu.Lock()
+	grown := false
+	if mod > v.mod && rec.Epoch == v.epoch {
+		grown = rec.Blocks > v.rec.Blocks
+		v.rec, v.mod = rec, mod
+	}
+	v.mu.Unlock()
+	if grown {
+		v.tasks.Go(func() { v.growTo(rec.Blocks) })
+	}
+}

@@ -1,0 +1,113 @@
+package volume
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/replica"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+)
+
+// fetch reads whole blocks from this host's replica, or from another in-sync
+// one if there is none here or its bytes fail their hash; what failed is
+// repaired. Bytes that fail their hash are never returned. It blocks.
+func (v *Volume) fetch(dst []byte, addr uint64) error {
+	v.mu.Lock()
+	local := v.local
+	v.mu.Unlock()
+	if local == nil {
+		return v.fetchRemote(dst, addr, nil)
+	}
+	err := local.r.ReadAt(dst, addr)
+	var bad *store.CorruptError
+	if errors.As(err, &bad) || holdfast.IsKind(err, holdfast.IO) {
+		v.log.Error("bad bytes on this host's disk; reading from another replica", "replica", local.id.Short(), "error", err)
+		if ferr := v.fetchRemote(dst, addr, local); ferr != nil {
+			return holdfast.Errorf(holdfast.KindOf(err), "%w; no other replica could help: %v", err, ferr)
+		}
+		return nil
+	}
+	return err
+}
+
+// fetchRemote reads from the other in-sync replicas in turn. With repair set,
+// the good blocks replace the bad ones there.
+func (v *Volume) fetchRemote(dst []byte, addr uint64, repair *member) error {
+	err := holdfast.Errorf(holdfast.Unavailable, "volume %s has no other in-sync replica", v.rec.Name)
+	for _, ref := range v.others() {
+		if err = v.fetchFrom(ref, dst, addr, repair); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// others returns the in-sync replicas on other hosts.
+func (v *Volume) others() []cluster.Replica {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var out []cluster.Replica
+	for i := range v.m.Members() {
+		if m := &v.m.Members()[i]; !m.Gone && m.InSync && m.ID != v.localID {
+			out = append(out, v.refs[i])
+		}
+	}
+	return out
+}
+
+func (v *Volume) fetchFrom(ref cluster.Replica, dst []byte, addr uint64, repair *member) error {
+	for len(dst) > 0 {
+		n := min(len(dst)/holdfast.BlockSize, replica.MaxBlocks)
+		rng := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, addr), uint64(n))
+		f, err := v.s.ask(ref, replica.KindRead, replica.Ask{Epoch: v.epoch}, rng, nil)
+		if err != nil {
+			return err
+		}
+		var bulk []byte
+		if len(f.Bulk) > 0 {
+			bulk = f.Bulk[0]
+		}
+		ids, err := replica.DecodeBlocks(f.Head, len(bulk))
+		if err != nil {
+			return err
+		}
+		if len(ids) != n {
+			return holdfast.Errorf(holdfast.Invalid, "replica %s answered %d blocks instead of %d", ref.ID.Short(), len(ids), n)
+		}
+		for i, b := range storeBlocks(ids, bulk) {
+			if err := v.takeBlock(dst[i*holdfast.BlockSize:(i+1)*holdfast.BlockSize], addr+uint64(i), b, repair); err != nil {
+				return err
+			}
+		}
+		dst, addr = dst[n*holdfast.BlockSize:], addr+uint64(n)
+	}
+	return nil
+}
+
+// takeBlock checks one fetched block and copies it.
+func (v *Volume) takeBlock(dst []byte, addr uint64, b store.Block, repair *member) error {
+	if b.Addr != addr {
+		return holdfast.Errorf(holdfast.Invalid, "a replica answered block %d instead of %d", b.Addr, addr)
+	}
+	if b.Hole {
+		clear(dst)
+		return nil
+	}
+	if checksum.Block(b.Origin, b.Addr, b.LSN, b.Data) != b.Hash {
+		return holdfast.Errorf(holdfast.Corrupt, "block %d of volume %s arrived with a wrong hash", addr, v.rec.Name)
+	}
+	copy(dst, b.Data)
+	if repair != nil {
+		if err := repair.r.Repair(b); err != nil {
+			v.log.Warn("a block could not be repaired", "block", addr, "error", err)
+			return nil
+		}
+		v.mu.Lock()
+		v.stats.Repaired++
+		v.mu.Unlock()
+	}
+	return nil
+}

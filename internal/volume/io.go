@@ -1,0 +1,373 @@
+package volume
+
+import (
+	"sync"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/record"
+)
+
+// op is one request on its way: a whole request, or a read that waits for
+// what it has read to be acknowledged.
+type op struct {
+	req *export.Request
+	// after, if set, runs instead of req.Done when the op's LSN is acknowledged.
+	after func(error)
+}
+
+func (o *op) finish(err error) {
+	if o.after != nil {
+		after := o.after
+		putOp(o)
+		after(err)
+		return
+	}
+	req := o.req
+	putOp(o)
+	req.Done(req, err)
+}
+
+// The pools hold no state between uses.
+var (
+	ops    = sync.Pool{New: func() any { return new(op) }}
+	opPool slicePool
+)
+
+func newOp(r *export.Request) *op {
+	o := ops.Get().(*op)
+	o.req = r
+	return o
+}
+
+func putOp(o *op) {
+	*o = op{}
+	ops.Put(o)
+}
+
+// slicePool lends scratch slices of operations.
+type slicePool struct{ p sync.Pool }
+
+func (s *slicePool) get() *[]*op {
+	if v, ok := s.p.Get().(*[]*op); ok {
+		return v
+	}
+	return new([]*op)
+}
+
+func (s *slicePool) put(v *[]*op) { s.p.Put(v) }
+
+// submit starts a request; it may block only where a read goes to the disk.
+func (v *Volume) submit(r *export.Request) {
+	switch r.Op {
+	case export.Read:
+		v.read(r)
+		return
+	case export.Flush:
+		v.flush(r)
+		return
+	}
+	if r.Length == 0 {
+		r.Done(r, nil)
+		return
+	}
+	o := newOp(r)
+	v.mu.Lock()
+	switch {
+	case v.failed != nil:
+		v.finishLocked(o, v.failed)
+	case len(v.waiting) > 0 || !v.admissible(r):
+		v.waiting = append(v.waiting, o)
+	default:
+		v.start(o)
+	}
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+}
+
+// admissible reports whether a write may start now; v.mu is held.
+func (v *Volume) admissible(r *export.Request) bool {
+	if v.bytes > window || v.local != nil && v.local.st.Pressure() {
+		return false
+	}
+	if len(v.edges) > 0 {
+		sp := blocksOf(r)
+		for _, e := range v.edges {
+			if e.overlaps(sp) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// admitWaiting starts waiting writes, in order, as far as possible.
+func (v *Volume) admitWaiting() {
+	v.mu.Lock()
+	v.admitLocked()
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+}
+
+func (v *Volume) admitLocked() {
+	for len(v.waiting) > 0 && v.failed == nil && v.admissible(v.waiting[0].req) {
+		o := v.waiting[0]
+		v.waiting[0] = nil
+		v.waiting = v.waiting[1:]
+		v.start(o)
+	}
+	if len(v.waiting) == 0 {
+		v.waiting = nil
+	}
+}
+
+// blocksOf returns the blocks a request touches.
+func blocksOf(r *export.Request) span {
+	first := uint64(r.Off) / holdfast.BlockSize
+	end := (uint64(r.Off+r.Length) + holdfast.BlockSize - 1) / holdfast.BlockSize
+	return span{first, end - first}
+}
+
+func aligned(r *export.Request) bool {
+	return (r.Off|r.Length)&(holdfast.BlockSize-1) == 0
+}
+
+// start issues an admitted write, trim or zero; v.mu is held.
+func (v *Volume) start(o *op) {
+	r := o.req
+	if r.Off < 0 || r.Length < 0 || r.Off+r.Length > int64(v.rec.Blocks)*holdfast.BlockSize {
+		v.finishLocked(o, holdfast.Errorf(holdfast.Invalid, "volume %s: %d bytes at %d are beyond its end", v.rec.Name, r.Length, r.Off))
+		return
+	}
+	if v.noSpace() && r.Op == export.Write {
+		v.finishLocked(o, holdfast.Errorf(holdfast.NoSpace, "volume %s: a disk that holds it is full; delete something or add a disk, then write again", v.rec.Name))
+		return
+	}
+	if !aligned(r) {
+		v.startUnaligned(o)
+		return
+	}
+	v.stats.Writes++
+	v.stats.WrittenBytes += int64(len(r.Data))
+	var err error
+	sp := blocksOf(r)
+	if r.Op == export.Write {
+		err = v.issueWrite(sp.addr, r.Data)
+	} else {
+		err = v.issueZero(sp)
+	}
+	v.pend(o, err, r.FUA)
+}
+
+// pend registers a request whose records were issued; v.mu is held.
+func (v *Volume) pend(o *op, err error, fua bool) {
+	if err != nil {
+		v.finishLocked(o, err)
+		return
+	}
+	v.m.Pend(v.m.Issued(), fua || v.rec.Durability == "always", o)
+	v.pump()
+}
+
+func (v *Volume) noSpace() bool { return v.full || v.local != nil && v.local.st.Full() }
+
+func (v *Volume) issueWrite(addr uint64, data []byte) error {
+	for len(data) > 0 {
+		n := min(len(data), record.MaxBlocks*holdfast.BlockSize)
+		err := v.issue(record.Record{Kind: record.Write, Addr: addr, Count: uint32(n / holdfast.BlockSize), Data: data[:n]})
+		if err != nil {
+			return err
+		}
+		data, addr = data[n:], addr+uint64(n/holdfast.BlockSize)
+	}
+	return nil
+}
+
+func (v *Volume) issueZero(sp span) error {
+	for sp.n > 0 {
+		n := min(sp.n, record.MaxZero)
+		if err := v.issue(record.Record{Kind: record.Zero, Addr: sp.addr, Count: uint32(n)}); err != nil {
+			return err
+		}
+		sp.addr, sp.n = sp.addr+n, sp.n-n
+	}
+	return nil
+}
+
+// startUnaligned makes whole blocks of a request that begins or ends inside
+// one: read, change, write. Its blocks are closed to other writes meanwhile,
+// so that a neighbour's bytes are never put back to what they were. v.mu is
+// held.
+func (v *Volume) startUnaligned(o *op) {
+	sp := blocksOf(o.req)
+	v.edges = append(v.edges, sp)
+	v.tasks.Go(func() { v.mergeEdges(o, sp) })
+}
+
+func (v *Volume) mergeEdges(o *op, sp span) {
+	r := o.req
+	var buf []byte
+	var err error
+	zero := r.Op != export.Write
+	first, last := sp.addr, sp.addr+sp.n-1
+	head := uint64(r.Off) % holdfast.BlockSize
+	tail := uint64(r.Off+r.Length) % holdfast.BlockSize
+	whole := sp // blocks a trim covers entirely
+	if zero {
+		if head != 0 {
+			whole.addr, whole.n = whole.addr+1, whole.n-1
+		}
+		if tail != 0 && whole.n > 0 {
+			whole.n--
+		}
+	}
+	type piece struct {
+		addr uint64
+		data []byte
+	}
+	var pieces []piece
+	edge := func(addr uint64) []byte {
+		b := make([]byte, holdfast.BlockSize)
+		if err == nil {
+			err = v.fetch(b, addr)
+		}
+		return b
+	}
+	if zero {
+		if head != 0 {
+			b := edge(first)
+			clear(b[head:min(holdfast.BlockSize, head+uint64(r.Length))])
+			pieces = append(pieces, piece{first, b})
+		}
+		if tail != 0 && (last != first || head == 0) {
+			b := edge(last)
+			clear(b[:tail])
+			pieces = append(pieces, piece{last, b})
+		}
+	} else {
+		buf = make([]byte, sp.n*holdfast.BlockSize)
+		if head != 0 {
+			copy(buf, edge(first))
+		}
+		if tail != 0 && (last != first || head == 0) {
+			copy(buf[(sp.n-1)*holdfast.BlockSize:], edge(last))
+		}
+		copy(buf[head:], r.Data)
+		pieces = append(pieces, piece{first, buf})
+	}
+	v.mu.Lock()
+	for i, e := range v.edges {
+		if e == sp {
+			v.edges = append(v.edges[:i], v.edges[i+1:]...)
+			break
+		}
+	}
+	switch {
+	case v.failed != nil:
+		v.finishLocked(o, v.failed)
+	default:
+		v.stats.Writes++
+		v.stats.WrittenBytes += int64(len(r.Data))
+		for _, p := range pieces {
+			if err == nil {
+				err = v.issueWrite(p.addr, p.data)
+			}
+		}
+		if zero && err == nil && whole.n > 0 {
+			err = v.issueZero(whole)
+		}
+		v.pend(o, err, r.FUA)
+		v.admitLocked()
+	}
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+}
+
+// flush registers a flush: it is complete when everything issued before it is
+// on disk at every in-sync replica.
+func (v *Volume) flush(r *export.Request) {
+	o := newOp(r)
+	v.mu.Lock()
+	if v.failed != nil {
+		v.finishLocked(o, v.failed)
+	} else {
+		v.stats.Flushes++
+		v.m.Pend(v.m.Issued(), true, o)
+		v.pump()
+	}
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+}
+
+// read serves a read: fetch, then see that the lease held and that nothing
+// fetched is still unacknowledged.
+func (v *Volume) read(r *export.Request) {
+	if err := v.readable(r); err != nil {
+		r.Done(r, err)
+		return
+	}
+	if (r.Off|r.Length)&(holdfast.BlockSize-1) != 0 {
+		v.readUnaligned(r)
+		return
+	}
+	if v.local == nil {
+		v.tasks.Go(func() { v.fetched(r, v.fetch(r.Data, uint64(r.Off)/holdfast.BlockSize)) })
+		return
+	}
+	v.fetched(r, v.fetch(r.Data, uint64(r.Off)/holdfast.BlockSize))
+}
+
+func (v *Volume) readable(r *export.Request) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.failed != nil {
+		return v.failed
+	}
+	if r.Off < 0 || r.Off+int64(len(r.Data)) > int64(v.rec.Blocks)*holdfast.BlockSize {
+		return holdfast.Errorf(holdfast.Invalid, "volume %s: %d bytes at %d are beyond its end", v.rec.Name, len(r.Data), r.Off)
+	}
+	v.stats.Reads++
+	v.stats.ReadBytes += int64(len(r.Data))
+	return nil
+}
+
+func (v *Volume) readUnaligned(r *export.Request) {
+	sp := blocksOf(r)
+	run := func() {
+		buf := make([]byte, sp.n*holdfast.BlockSize)
+		err := v.fetch(buf, sp.addr)
+		copy(r.Data, buf[uint64(r.Off)%holdfast.BlockSize:])
+		v.fetched(r, err)
+	}
+	if v.local == nil {
+		v.tasks.Go(run)
+		return
+	}
+	run()
+}
+
+// fetched completes a read whose data is there: only under a lease that still
+// holds, and only when every write it may have seen is acknowledged.
+func (v *Volume) fetched(r *export.Request, err error) {
+	o := newOp(r)
+	v.mu.Lock()
+	switch {
+	case v.failed != nil:
+		v.finishLocked(o, v.failed)
+	case err != nil:
+		v.finishLocked(o, err)
+	case !v.m.Leased(v.localID, v.s.Clock.Now()):
+		v.leaseless(o)
+	case v.m.Acked() == v.m.Issued():
+		v.finishLocked(o, nil)
+	default:
+		v.m.Pend(v.m.Issued(), false, o)
+	}
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+}

@@ -1,0 +1,306 @@
+package volume
+
+import (
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/replica"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/internal/transport"
+)
+
+const (
+	mendAgain   = 3 * time.Second // between tries at one replica
+	ingestBatch = 128             // blocks per frame of a resync
+)
+
+// mendSome starts a join for a replica of the record that is not in the in-sync
+// set and whose host is there, one at a time per volume.
+func (v *Volume) mendSome() {
+	now := v.s.Clock.Now()
+	v.mu.Lock()
+	var todo *cluster.Replica
+	if v.failed == nil && v.local != nil && !v.joining() {
+		for i := range v.rec.Others {
+			ref := v.rec.Others[i]
+			if now >= v.mending[ref.ID] && v.s.Records.Alive(ref.Host) {
+				todo = &ref
+				v.mending[ref.ID] = now + joinPatience
+				break
+			}
+		}
+	}
+	v.mu.Unlock()
+	if todo == nil {
+		return
+	}
+	ref := *todo
+	v.tasks.Go(func() {
+		j := &joiner{v: v, ref: ref, i: -1}
+		if err := j.run(); err != nil && v.Err() == nil {
+			v.log.Info("replica could not join yet", "replica", ref.ID.Short(), "host", ref.Host.Short(), "why", err)
+		}
+	})
+}
+
+// joinPatience keeps a second join of the same replica from starting while one
+// runs; the end of a join sets the next try.
+const joinPatience = 24 * time.Hour
+
+// joining reports whether a joiner is being waited for; v.mu is held.
+func (v *Volume) joining() bool {
+	for i := range v.m.Members() {
+		if m := &v.m.Members()[i]; !m.Gone && !m.InSync {
+			return true
+		}
+	}
+	return false
+}
+
+// Mending reports whether a replica is being brought up to date, and how far
+// that has come, from 0 to 1 by address.
+func (v *Volume) Mending() (bool, float64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.joining(), v.progress
+}
+
+// joiner brings one replica into the in-sync set (STORE §5 "Join", §9).
+type joiner struct {
+	v   *Volume
+	ref cluster.Replica
+	i   int // its index among the members once it is waited for
+}
+
+func (j *joiner) run() (err error) {
+	v := j.v
+	defer func() {
+		v.mu.Lock()
+		if err != nil && j.i >= 0 && !v.m.Members()[j.i].InSync {
+			v.m.Remove(j.i)
+			v.pump()
+		}
+		v.mending[j.ref.ID] = v.s.Clock.Now() + mendAgain
+		done := v.takeDone()
+		v.mu.Unlock()
+		tell(done)
+	}()
+	since, scratch, boot, err := j.prepare()
+	if err != nil {
+		return err
+	}
+	pin, base := j.attach(boot)
+	defer pin.Release()
+	begin := replica.Build{Base: base, Scratch: scratch, Blocks: v.Record().Blocks}
+	if err := j.step(replica.KindBuildBegin, begin.AppendTo(nil), nil); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	v.held[j.i] = sendable
+	v.pump()
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+	if err := j.copy(pin, since); err != nil {
+		return err
+	}
+	end := replica.Build{Blocks: v.Record().Blocks, History: v.history}
+	if err := j.step(replica.KindBuildEnd, end.AppendTo(nil), nil); err != nil {
+		return err
+	}
+	return j.admit()
+}
+
+// step sends one request to the joiner and takes its answer. A joiner that was
+// dropped meanwhile stays dropped.
+func (j *joiner) step(kind transport.Kind, more []byte, bulk [][]byte) error {
+	v := j.v
+	asked := v.s.Clock.Now()
+	f, err := v.s.ask(j.ref, kind, replica.Ask{Epoch: v.epoch}, more, bulk)
+	if err != nil {
+		return err
+	}
+	ans, err := replica.DecodeAnswer(f.Head)
+	if err != nil || j.i < 0 {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.failed != nil {
+		return v.failed
+	}
+	m := &v.m.Members()[j.i]
+	if m.Gone || ans.Boot != m.Boot {
+		return holdfast.Errorf(holdfast.Unavailable, "the joining replica was dropped")
+	}
+	m.LeaseUntil = max(m.LeaseUntil, asked+replica.LeaseWriter)
+	if kind == replica.KindBuildEnd {
+		m.Durable = max(m.Durable, min(ans.Durable, m.Acked))
+	}
+	return nil
+}
+
+// prepare has the joiner promise the epoch and finds from where it must be
+// brought up to date: the last LSN its history shares with the volume's.
+func (j *joiner) prepare() (since holdfast.LSN, scratch bool, boot holdfast.BootID, err error) {
+	v := j.v
+	f, err := v.s.ask(j.ref, replica.KindPromise, replica.Ask{Epoch: v.epoch}, nil, nil)
+	if holdfast.IsKind(err, holdfast.NotFound) {
+		// A replica that was planned but not made yet, or whose disk was wiped.
+		if err = v.s.CreateReplica(j.ref, v.id, v.Record().Blocks, holdfast.ReplicaID{}, holdfast.SnapshotID{}); err == nil {
+			f, err = v.s.ask(j.ref, replica.KindPromise, replica.Ask{Epoch: v.epoch}, nil, nil)
+		}
+	}
+	if err != nil {
+		return 0, false, boot, err
+	}
+	rep, err := replica.DecodeReport(f.Head)
+	if err != nil {
+		return 0, false, boot, err
+	}
+	if rep.Promise > v.epoch {
+		return 0, false, boot, holdfast.Errorf(holdfast.Fenced, "replica %s has promised epoch %d", j.ref.ID.Short(), rep.Promise)
+	}
+	if rep.Building {
+		if err := j.step(replica.KindBuildAbort, nil, nil); err != nil {
+			return 0, false, boot, err
+		}
+		if f, err = v.s.ask(j.ref, replica.KindPromise, replica.Ask{Epoch: v.epoch}, nil, nil); err == nil {
+			rep, err = replica.DecodeReport(f.Head)
+		}
+		if err != nil {
+			return 0, false, boot, err
+		}
+	}
+	if rep.Damaged {
+		return 0, true, rep.Boot, nil
+	}
+	v.mu.Lock()
+	issued := v.m.Issued()
+	v.mu.Unlock()
+	since = replica.Common(rep.History, rep.Prefix, v.history, issued)
+	if since < rep.Stable || since < v.local.r.State().Reverted {
+		// It parted below what it may not give up, or the head was set back
+		// since: across roots a highest LSN proves nothing. Rebuild by compare.
+		return 0, true, rep.Boot, nil
+	}
+	if since < rep.Prefix {
+		_, err = v.s.ask(j.ref, replica.KindTruncate, replica.Ask{Epoch: v.epoch, Upto: since}, nil, nil)
+	}
+	return since, false, rep.Boot, err
+}
+
+// attach begins to wait for the joiner and pins the root it is copied from, at
+// one LSN: all above it reaches the joiner by the live stream.
+func (j *joiner) attach(boot holdfast.BootID) (*store.Pin, holdfast.LSN) {
+	v := j.v
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	base := v.m.Issued()
+	j.i = v.m.Add(replica.Member{ID: j.ref.ID, Boot: boot}, base)
+	v.refs = append(v.refs, j.ref)
+	v.grow()
+	v.held[j.i] = preparing
+	return v.local.r.Pin(), base
+}
+
+// copy sends every block of the pinned root above since.
+func (j *joiner) copy(pin *store.Pin, since holdfast.LSN) error {
+	next := uint64(0)
+	for more := true; more; {
+		var head []byte
+		var bulk [][]byte
+		n := 0
+		more = false
+		err := pin.Walk(since, next, func(addr uint64, ref store.BlockRef) bool {
+			if n == ingestBatch {
+				more = true
+				return false
+			}
+			b := replica.Block{Addr: addr, LSN: ref.LSN, Origin: ref.Origin, Hash: ref.Hash, Hole: ref.Hole}
+			head = b.AppendTo(head)
+			if !ref.Hole {
+				bulk = append(bulk, nil) // read below: no callback waits for the disk
+			}
+			n++
+			next = addr + 1
+			return true
+		})
+		if err == nil {
+			err = j.readBlocks(pin, head, bulk)
+		}
+		if err == nil && n > 0 {
+			err = j.step(replica.KindIngest, head, bulk)
+		}
+		if err != nil {
+			return err
+		}
+		j.count(n, len(bulk), next)
+	}
+	return nil
+}
+
+func (j *joiner) readBlocks(pin *store.Pin, head []byte, bulk [][]byte) error {
+	ids, err := replica.DecodeBlocks(head, len(bulk)*holdfast.BlockSize)
+	if err != nil {
+		return err
+	}
+	k := 0
+	for _, b := range ids {
+		if b.Hole {
+			continue
+		}
+		buf := make([]byte, holdfast.BlockSize)
+		if _, err := pin.ReadBlock(b.Addr, buf); err != nil {
+			return err
+		}
+		bulk[k] = buf
+		k++
+	}
+	return nil
+}
+
+func (j *joiner) count(blocks, data int, next uint64) {
+	j.v.mu.Lock()
+	j.v.progress = float64(next) / float64(j.v.rec.Blocks)
+	j.v.stats.ResyncBlocks += int64(blocks)
+	j.v.stats.ResyncBytes += int64(data) * holdfast.BlockSize
+	j.v.mu.Unlock()
+}
+
+// admit adds the joiner to the in-sync set. From before the commit is sent it
+// counts for durability, so whatever its outcome, it misses nothing.
+func (j *joiner) admit() error {
+	v := j.v
+	v.mu.Lock()
+	if v.failed != nil || v.m.Members()[j.i].Gone {
+		v.mu.Unlock()
+		return holdfast.Errorf(holdfast.Unavailable, "the joining replica was dropped")
+	}
+	v.m.SetInSync(j.i)
+	v.mu.Unlock()
+	err := v.commit(func(rec *cluster.Volume) (bool, error) {
+		if hasReplica(rec.InSync, j.ref.ID) {
+			return false, nil
+		}
+		if !hasReplica(rec.Others, j.ref.ID) {
+			return false, holdfast.Errorf(holdfast.Conflict, "the replica was removed from the volume")
+		}
+		rec.Others = without(rec.Others, j.ref.ID)
+		rec.InSync = append(rec.InSync, j.ref)
+		return true, nil
+	})
+	v.mu.Lock()
+	if err == nil {
+		v.stats.Joins++
+		v.log.Info("replica joined", "replica", j.ref.ID.Short(), "host", j.ref.Host.Short(), "resync_bytes", v.stats.ResyncBytes)
+	} else {
+		v.m.Remove(j.i) // commit returns an error only if the record is known not to hold it, or the volume is over
+	}
+	v.pump()
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+	return err
+}

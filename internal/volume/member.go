@@ -1,0 +1,296 @@
+package volume
+
+import (
+	"sync"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/record"
+	"github.com/holdfast-cloud/holdfast/internal/replica"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/internal/transport"
+)
+
+// askTimeout bounds a request to a replica. A member that does not answer
+// sooner is ejected by the writer anyway.
+const askTimeout = 2 * time.Second
+
+// member is the serving side of one replica on this host.
+type member struct {
+	st *store.Store
+	r  *store.Replica
+	id holdfast.ReplicaID
+
+	mu      sync.Mutex
+	promise holdfast.Epoch // refused below; set before it is durable
+	leased  holdfast.Epoch // the writer that holds the lease
+	until   time.Duration  // and how long
+	kept    holdfast.Epoch // the epoch whose acknowledgements this memory remembers
+	scratch []record.Record
+}
+
+// addMember registers a replica; s.mu is held.
+func (s *Service) addMember(st *store.Store, r *store.Replica) *member {
+	state := r.State()
+	m := &member{st: st, r: r, id: state.Replica, promise: state.Promise}
+	if st.Clean() {
+		m.kept = lastEpoch(state.History)
+	}
+	s.members[m.id] = m
+	return m
+}
+
+func (s *Service) member(id holdfast.ReplicaID) *member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.members[id]
+}
+
+func lastEpoch(h []record.Start) holdfast.Epoch {
+	if len(h) == 0 {
+		return 0
+	}
+	return h[len(h)-1].Epoch
+}
+
+// authorize checks a request's epoch against the promise and, if the request
+// proves the writer alive, renews its lease; m.mu is held.
+func (m *member) authorizeLocked(e holdfast.Epoch, now time.Duration) error {
+	if e != m.promise {
+		if e < m.promise {
+			return holdfast.Errorf(holdfast.Fenced, "replica %s promised epoch %d; a writer of epoch %d may no longer use it", m.id.Short(), m.promise, e)
+		}
+		return holdfast.Errorf(holdfast.Unavailable, "replica %s has not promised epoch %d yet", m.id.Short(), e)
+	}
+	m.leased, m.until = e, now+replica.Lease
+	return nil
+}
+
+// append appends records under the authority of epoch e. A gap is no error:
+// the answer's prefix shows it.
+func (m *member) append(e holdfast.Epoch, stable holdfast.LSN, recs []record.Record, now time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.authorizeLocked(e, now); err != nil {
+		return err
+	}
+	if len(recs) > 0 {
+		if err := m.r.Append(recs); err != nil && !holdfast.IsKind(err, holdfast.Gap) {
+			return err
+		}
+	}
+	m.r.SetStable(stable)
+	return nil
+}
+
+func (m *member) check(e holdfast.Epoch, now time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.authorizeLocked(e, now)
+}
+
+// promised persists the promise and reports. It blocks.
+func (m *member) promised(e holdfast.Epoch, boot holdfast.BootID, now func() time.Duration) (replica.Report, error) {
+	m.mu.Lock()
+	refuse := e < m.promise
+	if !refuse {
+		m.promise = e
+	}
+	m.mu.Unlock()
+	if !refuse {
+		if err := m.r.Promise(e); err != nil {
+			return replica.Report{}, err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	st := m.r.State()
+	rep := replica.Report{
+		Replica: m.id, Boot: boot, Promise: m.promise,
+		Prefix: st.Prefix, Durable: st.Durable, Stable: st.Stable,
+		Kept:     len(st.History) == 0 || lastEpoch(st.History) == m.kept,
+		Building: st.Building, Damaged: st.Damage != "" || m.st.Err() != nil,
+		Blocks: st.Blocks, History: st.History,
+	}
+	if m.leased < e && m.leased != 0 {
+		rep.Lease = max(0, m.until-now())
+	}
+	return rep, nil
+}
+
+// begin starts an epoch on the replica; it blocks.
+func (m *member) begin(e holdfast.Epoch, start record.Start) error {
+	if err := m.r.Begin(start); err != nil {
+		return err
+	}
+	if start.Epoch == e {
+		m.mu.Lock()
+		m.kept = e
+		m.mu.Unlock()
+	}
+	return nil
+}
+
+func (m *member) answer(boot holdfast.BootID) replica.Answer {
+	prefix, durable := m.r.Position()
+	return replica.Answer{Boot: boot, Prefix: prefix, Durable: durable, Full: m.st.Full()}
+}
+
+// handleMembers installs the handlers of the replica frames.
+func (s *Service) handleMembers() {
+	s.Net.Handle(replica.KindAppend, s.serveAppend)
+	s.Net.Handle(replica.KindSync, s.serveSync)
+	for kind, f := range map[transport.Kind]func(*member, replica.Ask, []byte, []byte) (transport.Frame, error){
+		replica.KindPromise:    s.servePromise,
+		replica.KindBegin:      s.serveBegin,
+		replica.KindTruncate:   s.serveTruncate,
+		replica.KindTail:       s.serveTail,
+		replica.KindRead:       s.serveRead,
+		replica.KindBuildBegin: s.serveBuildBegin,
+		replica.KindIngest:     s.serveIngest,
+		replica.KindBuildEnd:   s.serveBuildEnd,
+		replica.KindBuildAbort: s.serveBuildAbort,
+	} {
+		s.Net.Handle(kind, s.onTask(f))
+	}
+	s.Net.Handle(KindCreate, s.serveCreate)
+	s.Net.Handle(KindRemove, s.serveRemove)
+}
+
+func (s *Service) find(head []byte) (*member, replica.Ask, []byte, error) {
+	a, rest, err := replica.DecodeAsk(head)
+	if err != nil {
+		return nil, a, nil, err
+	}
+	m := s.member(a.Replica)
+	if m == nil {
+		return nil, a, nil, holdfast.Errorf(holdfast.NotFound, "replica %s is not on this host", a.Replica.Short())
+	}
+	return m, a, rest, nil
+}
+
+// onTask serves a frame that may block on a task of its own.
+func (s *Service) onTask(f func(*member, replica.Ask, []byte, []byte) (transport.Frame, error)) transport.Handler {
+	return func(_ holdfast.HostID, in transport.Frame, reply func(transport.Frame, error)) {
+		m, a, rest, err := s.find(in.Head)
+		if err != nil {
+			reply(transport.Frame{}, err)
+			return
+		}
+		s.tasks.Go(func() {
+			var bulk []byte
+			if len(in.Bulk) > 0 {
+				bulk = in.Bulk[0]
+			}
+			reply(f(m, a, rest, bulk))
+		})
+	}
+}
+
+func (s *Service) serveAppend(_ holdfast.HostID, in transport.Frame, reply func(transport.Frame, error)) {
+	m, a, rest, err := s.find(in.Head)
+	if err == nil {
+		var bulk []byte
+		if len(in.Bulk) > 0 {
+			bulk = in.Bulk[0]
+		}
+		var recs []record.Record
+		if recs, err = replica.DecodeRecords(rest, bulk, nil); err == nil {
+			err = m.append(a.Epoch, a.Stable, recs, s.Clock.Now())
+		}
+	}
+	if err != nil {
+		reply(transport.Frame{}, err)
+		return
+	}
+	reply(s.answered(m))
+}
+
+func (s *Service) answered(m *member) (transport.Frame, error) {
+	ans := m.answer(s.Boot)
+	return transport.Frame{Head: ans.AppendTo(make([]byte, 0, 48))}, nil
+}
+
+func (s *Service) serveSync(_ holdfast.HostID, in transport.Frame, reply func(transport.Frame, error)) {
+	m, a, _, err := s.find(in.Head)
+	if err == nil {
+		err = m.append(a.Epoch, a.Stable, nil, s.Clock.Now())
+	}
+	if err != nil {
+		reply(transport.Frame{}, err)
+		return
+	}
+	m.r.Sync(a.Upto, func(err error) {
+		if err == nil {
+			err = m.check(a.Epoch, s.Clock.Now())
+		}
+		if err != nil {
+			reply(transport.Frame{}, err)
+			return
+		}
+		reply(s.answered(m))
+	})
+}
+
+func (s *Service) servePromise(m *member, a replica.Ask, _, _ []byte) (transport.Frame, error) {
+	rep, err := m.promised(a.Epoch, s.Boot, s.Clock.Now)
+	if err != nil {
+		return transport.Frame{}, err
+	}
+	if a.Epoch >= rep.Promise {
+		s.fenceBelow(m, a.Epoch)
+	}
+	return transport.Frame{Head: rep.AppendTo(nil)}, nil
+}
+
+func (s *Service) serveBegin(m *member, a replica.Ask, rest, _ []byte) (transport.Frame, error) {
+	start, _, err := replica.DecodeStart(rest)
+	if err == nil {
+		err = m.check(a.Epoch, s.Clock.Now())
+	}
+	if err == nil {
+		err = m.begin(a.Epoch, start)
+	}
+	if err != nil {
+		return transport.Frame{}, err
+	}
+	return s.answered(m)
+}
+
+func (s *Service) serveTruncate(m *member, a replica.Ask, _, _ []byte) (transport.Frame, error) {
+	err := m.check(a.Epoch, s.Clock.Now())
+	if err == nil {
+		err = m.r.Truncate(a.Upto)
+	}
+	if err != nil {
+		return transport.Frame{}, err
+	}
+	return s.answered(m)
+}
+
+// serveTail returns records after Upto, as many as fit a frame.
+func (s *Service) serveTail(m *member, a replica.Ask, _, _ []byte) (out transport.Frame, err error) {
+	if err = m.check(a.Epoch, s.Clock.Now()); err != nil {
+		return out, err
+	}
+	var bulk []byte
+	err = m.r.Tail(a.Upto, tailBytes, func(r *record.Record) error {
+		if len(bulk)+len(r.Data) > transport.MaxBulk || len(out.Head)+record.HeaderSize+8*len(r.Hashes) > transport.MaxHead {
+			return errFull
+		}
+		out.Head = r.AppendHeader(out.Head)
+		bulk = append(bulk, r.Data...)
+		return nil
+	})
+	if err != nil && err != errFull {
+		return transport.Frame{}, err
+	}
+	if len(bulk) > 0 {
+		out.Bulk = [][]byte{bulk}
+	}
+	return out, nil
+}
+
+const tailBytes = 1 << 20
+
+var errFull = holdfast.Errorf(holdfast.Other, "the frame is full")

@@ -1,0 +1,172 @@
+package volume
+
+import (
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+)
+
+// propose has a member ejected. A joiner is simply dropped: it is in no set.
+// v.mu is held.
+func (v *Volume) propose(i int, why string) {
+	m := &v.m.Members()[i]
+	if m.Gone {
+		return
+	}
+	if !m.InSync {
+		v.log.Info("joining replica dropped", "replica", m.ID.Short(), "host", v.refs[i].Host.Short(), "why", why)
+		v.m.Remove(i)
+		return
+	}
+	for _, p := range v.eject {
+		if p.i == i {
+			return
+		}
+	}
+	v.eject = append(v.eject, proposal{i, why})
+	v.reconfig.Set()
+}
+
+// reconfigure commits ejections, one after the other. Nothing is acknowledged
+// without a member before its ejection is known to be committed (STORE §5).
+func (v *Volume) reconfigure() {
+	for {
+		v.reconfig.Wait(time.Second)
+		for {
+			v.mu.Lock()
+			if v.failed != nil {
+				v.mu.Unlock()
+				return
+			}
+			if len(v.eject) == 0 {
+				v.mu.Unlock()
+				break
+			}
+			p := v.eject[0]
+			v.mu.Unlock()
+			v.ejectMember(p)
+		}
+	}
+}
+
+func (v *Volume) ejectMember(p proposal) {
+	ref := v.refAt(p.i)
+	kept := v.commit(func(rec *cluster.Volume) (bool, error) {
+		if !hasReplica(rec.InSync, ref.ID) {
+			return false, nil
+		}
+		rec.InSync = without(rec.InSync, ref.ID)
+		rec.Others = append(without(rec.Others, ref.ID), ref)
+		if len(rec.InSync) < max(rec.Min, 1) {
+			return false, holdfast.Errorf(holdfast.Unavailable, "volume %s needs %d replicas and would have %d", rec.Name, max(rec.Min, 1), len(rec.InSync))
+		}
+		return true, nil
+	})
+	v.mu.Lock()
+	v.eject = v.eject[1:]
+	if kept == nil {
+		v.m.Remove(p.i)
+		v.stats.Ejections++
+		v.mending[ref.ID] = v.s.Clock.Now() + time.Second
+		v.log.Warn("replica ejected", "replica", ref.ID.Short(), "host", ref.Host.Short(), "why", p.why)
+		if ref.ID == v.localID {
+			v.local, v.localID = nil, holdfast.ReplicaID{}
+		}
+	}
+	v.pump()
+	v.admitLocked()
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+	if kept != nil && v.Err() == nil {
+		v.log.Warn("volume stalls", "why", kept)
+		clock.Sleep(v.s.Clock, time.Second)
+	}
+}
+
+func (v *Volume) refAt(i int) cluster.Replica {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.refs[i]
+}
+
+// commit changes the volume's record under this writer's epoch. change is
+// applied to the newest record until a commit is known to have succeeded or
+// change reports that there is nothing to do; its error is returned as it is.
+// A record with another epoch ends the volume.
+func (v *Volume) commit(change func(*cluster.Volume) (bool, error)) error {
+	v.mu.Lock()
+	rec, mod := v.rec, v.mod
+	v.mu.Unlock()
+	for {
+		if err := v.Err(); err != nil {
+			return err
+		}
+		rec.InSync = append([]cluster.Replica(nil), rec.InSync...)
+		rec.Others = append([]cluster.Replica(nil), rec.Others...)
+		want, err := change(&rec)
+		if err != nil {
+			return err
+		}
+		if !want {
+			v.adopt(rec, mod)
+			return nil
+		}
+		next, err := v.s.Records.CommitVolume(rec, mod)
+		if err == nil {
+			v.adopt(rec, next)
+			return nil
+		}
+		if !holdfast.IsKind(err, holdfast.Conflict) {
+			clock.Sleep(v.s.Clock, tickEvery)
+		}
+		for {
+			fresh, freshMod, err := v.s.Records.ReadVolume(v.id)
+			if err == nil {
+				rec, mod = fresh, freshMod
+				break
+			}
+			if holdfast.IsKind(err, holdfast.NotFound) {
+				v.fail(holdfast.Errorf(holdfast.Closed, "volume %s was deleted", rec.Name))
+				return err
+			}
+			if v.Err() != nil {
+				return v.Err()
+			}
+			clock.Sleep(v.s.Clock, tickEvery)
+		}
+		if rec.Epoch != v.epoch || rec.Writer != v.s.Self {
+			err := holdfast.Errorf(holdfast.Fenced, "volume %s was opened at epoch %d by another writer", rec.Name, rec.Epoch)
+			v.fail(err)
+			return err
+		}
+	}
+}
+
+func (v *Volume) adopt(rec cluster.Volume, mod kv.Rev) {
+	v.mu.Lock()
+	v.rec, v.mod = rec, mod
+	v.mu.Unlock()
+}
+
+func hasReplica(list []cluster.Replica, id holdfast.ReplicaID) bool {
+	for _, r := range list {
+		if r.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+func without(list []cluster.Replica, id holdfast.ReplicaID) []cluster.Replica {
+	var out []cluster.Replica
+	for _, r := range list {
+		if r.ID != id {
+			out = append(out, r)
+		}
+	}
+	return out
+}

@@ -1,0 +1,204 @@
+package volume
+
+import (
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/record"
+	"github.com/holdfast-cloud/holdfast/internal/replica"
+	"github.com/holdfast-cloud/holdfast/internal/transport"
+)
+
+const (
+	maxFlying  = 3       // frames of records under way to one member
+	frameBytes = 1 << 20 // bulk of one such frame, unless a single record is larger
+	frameHead  = transport.MaxHead / 2
+	pingEvery  = replica.Lease / 3
+	tickEvery  = 200 * time.Millisecond
+)
+
+// frame is records under way to one member.
+type frame struct {
+	v     *Volume
+	i     int // member
+	first holdfast.LSN
+	asked time.Duration
+	f     transport.Frame
+}
+
+// sendAll sends every remote member what it lacks, as far as its window
+// allows; v.mu is held.
+func (v *Volume) sendAll() {
+	for i := range v.m.Members() {
+		m := &v.m.Members()[i]
+		if m.Gone || m.ID == v.localID || v.held[i] != sendable {
+			continue
+		}
+		for v.flying[i] < maxFlying && m.Sent < v.m.Issued() {
+			if !v.sendTo(i) {
+				break
+			}
+		}
+	}
+}
+
+// sendTo sends one frame of records to member i; it reports whether there were
+// any to send. v.mu is held.
+func (v *Volume) sendTo(i int) bool {
+	m := &v.m.Members()[i]
+	j := v.recs.after(m.Sent)
+	if j >= v.recs.len() {
+		return false
+	}
+	fr := &frame{v: v, i: i, first: v.recs.at(j).LSN, asked: v.s.Clock.Now()}
+	ask := replica.Ask{Replica: m.ID, Epoch: v.epoch, Stable: v.m.Stable()}
+	fr.f = transport.Frame{Kind: replica.KindAppend, Head: ask.AppendTo(make([]byte, 0, 256))}
+	var last holdfast.LSN
+	for bytes := 0; j < v.recs.len(); j++ {
+		r := v.recs.at(j)
+		size := record.HeaderSize + 8*len(r.Hashes)
+		if last != 0 && (bytes+len(r.Data) > frameBytes || len(fr.f.Head)+size > frameHead) {
+			break
+		}
+		fr.f.Head = r.AppendHeader(fr.f.Head)
+		if len(r.Data) > 0 {
+			fr.f.Bulk = append(fr.f.Bulk, r.Data)
+		}
+		bytes += len(r.Data)
+		last = r.Last()
+	}
+	v.m.FrameSent(i, fr.first, last, fr.asked)
+	v.flying[i]++
+	v.s.Net.Send(v.refs[i].Host, fr.f, askTimeout, fr.answered)
+	return true
+}
+
+// answered takes the answer to a frame of records.
+func (fr *frame) answered(f transport.Frame, err error) {
+	v := fr.v
+	v.mu.Lock()
+	v.flying[fr.i]--
+	v.m.FrameDone(fr.i, fr.first)
+	v.takeAnswer(fr.i, f, err, fr.asked)
+	v.pump()
+	v.admitLocked()
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+}
+
+// takeAnswer feeds an answer of member i to the machine; v.mu is held.
+func (v *Volume) takeAnswer(i int, f transport.Frame, err error, asked time.Duration) {
+	if v.failed != nil || v.m.Members()[i].Gone {
+		return
+	}
+	var ans replica.Answer
+	if err == nil {
+		ans, err = replica.DecodeAnswer(f.Head)
+	}
+	if err != nil {
+		v.memberFailed(i, err)
+		return
+	}
+	v.noteFull(ans.Full)
+	if v.m.Answer(i, ans.Boot, ans.Prefix, ans.Durable, asked, v.s.Clock.Now()) == replica.Forgot {
+		v.propose(i, "it restarted and lost its memory")
+	}
+}
+
+func (v *Volume) noteFull(full bool) { v.full = full }
+
+// memberFailed decides what an error from member i means; v.mu is held.
+func (v *Volume) memberFailed(i int, err error) {
+	switch holdfast.KindOf(err) {
+	case holdfast.Fenced:
+		v.fence(err)
+	case holdfast.Unavailable, holdfast.Closed:
+		// Not reached: it is tried again, and ejected when silent for too long.
+		m := &v.m.Members()[i]
+		if v.flying[i] == 0 && m.Sent > m.Acked {
+			v.m.Ask(i, v.s.Clock.Now())
+			m.Sent = m.Acked
+			if v.held[i] == sendable {
+				v.held[i] = backOff // so that an unreachable peer costs no spin
+			}
+			v.tick.Set()
+		}
+	default:
+		v.propose(i, err.Error())
+	}
+}
+
+// fence ends the volume because a higher epoch exists; v.mu is held.
+func (v *Volume) fence(err error) {
+	v.s.Clock.Go(func() {
+		v.fail(holdfast.Errorf(holdfast.Fenced, "volume %s is no longer this host's to write: %w", v.rec.Name, err))
+	})
+}
+
+// syncAll asks every in-sync member to make durable what operations wait for;
+// v.mu is held. One sync is under way per member; the next covers all that
+// gathered meanwhile.
+func (v *Volume) syncAll() {
+	upto, want := v.m.WantSync()
+	if !want {
+		return
+	}
+	v.syncUpto(upto)
+}
+
+func (v *Volume) syncUpto(upto holdfast.LSN) {
+	for i := range v.m.Members() {
+		m := &v.m.Members()[i]
+		s := &v.syncing[i]
+		target := min(upto, m.Acked)
+		if m.Gone || !m.InSync || s.flying || m.Durable >= target {
+			continue
+		}
+		s.flying, s.asked = true, target
+		asked := v.s.Clock.Now()
+		if m.ID == v.localID {
+			v.local.r.Sync(target, func(err error) { v.syncedLocal(i, target, err) })
+			continue
+		}
+		v.m.Ask(i, asked)
+		ask := replica.Ask{Replica: m.ID, Epoch: v.epoch, Stable: v.m.Stable(), Upto: target}
+		f := transport.Frame{Kind: replica.KindSync, Head: ask.AppendTo(nil)}
+		v.s.Net.Send(v.refs[i].Host, f, syncTimeout, func(f transport.Frame, err error) { v.syncedRemote(i, f, err, asked) })
+	}
+}
+
+// syncTimeout bounds a sync: a slow disk may take its time as long as its host
+// answers pings.
+const syncTimeout = 30 * time.Second
+
+func (v *Volume) syncedRemote(i int, f transport.Frame, err error, asked time.Duration) {
+	v.mu.Lock()
+	v.syncing[i].flying = false
+	v.takeAnswer(i, f, err, asked)
+	if err == nil {
+		v.pump()
+	}
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+}
+
+// syncedLocal may run inside Sync, which is called with v.mu held: it hands
+// over to a task.
+func (v *Volume) syncedLocal(i int, upto holdfast.LSN, err error) {
+	v.s.Clock.Go(func() {
+		v.mu.Lock()
+		v.syncing[i].flying = false
+		if err != nil {
+			v.propose(i, err.Error())
+		} else {
+			m := &v.m.Members()[i]
+			m.Durable = max(m.Durable, upto)
+		}
+		v.pump()
+		done := v.takeDone()
+		v.mu.Unlock()
+		tell(done)
+	})
+}

@@ -1,0 +1,155 @@
+// Package volume runs the volumes of one host: it serves this host's replicas
+// to the writers of the cluster (member.go), opens volumes for writing by
+// take-over (open.go), and as their writer orders, replicates and acknowledges
+// what the exports submit (volume.go and on). The decisions are the machines
+// of package replica; this package moves the bytes.
+//
+// Rules: STORE §5 to §10.
+//
+// Locks, outermost first: Service.mu, Volume.mu, member.mu. None is held
+// across a wait.
+package volume
+
+import (
+	"io"
+	"log/slog"
+	"sort"
+	"sync"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/replica"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/internal/transport"
+)
+
+// Records is where volume records are kept: the cluster's kv.
+type Records interface {
+	// ReadVolume reads the record as it is now; kind NotFound if there is none.
+	ReadVolume(id holdfast.VolumeID) (cluster.Volume, kv.Rev, error)
+	// CommitVolume replaces the record if it was last changed at mod. Kind
+	// Conflict: it was changed; kind Unknown: it may or may not have happened.
+	CommitVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error)
+	// Alive reports whether a host holds its lease, as far as is known here.
+	Alive(h holdfast.HostID) bool
+}
+
+// Config is what a Service is made of.
+type Config struct {
+	Self    holdfast.HostID
+	Boot    holdfast.BootID // of this process's memory
+	Clock   clock.Clock
+	Rand    io.Reader
+	Net     transport.Network
+	Records Records
+	Log     *slog.Logger
+	// MayOpen decides whether a session may make this host a volume's writer;
+	// nil allows it.
+	MayOpen func(holdfast.VolumeID) error
+}
+
+// Service is the volumes and replicas of one host.
+type Service struct {
+	Config
+	tasks *clock.Group
+
+	mu      sync.Mutex
+	closed  bool
+	stores  map[holdfast.DiskID]*store.Store
+	members map[holdfast.ReplicaID]*member
+	opened  map[holdfast.VolumeID]*slot
+	remote  map[holdfast.SessionID]*served
+}
+
+// slot is a volume that is being opened or open here.
+type slot struct {
+	vol     *Volume // nil while opening
+	err     error
+	waiters []clock.Event
+	busy    bool
+}
+
+// New returns a service without disks and installs its handlers on c.Net,
+// which is started afterwards.
+func New(c Config) *Service {
+	s := &Service{
+		Config:  c,
+		tasks:   clock.NewGroup(c.Clock),
+		stores:  make(map[holdfast.DiskID]*store.Store),
+		members: make(map[holdfast.ReplicaID]*member),
+		opened:  make(map[holdfast.VolumeID]*slot),
+		remote:  make(map[holdfast.SessionID]*served),
+	}
+	s.handleMembers()
+	s.handleSessions()
+	return s
+}
+
+// AddStore begins to serve the replicas of a disk.
+func (s *Service) AddStore(st *store.Store) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stores[st.Identity().Disk] = st
+	for _, r := range st.Replicas() {
+		s.addMember(st, r)
+	}
+	st.OnDrain(s.drained)
+}
+
+// Stores returns the disks in order of identity.
+func (s *Service) Stores() []*store.Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*store.Store, 0, len(s.stores))
+	for _, st := range s.stores {
+		out = append(out, st)
+	}
+	sort.Slice(out, func(i, j int) bool {
+		a, b := out[i].Identity().Disk, out[j].Identity().Disk
+		return string(a.UUID[:]) < string(b.UUID[:])
+	})
+	return out
+}
+
+// drained wakes the volumes that paused admission for a disk.
+func (s *Service) drained() {
+	for _, v := range s.volumes() {
+		v := v
+		s.Clock.Go(v.admitWaiting)
+	}
+}
+
+// volumes returns the open volumes in order of identity.
+func (s *Service) volumes() []*Volume {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*Volume
+	for _, sl := range s.opened {
+		if sl.vol != nil {
+			out = append(out, sl.vol)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return string(out[i].id.UUID[:]) < string(out[j].id.UUID[:]) })
+	return out
+}
+
+// Close ends all sessions and volumes, and waits for the service's tasks. The
+// stores are closed by their owner afterwards.
+func (s *Service) Close() {
+	for _, v := range s.volumes() {
+		v.Close()
+	}
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.tasks.Wait()
+}
+
+// ask sends one request about a replica to the host that has it and waits.
+func (s *Service) ask(ref cluster.Replica, kind transport.Kind, a replica.Ask, more []byte, bulk [][]byte) (transport.Frame, error) {
+	a.Replica = ref.ID
+	head := append(a.AppendTo(make([]byte, 0, 64+len(more))), more...)
+	return transport.Call(s.Clock, s.Net, ref.Host, transport.Frame{Kind: kind, Head: head, Bulk: bulk}, askTimeout)
+}

@@ -1,0 +1,241 @@
+package volume
+
+import (
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+)
+
+// HasSession reports whether a writing session is open.
+func (v *Volume) HasSession() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.session != nil
+}
+
+// Session starts a session in this process: for imports and tools.
+func (v *Volume) Session(readOnly bool) (export.Disk, error) { return v.startSession(readOnly) }
+
+// Target offers a volume to the exports of this host. Opening a session on it
+// opens the volume here if nobody else writes it, and forwards to its writer
+// otherwise.
+type Target struct {
+	s      *Service
+	id     holdfast.VolumeID
+	blocks uint64
+}
+
+// Target returns the target of a volume of the given size in blocks.
+func (s *Service) Target(id holdfast.VolumeID, blocks uint64) *Target {
+	return &Target{s: s, id: id, blocks: blocks}
+}
+
+// Size implements export.Target.
+func (t *Target) Size() int64 { return int64(t.blocks) * holdfast.BlockSize }
+
+// ReadOnly implements export.Target.
+func (t *Target) ReadOnly() bool { return false }
+
+// Open implements export.Target.
+func (t *Target) Open(readOnly bool) (export.Disk, error) {
+	if v := t.s.Opened(t.id); v != nil {
+		return v.startSession(readOnly)
+	}
+	rec, _, err := t.s.Records.ReadVolume(t.id)
+	if err != nil {
+		return nil, err
+	}
+	if !rec.Writer.IsZero() && rec.Writer != t.s.Self && t.s.Records.Alive(rec.Writer) {
+		return t.s.forward(rec, readOnly)
+	}
+	v, err := t.s.openHere(t.id)
+	if err != nil {
+		return nil, err
+	}
+	return v.startSession(readOnly)
+}
+
+// openHere opens a volume for a session, if this host may.
+func (s *Service) openHere(id holdfast.VolumeID) (*Volume, error) {
+	if s.MayOpen != nil {
+		if err := s.MayOpen(id); err != nil {
+			return nil, err
+		}
+	}
+	return s.Open(id)
+}
+
+// Opened returns the volume if it is open here and serving.
+func (s *Service) Opened(id holdfast.VolumeID) *Volume {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sl := s.opened[id]; sl != nil && sl.vol != nil {
+		return sl.vol
+	}
+	return nil
+}
+
+// Open makes this host the writer of a volume, or returns it if it is already.
+// It blocks; calls that meet share one opening.
+func (s *Service) Open(id holdfast.VolumeID) (*Volume, error) {
+	s.mu.Lock()
+	for {
+		if s.closed {
+			s.mu.Unlock()
+			return nil, holdfast.Errorf(holdfast.Closed, "the host is stopping")
+		}
+		sl := s.opened[id]
+		if sl == nil {
+			break
+		}
+		if sl.vol != nil {
+			s.mu.Unlock()
+			return sl.vol, nil
+		}
+		ev := s.Clock.NewEvent()
+		sl.waiters = append(sl.waiters, ev)
+		s.mu.Unlock()
+		ev.Wait(clock.Forever)
+		if sl.err != nil {
+			return nil, sl.err
+		}
+		s.mu.Lock()
+	}
+	sl := &slot{busy: true}
+	s.opened[id] = sl
+	s.mu.Unlock()
+	v, err := s.open(id)
+	s.mu.Lock()
+	sl.vol, sl.err = v, err
+	if err != nil || v.Err() != nil {
+		delete(s.opened, id)
+	}
+	waiters := sl.waiters
+	sl.waiters = nil
+	s.mu.Unlock()
+	for _, ev := range waiters {
+		ev.Set()
+	}
+	return v, err
+}
+
+// forget removes a volume that stopped serving.
+func (s *Service) forget(v *Volume) {
+	s.mu.Lock()
+	if sl := s.opened[v.id]; sl != nil && sl.vol == v {
+		delete(s.opened, v.id)
+	}
+	s.mu.Unlock()
+}
+
+// fenceBelow ends this host's own writing of the volume of m if its epoch is
+// below e.
+func (s *Service) fenceBelow(m *member, e holdfast.Epoch) {
+	if v := s.Opened(m.r.State().Volume); v != nil && v.epoch < e {
+		v.fail(holdfast.Errorf(holdfast.Fenced, "volume %s was opened at epoch %d by another host", v.rec.Name, e))
+	}
+}
+
+// session is one initiator's use of an open volume on its writer's host.
+type session struct {
+	v        *Volume
+	readOnly bool
+	closed   bool
+	flying   int
+	idle     clock.Event
+}
+
+// startSession starts a session; a second writing one is refused.
+func (v *Volume) startSession(readOnly bool) (export.Disk, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.failed != nil {
+		return nil, v.failed
+	}
+	if !readOnly && v.rec.Image && v.rec.Sealed {
+		return nil, holdfast.Errorf(holdfast.Denied, "image %s is immutable; make a clone of it to write to", v.rec.Name)
+	}
+	if !readOnly && v.session != nil {
+		return nil, holdfast.Errorf(holdfast.Busy, "volume %s already has a writing session; close it first or connect read-only", v.rec.Name)
+	}
+	ss := &session{v: v, readOnly: readOnly, idle: v.s.Clock.NewEvent()}
+	if !readOnly {
+		v.session = ss
+	}
+	return ss, nil
+}
+
+// Size implements export.Disk.
+func (ss *session) Size() int64 {
+	ss.v.mu.Lock()
+	defer ss.v.mu.Unlock()
+	return int64(ss.v.rec.Blocks) * holdfast.BlockSize
+}
+
+// Submit implements export.Disk.
+func (ss *session) Submit(r *export.Request) {
+	if ss.readOnly && r.Op != export.Read && r.Op != export.Flush {
+		r.Done(r, holdfast.Errorf(holdfast.Denied, "this session may only read"))
+		return
+	}
+	ss.v.submit(r)
+}
+
+// Extents implements export.Disk.
+func (ss *session) Extents(off, n int64, max int) ([]export.Extent, error) {
+	return ss.v.Extents(off, n, max)
+}
+
+// Close implements export.Disk: it ends the session when the volume has
+// completed what the session submitted before.
+func (ss *session) Close() {
+	v := ss.v
+	v.mu.Lock()
+	if ss.closed {
+		v.mu.Unlock()
+		return
+	}
+	ss.closed = true
+	v.mu.Unlock()
+	if v.Err() == nil {
+		v.do(export.Request{Op: export.Flush}) // everything before it is complete, and durable, when it returns
+	}
+	v.mu.Lock()
+	if v.session == ss {
+		v.session = nil
+	}
+	v.mu.Unlock()
+}
+
+// Extents describes a byte range of the volume, at most max pieces.
+func (v *Volume) Extents(off, n int64, max int) ([]export.Extent, error) {
+	v.mu.Lock()
+	local, failed, blocks := v.local, v.failed, v.rec.Blocks
+	v.mu.Unlock()
+	if failed != nil {
+		return nil, failed
+	}
+	if off < 0 || n <= 0 || max <= 0 || off+n > int64(blocks)*holdfast.BlockSize {
+		return nil, holdfast.Errorf(holdfast.Invalid, "volume %s: %d bytes at %d are beyond its end", v.rec.Name, n, off)
+	}
+	if local == nil {
+		return []export.Extent{{Length: n}}, nil // allocation is known only where a replica is: claim data
+	}
+	first := uint64(off) / holdfast.BlockSize
+	count := (uint64(off+n)+holdfast.BlockSize-1)/holdfast.BlockSize - first
+	runs, err := local.r.Extents(first, count, max)
+	if err != nil {
+		return nil, err
+	}
+	var out []export.Extent
+	skip := off - int64(first)*holdfast.BlockSize
+	for _, r := range runs {
+		l := int64(r.Blocks)*holdfast.BlockSize - skip
+		skip = 0
+		if l = min(l, n); l > 0 {
+			out = append(out, export.Extent{Length: l, Hole: r.Hole})
+			n -= l
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,367 @@
+package volume
+
+import (
+	"log/slog"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/record"
+	"github.com/holdfast-cloud/holdfast/internal/replica"
+)
+
+// window is how many bytes of writes may be unacknowledged before further ones
+// wait.
+const window = 32 << 20
+
+// Volume is an open volume on its writer's host: one epoch, from its opening
+// until it is fenced, fails or is closed.
+type Volume struct {
+	s       *Service
+	id      holdfast.VolumeID
+	epoch   holdfast.Epoch
+	history []record.Start
+	log     *slog.Logger
+	local   *member // this host's in-sync replica; nil: reads go to another host
+	localID holdfast.ReplicaID
+
+	mu       sync.Mutex
+	rec      cluster.Volume
+	mod      kv.Rev
+	m        *replica.Writer[*op]
+	refs     []cluster.Replica // of m's members, by index
+	flying   []int             // frames under way, by index
+	held     []hold            // why a member is sent no records now, by index
+	eject    []proposal        // members to be ejected, for the reconfigure task
+	syncing  []syncState       // by index
+	recs     recordRing        // issued, not yet in memory everywhere or still lent
+	bytes    int64             // of recs
+	waiting  []*op             // not admitted: the window or a disk is full, or an unaligned write is in the way
+	edges    []span            // blocks of unaligned writes under way
+	full     bool              // a remote member said that its disk is full
+	failed   error             // why the volume no longer serves
+	stable   time.Duration     // when stable was last as high as issued
+	done     []finished
+	mending  map[holdfast.ReplicaID]time.Duration // earliest next try
+	session  *session
+	progress float64 // of the copy to a joiner
+
+	reconfig clock.Event // something for the task that changes the in-sync set
+	tick     clock.Event
+	tasks    *clock.Group
+	stats    Stats
+}
+
+// Stats counts what a volume did since it was opened.
+type Stats struct {
+	Writes, Reads, Flushes  uint64
+	ReadBytes, WrittenBytes int64
+	ResyncBytes             int64 // payload sent to returning and new replicas
+	ResyncBlocks            int64
+	Ejections, Joins        int
+	Repaired                int64 // blocks restored from another replica
+}
+
+// hold is why a member is sent no records.
+type hold uint8
+
+const (
+	sendable  hold = iota
+	backOff        // it could not be reached: until the next tick
+	preparing      // a joiner that has not begun its build yet
+)
+
+// proposal is a member to be ejected.
+type proposal struct {
+	i   int
+	why string
+}
+
+type syncState struct {
+	flying bool
+	asked  holdfast.LSN
+}
+
+type span struct{ addr, n uint64 }
+
+func (a span) overlaps(b span) bool { return a.addr < b.addr+b.n && b.addr < a.addr+a.n }
+
+// finished is an operation whose caller is told after the lock is released.
+type finished struct {
+	op  *op
+	err error
+}
+
+// newVolume starts the writer of a completed take-over.
+func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *Volume {
+	now := s.Clock.Now()
+	v := &Volume{
+		s: s, id: t.rec.ID, epoch: t.epoch, history: history, rec: t.rec, mod: t.mod,
+		log:     s.Log.With("volume", t.rec.Name, "epoch", uint32(t.epoch)),
+		mending: make(map[holdfast.ReplicaID]time.Duration),
+		stable:  now, reconfig: s.Clock.NewEvent(), tick: s.Clock.NewEvent(), tasks: clock.NewGroup(s.Clock),
+	}
+	members := make([]replica.Member, len(seats))
+	for i, st := range seats {
+		members[i] = replica.Member{ID: st.ref.ID, Boot: st.report.Boot}
+		v.refs = append(v.refs, st.ref)
+		if st.ref.Host == s.Self {
+			if m := s.member(st.ref.ID); m != nil {
+				v.local, v.localID = m, st.ref.ID
+			}
+		}
+	}
+	v.m = replica.NewWriter[*op](t.epoch, members)
+	v.grow()
+	v.tasks.Go(v.watch)
+	v.tasks.Go(v.reconfigure)
+	if grow := v.rec.Blocks; grow > t.blocks {
+		v.tasks.Go(func() { v.growTo(grow) })
+	}
+	v.log.Info("volume opened", "in_sync", len(seats), "cut", history[len(history)-1].Cut.String(), "generation", t.rec.Generation)
+	return v
+}
+
+// grow keeps the shell's slices as long as the machine's; v.mu is held or v is new.
+func (v *Volume) grow() {
+	for n := len(v.m.Members()); len(v.flying) < n; {
+		v.flying = append(v.flying, 0)
+		v.held = append(v.held, sendable)
+		v.syncing = append(v.syncing, syncState{})
+	}
+}
+
+// Epoch returns the epoch the volume is open at.
+func (v *Volume) Epoch() holdfast.Epoch { return v.epoch }
+
+// ID returns the volume's identity.
+func (v *Volume) ID() holdfast.VolumeID { return v.id }
+
+// Record returns the volume's record as this writer knows it.
+func (v *Volume) Record() cluster.Volume {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.rec
+}
+
+// Stats returns what was counted since the opening.
+func (v *Volume) Stats() Stats {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.stats
+}
+
+// Err returns why the volume no longer serves, or nil.
+func (v *Volume) Err() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.failed
+}
+
+// Close flushes, ends the sessions and stops being the writer's process. The
+// record keeps naming this host; the next opening is a new epoch.
+func (v *Volume) Close() {
+	if v.Err() == nil {
+		v.Flush()
+	}
+	v.fail(holdfast.Errorf(holdfast.Closed, "volume %s was closed", v.rec.Name))
+	v.tasks.Wait()
+}
+
+// Flush makes everything acknowledged so far durable on every in-sync replica.
+// It blocks.
+func (v *Volume) Flush() error {
+	return v.do(export.Request{Op: export.Flush})
+}
+
+// do submits a request and waits for it.
+func (v *Volume) do(r export.Request) error {
+	ev := v.s.Clock.NewEvent()
+	var err error
+	r.Done = func(_ *export.Request, e error) { err = e; ev.Set() }
+	v.submit(&r)
+	ev.Wait(clock.Forever)
+	return err
+}
+
+// fail ends the volume: every operation under way and to come gets err. Only
+// the first call counts.
+func (v *Volume) fail(err error) {
+	v.mu.Lock()
+	if v.failed != nil {
+		v.mu.Unlock()
+		return
+	}
+	v.failed = err
+	for _, o := range v.m.Abort() {
+		v.finishLocked(o, err)
+	}
+	for _, o := range v.waiting {
+		v.finishLocked(o, err)
+	}
+	v.waiting = nil
+	done := v.takeDone()
+	v.mu.Unlock()
+	v.reconfig.Set()
+	v.tick.Set()
+	v.s.forget(v)
+	tell(done)
+	if k := holdfast.KindOf(err); k != holdfast.Closed {
+		v.log.Warn("volume stopped serving", "kind", k.String(), "error", err)
+	}
+}
+
+func (v *Volume) finishLocked(o *op, err error) { v.done = append(v.done, finished{o, err}) }
+
+func (v *Volume) takeDone() []finished {
+	d := v.done
+	v.done = nil
+	return d
+}
+
+// tell completes operations; no lock is held.
+func tell(done []finished) {
+	for _, f := range done {
+		f.op.finish(f.err)
+	}
+}
+
+// pump completes what may be acknowledged, trims the records that no longer
+// need keeping, sends what members lack and asks for syncs; v.mu is held. The
+// caller unlocks and tells.
+func (v *Volume) pump() {
+	if v.failed != nil {
+		return
+	}
+	ops := opPool.get()
+	out, _ := v.m.Complete(*ops)
+	for _, o := range out {
+		v.finishLocked(o, nil)
+	}
+	*ops = out[:0]
+	opPool.put(ops)
+	v.trim()
+	v.sendAll()
+	v.syncAll()
+	if v.local != nil {
+		v.local.r.SetStable(v.m.Stable())
+	}
+}
+
+// trim drops records that every member holds and the transport gave back.
+func (v *Volume) trim() {
+	upto := v.m.Acked()
+	if lent := v.m.Lent(); lent <= upto {
+		upto = lent - 1
+	}
+	for v.recs.len() > 0 && v.recs.at(0).Last() <= upto {
+		r := v.recs.pop()
+		v.bytes -= int64(len(r.Data))
+	}
+}
+
+// issue gives a record its LSNs and hashes, appends it locally and queues it
+// for the others; v.mu is held.
+func (v *Volume) issue(r record.Record) error {
+	n := max(r.Count, 1)
+	lsn, ok := v.m.Issue(n)
+	if !ok {
+		return holdfast.Errorf(holdfast.Fenced, "volume %s: epoch %d has no LSNs left; the volume must be opened again", v.rec.Name, v.epoch)
+	}
+	r.LSN = lsn
+	if r.Kind == record.Write {
+		r.Hashes = v.recs.hashes(int(r.Count))
+		for i := range r.Hashes {
+			r.Hashes[i] = checksum.Block(v.id, r.Addr+uint64(i), lsn+holdfast.LSN(i), r.Data[i*holdfast.BlockSize:(i+1)*holdfast.BlockSize])
+		}
+	}
+	v.recs.push(r)
+	v.bytes += int64(len(r.Data))
+	if v.local != nil {
+		v.appendLocal(v.recs.last())
+	}
+	return nil
+}
+
+// appendLocal appends to this host's own replica, short-cutting the network.
+func (v *Volume) appendLocal(r *record.Record) {
+	i := v.m.Find(v.localID)
+	if i < 0 {
+		return
+	}
+	now := v.s.Clock.Now()
+	err := v.local.appendOne(v.epoch, r, now)
+	if err != nil {
+		v.memberFailed(i, err)
+		return
+	}
+	m := &v.m.Members()[i]
+	m.Sent = r.Last()
+	prefix, durable := v.local.r.Position()
+	v.m.Answer(i, m.Boot, prefix, durable, now, now)
+}
+
+// appendOne is append for a single record of this host's own writer.
+func (m *member) appendOne(e holdfast.Epoch, r *record.Record, now time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.authorizeLocked(e, now); err != nil {
+		return err
+	}
+	m.scratch = append(m.scratch[:0], *r)
+	err := m.r.Append(m.scratch)
+	m.scratch[0] = record.Record{}
+	return err
+}
+
+// recordRing holds issued records in LSN order.
+type recordRing struct {
+	recs []record.Record
+	head int
+	free [][]uint64 // hash slices of popped one-block records
+}
+
+func (q *recordRing) len() int                { return len(q.recs) - q.head }
+func (q *recordRing) at(i int) *record.Record { return &q.recs[q.head+i] }
+func (q *recordRing) last() *record.Record    { return &q.recs[len(q.recs)-1] }
+
+func (q *recordRing) push(r record.Record) {
+	if q.head > 0 && len(q.recs) == cap(q.recs) {
+		n := copy(q.recs, q.recs[q.head:])
+		clear(q.recs[n:])
+		q.recs, q.head = q.recs[:n], 0
+	}
+	q.recs = append(q.recs, r)
+}
+
+func (q *recordRing) pop() record.Record {
+	r := q.recs[q.head]
+	q.recs[q.head] = record.Record{}
+	if q.head++; q.head == len(q.recs) {
+		q.recs, q.head = q.recs[:0], 0
+	}
+	if len(r.Hashes) == 1 && len(q.free) < 1024 {
+		q.free = append(q.free, r.Hashes)
+	}
+	return r
+}
+
+func (q *recordRing) hashes(n int) []uint64 {
+	if k := len(q.free); n == 1 && k > 0 {
+		h := q.free[k-1]
+		q.free = q.free[:k-1]
+		return h
+	}
+	return make([]uint64, n)
+}
+
+// after returns the index of the first record above l.
+func (q *recordRing) after(l holdfast.LSN) int {
+	return sort.Search(q.len(), func(i int) bool { return q.at(i).LSN > l })
+}
