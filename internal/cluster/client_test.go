@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
 )
 
 func TestThePictureFollowsThroughOutagesCompactionAndCuts(t *testing.T) {
@@ -165,4 +166,39 @@ func TestQueriesAreOrdered(t *testing.T) {
 			t.Errorf("%+v %v", h, ok)
 		}
 	})
+}
+
+func TestThePictureNeverGoesBack(t *testing.T) {
+	for seed := range uint64(10) {
+		s := newScene(t, seed, 1)
+		s.srv = memkv.NewServer(memkv.Config{Clock: s.w.Clock(), Rand: s.w.Rand, MaxLatency: 400 * time.Millisecond, WatchLag: 2 * time.Second})
+		a, b := s.boot("a"), s.boot("b")
+		a.clk.Go(func() {
+			v, mod := volume("v1"), kv.Rev(0)
+			for range 40 {
+				v.Epoch++
+				mod, _ = put(a, v, mod)
+			}
+		})
+		for range 3 { // several reads under way at once, beside a slow watch
+			b.clk.Go(func() {
+				for range 40 {
+					b.c.Refresh()
+					clock.Sleep(b.clk, 50*time.Millisecond)
+				}
+			})
+		}
+		var last *cluster.State
+		s.w.RunUntil(func() bool {
+			st := b.c.State()
+			if last != nil && (st.Rev < last.Rev || st.Volumes[volume("v1").ID].Val.Epoch < last.Volumes[volume("v1").ID].Val.Epoch) {
+				t.Fatalf("seed %d: from %d (epoch %d) to %d (epoch %d)", seed, last.Rev, last.Volumes[volume("v1").ID].Val.Epoch, st.Rev, st.Volumes[volume("v1").ID].Val.Epoch)
+			}
+			last = st
+			return false
+		}, time.Minute)
+		if e := last.Volumes[volume("v1").ID].Val.Epoch; e != 40 {
+			t.Errorf("seed %d: epoch %d in the end", seed, e)
+		}
+	}
 }

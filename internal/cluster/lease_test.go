@@ -229,3 +229,56 @@ func TestTwoHostsWithOneCodeAndOneGetsIn(t *testing.T) {
 		}
 	}
 }
+
+func TestNeverTwoLeadersWhileTheLeaderIsCutOff(t *testing.T) {
+	for seed := range uint64(20) {
+		s := founded(t, seed, 3)
+		var el []*cluster.Election
+		for _, h := range s.hosts {
+			el = append(el, h.c.Campaign(h.ka, h.id))
+		}
+		leading := func() (who []string) {
+			for i, e := range el {
+				if _, ok := e.Leading(); ok {
+					who = append(who, s.hosts[i].name)
+				}
+			}
+			return who
+		}
+		s.until("an election", 10*time.Second, func() bool { return len(leading()) == 1 })
+		for _, replies := range []bool{true, false, true} {
+			old := leading()[0]
+			s.srv.Cut(old, true, replies)
+			s.until("another leader", 30*time.Second, func() bool {
+				who := leading()
+				if len(who) > 1 {
+					t.Fatalf("seed %d: %v lead at once", seed, who)
+				}
+				return len(who) == 1 && who[0] != old
+			})
+			s.srv.Cut(old, false, false)
+			s.run(3 * time.Second)
+			if who := leading(); len(who) != 1 {
+				t.Fatalf("seed %d: after the cut %v lead", seed, who)
+			}
+		}
+	}
+}
+
+func TestAHostThatRestartsAtOnceTakesItsOfficeBack(t *testing.T) {
+	s := founded(t, 1, 2)
+	a := s.hosts[0]
+	a.c.Campaign(a.ka, a.id)
+	s.until("an election", 10*time.Second, func() bool { return s.hosts[1].c.State().Leader == a.id })
+	old := s.hosts[1].c.State().LeaderLease
+	a.clk.Kill()
+	a = s.boot("a")
+	a.keep()
+	e := a.c.Campaign(a.ka, a.id)
+	s.until("a leading again", 3*time.Second, func() bool { _, ok := e.Leading(); return ok })
+	s.until("the new lease", time.Second, func() bool { return s.hosts[1].c.State().LeaderLease != old })
+	s.run(10 * time.Second)
+	if _, ok := e.Leading(); !ok {
+		t.Error("the old life's lease took the office away")
+	}
+}

@@ -14,7 +14,9 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.etcd.io/etcd/client/pkg/v3/logutil.(*mergeLogger).outputLoop")) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.etcd.io/etcd/client/pkg/v3/logutil.(*mergeLogger).outputLoop"))
+}
 
 // scene is a world with a control plane and hosts a, b, c, …
 type scene struct {

@@ -269,3 +269,15 @@ func TestASettledConflictIsNotTakenForSuccess(t *testing.T) {
 	s.until("the end of a's attempt", 2*time.Minute, func() bool { return done })
 	s.kind(err, holdfast.Conflict)
 }
+
+func TestASureConflictStaysOneEvenIfTheRecordsAreEqual(t *testing.T) {
+	s := newScene(t, 1, 2)
+	a, b := s.hosts[0], s.hosts[1]
+	s.do(a, func() { _, err := put(a, volume("v1"), 0); s.ok(err) })
+	s.do(b, func() {
+		tx := b.c.Begin()
+		tx.PutVolume(volume("v1"), 0)
+		_, err := tx.Settle(time.Minute)
+		s.kind(err, holdfast.Conflict)
+	})
+}

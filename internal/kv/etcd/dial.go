@@ -21,7 +21,7 @@ import (
 )
 
 // maxEndpoints bounds the list of members.
-const maxEndpoints = 16
+const maxEndpoints = 64
 
 // DialConfig describes the members to call.
 type DialConfig struct {
