@@ -168,7 +168,7 @@ func TestBadFramesEndTheConnectionOnly(t *testing.T) {
 func TestStrangersOnThePortHarmNobody(t *testing.T) {
 	l := newLab(t)
 	a, b := l.serving(t, alice), l.serving(t, bob)
-	for i := range maxHandshakes + 10 {
+	for i := range 2*maxFromOne + 10 {
 		conn, err := net.Dial("tcp", b.Addr().String())
 		if err != nil {
 			t.Fatal(err)
@@ -181,6 +181,87 @@ func TestStrangersOnThePortHarmNobody(t *testing.T) {
 	// The silent ones are dropped when their time is over, or the last ones at once.
 	for err := call(a, bob, echo, 20*time.Second); err != nil; err = call(a, bob, echo, 20*time.Second) {
 		wantKind(t, err, holdfast.Unavailable)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shakes > maxFromOne {
+		t.Errorf("%d handshakes under way from one address", b.shakes)
+	}
+}
+
+// TestAHostThatTakesNothingIsGivenOnlySoMuch has a handler that blocks, which
+// it must not, so that its host stops reading.
+func TestAHostThatTakesNothingIsGivenOnlySoMuch(t *testing.T) {
+	l := newLab(t)
+	b := l.open(t, bob)
+	leave := make(chan struct{})
+	b.Handle(hold, func(_ holdfast.HostID, _ transport.Frame, reply func(transport.Frame, error)) {
+		<-leave
+		reply(transport.Frame{}, nil)
+	})
+	if err := b.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	a := l.serving(t, alice)
+	const calls = 2 * maxQueued / transport.MaxBulk
+	ended := make(chan error, calls)
+	bulk := make([]byte, transport.MaxBulk)
+	for range calls {
+		a.Send(bob, transport.Frame{Kind: hold, Bulk: [][]byte{bulk}}, clock.Forever, func(_ transport.Frame, err error) { ended <- err })
+	}
+	wantKind(t, <-ended, holdfast.Unavailable) // the first to end is one too many
+	close(leave)
+	good := 0
+	for range calls - 1 {
+		if err := <-ended; err == nil {
+			good++
+		} else {
+			wantKind(t, err, holdfast.Unavailable)
+		}
+	}
+	if good < calls/4 {
+		t.Errorf("%d of %d calls got through", good, calls)
+	}
+}
+
+// TestAHostReadsOnAsItReplies makes more calls than a host holds for one
+// other: it stops reading, and goes on as it replies.
+func TestAHostReadsOnAsItReplies(t *testing.T) {
+	const most, calls = maxHeld / transport.MaxBulk, maxHeld/transport.MaxBulk + 8
+	l := newLab(t)
+	b := l.open(t, bob)
+	held := make(chan func(transport.Frame, error), calls)
+	b.Handle(hold, func(_ holdfast.HostID, _ transport.Frame, reply func(transport.Frame, error)) { held <- reply })
+	if err := b.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	a := l.serving(t, alice)
+	ended := make(chan error, calls)
+	f := transport.Frame{Kind: hold, Bulk: [][]byte{make([]byte, transport.MaxBulk)}}
+	send := func() {
+		a.Send(bob, f, clock.Forever, func(_ transport.Frame, err error) { ended <- err })
+	}
+	var replies []func(transport.Frame, error)
+	for range most {
+		send()
+		replies = append(replies, <-held)
+	}
+	for range calls - most {
+		send()
+	}
+	for i := range calls {
+		if len(held) > 0 {
+			t.Fatal("a call was taken beyond what may be held")
+		}
+		replies[i](transport.Frame{}, nil)
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if len(replies) < calls {
+			replies = append(replies, <-held)
+		}
 	}
 }
 

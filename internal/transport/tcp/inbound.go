@@ -11,7 +11,7 @@ import (
 
 // maxHeld bounds the bytes of one host's calls that are not replied to yet;
 // beyond it, its connection is not read until some are.
-const maxHeld = 256 << 20
+const maxHeld = 64 << 20
 
 // inbound serves one other host's calls over one connection. There is one per
 // host: a newer connection of the same host ends the older one and waits until

@@ -3,6 +3,7 @@ package tcp
 import (
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -11,7 +12,6 @@ import (
 
 // accept lets other hosts in until the listener is closed.
 func (n *Network) accept(l net.Listener) {
-	shaking := make(chan struct{}, maxHandshakes)
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -24,20 +24,45 @@ func (n *Network) accept(l net.Listener) {
 			}
 			continue
 		}
-		select {
-		case shaking <- struct{}{}:
-			n.wg.Go(func() { n.welcome(conn, func() { <-shaking }) })
-		default:
+		from := sourceOf(conn)
+		if !n.mayShake(from) {
 			conn.Close()
+			continue
 		}
+		n.wg.Go(func() { n.welcome(conn, from) })
 	}
 }
 
-// welcome finds out who connected and serves it if it may come in. proved is
-// called when it is known.
-func (n *Network) welcome(conn net.Conn, proved func()) {
+func sourceOf(conn net.Conn) netip.Addr {
+	a, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
+	return a.Addr()
+}
+
+// mayShake counts a handshake in, if there is room for it.
+func (n *Network) mayShake(from netip.Addr) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.shakes >= maxHandshakes || n.shaking[from] >= maxFromOne {
+		return false
+	}
+	n.shakes++
+	n.shaking[from]++
+	return true
+}
+
+func (n *Network) shaken(from netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.shakes--
+	if n.shaking[from]--; n.shaking[from] == 0 {
+		delete(n.shaking, from)
+	}
+}
+
+// welcome finds out who connected and serves it if it may come in.
+func (n *Network) welcome(conn net.Conn, from netip.Addr) {
 	w, err := secure(n.ctx, conn, func(c net.Conn) *tls.Conn { return tls.Server(c, n.serverTLS) })
-	proved()
+	n.shaken(from)
 	if err != nil {
 		conn.Close()
 		n.log.Debug("a connection did not get through the handshake", "addr", conn.RemoteAddr().String(), "err", err)

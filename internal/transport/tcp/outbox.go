@@ -7,7 +7,7 @@ import (
 )
 
 // maxQueued bounds the bytes that wait to be written to one connection.
-const maxQueued = 256 << 20
+const maxQueued = 64 << 20
 
 // keepBuffer is the largest outgoing buffer kept for reuse, in bytes.
 const keepBuffer = 1 << 20

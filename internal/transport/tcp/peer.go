@@ -134,6 +134,9 @@ func (p *peer) run() {
 		began := time.Now()
 		w, err := p.dial()
 		if err == nil {
+			if told != "" {
+				p.n.log.Info("host reached again", "host", p.id.String())
+			}
 			told = ""
 			err = p.serve(w)
 		}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -27,8 +28,13 @@ import (
 // hosts that share none do not connect.
 const protocol = "holdfast-transport/1"
 
-// maxHandshakes bounds the connections that have not yet proved who they are.
-const maxHandshakes = 64
+// maxHandshakes bounds the connections that have not yet proved who they are,
+// maxFromOne those from one IP address, so that a stranger does not keep
+// others out.
+const (
+	maxHandshakes = 256
+	maxFromOne    = 32
+)
 
 // recheckEvery is how often connected hosts are checked for membership.
 const recheckEvery = time.Second
@@ -72,6 +78,8 @@ type Network struct {
 	listener net.Listener
 	inbounds map[holdfast.HostID]*inbound
 	wires    map[*wire]struct{}
+	shaking  map[netip.Addr]int // handshakes under way
+	shakes   int                // all of them
 }
 
 var _ transport.Network = (*Network)(nil)
@@ -95,6 +103,7 @@ func New(cfg Config) *Network {
 		peers:    make(map[holdfast.HostID]*peer),
 		inbounds: make(map[holdfast.HostID]*inbound),
 		wires:    make(map[*wire]struct{}),
+		shaking:  make(map[netip.Addr]int),
 	}
 }
 
