@@ -95,7 +95,7 @@ func (m *Machine) rebuild(d *draft, vol cluster.Volume) bool {
 	}
 	mod := d.v.State.Volumes[vol.ID].Mod
 	vol.Others = append(slices.Clone(vol.Others), cluster.Replica{Host: spot.Host, Disk: spot.Disk})
-	d.commit(Change{What: Rebuild, Text: fmt.Sprintf("a copy of volume %s: %s", vol.Name, why),
+	d.commit(Change{What: Rebuild, Text: fmt.Sprintf("a copy of volume %s: %s", vol.Name, strings.Join(why.Chosen, ", ")),
 		Volumes: []cluster.Versioned[cluster.Volume]{{Mod: mod, Val: vol}}})
 	return true
 }

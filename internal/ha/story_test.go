@@ -24,6 +24,7 @@ var rewrite = flag.Bool("rewrite", false, "write the stories' outcomes into test
 // lines, "----", and what happened, up to an empty line. The commands are
 //
 //	draw           the lines are sketch lines
+//	hold 5s        the brake holds no longer than this
 //	agents 1s 5s   from here on hosts start what they are assigned after the
 //	               first time, and bring copies up to date after the second
 //	leader         a new leader takes over that has watched all along
@@ -135,6 +136,8 @@ func (st *stage) play(s scene) string {
 	}
 	switch f[0] {
 	case "draw":
+	case "hold":
+		st.leader, st.follower = ha.New(ha.Config{BrakeHold: arg(1)}), ha.New(ha.Config{BrakeHold: arg(1)})
 	case "agents":
 		st.start, st.resync = arg(1), arg(2)
 	case "leader":
