@@ -8,11 +8,16 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
 )
 
 // founded is a scene whose hosts are members with leases.
 func founded(t *testing.T, seed uint64, hosts int) *scene {
-	s := newScene(t, seed, hosts)
+	return found(newScene(t, seed, hosts))
+}
+
+func found(s *scene) *scene {
+	hosts := len(s.hosts)
 	for i, h := range s.hosts {
 		s.do(h, func() {
 			rec := hostRecord(h.name, "rack-"+h.name)
@@ -62,9 +67,11 @@ func TestALostHostIsNoticedAndNotTooSoon(t *testing.T) {
 	}
 }
 
-func TestACutOffHostKnowsBeforeTheOthersDo(t *testing.T) {
-	for seed := range uint64(20) {
-		s := founded(t, seed, 3)
+func TestACutOffHostKnowsBeforeTheClusterDoes(t *testing.T) {
+	for seed := range uint64(60) {
+		s := found(newSceneWith(t, seed, 3, func(c *memkv.Config) {
+			c.MinLatency, c.MaxLatency = time.Millisecond, 700*time.Millisecond
+		}))
 		c := s.hosts[2]
 		s.run(time.Duration(seed) * 130 * time.Millisecond)
 		s.srv.Cut("c", true, seed%2 == 0)
@@ -73,7 +80,7 @@ func TestACutOffHostKnowsBeforeTheOthersDo(t *testing.T) {
 			if knew == 0 && !c.ka.Valid() {
 				knew = s.w.Now()
 			}
-			if given == 0 && !s.hosts[0].c.State().AliveHost(c.id) {
+			if items, _ := s.srv.Peek("holdfast/1/alive/" + c.id.String()); given == 0 && len(items) == 0 {
 				given = s.w.Now()
 			}
 			return knew > 0 && given > 0
@@ -83,6 +90,18 @@ func TestACutOffHostKnowsBeforeTheOthersDo(t *testing.T) {
 		}
 		s.srv.Cut("c", false, false)
 		s.until("c's return", 30*time.Second, func() bool { return s.seen(3) && c.ka.Valid() })
+	}
+}
+
+func TestLostMessagesCostNobodyItsLease(t *testing.T) {
+	s := found(newSceneWith(t, 1, 3, func(c *memkv.Config) { c.LoseReply, c.LoseRequest = 0.01, 0.01 }))
+	for range 3000 {
+		s.run(100 * time.Millisecond)
+		for _, h := range s.hosts {
+			if !h.ka.Valid() {
+				t.Fatalf("%s lost its lease at %v", h.name, s.w.Now())
+			}
+		}
 	}
 }
 
@@ -276,6 +295,9 @@ func TestAHostThatRestartsAtOnceTakesItsOfficeBack(t *testing.T) {
 	a.keep()
 	e := a.c.Campaign(a.ka, a.id)
 	s.until("a leading again", 3*time.Second, func() bool { _, ok := e.Leading(); return ok })
+	if got := a.c.State().LeaderLease; got == old || got != a.ka.Lease() {
+		t.Errorf("it leads under lease %d; the old life's is %d, its own %d", got, old, a.ka.Lease())
+	}
 	s.until("the new lease", time.Second, func() bool { return s.hosts[1].c.State().LeaderLease != old })
 	s.run(10 * time.Second)
 	if _, ok := e.Leading(); !ok {

@@ -38,8 +38,14 @@ type host struct {
 }
 
 func newScene(t *testing.T, seed uint64, hosts int) *scene {
+	return newSceneWith(t, seed, hosts, func(*memkv.Config) {})
+}
+
+func newSceneWith(t *testing.T, seed uint64, hosts int, change func(*memkv.Config)) *scene {
 	w := simclock.NewWorld(seed)
-	s := &scene{T: t, w: w, srv: memkv.NewServer(memkv.Config{Clock: w.Clock(), Rand: w.Rand})}
+	cfg := memkv.Config{Clock: w.Clock(), Rand: w.Rand}
+	change(&cfg)
+	s := &scene{T: t, w: w, srv: memkv.NewServer(cfg)}
 	t.Cleanup(func() { w.Close(s.clks...) })
 	for i := range hosts {
 		s.hosts = append(s.hosts, s.boot(string(rune('a'+i))))

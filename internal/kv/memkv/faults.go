@@ -1,6 +1,10 @@
 package memkv
 
-import "time"
+import (
+	"time"
+
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+)
 
 // SetDown begins or ends an outage of the whole server, as when its members
 // have lost their quorum. While it lasts no lease ends; when it ends every
@@ -76,4 +80,12 @@ func (s *Server) BreakWatches() {
 	for _, w := range s.watchers {
 		w.breakLocked()
 	}
+}
+
+// Peek returns what the map holds at this instant, for checks that stand
+// outside the world they check.
+func (s *Server) Peek(prefix string) ([]kv.Item, kv.Rev) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rangeLocked(prefix)
 }

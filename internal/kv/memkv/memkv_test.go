@@ -146,15 +146,22 @@ func TestUnknownCommitMayApplyAfterItsCallerGaveUp(t *testing.T) {
 func TestLeasesOutliveALeaderChange(t *testing.T) {
 	s := newScene(t, 3, nil)
 	h, st := s.host("a", simclock.Skew{})
-	var id kv.LeaseID
-	s.do(h, func() { id, _ = st.Grant(4 * time.Second) })
+	var id, idle kv.LeaseID
+	s.do(h, func() { id, _ = st.Grant(4 * time.Second); idle, _ = st.Grant(4 * time.Second) })
 	s.w.Run(s.w.Now() + 3500*time.Millisecond)
 	s.srv.ChangeLeader(2 * time.Second) // over the time when the lease would have ended
 	s.w.Run(s.w.Now() + 5*time.Second)
 	s.do(h, func() {
 		if err := st.Renew(id); err != nil {
-			t.Errorf("5 s after the change of leader, 3 s after its end: %v", err)
+			t.Errorf("3 s after the end of the change of leader: %v", err)
 		}
+	})
+	s.w.Run(s.w.Now() + 3*time.Second)
+	s.do(h, func() {
+		if err := st.Renew(idle); !holdfast.IsKind(err, holdfast.NotFound) {
+			t.Errorf("6 s after that end, never renewed: %v, want the lease to have ended", err)
+		}
+		st.Renew(id)
 	})
 	s.w.Run(s.w.Now() + 5*time.Second)
 	s.do(h, func() {
