@@ -168,3 +168,14 @@ func (h Host) condition() (word string, running int) {
 	}
 	return "running", len(ps)
 }
+
+// Programs returns the names of all processes on some hosts, as the kernel
+// knows them (15 characters at most).
+func Programs(hosts []Host) ([]string, error) {
+	ps, err := processes(hosts)
+	var out []string
+	for _, p := range ps {
+		out = append(out, p.name)
+	}
+	return out, err
+}
