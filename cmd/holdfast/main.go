@@ -19,7 +19,7 @@ func main() {
 		Version: version,
 		Stdin:   os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv,
-		Serve:  serve,
+		Serve:  runHost,
 		Helpers: append(helpers(),
 			cli.Helper{Name: lab.KeeperName, Run: lab.Keeper}),
 		Extra: append([]*cobra.Command{lab.Command(os.Getenv)}, extra()...),

@@ -2,21 +2,47 @@ package main
 
 import (
 	"context"
+	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
-	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cli"
 	"github.com/holdfast-cloud/holdfast/internal/config"
+	"github.com/holdfast-cloud/holdfast/internal/drill"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor/qemu"
+	"github.com/holdfast-cloud/holdfast/internal/serve"
 )
 
-// serve runs a host.
-func serve(context.Context, config.Config) error {
-	return holdfast.Errorf(holdfast.Unavailable, "this build has no host in it yet")
+// runHost runs a host until ctx ends. Its machines go on.
+func runHost(ctx context.Context, c config.Config) error {
+	h, err := serve.Start(serve.Options{Config: c, Version: version, Log: logger(c.Log)})
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	h.Stop()
+	return nil
+}
+
+// logger writes to standard error as the configuration says, which has been
+// checked.
+func logger(c config.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
 }
 
 // helpers are the subcommands that other processes of a host run.
-func helpers() []cli.Helper { return nil }
+func helpers() []cli.Helper {
+	return []cli.Helper{{Name: "jail", Run: qemu.JailMain}}
+}
 
 // extra are commands of packages that only main may know.
-func extra() []*cobra.Command { return nil }
+func extra() []*cobra.Command { return []*cobra.Command{drill.Command(os.Getenv)} }

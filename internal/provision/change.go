@@ -166,7 +166,8 @@ func (p *Provisioner) Revert(id holdfast.VolumeID, snap holdfast.SnapshotID) err
 	return v.Revert(snap)
 }
 
-// Seal makes an imported image immutable and ready to be cloned.
+// Seal makes an imported image immutable, of its true size in blocks, and ready
+// to be cloned.
 func (p *Provisioner) Seal(id holdfast.VolumeID, blocks uint64) (cluster.Volume, error) {
 	if v := p.Volumes.Opened(id); v != nil {
 		if err := v.Flush(); err != nil {
@@ -175,7 +176,7 @@ func (p *Provisioner) Seal(id holdfast.VolumeID, blocks uint64) (cluster.Volume,
 		v.Close()
 	}
 	return p.change(id, func(_ *cluster.State, rec *cluster.Volume) error {
-		rec.Sealed, rec.Writer = true, holdfast.HostID{}
+		rec.Sealed, rec.Writer, rec.Blocks = true, holdfast.HostID{}, blocks
 		return nil
 	})
 }

@@ -45,7 +45,7 @@ type membership struct {
 
 // openDataDir makes or opens a data directory and takes its lock.
 func openDataDir(path string, newID func() (holdfast.UUID, error)) (*dataDir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(path, "pki"), 0o700); err != nil {
 		return nil, holdfast.Errorf(holdfast.IO, "data directory: %w; set data_dir to a directory this user may write", err)
 	}
 	d := &dataDir{path: path}

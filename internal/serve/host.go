@@ -118,6 +118,14 @@ func (h *Host) enter(ms membership) error {
 	return nil
 }
 
+// firstPicture is how long a host that has just become a member waits to see
+// the cluster, so that the next request finds it.
+const firstPicture = 10 * time.Second
+
+func (m *member) awaitPicture() {
+	m.node.Cluster.WaitFor(func(s *cluster.State) bool { return s.Rev > 0 }, firstPicture)
+}
+
 func (h *Host) build(m *member) (err error) {
 	if m.creds, err = auth.LoadCredentials(h.dir.file("pki"), "host"); err != nil {
 		return err

@@ -76,7 +76,7 @@ func (h *Host) InitCluster(ctx context.Context, name string) (httpapi.Admin, err
 	if err := h.dir.write("cluster.json", ms); err != nil {
 		return admin, err
 	}
-	return admin, h.enter(ms)
+	return admin, h.enterNew(ms)
 }
 
 // found writes the new cluster's first records, over a control plane that is
@@ -171,7 +171,11 @@ func (h *Host) CreateJoinCode(ctx context.Context, rack string) (string, error) 
 		return "", err
 	}
 	code := v1.JoinCode{CA: sha256.Sum256(m.creds.CA.Raw), Secret: secret}
-	for _, host := range m.node.Cluster.State().SortedHosts() {
+	st, err := m.node.Cluster.Refresh()
+	if err != nil {
+		return "", err
+	}
+	for _, host := range st.SortedHosts() {
 		if self := host.Val.ID == h.dir.id.Host; self {
 			code.API = append([]string{host.Val.APIAddr}, code.API...)
 		} else if len(code.API) < 4 {
@@ -226,7 +230,20 @@ func (h *Host) Join(ctx context.Context, code v1.JoinCode) error {
 	if err := h.dir.write("cluster.json", ms); err != nil {
 		return err
 	}
-	return h.enter(ms)
+	return h.enterNew(ms)
+}
+
+// enterNew starts everything of a host that has just become a member, and
+// returns when it sees the cluster.
+func (h *Host) enterNew(ms membership) error {
+	if err := h.enter(ms); err != nil {
+		return err
+	}
+	m, err := h.member()
+	if err == nil {
+		m.awaitPicture()
+	}
+	return err
 }
 
 // accept reads a member's answer to a join.

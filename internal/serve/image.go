@@ -1,0 +1,86 @@
+package serve
+
+import (
+	"context"
+	"io"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+	"github.com/holdfast-cloud/holdfast/internal/image"
+	"github.com/holdfast-cloud/holdfast/internal/provision"
+)
+
+// ImportImage implements httpapi.Images.
+func (h *Host) ImportImage(ctx context.Context, n httpapi.NewImage, r io.Reader) (cluster.Volume, error) {
+	m, err := h.member()
+	if err != nil {
+		return cluster.Volume{}, err
+	}
+	rec, err := m.node.Make.CreateVolume(provision.VolumeSpec{Name: n.Name, Blocks: imageBlocks(m, n), Copies: n.Copies, Image: true})
+	if err != nil {
+		return rec, err
+	}
+	blocks, err := h.fillImage(m, rec, n, r)
+	if err == nil {
+		rec, err = m.node.Make.Seal(rec.ID, blocks)
+	}
+	if err != nil {
+		if derr := m.node.Make.DeleteVolume(rec.ID); derr != nil {
+			h.log.Warn("a half-made image could not be deleted", "volume", rec.Name, "error", derr)
+		}
+		return rec, err
+	}
+	return rec, nil
+}
+
+// imageBlocks is the size of the image in blocks; where only the stream's end
+// decides, the most that could be stored: the image gets its true size when it
+// is sealed.
+func imageBlocks(m *member, n httpapi.NewImage) uint64 {
+	if n.Size >= 0 {
+		return (uint64(n.Size) + holdfast.BlockSize - 1) / holdfast.BlockSize
+	}
+	var most int64
+	for _, a := range m.node.Cluster.State().SortedAlive() {
+		for _, d := range a.Val.Disks {
+			most = max(most, d.Free/2)
+		}
+	}
+	return uint64(most) / holdfast.BlockSize
+}
+
+// fillImage writes the stream to the volume and returns its size in blocks.
+func (h *Host) fillImage(m *member, rec cluster.Volume, n httpapi.NewImage, r io.Reader) (uint64, error) {
+	v, err := m.node.Volumes.Open(rec.ID)
+	if err != nil {
+		return 0, err
+	}
+	defer v.Close()
+	disk, err := v.Session(false)
+	if err != nil {
+		return 0, err
+	}
+	defer disk.Close()
+	res, err := image.Import(r, sink{disk}, image.Options{Size: n.Size, Max: disk.Size(), Clock: clock.System{}})
+	return uint64(res.Size) / holdfast.BlockSize, err
+}
+
+// sink lets an import write to a session.
+type sink struct{ d export.Disk }
+
+// Reserve implements image.Sink; the volume has its size already.
+func (s sink) Reserve(int64) error { return nil }
+
+// WriteAt implements image.Sink.
+func (s sink) WriteAt(p []byte, off int64) (int, error) {
+	if err := do(s.d, export.Request{Op: export.Write, Off: off, Length: int64(len(p)), Data: p}); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Flush implements image.Sink.
+func (s sink) Flush() error { return do(s.d, export.Request{Op: export.Flush}) }
