@@ -202,7 +202,7 @@ func (m *Machine) plan(now time.Duration, d *draft) {
 		}
 		for _, u := range left {
 			if d.lostIn(inc, d.v.State.VMs[u.VM].Val) {
-				parts = append(parts, "stays down: "+u.Reason)
+				parts = append(parts, "stays down: "+u.Detail())
 			}
 		}
 		if len(parts) == 0 {

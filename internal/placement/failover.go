@@ -38,7 +38,16 @@ type Restart struct {
 type Unplaced struct {
 	VM     holdfast.VMID
 	Name   string
-	Reason string
+	Reason string // in a few words
+	Why    Why    // with the reason of every host, if a host was looked for
+}
+
+// Detail is the whole explanation.
+func (u Unplaced) Detail() string {
+	if s := u.Why.String(); s != "" {
+		return s
+	}
+	return u.Reason
 }
 
 // VolumeLoss is one volume that could not be written any more.
@@ -141,17 +150,12 @@ func (b *settled) lose(name string, lost []*Host) Loss {
 			vms = append(vms, vm)
 		}
 	}
-	rooms := b.rooms.clone()
-	for _, id := range l.Lost {
-		delete(rooms, id)
-	}
-	l.Restarts, l.Unplaced = after.restarts(rooms, vms, nil)
+	l.Restarts, l.Unplaced = after.restarts(b.rooms.clone(), vms, nil)
 	return l
 }
 
 // Restarts plans where VMs that have lost their host are to start, in the
-// order of the result. hints are hosts chosen before, kept where they still
-// fit; avoid names hosts to use last.
+// order of the result. options, if not nil, steers each.
 func Restarts(v *View, vms []cluster.VM, options func(cluster.VM) VMOptions) ([]Restart, []Unplaced) {
 	rooms := newRooms(v)
 	return v.restarts(rooms, slices.Clone(vms), options)
@@ -170,7 +174,7 @@ func (v *View) restarts(rs rooms, vms []cluster.VM, options func(cluster.VM) VMO
 		}
 		h, why := v.placeVM(rs, vm, o)
 		if h.IsZero() {
-			left = append(left, Unplaced{VM: vm.ID, Name: vm.Name, Reason: why.String()})
+			left = append(left, Unplaced{VM: vm.ID, Name: vm.Name, Reason: why.Short, Why: why})
 			continue
 		}
 		rs.take(h, vm)

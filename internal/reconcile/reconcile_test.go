@@ -33,8 +33,9 @@ type site struct {
 	hosts  map[string]*host
 	all    []*simclock.Host
 	user   *cluster.Client
-	start  *cluster.State // the sketch that the site began as
-	starts []string       // what agents have started: "db1@b1 2"
+	start  *cluster.State  // the sketch that the site began as
+	starts []string        // what agents have started: "db1@b1 2"
+	log    strings.Builder // of the loops
 }
 
 type host struct {
@@ -137,7 +138,7 @@ func (s *site) power(name string) {
 		ka := h.client.KeepAlive(a)
 		h.election = h.client.Campaign(ka, sketch.Host(name))
 		h.loop = reconcile.Start(reconcile.Options{Clock: clk, Cluster: h.client, Office: h.election, Voters: h.voters,
-			Rand: randReader{s.w.Rand("replicas/" + name)}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+			Rand: randReader{s.w.Rand("replicas/" + name)}, Log: slog.New(slog.NewTextHandler(&s.log, nil))})
 		s.agent(h)
 	})
 }
@@ -269,6 +270,16 @@ volume web in-sync=b1,c1 writer=c1
 vm db1 volume=db1 host=a1 running
 vm web volume=web host=c1 running
 `
+
+func TestTheChangesOfOnePassDoNotCollide(t *testing.T) {
+	s := newSite(t, 1, nil, threeRacks+"vm diskless host=a1 running\nvolume spare in-sync=a1,c1 writer=a1")
+	s.hosts["a1"].clk.Kill()
+	s.until(8*time.Second, "diskless runs on b1", runsOn("diskless", "b1"))
+	s.until(time.Minute, "db1 runs on b1", runsOn("db1", "b1"))
+	if strings.Contains(s.log.String(), "change not made") {
+		t.Errorf("collisions though nobody else changed anything:\n%s", s.log.String())
+	}
+}
 
 func TestARackDiesAndItsVMRunsWhereItsCopyIs(t *testing.T) {
 	s := newSite(t, 1, nil, threeRacks)
