@@ -1,0 +1,82 @@
+# Holdfast. `make drill` shows it; `make test` tests it; `make help` lists the rest.
+
+GO          ?= go
+BIN         := bin/holdfast
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
+LDFLAGS     := -s -w -X main.version=$(VERSION)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GUEST       ?= probe
+FUZZTIME    ?= 5s
+SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# What the build, the tests and the drills need of Debian or Ubuntu, and the
+# commands by which it is known to be there.
+PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs
+COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4
+
+.PHONY: help build check test drill lab down image bench fuzz-smoke packages clean
+.DEFAULT_GOAL := build
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/holdfast, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/holdfast
+
+check: ## formatting, vet, staticcheck and the shape of the code
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted (run gofmt -w):"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) test -count=1 ./internal/arch/
+
+test: packages ## run all tests
+	$(GO) test ./...
+
+packages: ## install what is missing of Debian or Ubuntu
+	@missing=; for c in $(COMMANDS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$c >/dev/null || missing=$$c; done; \
+	if [ -n "$$missing" ]; then \
+	  command -v apt-get >/dev/null || { echo "$$missing is missing, and this is not Debian or Ubuntu: install $(PACKAGES) yourself"; exit 1; }; \
+	  echo "installing $(PACKAGES)"; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
+	fi
+
+lab: packages build ## bring up a lab of three racks
+	$(BIN) lab up
+
+down: ## end the lab and remove its data
+	$(BIN) lab down --wipe
+
+drill: lab ## pull the plug of a rack; GUEST=debian for the real thing
+ifeq ($(GUEST),debian)
+	@$(MAKE) --no-print-directory image
+endif
+	$(BIN) drill rack-loss --guest $(GUEST)
+	@echo
+	@echo "The lab is still up. Try:"
+	@echo "  $(BIN) status"
+	@echo "  $(BIN) list"
+	@echo "  $(BIN) console drill-$(GUEST)        # Ctrl-] leaves it"
+	@echo "  $(BIN) incident show"
+	@echo "  $(BIN) lab kill b; $(BIN) status; $(BIN) lab start b"
+	@echo "  make drill GUEST=debian             # a stock Debian with PostgreSQL"
+	@echo "  make down                           # end it and remove its data"
+
+image: packages build/debian.raw ## build the Debian image of the drill
+
+build/debian.raw: $(wildcard images/*)
+	@mkdir -p build
+	$(GO) run ./images -o $@
+
+bench: packages build ## figures beside nbdkit and qemu-nbd
+	$(GO) run ./bench
+
+fuzz-smoke: ## run every fuzz target for a moment
+	@set -e; for p in $$($(GO) list ./...); do \
+	  dir=$$($(GO) list -f '{{.Dir}}' $$p); \
+	  for f in $$(grep -hos '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/^func //'); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p >/dev/null; \
+	  done; done
+
+clean: ## remove what was built
+	rm -rf bin build
