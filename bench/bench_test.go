@@ -1,0 +1,75 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestReportComparesMedians(t *testing.T) {
+	r := report{Settings: settings{Runs: 3, Seconds: 1}}
+	cs := []*candidate{
+		{name: nbdkitFile, base: nbdkitFile},
+		{name: "Holdfast, one copy", base: nbdkitFile, goals: []goals{{"reads", 0.7}}},
+		{name: "Holdfast, two copies", base: nbdkitFile, goals: []goals{{"reads", 0.9}}},
+	}
+	r.add(workload{name: "reads"}, cs, []result{
+		{Runs: []float64{90, 1000, 100}}, {Runs: []float64{80, 75, 5}}, {Runs: []float64{50, 60, 70}},
+	})
+	var out strings.Builder
+	r.print(&out)
+	for _, want := range []string{"100     90 to 1000  1.00", "75      5 to 80     0.75", "≥ 0.7 met", "0.60", "≥ 0.9 MISSED"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+func TestMedian(t *testing.T) {
+	for _, c := range []struct {
+		v    []float64
+		want float64
+	}{{nil, 0}, {[]float64{3}, 3}, {[]float64{4, 1}, 2.5}, {[]float64{9, 1, 5}, 5}} {
+		if got := median(c.v); got != c.want {
+			t.Errorf("the median of %v is %v, want %v", c.v, got, c.want)
+		}
+	}
+}
+
+func TestFioOutput(t *testing.T) {
+	for in, want := range map[string]float64{
+		`{"jobs":[{"error":0,"read":{"iops":10.5,"total_ios":9},"write":{"iops":2,"total_ios":1}}]}`: 12.5,
+		`{"jobs":[{"error":5,"read":{"iops":10.5,"total_ios":9}}]}`:                                  -1,
+		`{"jobs":[{"read":{"iops":0,"total_ios":0}}]}`:                                               -1,
+		`{"jobs":[]}`:           -1,
+		`fio: bad option <foo>`: -1,
+	} {
+		got, err := parseFio([]byte(in))
+		if err != nil {
+			got = -1
+		}
+		if got != want {
+			t.Errorf("%s: %v (%v), want %v", in, got, err, want)
+		}
+	}
+}
+
+func FuzzFioOutput(f *testing.F) {
+	f.Add([]byte(`{"jobs":[{"error":0,"read":{"iops":1,"total_ios":1}}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) { parseFio(b) })
+}
+
+func TestSettingsThatMakeNoSense(t *testing.T) {
+	good := settings{Runs: 3, Seconds: 2, Size: 1 << 20}
+	if err := good.check(); err != nil {
+		t.Error(err)
+	}
+	for _, change := range []func(*settings){
+		func(s *settings) { s.Runs = 0 }, func(s *settings) { s.Seconds = 0 }, func(s *settings) { s.Size = 5000 },
+	} {
+		s := good
+		change(&s)
+		if s.check() == nil {
+			t.Errorf("%+v is accepted", s)
+		}
+	}
+}
