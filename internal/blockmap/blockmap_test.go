@@ -2,11 +2,13 @@ package blockmap
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
 )
 
 func newTree(t testing.TB, p *Pages, blocks uint64) *Tree {
@@ -241,6 +243,159 @@ func TestWrongPagesAreCorrupt(t *testing.T) {
 	}
 	if e, err := r.Get(0); err != nil || e != data(1) {
 		t.Errorf("the healthy map: %+v, %v", e, err)
+	}
+}
+
+// A stale page under the right PageID, as a lost write leaves it.
+func TestStalePageIsCorrupt(t *testing.T) {
+	p, disk := NewPages(nil), newShelf()
+	tree := newTree(t, p, 1000)
+	put(t, tree, 0, 1)
+	flushAll(t, tree.Snapshot(), disk)
+	stale := append([]byte(nil), disk.pages[1]...)
+	put(t, tree, 0, 2)
+	disk.next = 8 // the newer leaf is page 9
+	now := flushAll(t, tree.Snapshot(), disk)
+	le.PutUint64(stale[16:], 9) // so that nothing but the content is old
+	le.PutUint32(stale[8:], checksum.CRC(stale[12:len(stale)-7]))
+	good := disk.pages[9]
+	for _, c := range []struct {
+		page []byte
+		ok   bool
+	}{{stale, false}, {good, true}} {
+		disk.pages[9] = c.page
+		q := NewPages(disk)
+		r, err := q.OpenRoot(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, err := r.Get(0); (err == nil) != c.ok || !c.ok && !holdfast.IsKind(err, holdfast.Corrupt) {
+			t.Errorf("leaf is the right one: %v; got %+v, %v", c.ok, e, err)
+		}
+	}
+}
+
+// One unreadable inner page takes its own map down, and nothing else.
+func TestUnreadableInnerPageDoesNotHoldUpTheOthers(t *testing.T) {
+	p, disk := NewPages(nil), newShelf()
+	a, b := newTree(t, p, 1<<20), newTree(t, p, 1<<20)
+	for i := range uint64(1400) {
+		put(t, a, i*700, holdfast.LSN(i+1))
+		put(t, b, i*700, holdfast.LSN(i+1))
+	}
+	rootA, rootB := flushAll(t, a.Snapshot(), disk), flushAll(t, b.Snapshot(), disk)
+	p = NewPages(nil)
+	ra, errA := p.OpenRoot(rootA)
+	rb, errB := p.OpenRoot(rootB)
+	if errA != nil || errB != nil {
+		t.Fatal(errA, errB)
+	}
+	bad := p.Absent(1)[0]
+	for ms := p.Absent(9); len(ms) > 0; ms = p.Absent(9) {
+		for _, m := range ms {
+			if *m == *bad {
+				p.GiveUp(m)
+			} else if err := p.Install(m, disk.pages[m.ID]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := ra.Get(0); !holdfast.IsKind(err, holdfast.Corrupt) {
+		t.Errorf("the map of the bad page: %v, want kind corrupt", err)
+	}
+	if err := p.Install(bad, disk.pages[bad.ID]); err != nil {
+		t.Error(err)
+	}
+	if _, err := ra.Get(0); !holdfast.IsKind(err, holdfast.Corrupt) {
+		t.Errorf("a page that was given up came back: %v", err)
+	}
+	must(t, p, disk, func() error {
+		e, err := rb.Get(700)
+		if err == nil && e != data(2) {
+			t.Errorf("the other map: %+v", e)
+		}
+		return err
+	})
+	rb.Release()
+	if n := len(p.Freed()); n < 1400 {
+		t.Errorf("only %d pages came back from the healthy map", n)
+	}
+	ra.Release()
+	if n := len(p.Freed()); n == 0 {
+		t.Error("nothing came back from the bad map")
+	}
+}
+
+// The first and last tombstones of a hole are on the right side of "since".
+func TestWalkSinceCutsAHoleExactly(t *testing.T) {
+	p := NewPages(nil)
+	tree := newTree(t, p, 4096)
+	if _, err := tree.SetRange(512, 1024, 1001, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		since holdfast.LSN
+		from  uint64
+		want  uint64 // first block seen
+	}{
+		{0, 0, 512}, {1000, 0, 512}, {1001, 0, 513}, {1002, 0, 514}, {1512, 0, 1024}, {1513, 0, 1025},
+		{1000, 600, 600}, {1100, 600, 612}, {2023, 0, 1535},
+	} {
+		seen := uint64(0)
+		if err := tree.Walk(c.since, c.from, func(a, n uint64, e Entry) bool {
+			if seen == 0 {
+				seen = a
+			}
+			if e.LSN != 1001+holdfast.LSN(a-512) || e.LSN <= c.since {
+				t.Errorf("since %d: block %d with LSN %d", c.since, a, e.LSN)
+			}
+			return true
+		}); err != nil || seen != c.want {
+			t.Errorf("since %d, from %d: began at block %d, want %d: %v", c.since, c.from, seen, c.want, err)
+		}
+	}
+	if err := tree.Walk(2024, 0, func(a, _ uint64, _ Entry) bool { t.Error("saw", a); return false }); err != nil {
+		t.Error(err)
+	}
+}
+
+// Growing by several levels must not repeat the old content above itself.
+func TestDiffAcrossGrowth(t *testing.T) {
+	p := NewPages(nil)
+	tree := newTree(t, p, 512)
+	if _, err := tree.SetRange(0, 512, 10, 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	hole := tree.Snapshot()
+	put(t, tree, 7, 600)
+	small := tree.Snapshot()
+	if err := tree.Grow(holdfast.MaxVolumeBlocks); err != nil {
+		t.Fatal(err)
+	}
+	put(t, tree, 1<<32, 700)
+	big := tree.Snapshot()
+	for _, c := range []struct {
+		a, b *Root
+		want []uint64
+	}{
+		{small, big, []uint64{1 << 32}}, {big, small, []uint64{1 << 32}},
+		{hole, big, []uint64{7, 1 << 32}}, {hole, small, []uint64{7}}, {big, big, nil},
+	} {
+		var got []uint64
+		if err := Diff(c.a, c.b, 0, func(addr, n uint64, ea, eb Entry) bool {
+			wa, _ := c.a.Get(addr) // beyond the end: never written
+			wb, _ := c.b.Get(addr)
+			if n != 1 || ea != wa || eb != wb {
+				t.Errorf("blocks %d+%d: %+v and %+v", addr, n, ea, eb)
+			}
+			got = append(got, addr)
+			return len(got) < 2000
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("differs at %v, want %v", got, c.want)
+		}
 	}
 }
 

@@ -18,6 +18,9 @@ func (p *Pages) need(s slot, level int, base uint64) error {
 	if n.resident() {
 		return nil
 	}
+	if n.lost {
+		return corrupt(n.id, "it could not be read when the disk was opened")
+	}
 	m := &Miss{ID: n.id, Level: level, Addr: base, max: s.max}
 	if p.load == nil {
 		return m
@@ -34,7 +37,7 @@ func (p *Pages) need(s slot, level int, base uint64) error {
 // wanted is ignored. b is not kept.
 func (p *Pages) Install(m *Miss, b []byte) error {
 	h, ok := p.byID[m.ID]
-	if !ok || p.nodes[h].resident() {
+	if !ok || p.nodes[h].resident() || p.nodes[h].lost {
 		return nil
 	}
 	if int(p.nodes[h].level) != m.Level {
@@ -55,11 +58,29 @@ func (p *Pages) Install(m *Miss, b []byte) error {
 		return err
 	}
 	p.nodes[h].inner = in
+	p.settled(h)
+	return nil
+}
+
+// GiveUp says that an Absent page cannot be read, for good: it no longer holds
+// up Freed, and everything below it fails with kind Corrupt. The pages that only
+// it refers to stay taken until a restart without the maps that need it. It
+// changes nothing for a leaf, which may be asked for again.
+func (p *Pages) GiveUp(m *Miss) {
+	h, ok := p.byID[m.ID]
+	if _, absent := p.absent[h]; !ok || !absent {
+		return
+	}
+	p.nodes[h].lost = true
+	p.settled(h)
+}
+
+// settled takes an inner page off the list of those that hold up Freed.
+func (p *Pages) settled(h handle) {
 	delete(p.absent, h)
 	if len(p.absent) == 0 {
 		p.bury()
 	}
-	return nil
 }
 
 // link turns a decoded inner page into slots and counts its references.

@@ -319,7 +319,7 @@ func (l *life) settle() {
 		}
 	}
 	used := make(map[PageID]bool)
-	l.p.Used(func(id PageID) { used[id] = true })
+	l.p.Stored(func(id PageID) { used[id] = true })
 	for id := range l.disk.pages {
 		if !used[id] {
 			l.slack[id] = true
@@ -371,7 +371,7 @@ func (l *life) step() {
 
 // TestMapsAgreeWithAModel lives many random lives of several maps on one disk.
 func TestMapsAgreeWithAModel(t *testing.T) {
-	lives, steps := 40, 600
+	lives, steps := 24, 600
 	if testing.Short() {
 		lives = 8
 	}
@@ -460,7 +460,7 @@ func (l *life) checkBooks() {
 			l.t.Errorf("page %d is called free and in use", id)
 		}
 	}
-	l.p.Used(func(id PageID) {
+	l.p.Stored(func(id PageID) {
 		if !reachable[id] {
 			l.t.Errorf("page %d is called used and is not reachable", id)
 		}

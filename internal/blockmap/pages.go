@@ -46,6 +46,7 @@ type node struct {
 	level  uint8
 	used   bool // read since the last eviction pass
 	zombie bool // in Pages.zombies
+	lost   bool // given up: an inner page that cannot be read
 }
 
 func (n *node) resident() bool { return n.leaf != nil || n.inner != nil }
@@ -100,10 +101,11 @@ func (p *Pages) Absent(max int) []*Miss {
 	return out
 }
 
-// Used calls f with the PageID of every stored page that a tree or root refers
-// to. While Absent pages remain, more may be in use. After a restart, and once
-// none is absent, what it does not name is free: Freed only tells of this life.
-func (p *Pages) Used(f func(id PageID)) {
+// Stored calls f with the PageID of every stored page that a tree or root
+// refers to, in an order that depends on nothing but what was done. While
+// Absent pages remain, more may be in use. After a restart, and once none is
+// absent, what it does not name is free: Freed only tells of this life.
+func (p *Pages) Stored(f func(id PageID)) {
 	for i := range p.nodes {
 		if n := &p.nodes[i]; n.id != 0 && n.refs > 0 {
 			f(n.id)
