@@ -170,6 +170,7 @@ func (p *Provisioner) prepareClone(rec cluster.Volume, st *cluster.State) (clust
 			err = p.Volumes.CreateReplica(ref, rec.ID, rec.Blocks, from.ID, rec.Origin.Snapshot)
 		}
 		if err != nil {
+			p.Log.Warn("a linked clone's copy could not be made", "volume", rec.Name, "host", st.Hosts[from.Host].Val.Name, "error", err)
 			last = err
 			continue
 		}

@@ -106,8 +106,9 @@ func (t *takeover) collect() (seats []seat, highest holdfast.Epoch, err error) {
 	c := t.s.Clock
 	results := clock.NewQueue[result](c)
 	start := c.Now()
+	refs := t.rec.InSync // a late answer finds its question, whatever became of the record
 	ask := func(i int) {
-		f, err := t.s.ask(t.rec.InSync[i], replica.KindPromise, replica.Ask{Epoch: t.epoch}, nil, nil)
+		f, err := t.s.ask(refs[i], replica.KindPromise, replica.Ask{Epoch: t.epoch}, nil, nil)
 		r := result{i: i, err: err}
 		if err == nil {
 			r.rep, r.err = replica.DecodeReport(f.Head)
@@ -121,14 +122,13 @@ func (t *takeover) collect() (seats []seat, highest holdfast.Epoch, err error) {
 	var lastErr error
 	for {
 		kept, missing := 0, 0
-		for i, r := range reports {
+		for _, r := range reports {
 			switch {
 			case r == nil:
 				missing++
 			case r.Eligible() && r.Kept:
 				kept++
 			}
-			_ = i
 		}
 		elapsed := c.Now() - start
 		if missing == 0 || kept > 0 && elapsed >= promiseSoon || elapsed >= promiseWait ||

@@ -167,11 +167,24 @@ func (v *Volume) Err() error {
 // Close flushes, ends the sessions and stops being the writer's process. The
 // record keeps naming this host; the next opening is a new epoch.
 func (v *Volume) Close() {
-	if v.Err() == nil {
-		v.Flush()
+	if v.Err() == nil && v.Flush() == nil {
+		v.tellStable()
 	}
 	v.fail(holdfast.Errorf(holdfast.Closed, "volume %s was closed", v.rec.Name))
 	v.tasks.Wait()
+}
+
+// tellStable lets every in-sync replica know that all it holds is on disk
+// everywhere, so that a volume at rest has no loose end. It blocks.
+func (v *Volume) tellStable() {
+	v.mu.Lock()
+	stable := v.m.Stable()
+	v.mu.Unlock()
+	for _, ref := range v.others() {
+		if _, err := v.s.ask(ref, replica.KindAppend, replica.Ask{Epoch: v.epoch, Stable: stable}, nil, nil); err != nil {
+			v.log.Info("a replica was not told that the volume is stable", "replica", ref.ID.Short(), "error", err)
+		}
+	}
 }
 
 // Flush makes everything acknowledged so far durable on every in-sync replica.
