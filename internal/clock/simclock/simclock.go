@@ -89,6 +89,10 @@ func (w *World) step() {
 	}
 }
 
+// After runs f at d from now on no host and no task, so f must not wait. It is
+// for what is not a computer: links, devices, fault scripts.
+func (w *World) After(d time.Duration, f func()) { w.at(w.now+d, f) }
+
 // at queues run at time t; the returned event can be cancelled.
 func (w *World) at(t time.Duration, run func()) *event {
 	if t < w.now {

@@ -41,7 +41,7 @@ func (c *conn) send(k *call, f transport.Frame) {
 func (c *conn) carry(s *stream, from, to holdfast.HostID, f transport.Frame, arrive func()) {
 	d, lost := c.n.travel(from, to, frameSize(f))
 	s.last = max(s.last+1, c.n.w.Now()+d)
-	c.n.after(s.last-c.n.w.Now(), func() {
+	c.n.w.After(s.last-c.n.w.Now(), func() {
 		if s.stuck {
 			c.n.stats.Lost++
 			return
@@ -97,7 +97,7 @@ func (c *conn) reset() {
 	if lost {
 		return // watch will notice
 	}
-	c.n.after(d, func() { c.breakNow("it refused or closed the connection") })
+	c.n.w.After(d, func() { c.breakNow("it refused or closed the connection") })
 }
 
 func (c *conn) breakLater() {
@@ -105,7 +105,7 @@ func (c *conn) breakLater() {
 	if d > 0 {
 		d = time.Duration(c.n.path(c.client.id, c.to).rand.Int64N(int64(d)))
 	}
-	c.n.after(d, func() { c.breakNow("the connection was lost") })
+	c.n.w.After(d, func() { c.breakNow("the connection was lost") })
 }
 
 // breakNow ends the connection at the client: whatever waits on it fails.
@@ -147,7 +147,7 @@ func (c *conn) watch() {
 		return
 	}
 	c.watching = true
-	c.n.after(c.n.params.Detect, func() {
+	c.n.w.After(c.n.params.Detect, func() {
 		c.watching = false
 		e := c.n.hosts[c.to]
 		switch {
@@ -192,7 +192,7 @@ func (n *Net) toss(from, to holdfast.HostID, f transport.Frame, arrive func(tran
 	for range copies {
 		g := pack(f)
 		d, lost := n.travel(from, to, frameSize(g))
-		n.after(d, func() {
+		n.w.After(d, func() {
 			if lost || !n.Reachable(from, to) {
 				n.stats.Lost++
 				return

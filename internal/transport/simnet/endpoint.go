@@ -25,6 +25,7 @@ type Endpoint struct {
 	conns    map[holdfast.HostID]*conn // of its own calls, by the host called
 	served   []*conn                   // of others' calls
 	loose    map[uint64]*call          // calls that travel without a connection
+	readers  map[reader]*worker
 	seq      uint64
 }
 
@@ -38,6 +39,7 @@ func (n *Net) Open(id holdfast.HostID, rack string, h *simclock.Host) *Endpoint 
 		handlers: make(map[transport.Kind]transport.Handler),
 		conns:    make(map[holdfast.HostID]*conn),
 		loose:    make(map[uint64]*call),
+		readers:  make(map[reader]*worker),
 	}
 	n.hosts[id] = e
 	return e
@@ -95,6 +97,7 @@ func (e *Endpoint) Close() error {
 	for _, c := range all {
 		c.end(transport.Frame{}, errClosed())
 	}
+	e.endReaders()
 	if e.n.hosts[e.id] == e {
 		e.n.HangUp(e.id)
 	}
@@ -168,7 +171,7 @@ func (e *Endpoint) conn(to holdfast.HostID) *conn {
 // reply on its way.
 func (e *Endpoint) serve(from holdfast.HostID, f transport.Frame, answer func(transport.Frame, error)) {
 	e.n.stats.Delivered++
-	e.spawn(func() { // waits here while the host is paused
+	e.reader(from, true).do(func() { // waits here while the host is paused
 		if e.closed {
 			return
 		}
@@ -207,7 +210,7 @@ func bySeq(a, b *call) int { return int(int64(a.seq) - int64(b.seq)) }
 
 // end runs done on a task of the caller's host.
 func (c *call) end(f transport.Frame, err error) {
-	c.e.spawn(func() { c.finish(f, err) })
+	c.e.reader(c.to, false).do(func() { c.finish(f, err) })
 }
 
 func (c *call) finish(f transport.Frame, err error) {

@@ -302,3 +302,29 @@ func TestOneSeedOneHistory(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkCall is one simulated call with its reply, scheduler included.
+func BenchmarkCall(b *testing.B) {
+	w := simclock.NewWorld(1)
+	n := New(w, LAN())
+	ha, hb := w.Host("a", simclock.Skew{}), w.Host("b", simclock.Skew{})
+	ea, eb := n.Open(a, "A", ha), n.Open(transporttest.Host(2), "B", hb)
+	eb.Handle(note, func(_ holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) { reply(f, nil) })
+	if ea.Start() != nil || eb.Start() != nil {
+		b.Fatal("Start failed")
+	}
+	defer w.Close(ha, hb)
+	ended := false
+	ha.Go(func() {
+		for range b.N {
+			if _, err := transport.Call(ha, ea, transporttest.Host(2), transport.Frame{Kind: note, Head: []byte("x")}, time.Second); err != nil {
+				b.Error(err)
+			}
+		}
+		ended = true
+	})
+	b.ReportAllocs()
+	if !w.RunUntil(func() bool { return ended }, 1<<62) {
+		b.Error("the calls did not end")
+	}
+}

@@ -180,6 +180,3 @@ func (n *Net) travel(from, to holdfast.HostID, size int) (d time.Duration, lost 
 	n.stats.Sent++
 	return d, lost || !n.Reachable(from, to)
 }
-
-// after runs f at d from now, on nobody's clock.
-func (n *Net) after(d time.Duration, f func()) { n.w.Clock().AfterFunc(d, f) }

@@ -22,7 +22,8 @@ type lab struct {
 func newLab(t *testing.T, seed uint64, p Params) *lab {
 	w := simclock.NewWorld(seed)
 	l := &lab{w: w, n: New(w, p)}
-	t.Cleanup(func() { w.Close(l.hosts...); goleak.VerifyNone(t) })
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { w.Close(l.hosts...); goleak.VerifyNone(t, before) })
 	return l
 }
 

@@ -177,15 +177,18 @@ func (p *peer) dial() (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.conn.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+	err = w.conn.SetReadDeadline(time.Now().Add(handshakeTimeout))
+	if err == nil {
+		err = p.awaitWelcome(w)
+	}
+	if err == nil {
+		err = w.conn.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
 		w.cut(err)
 		return nil, err
 	}
-	if err := p.awaitWelcome(w); err != nil {
-		w.cut(err)
-		return nil, err
-	}
-	return w, w.conn.SetReadDeadline(time.Time{})
+	return w, nil
 }
 
 func (p *peer) connect() (*wire, error) {
