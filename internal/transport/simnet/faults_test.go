@@ -258,6 +258,32 @@ func TestFramesAreOverwrittenWhenTheirTimeIsOver(t *testing.T) {
 	})
 }
 
+func TestAHandlerThatWaitsIsFoundOut(t *testing.T) {
+	x := newTrio(t, 1, LAN())
+	const slow transport.Kind = 9
+	d := transporttest.Host(4)
+	e, h := x.open(d, "D")
+	e.Handle(slow, func(_ holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
+		clock.Sleep(h, time.Millisecond)
+		reply(f, nil)
+	})
+	if err := e.Start(); err != nil {
+		t.Fatal(err)
+	}
+	x.Run(t, func() {
+		x.works(a, b)
+		if n := x.n.Stats().Blocked; n != 0 {
+			t.Errorf("%d handlers blocked where none did", n)
+		}
+		if err, _ := x.call(a, d, slow, "x", time.Second); err != nil {
+			t.Error(err)
+		}
+		if n := x.n.Stats().Blocked; n != 1 {
+			t.Errorf("%d handlers blocked, want 1", n)
+		}
+	})
+}
+
 // TestOneSeedOneHistory runs a bad day on lossy links and compares every
 // delivery's instant.
 func TestOneSeedOneHistory(t *testing.T) {

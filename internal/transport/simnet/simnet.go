@@ -53,6 +53,7 @@ func Storm() Params {
 type Stats struct {
 	Sent, Delivered, Lost, Duplicated int64
 	Broken                            int64 // connections
+	Blocked                           int64 // handlers and endings of calls that waited, which they must not
 }
 
 // Net is the network of one world.

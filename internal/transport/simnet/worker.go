@@ -19,6 +19,7 @@ type reader struct {
 
 // worker is a task of a host that runs what it is given, in order.
 type worker struct {
+	n     *Net
 	h     *simclock.Host
 	queue []func()
 	ev    clock.Event
@@ -29,7 +30,7 @@ func (e *Endpoint) reader(peer holdfast.HostID, serving bool) *worker {
 	k := reader{peer, serving}
 	w := e.readers[k]
 	if w == nil {
-		w = &worker{h: e.h, ev: e.h.NewEvent(), over: e.closed}
+		w = &worker{n: e.n, h: e.h, ev: e.h.NewEvent(), over: e.closed}
 		e.readers[k] = w
 		e.spawn(w.run)
 	}
@@ -68,7 +69,11 @@ func (w *worker) run() {
 		for len(w.queue) > 0 {
 			f := w.queue[0]
 			w.queue = w.queue[1:]
+			began := w.n.w.Now()
 			f()
+			if w.n.w.Now() != began {
+				w.n.stats.Blocked++
+			}
 		}
 		if w.over {
 			return
