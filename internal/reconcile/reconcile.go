@@ -25,7 +25,8 @@ import (
 
 // Times of the loop.
 const (
-	heartbeat   = 5 * time.Second // the longest pause, and how often voters are looked at
+	heartbeat   = 5 * time.Second // the longest pause
+	voteEvery   = time.Second     // between attempts to promote voters
 	catchUp     = time.Second     // how long the picture may take to show a commit
 	firstPause  = 50 * time.Millisecond
 	longPause   = 2 * time.Second

@@ -21,13 +21,13 @@ func (l *Loop) vote(now time.Duration, s *cluster.State) {
 		return
 	}
 	want := placement.NewVoters(s)
-	l.mu.Lock()
-	l.voteAt = now + heartbeat
-	l.voting = len(want) > 0
-	l.mu.Unlock()
-	if len(want) > 0 {
-		l.group.Go(func() { l.promote(want) })
+	if len(want) == 0 {
+		return
 	}
+	l.mu.Lock()
+	l.voting, l.voteAt = true, now+voteEvery
+	l.mu.Unlock()
+	l.group.Go(func() { l.promote(want) })
 }
 
 // promote makes hosts voters, one after the other, and records each once it is
