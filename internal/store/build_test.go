@@ -1,0 +1,213 @@
+package store
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/record"
+)
+
+// refs walks a pin.
+func refs(b *bed, p *Pin, since holdfast.LSN) map[uint64]BlockRef {
+	b.t.Helper()
+	out := make(map[uint64]BlockRef)
+	b.run(func() error {
+		return p.Walk(since, 0, func(addr uint64, ref BlockRef) bool {
+			out[addr] = ref
+			return true
+		})
+	})
+	return out
+}
+
+// blocksOf reads what a walk found.
+func blocksOf(b *bed, p *Pin, since holdfast.LSN) []Block {
+	b.t.Helper()
+	found := refs(b, p, since)
+	var out []Block
+	for addr := uint64(0); len(out) < len(found); addr++ {
+		ref, ok := found[addr]
+		if !ok {
+			continue
+		}
+		x := Block{Addr: addr, LSN: ref.LSN, Origin: ref.Origin, Hash: ref.Hash, Hole: ref.Hole}
+		if !ref.Hole {
+			x.Data = make([]byte, blockSize)
+			b.run(func() error {
+				_, err := p.ReadBlock(addr, x.Data)
+				return err
+			})
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+func TestAPinShowsTheHeadAsItWas(t *testing.T) {
+	b := newBed(t, 20)
+	v := b.create(1, 2000)
+	v.write(0, 1, 2, 3)
+	v.stable()
+	v.write(1, 20)
+	v.zero(2, 1)
+	var p *Pin
+	b.run(func() error { p = v.r().Pin(); return nil })
+	at := v.state().Prefix
+	v.write(0, 7, 8, 9)
+	v.stable()
+	for i := range 3 { // overwritten until segments become free and are used again
+		for a := uint64(0); a < 1500; a += 50 {
+			tags := make([]uint64, 50)
+			for k := range tags {
+				tags[k] = 1000*uint64(i+1) + a + uint64(k)
+			}
+			v.write(a, tags...)
+		}
+		v.stable()
+		b.run(b.s.Checkpoint)
+	}
+	if p.LSN() != at {
+		t.Fatalf("the pin is at %v, not %v", p.LSN(), at)
+	}
+	got := blocksOf(b, p, 0)
+	if len(got) != 3 || !got[2].Hole {
+		t.Fatalf("the pin has %d blocks", len(got))
+	}
+	v.compare("pin", append(append([]byte{}, got[0].Data...), got[1].Data...), 0, []uint64{1, 20})
+	if since := refs(b, p, holdfast.MakeLSN(1, 3)); len(since) != 2 {
+		t.Fatalf("%d blocks above the first write, not 2", len(since))
+	}
+	p.Release()
+	b.run(b.s.Checkpoint)
+	b.run(b.s.Checkpoint)
+	if live := b.s.Usage().Live; live > (1500+16)*blockSize {
+		t.Fatalf("%d bytes are live", live)
+	}
+}
+
+func TestTheTailIsWhatWasAppended(t *testing.T) {
+	b := newBed(t, 21)
+	v := b.create(1, 100)
+	v.write(0, 1, 2)
+	v.stable()
+	after := v.state().Prefix
+	v.write(3, 5, 6, 7)
+	v.zero(0, 2)
+	v.sync()
+	v.write(9, 8)
+	var got []record.Record
+	b.run(func() error {
+		return v.r().Tail(after+1, 1<<20, func(r *record.Record) error {
+			got = append(got, *r)
+			return nil
+		})
+	})
+	if len(got) != 3 || got[0].Count != 2 || got[0].Addr != 4 || got[1].Kind != record.Zero {
+		t.Fatalf("the tail is %+v", got)
+	}
+	v.compare("tail", got[0].Data, 4, []uint64{6, 7})
+	if err := b.try(func() error {
+		return v.r().Tail(0, 1, func(*record.Record) error { return nil })
+	}); !holdfast.IsKind(err, holdfast.Gap) {
+		t.Fatalf("a tail from long ago gives %v", err)
+	}
+}
+
+func TestAReplicaIsRebuiltFromAnother(t *testing.T) {
+	for _, scratch := range []bool{false, true} {
+		b := newBed(t, 22)
+		v := b.create(1, 1000)
+		v.write(0, 1, 2, 3, 4)
+		v.stable()
+		old := &vol{b, replicaID(9), v.vid} // a replica that stays behind
+		b.run(func() error {
+			_, err := b.s.Create(old.id, old.vid, 1000)
+			return err
+		})
+		old.begin(1)
+		old.append(writeRec(v.vid, old.state().Prefix+1, 0, 1, 2, 3, 4))
+		old.stable()
+		behind := old.state().Prefix
+
+		v.write(1, 20)
+		v.zero(3, 1)
+		v.stable()
+		var p *Pin
+		b.run(func() error { p = v.r().Pin(); return nil })
+		since := behind
+		if scratch {
+			since = 0
+		}
+		send := blocksOf(b, p, since)
+		b.run(func() error { return old.r().BeginBuild(p.LSN(), scratch) })
+		if st := old.state(); !st.Building || st.Prefix != p.LSN() {
+			t.Fatalf("while building: %+v", st)
+		}
+		next := writeRec(v.vid, p.LSN()+1, 5, 50)
+		v.append(next)
+		old.append(next)
+		b.run(func() error { return old.r().Ingest(send[1:]) })
+		b.run(func() error { return old.r().Ingest(send) })
+		// An interrupted build leaves the fallback, and no space behind.
+		if scratch {
+			old.sync()
+			b.crash()
+			if st := old.state(); !st.Building || st.Prefix != behind {
+				t.Fatalf("after the interruption: %+v", st)
+			}
+			old.want(0, 1, 2, 3, 4)
+			v.stable()
+			b.run(func() error { p = v.r().Pin(); return nil })
+			b.run(func() error { return old.r().BeginBuild(p.LSN(), scratch) })
+			b.run(func() error { return old.r().Ingest(blocksOf(b, p, 0)) })
+		}
+		b.run(func() error { return old.r().FinishBuild(v.state().History, 1000) })
+		old.want(0, 1, 20, 3, 0, 0, 50)
+		b.crash()
+		old.want(0, 1, 20, 3, 0, 0, 50)
+		if st := old.state(); st.Building || st.Damage != "" || len(st.History) != 1 || st.Prefix != v.state().Prefix {
+			t.Fatalf("after the build: %+v", st)
+		}
+		b.run(func() error { return b.s.Remove(v.id) })
+		b.settle()
+		old.want(0, 1, 20, 3, 0, 0, 50)
+		b.run(func() error { return b.s.Remove(old.id) })
+		b.settle()
+		b.run(b.s.Checkpoint)
+		b.run(b.s.Checkpoint)
+		if live := b.s.Usage().Live; live != 0 {
+			t.Fatalf("%d bytes are live with no replica left", live)
+		}
+	}
+}
+
+func TestARottenBlockIsReportedAndRepaired(t *testing.T) {
+	b := newBed(t, 23)
+	v := b.create(1, 100)
+	v.write(0, 1, 2, 3)
+	v.stable()
+	b.restart()
+	var f found
+	b.run(func() error {
+		return b.s.withMap(func() (err error) {
+			f, err = v.r().head.lookup(1)
+			return err
+		})
+	})
+	at, blk := b.s.space.locate(f.seg, f.slot)
+	b.d.Rot(b.s.offset(at.place, uint32(blk)))
+	var bad *CorruptError
+	if _, err := v.read(0, 3); !errors.As(err, &bad) || bad.Addr != 1 || !holdfast.IsKind(err, holdfast.Corrupt) {
+		t.Fatalf("a rotten block gives %v", err)
+	}
+	good := writeRec(v.vid, f.lsn, 1, 2)
+	fix := Block{Addr: 1, LSN: f.lsn, Origin: v.vid, Hash: f.hash, Data: good.Data}
+	b.run(func() error { return v.r().Repair(fix) })
+	v.want(0, 1, 2, 3)
+	b.crash()
+	v.want(0, 1, 2, 3)
+	b.run(b.s.Checkpoint)
+	b.crash()
+	v.want(0, 1, 2, 3)
+}

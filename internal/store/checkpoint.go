@@ -1,0 +1,272 @@
+package store
+
+import (
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/blockmap"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+)
+
+// Checkpoint makes everything durable and bounds the next recovery to what is
+// logged from now on. Segments that hold nothing become free with it.
+func (s *Store) Checkpoint() error {
+	res := clock.NewFuture[error](s.clk)
+	s.lock()
+	if s.err != nil || s.stopped {
+		err := s.err
+		if err == nil {
+			err = holdfast.Errorf(holdfast.Closed, "disk %s is closed", s.id.Disk)
+		}
+		s.unlock()
+		return err
+	}
+	s.ckptAsked = append(s.ckptAsked, res.Resolve)
+	s.kick()
+	s.unlock()
+	err, _ := res.Wait(clock.Forever)
+	return err
+}
+
+// capture is a checkpoint being made: the state at one moment.
+type capture struct {
+	w      catalogWriter
+	log    logPos
+	free   map[uint32]bool // segments that hold nothing
+	builds []*blockmap.Root
+}
+
+// runCheckpoint makes one checkpoint. Only one task may be in it.
+func (s *Store) runCheckpoint() error {
+	var c *capture
+	if err := s.wait(func(done func(error)) error {
+		if s.err != nil {
+			return s.err
+		}
+		c = s.capture()
+		s.afterSync(done)
+		return nil
+	}); err != nil {
+		return err
+	}
+	err := s.writeCheckpoint(c)
+	s.lock()
+	c.w.release()
+	for _, r := range c.builds {
+		r.Release()
+	}
+	s.unlock()
+	return err
+}
+
+// capture notes the state and where in the log it was. Under the lock.
+func (s *Store) capture() *capture {
+	s.closeBatch()
+	s.commit.Set()
+	for _, id := range s.pages.Freed() {
+		seg, slot, n := unpackPage(id)
+		for i := range n {
+			s.space.clear(seg, slot+uint16(i))
+		}
+	}
+	c := &capture{free: make(map[uint32]bool)}
+	s.space.each(func(g *segment) {
+		if !g.open && g.place != noPlace && g.resident == 0 && g.readers == 0 {
+			c.free[g.num] = true
+		}
+	})
+	w := &s.wal
+	w.since = 0
+	c.log = logPos{place: w.seg.place, seg: w.seg.num, block: w.pos, seq: w.seq}
+	c.w.state(s, c.free)
+	for _, r := range s.sorted {
+		if r.head.building != nil {
+			c.builds = append(c.builds, r.head.base.Snapshot())
+		}
+	}
+	return c
+}
+
+// writeCheckpoint puts a capture, whose log is durable, on the disk.
+func (s *Store) writeCheckpoint(c *capture) error {
+	for _, r := range c.w.roots {
+		if err := s.flush(r.root); err != nil {
+			return err
+		}
+	}
+	for _, r := range c.builds { // so that their pages can be evicted
+		if err := s.flush(r); err != nil {
+			return err
+		}
+	}
+	s.lock()
+	err := c.w.fillRoots()
+	c.w.mapSegments(s, c.free)
+	s.unlock()
+	if err != nil {
+		return err
+	}
+	root := rootBlock{disk: s.id.Disk, seq: s.ckptSeq + 1, life: s.life, log: c.log, bytes: uint64(len(c.w.b)), crc: checksum.CRC(c.w.b)}
+	if err := s.writeCatalog(&root, c.w.b); err != nil {
+		return err
+	}
+	if err := s.writeRoot(&root); err != nil {
+		s.lock()
+		defer s.unlock()
+		s.fence(err)
+		return err
+	}
+	s.lock()
+	defer s.unlock()
+	s.adoptRoot(&root, c.free)
+	return nil
+}
+
+// adoptRoot makes free what the checkpoint that is now durable does not need.
+func (s *Store) adoptRoot(root *rootBlock, free map[uint32]bool) {
+	for _, places := range s.catalog {
+		s.space.free = append(s.space.free, places...)
+	}
+	s.catalog = root.catalog
+	s.ckptSeq = root.seq
+	s.ckptSeg = root.log.seg
+	s.space.each(func(g *segment) {
+		if !free[g.num] {
+			return
+		}
+		s.space.free = append(s.space.free, g.place)
+		g.place, g.guests = noPlace, nil
+		if g.nlive == 0 {
+			delete(s.space.segs, g.num)
+		}
+	})
+	if n := s.pages.Leaves() - s.o.CacheLeaves; n > 0 {
+		s.pages.Evict(n)
+	}
+	s.drained()
+}
+
+// flushSlice is how many pages are encoded under one hold of the lock.
+const flushSlice = 32
+
+// chunk is encoded pages that lie together on the disk.
+type chunk struct {
+	buf []byte
+	off int64
+}
+
+// flush writes the dirty pages below a root.
+func (s *Store) flush(root *blockmap.Root) error {
+	for {
+		var chunks []chunk
+		s.lock()
+		done, err := root.Flush(flushSlice, func(size int) (blockmap.PageID, []byte, error) { return s.allocPage(size, &chunks) })
+		s.unlock()
+		for _, c := range chunks {
+			if werr := s.devWrite(c.buf, c.off); werr != nil {
+				s.lock()
+				s.fence(holdfast.Errorf(holdfast.IO, "disk %s: write of block map pages failed: %w; the disk is not used any more", s.id.Disk.Short(), werr))
+				s.unlock()
+				return werr
+			}
+		}
+		if err != nil || done {
+			return err
+		}
+	}
+}
+
+// allocPage gives a page a place, behind the one before if it fits there.
+func (s *Store) allocPage(size int, chunks *[]chunk) (blockmap.PageID, []byte, error) {
+	n := roundUp(size) / blockSize
+	g := s.metaSeg
+	if g == nil || g.pos+uint32(n) > s.space.segBlocks {
+		if g != nil {
+			g.open = false
+		}
+		place, ok := s.space.take()
+		if !ok {
+			s.metaSeg = nil
+			return 0, nil, holdfast.Errorf(holdfast.NoSpace, "disk %s: no segment is left for a checkpoint", s.id.Disk)
+		}
+		g = s.space.open(place, classMeta)
+		s.metaSeg = g
+		*chunks = append(*chunks, chunk{off: s.offset(place, 0)})
+	}
+	off := s.offset(g.place, g.pos)
+	k := len(*chunks) - 1
+	if k < 0 || (*chunks)[k].off+int64(len((*chunks)[k].buf)) != off || len((*chunks)[k].buf) == 0 && (*chunks)[k].off != off {
+		*chunks = append(*chunks, chunk{off: off})
+		k++
+	}
+	c := &(*chunks)[k]
+	if c.buf == nil {
+		c.buf = newBuffer(shape{header: flushSlice * 4}).b[:0]
+	}
+	at := len(c.buf)
+	c.buf = c.buf[:at+n*blockSize]
+	clear(c.buf[at:])
+	slot := uint16(g.pos)
+	for i := range n {
+		s.space.mark(g.num, slot+uint16(i))
+	}
+	g.pos += uint32(n)
+	return pageID(g.num, slot, n), c.buf[at : at+size], nil
+}
+
+// writeCatalog writes both copies of a catalog and makes everything that the
+// new checkpoint refers to durable.
+func (s *Store) writeCatalog(root *rootBlock, cat []byte) error {
+	buf := newBuffer(shape{header: roundUp(len(cat)) / blockSize}).b
+	copy(buf, cat)
+	per := int(s.sb.segmentBytes)
+	for c := range root.catalog {
+		for rest := buf; len(rest) > 0; {
+			s.lock()
+			place, ok := s.space.take()
+			s.unlock()
+			if !ok || len(root.catalog[c]) == rootPlaces {
+				s.returnPlaces(root)
+				return holdfast.Errorf(holdfast.NoSpace, "disk %s: no room for a checkpoint's catalog of %d bytes", s.id.Disk, len(cat))
+			}
+			root.catalog[c] = append(root.catalog[c], place)
+			n := min(len(rest), per)
+			if err := s.devWrite(rest[:n], s.offset(place, 0)); err != nil {
+				s.lock()
+				defer s.unlock()
+				s.fence(holdfast.Errorf(holdfast.IO, "disk %s: write of a checkpoint failed: %w; the disk is not used any more", s.id.Disk.Short(), err))
+				return s.err
+			}
+			rest = rest[n:]
+		}
+	}
+	if err := s.dev.Sync(); err != nil {
+		s.lock()
+		defer s.unlock()
+		s.fence(holdfast.Errorf(holdfast.IO, "disk %s: sync of a checkpoint failed: %w; the disk is not used any more", s.id.Disk.Short(), err))
+		return s.err
+	}
+	return nil
+}
+
+func (s *Store) returnPlaces(root *rootBlock) {
+	s.lock()
+	defer s.unlock()
+	for _, places := range root.catalog {
+		s.space.free = append(s.space.free, places...)
+	}
+}
+
+// writeRoot writes both copies of a root, durably.
+func (s *Store) writeRoot(root *rootBlock) error {
+	p := newBuffer(shape{header: 1}).b
+	copy(p, root.encode())
+	for c := range 2 {
+		if err := s.devWrite(p, rootAt(int(root.seq%2), c)); err != nil {
+			return holdfast.Errorf(holdfast.IO, "disk %s: write of a checkpoint root failed: %w; the disk is not used any more", s.id.Disk.Short(), err)
+		}
+	}
+	if err := s.dev.Sync(); err != nil {
+		return holdfast.Errorf(holdfast.IO, "disk %s: sync of a checkpoint root failed: %w; the disk is not used any more", s.id.Disk.Short(), err)
+	}
+	return nil
+}

@@ -1,0 +1,218 @@
+package store
+
+import (
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+)
+
+// lock and unlock guard everything in a store. Callbacks that became due under
+// the lock run in unlock, after it is given up.
+func (s *Store) lock() { s.mu.Lock() }
+
+func (s *Store) unlock() {
+	calls := s.calls
+	s.calls = nil
+	s.mu.Unlock()
+	for _, c := range calls {
+		c.f(c.err)
+	}
+}
+
+type call struct {
+	f   func(error)
+	err error
+}
+
+func (s *Store) call(f func(error), err error) { s.calls = append(s.calls, call{f, err}) }
+
+// wait runs start under the lock, which arranges for done to be called, and
+// waits for that.
+func (s *Store) wait(start func(done func(error)) error) error {
+	res := clock.NewFuture[error](s.clk)
+	s.lock()
+	err := start(res.Resolve)
+	s.unlock()
+	if err != nil {
+		return err
+	}
+	err, _ = res.Wait(clock.Forever)
+	return err
+}
+
+// durable runs change under the lock and waits until what it put into the log
+// is on disk.
+func (s *Store) durable(change func() error) error {
+	return s.wait(func(done func(error)) error {
+		if s.err != nil {
+			return s.err
+		}
+		if err := change(); err != nil {
+			return err
+		}
+		s.afterSync(done)
+		return nil
+	})
+}
+
+// commitTask writes and syncs the log. Records gather in the open batch while
+// it waits for the device: that is the whole of group commit.
+func (s *Store) commitTask() {
+	for {
+		s.commit.Wait(clock.Forever)
+		for s.commitOnce() {
+		}
+		s.lock()
+		stop := s.stopped || s.err != nil
+		s.unlock()
+		if stop {
+			return
+		}
+	}
+}
+
+// commitOnce does one round and reports whether there was work.
+func (s *Store) commitOnce() bool {
+	s.lock()
+	w := &s.wal
+	if w.open != nil && len(w.open.synced) > 0 {
+		s.closeBatch()
+	}
+	if s.err != nil {
+		s.unlock()
+		return false
+	}
+	work := w.queue
+	w.queue = nil
+	w.flight = append(w.flight, work...)
+	sync := w.waiters > 0
+	synced, ckpt, next := w.synced, s.ckptSeq, w.next
+	s.unlock()
+	if len(work) == 0 && !sync {
+		return false
+	}
+	for i, b := range work {
+		p := s.frame(b, synced, ckpt, s.nextAfter(work[i:], next))
+		err := s.devWrite(p, s.offset(b.head.place, b.head.block))
+		s.lock()
+		if err != nil {
+			s.fence(holdfast.Errorf(holdfast.IO, "disk %s: write of batch %d failed: %w; the disk is not used any more", s.id.Disk.Short(), b.seq, err))
+			s.unlock()
+			return false
+		}
+		s.wrote(b)
+		s.unlock()
+	}
+	if sync {
+		return s.syncLog()
+	}
+	return true
+}
+
+// nextAfter is the place where the log goes on after the segment of work[0].
+func (s *Store) nextAfter(work []*batch, next uint32) uint32 {
+	for _, b := range work[1:] {
+		if b.head.seg != work[0].head.seg {
+			return b.head.place
+		}
+	}
+	if work[0].last {
+		s.lock()
+		defer s.unlock()
+		if q := s.wal.queue; len(q) > 0 {
+			return q[0].head.place
+		}
+		return s.wal.seg.place
+	}
+	return next
+}
+
+// wrote notes that a batch has been handed to the device.
+func (s *Store) wrote(b *batch) {
+	w := &s.wal
+	w.written = b.seq
+	w.pending -= int64(b.n) * blockSize
+	if b.buf != nil && len(w.buffers) < keptBuffers {
+		w.buffers = append(w.buffers, b.buf)
+	}
+	b.buf = nil
+	for _, f := range b.written {
+		s.call(f, nil)
+	}
+	b.written = nil
+	s.drained()
+}
+
+// syncLog makes everything written durable and tells who waits for it.
+func (s *Store) syncLog() bool {
+	err := s.dev.Sync()
+	s.lock()
+	defer s.unlock()
+	if err != nil {
+		s.fence(holdfast.Errorf(holdfast.IO, "disk %s: sync failed: %w; what it held since the last good one is unknown, the disk is not used any more", s.id.Disk.Short(), err))
+		return false
+	}
+	w := &s.wal
+	w.synced = w.written
+	flight := w.flight
+	w.flight = nil
+	for _, b := range flight {
+		for _, t := range b.touched {
+			t.h.durable = max(t.h.durable, t.lsn)
+		}
+		w.waiters -= len(b.synced)
+		for _, f := range b.synced {
+			s.call(f, nil)
+		}
+		b.touched, b.synced = nil, nil
+	}
+	return true
+}
+
+// drained tells the writers that Pressure or Full may be over.
+func (s *Store) drained() {
+	if s.onDrain == nil || !s.stalled || s.pressure() || s.full() {
+		return
+	}
+	s.stalled = false
+	f := s.onDrain
+	s.call(func(error) { f() }, nil)
+}
+
+// fence gives the disk up: nothing is written any more and whoever waits for
+// durability gets err.
+func (s *Store) fence(err error) {
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	s.log.Error("disk fenced", "disk", s.id.Disk.String(), "err", err)
+	w := &s.wal
+	batches := append(append([]*batch{}, w.flight...), w.queue...)
+	if w.open != nil {
+		batches = append(batches, w.open)
+	}
+	for _, b := range batches {
+		for _, f := range b.written {
+			s.call(f, err)
+		}
+		for _, f := range b.synced {
+			s.call(f, err)
+		}
+		b.written, b.synced = nil, nil
+	}
+	w.waiters = 0
+	s.wakeAll()
+}
+
+// offset is where a block of a place is on the device, in bytes.
+func (s *Store) offset(place, block uint32) int64 {
+	return s.sb.dataStart + int64(place)*s.sb.segmentBytes + int64(block)*blockSize
+}
+
+func (s *Store) devWrite(p []byte, off int64) error {
+	err := s.dev.WriteAt(p, off)
+	s.mu.Lock()
+	s.usage.Written += int64(len(p))
+	s.mu.Unlock()
+	return err
+}

@@ -1,0 +1,291 @@
+package store
+
+import (
+	"math"
+	"slices"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/blockmap"
+)
+
+const (
+	createBytes   = 16 + 16 + 8
+	cloneBytes    = 16 + 16 + 4 + 16 + 8 + 4
+	repairBytes   = 4 + 4 + 16 + 8 + 8 + 8
+	maxDamageText = 512
+)
+
+// Replicas returns the disk's replicas, sorted by identity.
+func (s *Store) Replicas() []*Replica {
+	s.lock()
+	defer s.unlock()
+	return slices.Clone(s.sorted)
+}
+
+// Replica finds a replica; nil if it is absent.
+func (s *Store) Replica(id holdfast.ReplicaID) *Replica {
+	s.lock()
+	defer s.unlock()
+	return s.replicas[id]
+}
+
+// addReplica makes a replica known.
+func (s *Store) addReplica(num uint32, id holdfast.ReplicaID, vol holdfast.VolumeID) *Replica {
+	r := &Replica{s: s, id: id, vol: vol, num: num, origin: s.originIndex(vol)}
+	s.replicas[id] = r
+	s.byNum[num] = r
+	s.nextNum = max(s.nextNum, num+1)
+	i, _ := slices.BinarySearchFunc(s.sorted, id, func(x *Replica, id holdfast.ReplicaID) int {
+		return slices.Compare(x.id.UUID[:], id.UUID[:])
+	})
+	s.sorted = slices.Insert(s.sorted, i, r)
+	return r
+}
+
+// originIndex is the number by which map entries name a volume.
+func (s *Store) originIndex(vol holdfast.VolumeID) uint16 {
+	if i, ok := s.originOf[vol]; ok {
+		return i
+	}
+	s.origins = append(s.origins, vol)
+	i := uint16(len(s.origins) - 1)
+	s.originOf[vol] = i
+	return i
+}
+
+// Create makes an empty replica with prefix 0, durable on return. Repeating it
+// for the same replica and volume returns what is there; the same replica of
+// another volume is kind Exists.
+func (s *Store) Create(id holdfast.ReplicaID, vol holdfast.VolumeID, blocks uint64) (*Replica, error) {
+	var r *Replica
+	err := s.durable(func() error {
+		var err error
+		if r, err = s.existing(id, vol); r != nil || err != nil {
+			return err
+		}
+		tree, err := s.pages.New(blocks)
+		if err != nil {
+			return err
+		}
+		r = s.addReplica(s.nextNum, id, vol)
+		r.head = newHead(r, tree)
+		p := append(append([]byte(nil), id.UUID[:]...), vol.UUID[:]...)
+		s.put(entryCreate, r.num, le.AppendUint64(p, blocks))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (s *Store) existing(id holdfast.ReplicaID, vol holdfast.VolumeID) (*Replica, error) {
+	if s.closing {
+		return nil, holdfast.Errorf(holdfast.Closed, "disk %s is closed", s.id.Disk)
+	}
+	if id.IsZero() || vol.IsZero() {
+		return nil, holdfast.Errorf(holdfast.Invalid, "a replica needs an identity and a volume")
+	}
+	if r := s.replicas[id]; r != nil {
+		if r.vol != vol {
+			return nil, holdfast.Errorf(holdfast.Exists, "replica %s is of volume %s, not of %s", id, r.vol, vol)
+		}
+		return r, nil
+	}
+	if _, known := s.originOf[vol]; !known && len(s.origins) >= math.MaxUint16 {
+		return nil, holdfast.Errorf(holdfast.NoSpace, "disk %s has held %d volumes, no more can be told apart; move replicas to another disk", s.id.Disk, len(s.origins))
+	}
+	return nil, nil
+}
+
+// Clone makes a linked clone of a snapshot of from, or of its head (zero
+// SnapshotID), which must be stable throughout: O(1), it shares map pages. Its
+// prefix, durable and stable LSN are the root's; its history is empty.
+func (s *Store) Clone(id holdfast.ReplicaID, vol holdfast.VolumeID, from *Replica, snap holdfast.SnapshotID) (*Replica, error) {
+	if from == nil || from.s != s {
+		return nil, holdfast.Errorf(holdfast.Invalid, "a clone needs a replica of the same disk to start from")
+	}
+	var r *Replica
+	err := s.withMap(func() error {
+		var err error
+		if s.err != nil {
+			return s.err
+		}
+		if r, err = s.existing(id, vol); r != nil || err != nil {
+			return err
+		}
+		if err := from.usable(); err != nil {
+			return err
+		}
+		at, err := from.head.cloneable(snap)
+		if err != nil {
+			return err
+		}
+		if err := from.head.merge(at, math.MaxInt); err != nil {
+			return err
+		}
+		r = s.addReplica(s.nextNum, id, vol)
+		r.linkTo(from.head, snap)
+		p := append(append([]byte(nil), id.UUID[:]...), vol.UUID[:]...)
+		p = append(le.AppendUint32(p, from.num), snap.UUID[:]...)
+		s.put(entryClone, r.num, append(le.AppendUint64(p, uint64(at)), 0, 0, 0, 0))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.durable(func() error { return nil }); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// cloneable finds the LSN of what is to be cloned.
+func (h *head) cloneable(id holdfast.SnapshotID) (holdfast.LSN, error) {
+	if h.building != nil {
+		return 0, holdfast.Errorf(holdfast.Unavailable, "replica %s is being built; clone from another one", h.r.id)
+	}
+	at := h.prefix
+	if !id.IsZero() {
+		sn := h.snap(id)
+		if sn == nil {
+			return 0, holdfast.Errorf(holdfast.NotFound, "replica %s has no snapshot %s", h.r.id, id)
+		}
+		at = sn.lsn
+	}
+	if at > h.stable {
+		return 0, holdfast.Errorf(holdfast.Unavailable, "replica %s: %v is not yet stable, only %v is; flush first", h.r.id, at, h.stable)
+	}
+	return at, nil
+}
+
+// linkTo makes r's head a child of a root of from: of a snapshot, which has
+// been merged, or of from's whole content.
+func (r *Replica) linkTo(from *head, id holdfast.SnapshotID) {
+	s := r.s
+	var n *node
+	blocks := from.blocks
+	if !id.IsZero() {
+		sn := from.snap(id)
+		n, blocks = sn.node, sn.blocks
+	} else if p := from.parent; p != nil && p.lsn == from.pos && from.reverted != from.pos {
+		n = p // nothing was written since
+	} else {
+		n = s.newNode(from.parent, from.base.Snapshot(), from.pos)
+		n.hidden = true
+		from.parent = n
+	}
+	h := newHead(r, blockmap.FromRoot(n.root))
+	h.blocks = blocks
+	h.parent = n
+	h.prefix, h.durable, h.stable, h.pos = n.lsn, n.lsn, n.lsn, n.lsn
+	r.head = h
+}
+
+// Remove gives a replica up, durably; its space comes back in the background.
+// Kind NotFound if it is not there.
+func (s *Store) Remove(id holdfast.ReplicaID) error {
+	return s.durable(func() error {
+		r := s.replicas[id]
+		if r == nil {
+			return holdfast.Errorf(holdfast.NotFound, "disk %s has no replica %s", s.id.Disk, id)
+		}
+		s.put(entryRemove, r.num, nil)
+		s.removeReplica(r)
+		return nil
+	})
+}
+
+func (s *Store) removeReplica(r *Replica) {
+	if r.head.building != nil {
+		r.abandon()
+	}
+	r.removed = true
+	delete(s.replicas, r.id)
+	delete(s.byNum, r.num)
+	s.sorted = slices.DeleteFunc(s.sorted, func(x *Replica) bool { return x == r })
+	s.dropHead(r.head)
+}
+
+// markDamaged makes a replica ineligible; the first reason stays.
+func (r *Replica) markDamaged(why string) {
+	if r.damage != "" || r.removed {
+		return
+	}
+	r.damage = why[:min(len(why), maxDamageText)]
+	r.s.log.Error("replica damaged", "disk", r.s.id.Disk.String(), "replica", r.id.String(), "why", r.damage)
+	if r.s.err == nil && r.s.running {
+		r.s.put(entryDamage, r.num, []byte(r.damage))
+	}
+}
+
+// Repair replaces the stored bytes of a block by the same content from a peer:
+// same LSN, origin and hash. It does nothing if the block has changed since.
+// Snapshots and clones that share the block are repaired with it.
+func (r *Replica) Repair(b Block) error {
+	if b.Hole {
+		return nil
+	}
+	if err := b.check(); err != nil {
+		return err
+	}
+	s := r.s
+	var bt *batch
+	var seg, home uint32
+	var slot, at uint16
+	err := s.withMap(func() error {
+		if err := r.usable(); err != nil {
+			return err
+		}
+		if b.Addr >= r.head.blocks {
+			return nil
+		}
+		f, err := r.head.lookup(b.Addr)
+		if err != nil {
+			return err
+		}
+		if f.b != nil {
+			if !f.b.closed || f.b.buf != nil {
+				return nil // the bytes are still in memory
+			}
+			f.seg, f.slot = f.b.head.seg, f.b.slot+uint16(f.idx)
+		}
+		if f.seg == 0 || f.lsn != b.LSN || f.hash != b.Hash || s.origins[f.origin] != b.Origin {
+			return nil
+		}
+		seg, slot = f.seg, f.slot
+		bt, at = s.putRepair(r, &b, seg, slot)
+		home = bt.head.seg
+		s.space.segs[home].readers++
+		return nil
+	})
+	if err != nil || bt == nil {
+		return err
+	}
+	err = s.durable(func() error { return nil })
+	s.lock()
+	defer s.unlock()
+	s.space.segs[home].readers--
+	if err == nil {
+		s.space.move(seg, slot, 1, home, at)
+		s.log.Info("block repaired", "disk", s.id.Disk.String(), "replica", r.id.String(), "block", b.Addr)
+	}
+	return err
+}
+
+// putRepair logs a repair and returns where the block's bytes will be. They are
+// nothing of their own there: the slot they had stays their identity.
+func (s *Store) putRepair(r *Replica, x *Block, seg uint32, slot uint16) (*batch, uint16) {
+	b := s.openBatch(repairBytes)
+	p := b.begin(entryRepair, r.num)
+	p = le.AppendUint32(p, seg)
+	p = le.AppendUint32(p, uint32(slot))
+	p = append(p, x.Origin.UUID[:]...)
+	p = le.AppendUint64(p, x.Addr)
+	p = le.AppendUint64(p, uint64(x.LSN))
+	b.end(le.AppendUint64(p, x.Hash))
+	ref := s.putPayload(b, x)
+	b.dead = append(b.dead, ref.idx)
+	s.closeBatch()
+	return b, b.slot + uint16(ref.idx)
+}

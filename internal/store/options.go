@@ -1,0 +1,69 @@
+package store
+
+import (
+	"io"
+	"log/slog"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+)
+
+// Options is what a store is given from outside, and its sizes. Zero sizes
+// mean defaults.
+type Options struct {
+	Clock clock.Clock
+	Rand  io.Reader // crypto/rand.Reader in production, seeded in simulation
+	Log   *slog.Logger
+
+	SegmentBytes    int64 // Format: 256 KiB to 128 MiB, a power of two; 0: 16 MiB
+	CheckpointBytes int64 // log written between two checkpoints; 0: 256 MiB, at most an eighth of the disk
+	CacheLeaves     int   // clean map leaves kept in memory (12 KiB each, 2 MiB of volume); 0: 4096
+	PressureBytes   int64 // buffered and unwritten bytes above which Pressure reports true; 0: 32 MiB
+}
+
+const (
+	minSegmentBytes = 256 << 10
+	maxSegmentBytes = 128 << 20
+	minPlaces       = 24
+)
+
+func (o Options) withDefaults() Options {
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = 16 << 20
+	}
+	if o.CacheLeaves == 0 {
+		o.CacheLeaves = 4096
+	}
+	if o.PressureBytes == 0 {
+		o.PressureBytes = 32 << 20
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Identity says whose disk it is. It is written once, by Format.
+type Identity struct {
+	Cluster holdfast.ClusterID
+	Disk    holdfast.DiskID
+	Host    holdfast.HostID
+}
+
+// Usage is how full a disk is, in bytes, and what it has written.
+type Usage struct {
+	Total    int64 // room for segments
+	Free     int64 // in segments that hold nothing
+	Live     int64 // of blocks that something refers to
+	Appended int64 // payload handed in since Open
+	Written  int64 // everything written to the device since Open, metadata and cleaning included
+	Cleaned  int64 // moved by the cleaner since Open
+}
+
+// WriteAmp is bytes written per byte appended since Open; 0 before the first.
+func (u Usage) WriteAmp() float64 {
+	if u.Appended == 0 {
+		return 0
+	}
+	return float64(u.Written) / float64(u.Appended)
+}

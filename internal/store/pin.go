@@ -1,0 +1,330 @@
+package store
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/blockmap"
+	"github.com/holdfast-cloud/holdfast/internal/record"
+)
+
+// Pin keeps the head as it was for walking, as for a resync. It is not
+// durable, and it keeps the space of what is overwritten meanwhile.
+type Pin struct {
+	r        *Replica
+	lsn      holdfast.LSN
+	root     *blockmap.Root
+	parent   *node
+	reverted holdfast.LSN
+	held     slotSet // freed since, and freed for good at Release
+	foreign  bool    // held has blocks that other replicas freed
+	released bool
+}
+
+// BlockRef says what a block holds.
+type BlockRef struct {
+	LSN    holdfast.LSN
+	Origin holdfast.VolumeID // the volume that it was written as: it seeds the hash
+	Hash   uint64
+	Hole   bool
+}
+
+// Pin keeps the head as of its current prefix. If the map cannot be read, every
+// method of the pin says so.
+func (r *Replica) Pin() *Pin {
+	p := &Pin{r: r, held: make(slotSet)}
+	err := r.s.withMap(func() error {
+		if err := r.usable(); err != nil {
+			return err
+		}
+		h := r.head
+		tree, err := h.flatten()
+		if err != nil {
+			return err
+		}
+		p.root = tree.Snapshot()
+		tree.Release()
+		p.lsn, p.parent, p.reverted = h.prefix, h.parent, h.reverted
+		for _, o := range h.overlay() {
+			if o.kind == record.Revert {
+				p.reverted = o.lsn
+			}
+		}
+		r.pins = append(r.pins, p)
+		r.s.pins = append(r.s.pins, p)
+		return nil
+	})
+	if err != nil {
+		r.s.log.Warn("pin failed", "replica", r.id.String(), "err", err)
+	}
+	return p
+}
+
+// flatten returns a new tree with the overlay applied. Under the lock; the
+// error may be a *blockmap.Miss.
+func (h *head) flatten() (*blockmap.Tree, error) {
+	h.r.s.closeBatch()
+	h.r.s.commit.Set()
+	var under *blockmap.Root
+	if h.view != nil {
+		under = h.view.Share()
+	} else {
+		under = h.base.Snapshot()
+	}
+	tree := blockmap.FromRoot(under)
+	under.Release()
+	if err := h.overlayOn(tree); err != nil {
+		tree.Release()
+		return nil, err
+	}
+	return tree, nil
+}
+
+func (h *head) overlayOn(tree *blockmap.Tree) error {
+	if h.blocks > tree.Blocks() {
+		if err := tree.Grow(h.blocks); err != nil {
+			return err
+		}
+	}
+	for _, z := range h.zeros {
+		for z.n > 0 {
+			done, err := tree.SetRange(z.addr, z.n, z.lsn, h.r.origin, nil)
+			if err != nil {
+				return err
+			}
+			z = zeroRange{z.addr + done, z.n - done, z.lsn + holdfast.LSN(done)}
+		}
+	}
+	for _, addr := range slices.Sorted(maps.Keys(h.index)) {
+		w := h.index[addr]
+		if z, ok := h.zeros.find(addr); ok && z > w.lsn {
+			continue
+		}
+		if _, err := tree.Set(addr, h.entryOf(w.b, w.idx, w.lsn)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// LSN is the prefix that the pin shows.
+func (p *Pin) LSN() holdfast.LSN { return p.lsn }
+
+// Release lets the pin go; a second call does nothing.
+func (p *Pin) Release() {
+	s := p.r.s
+	s.lock()
+	defer s.unlock()
+	if p.released {
+		return
+	}
+	p.released = true
+	if p.root == nil {
+		return
+	}
+	isP := func(x *Pin) bool { return x == p }
+	p.r.pins = slices.DeleteFunc(p.r.pins, isP)
+	s.pins = slices.DeleteFunc(s.pins, isP)
+	p.root.Release()
+	var heir *Pin
+	if n := len(p.r.pins); n > 0 {
+		heir = p.r.pins[n-1]
+	} else if n := len(s.pins); n > 0 && p.foreign {
+		heir = s.pins[n-1]
+	}
+	p.held.each(func(seg uint32, slot uint16) {
+		if heir != nil {
+			heir.held.add(seg, slot, s.space.segBlocks)
+		} else {
+			s.space.clear(seg, slot)
+		}
+	})
+	if heir != nil {
+		heir.foreign = heir.foreign || p.foreign
+	}
+	p.held = nil
+	s.collect()
+	s.kick()
+}
+
+func (p *Pin) check() error {
+	switch {
+	case p.root == nil:
+		return holdfast.Errorf(holdfast.Unavailable, "replica %s could not be pinned", p.r.id)
+	case p.released:
+		return holdfast.Errorf(holdfast.Closed, "the pin was released")
+	case p.r.s.stopped:
+		return holdfast.Errorf(holdfast.Closed, "disk %s is closed", p.r.s.id.Disk)
+	}
+	return nil
+}
+
+// walkSlice is how many blocks a walk collects under one hold of the lock.
+const walkSlice = 1024
+
+// Walk calls f for every block of the pin whose LSN is above since, from
+// address from on, ascending, tombstones included, until f returns false. Kind
+// Gap if the volume was reverted after since: no delta tells what changed; walk
+// from 0 and build from scratch.
+func (p *Pin) Walk(since holdfast.LSN, from uint64, f func(addr uint64, b BlockRef) bool) error {
+	type item struct {
+		addr, n uint64
+		ref     BlockRef
+	}
+	var items []item
+	if since > 0 && since < p.reverted {
+		return holdfast.Errorf(holdfast.Gap, "replica %s: the volume was reverted at %v, a delta since %v is not possible; build from scratch", p.r.id, p.reverted, since)
+	}
+	for done := false; !done; {
+		items = items[:0]
+		err := p.r.s.withMap(func() error {
+			if err := p.check(); err != nil {
+				return err
+			}
+			err := p.root.Walk(since, from, func(addr, n uint64, e blockmap.Entry) bool {
+				items = append(items, item{addr, n, BlockRef{e.LSN, p.r.s.origins[e.Origin], e.Hash, e.Hole()}})
+				from = addr + n
+				return len(items) < walkSlice
+			})
+			done = err == nil && len(items) < walkSlice
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, it := range items {
+			for i := range it.n {
+				ref := it.ref
+				ref.LSN += holdfast.LSN(i)
+				if !f(it.addr+i, ref) {
+					return nil
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// ReadBlock reads and verifies one block of the pin into dst, which is one
+// block long.
+func (p *Pin) ReadBlock(addr uint64, dst []byte) (BlockRef, error) {
+	if len(dst) != blockSize {
+		return BlockRef{}, holdfast.Errorf(holdfast.Invalid, "read of %d bytes: use one block of %d", len(dst), blockSize)
+	}
+	s := p.r.s
+	var ref BlockRef
+	var ps []piece
+	err := s.withMap(func() error {
+		if err := p.check(); err != nil {
+			return err
+		}
+		e, err := p.root.Get(addr)
+		if err != nil {
+			return err
+		}
+		ref = BlockRef{e.LSN, s.origins[e.Origin], e.Hash, e.Hole()}
+		pc := piece{addr: addr, f: found{lsn: e.LSN, hash: e.Hash, origin: e.Origin, seg: e.Seg, slot: e.Slot}}
+		if s.fill(&pc, dst) {
+			ps = append(ps, pc)
+		}
+		return nil
+	})
+	if err != nil {
+		return ref, err
+	}
+	err = s.readPieces(dst, ps)
+	s.unpin(ps)
+	if err != nil {
+		return ref, p.r.readError(err)
+	}
+	return ref, nil
+}
+
+// Tail calls f with the records above after, in order, Data included, up to
+// about maxBytes of data but at least one. Kind Gap if they are not kept apart
+// any more, which never happens for after at or above Stable. It stops at f's
+// first error and returns it.
+func (r *Replica) Tail(after holdfast.LSN, maxBytes int, f func(*record.Record) error) error {
+	for first := true; first || maxBytes > 0; first = false {
+		var rec record.Record
+		var ps []piece
+		s := r.s
+		s.lock()
+		err := r.usable()
+		if err == nil && after < r.head.pos {
+			err = holdfast.Errorf(holdfast.Gap, "replica %s: records above %v are not kept apart any more, only those above %v", r.id, after, r.head.pos)
+		}
+		var ok bool
+		if err == nil {
+			rec, ok = r.head.next(after)
+		}
+		if ok && rec.Kind == record.Write {
+			ps = r.tailData(&rec)
+		}
+		s.unlock()
+		if err != nil || !ok {
+			return err
+		}
+		err = s.readPieces(rec.Data, ps)
+		s.unpin(ps)
+		if err != nil {
+			return r.readError(err)
+		}
+		if err := f(&rec); err != nil {
+			return err
+		}
+		after = rec.Last()
+		maxBytes -= record.HeaderSize + len(rec.Data)
+	}
+	return nil
+}
+
+// next finds the overlay's first record above an LSN, cut to what is above.
+func (h *head) next(after holdfast.LSN) (record.Record, bool) {
+	ov := h.overlay()
+	i, _ := slices.BinarySearchFunc(ov, after+1, func(o orec, l holdfast.LSN) int {
+		if o.last() < l {
+			return -1
+		}
+		return 1
+	})
+	if i == len(ov) {
+		return record.Record{}, false
+	}
+	o := ov[i]
+	if o.ctl != nil {
+		return *o.ctl, true
+	}
+	if o.lsn <= after {
+		n := uint32(after - o.lsn + 1)
+		o.lsn, o.addr, o.idx, o.count = o.lsn+holdfast.LSN(n), o.addr+uint64(n), o.idx+n, o.count-n
+	}
+	rec := record.Record{Kind: o.kind, LSN: o.lsn, Addr: o.addr, Count: o.count}
+	if o.kind == record.Write {
+		rec.Hashes = slices.Clone(o.b.hashes[o.idx : o.idx+o.count])
+	}
+	return rec, true
+}
+
+// tailData makes room for a record's data and fills in what is in memory.
+func (r *Replica) tailData(rec *record.Record) []piece {
+	rec.Data = make([]byte, int(rec.Count)*blockSize)
+	var ps []piece
+	ov := r.head.overlay()
+	i, _ := slices.BinarySearchFunc(ov, rec.LSN, func(o orec, l holdfast.LSN) int {
+		if o.last() < l {
+			return -1
+		}
+		return 1
+	})
+	o := &ov[i]
+	for k := range int(rec.Count) {
+		p := piece{at: k, addr: rec.Addr + uint64(k), f: found{
+			lsn: rec.LSN + holdfast.LSN(k), hash: rec.Hashes[k], origin: r.origin, b: o.b, idx: o.idx + uint32(rec.LSN-o.lsn) + uint32(k)}}
+		if r.s.fill(&p, rec.Data) {
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}

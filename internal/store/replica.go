@@ -1,0 +1,416 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/blockmap"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
+	"github.com/holdfast-cloud/holdfast/internal/record"
+)
+
+// Replica is one volume's copy on this disk.
+type Replica struct {
+	s           *Store
+	id          holdfast.ReplicaID
+	vol         holdfast.VolumeID
+	num         uint32 // names it in the log
+	origin      uint16 // of blocks written here
+	promise     holdfast.Epoch
+	durProm     holdfast.Epoch // the promise that is on disk
+	damage      string
+	build       bool // building, also when interrupted
+	removed     bool
+	replayBuild bool             // recovery: what follows in the log belongs to a build that did not survive
+	finishing   bool             // a build is finished but not yet durable
+	unneeded    []blockmap.Entry // of the fallback's overlay, replaced by the build
+
+	head     *head
+	fallback *head // during a build: the head before it
+	pins     []*Pin
+}
+
+// SnapshotInfo describes a kept snapshot.
+type SnapshotInfo struct {
+	ID     holdfast.SnapshotID
+	LSN    holdfast.LSN
+	Blocks uint64
+}
+
+// State is what a replica says about itself.
+type State struct {
+	Replica   holdfast.ReplicaID
+	Volume    holdfast.VolumeID
+	Blocks    uint64
+	Promise   holdfast.Epoch // on disk
+	Prefix    holdfast.LSN   // highest LSN held, memory included, gap-free
+	Durable   holdfast.LSN   // highest LSN on disk, gap-free
+	Stable    holdfast.LSN   // on disk at every in-sync replica, as last told; after a restart a lower bound
+	Reverted  holdfast.LSN   // last revert: a delta since an LSN below it is not possible
+	History   []record.Start // ascending
+	Building  bool           // not eligible: a resync or rebuild is under way, or was when the host stopped
+	Damage    string         // "": none; else why this replica is not eligible
+	Snapshots []SnapshotInfo // ascending
+}
+
+// State returns the replica's state as of now.
+func (r *Replica) State() State {
+	r.s.lock()
+	defer r.s.unlock()
+	h := r.head
+	st := State{Replica: r.id, Volume: r.vol, Blocks: h.blocks, Promise: r.durProm, Prefix: h.prefix, Durable: h.durable, Stable: h.stable,
+		Reverted: h.reverted, History: slices.Clone(h.history), Building: r.build || r.finishing, Damage: r.damage}
+	for _, sn := range h.snaps {
+		if sn.dropped == 0 {
+			st.Snapshots = append(st.Snapshots, SnapshotInfo{sn.id, sn.lsn, sn.blocks})
+		}
+	}
+	return st
+}
+
+// usable reports why the replica cannot be used, if so. Under the lock.
+func (r *Replica) usable() error {
+	switch {
+	case r.removed:
+		return holdfast.Errorf(holdfast.NotFound, "replica %s was removed", r.id)
+	case r.s.closing:
+		return holdfast.Errorf(holdfast.Closed, "disk %s is closed", r.s.id.Disk)
+	}
+	return r.s.err
+}
+
+// Promise makes the replica refuse epochs below e from now on and after any
+// restart: durable on return. Kind Fenced if it has promised more already.
+func (r *Replica) Promise(e holdfast.Epoch) error {
+	return r.s.wait(func(done func(error)) error {
+		if err := r.usable(); err != nil {
+			return err
+		}
+		if e < r.promise {
+			return holdfast.Errorf(holdfast.Fenced, "replica %s: epoch %d is over, %d is promised", r.id, e, r.promise)
+		}
+		if e > r.promise {
+			r.promise = e
+			r.s.put(entryPromise, r.num, le.AppendUint32(nil, uint32(e)))
+		}
+		r.s.afterSync(func(err error) {
+			if err == nil {
+				r.s.lock()
+				r.durProm = max(r.durProm, e)
+				r.s.unlock()
+			}
+			done(err)
+		})
+		return nil
+	})
+}
+
+// Append adds records that follow the prefix, in memory only; Sync makes them
+// durable. Records wholly at or below the prefix are skipped; kind Gap if the
+// first above does not follow. Every hash is verified (kind Corrupt) and Data
+// is copied. Kind NoSpace if only the reserve is left. The records before a bad
+// one are kept.
+func (r *Replica) Append(recs []record.Record) error {
+	for i := range recs {
+		if err := r.verify(&recs[i]); err != nil {
+			return err
+		}
+	}
+	s := r.s
+	s.lock()
+	defer s.unlock()
+	if err := r.usable(); err != nil {
+		return err
+	}
+	for i := range recs {
+		if err := r.append(&recs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verify checks what can be checked without the lock.
+func (r *Replica) verify(rec *record.Record) error {
+	if rec.Kind != record.Write {
+		if len(rec.Data) != 0 || len(rec.Hashes) != 0 {
+			return holdfast.Errorf(holdfast.Invalid, "record %v of kind %d has data", rec.LSN, rec.Kind)
+		}
+		if rec.Kind == record.Zero && (rec.Count == 0 || rec.Count > record.MaxZero) {
+			return holdfast.Errorf(holdfast.Invalid, "record %v zeroes %d blocks, allowed are 1 to %d", rec.LSN, rec.Count, record.MaxZero)
+		}
+		return nil
+	}
+	n := int(rec.Count)
+	if n == 0 || n > record.MaxBlocks || len(rec.Hashes) != n || len(rec.Data) != n*blockSize {
+		return holdfast.Errorf(holdfast.Invalid, "record %v: %d blocks with %d hashes and %d bytes", rec.LSN, n, len(rec.Hashes), len(rec.Data))
+	}
+	for i := range n {
+		if checksum.Block(r.vol, rec.Addr+uint64(i), rec.LSN+holdfast.LSN(i), rec.Data[i*blockSize:(i+1)*blockSize]) != rec.Hashes[i] {
+			return holdfast.Errorf(holdfast.Corrupt, "record %v: block %d does not match its hash; it was damaged on the way", rec.LSN, rec.Addr+uint64(i))
+		}
+	}
+	return nil
+}
+
+// append takes one verified record. Under the lock.
+func (r *Replica) append(rec *record.Record) error {
+	h, s := r.head, r.s
+	if rec.Last() <= h.prefix {
+		return nil
+	}
+	x := *rec
+	if x.LSN <= h.prefix && x.Count > 0 {
+		cutFront(&x, uint32(h.prefix-x.LSN+1))
+	}
+	if !x.Follows(h.prefix) {
+		return holdfast.Errorf(holdfast.Gap, "replica %s: record %v does not follow %v", r.id, rec.LSN, h.prefix)
+	}
+	if x.Count > 0 && (x.Addr >= h.blocks || uint64(x.Count) > h.blocks-x.Addr) {
+		return holdfast.Errorf(holdfast.Invalid, "record %v: blocks %d+%d are beyond the end of a volume of %d blocks", rec.LSN, rec.Addr, rec.Count, h.blocks)
+	}
+	if err := r.allowed(&x); err != nil {
+		return err
+	}
+	if x.Kind != record.Write {
+		s.appendRecord(r, &x)
+		return nil
+	}
+	if s.floor() {
+		s.stalled = true
+		return holdfast.Errorf(holdfast.NoSpace, "disk %s is full; free space on it or move replicas away, then writing goes on", s.id.Disk)
+	}
+	for x.Count > 0 {
+		b := s.openBatch(record.HeaderSize + 8*int(x.Count))
+		n := min(x.Count, uint32(s.shape.hard-b.n))
+		piece := x
+		cutBack(&piece, n)
+		s.appendRecord(r, &piece)
+		if n == x.Count {
+			break
+		}
+		cutFront(&x, n)
+	}
+	return nil
+}
+
+// allowed refuses control records that the head cannot execute.
+func (r *Replica) allowed(x *record.Record) error {
+	switch x.Kind {
+	case record.Grow:
+		if x.Blocks < r.head.blocks || x.Blocks > holdfast.MaxVolumeBlocks {
+			return holdfast.Errorf(holdfast.Invalid, "record %v: a volume of %d blocks cannot become one of %d; volumes only grow", x.LSN, r.head.blocks, x.Blocks)
+		}
+	case record.Write, record.Zero, record.EpochStart, record.Snapshot, record.Revert, record.DropSnap:
+	default:
+		return holdfast.Errorf(holdfast.Invalid, "record %v: kind %d is not known", x.LSN, x.Kind)
+	}
+	return nil
+}
+
+// cutFront drops the first n blocks of a data record; a block's LSN, address
+// and hash stay its own.
+func cutFront(x *record.Record, n uint32) {
+	x.LSN += holdfast.LSN(n)
+	x.Addr += uint64(n)
+	x.Count -= n
+	if x.Kind == record.Write {
+		x.Hashes = x.Hashes[n:]
+		x.Data = x.Data[int(n)*blockSize:]
+	}
+}
+
+// cutBack keeps the first n blocks of a data record.
+func cutBack(x *record.Record, n uint32) {
+	x.Count = n
+	if x.Kind == record.Write {
+		x.Hashes = x.Hashes[:n]
+		x.Data = x.Data[:int(n)*blockSize]
+	}
+}
+
+// appendRecord puts a record that fits into the open batch and the overlay.
+func (s *Store) appendRecord(r *Replica, x *record.Record) *batch {
+	h := r.head
+	b := s.openBatch(record.HeaderSize + 8*len(x.Hashes))
+	o := orec{kind: x.Kind, count: x.Count, lsn: x.LSN, addr: x.Addr, idx: uint32(b.n)}
+	b.end(x.AppendHeader(b.begin(entryRecord, r.num)))
+	if x.Kind == record.Write {
+		o.b = b
+		n := int(x.Count)
+		copy(b.payload(s.shape, b.n, n), x.Data)
+		b.n += n
+		b.hashes = append(b.hashes, x.Hashes...)
+		s.wal.pending += int64(n) * blockSize
+		s.usage.Appended += int64(n) * blockSize
+	} else if x.Count == 0 {
+		c := *x
+		o.ctl = &c
+	}
+	h.add(o)
+	h.touch(b)
+	if b.n >= s.shape.soft {
+		s.closeBatch()
+		s.commit.Set()
+	}
+	return b
+}
+
+// touch notes that batch b makes the head's prefix durable.
+func (h *head) touch(b *batch) {
+	if k := len(b.touched) - 1; h.lastIn == b {
+		for ; k >= 0; k-- {
+			if b.touched[k].h == h {
+				b.touched[k].lsn = h.prefix
+				return
+			}
+		}
+	}
+	h.lastIn = b
+	b.touched = append(b.touched, touch{h, h.prefix})
+}
+
+// SetStable notes that everything up to l is on disk at every in-sync replica.
+// It never goes back and is capped at Durable.
+func (r *Replica) SetStable(l holdfast.LSN) {
+	s := r.s
+	s.lock()
+	defer s.unlock()
+	r.head.setStable(min(l, r.head.durable))
+}
+
+func (h *head) setStable(l holdfast.LSN) {
+	if l <= h.stable {
+		return
+	}
+	h.stable = l
+	s := h.r.s
+	if !h.noted {
+		h.noted = true
+		s.wal.stable = append(s.wal.stable, h)
+	}
+	if ov := h.overlay(); len(ov) > 0 && ov[0].lsn <= l {
+		s.merge.Set()
+	}
+}
+
+// Sync calls done once everything up to upTo is on disk, with kind IO if that
+// failed and kind Gap if records up to upTo were dropped. done must not block;
+// it may be called before Sync returns.
+func (r *Replica) Sync(upTo holdfast.LSN, done func(error)) {
+	s := r.s
+	s.lock()
+	defer s.unlock()
+	h := r.head
+	switch err := r.usable(); {
+	case err != nil:
+		s.call(done, err)
+	case upTo <= h.durable:
+		s.call(done, nil)
+	case upTo > h.prefix:
+		s.call(done, holdfast.Errorf(holdfast.Gap, "replica %s: cannot sync up to %v, it holds records up to %v", r.id, upTo, h.prefix))
+	default:
+		s.afterSync(func(err error) {
+			if err == nil {
+				s.lock()
+				if h.durable < upTo {
+					err = holdfast.Errorf(holdfast.Gap, "replica %s: records up to %v were dropped before they were on disk", r.id, upTo)
+				}
+				s.unlock()
+			}
+			done(err)
+		})
+	}
+}
+
+// Begin opens an epoch: it drops everything above start.Cut and returns when
+// the EpochStart record is on disk. Kind Gap if the prefix is below the cut,
+// kind Damaged if Stable is above it. Repeating the last Begin changes nothing.
+func (r *Replica) Begin(start record.Start) error {
+	return r.s.durable(func() error {
+		if err := r.usable(); err != nil {
+			return err
+		}
+		h := r.head
+		if n := len(h.history); n > 0 && h.history[n-1] == start {
+			return nil
+		}
+		rec := record.Record{Kind: record.EpochStart, LSN: startLSN(start), Start: start}
+		if start.Cut.Epoch() >= start.Epoch || rec.LSN <= start.Cut {
+			return holdfast.Errorf(holdfast.Invalid, "epoch %d cannot begin after %v", start.Epoch, start.Cut)
+		}
+		if h.prefix < start.Cut {
+			return holdfast.Errorf(holdfast.Gap, "replica %s: epoch %d begins after %v, but records end at %v", r.id, start.Epoch, start.Cut, h.prefix)
+		}
+		if err := r.cut(start.Cut); err != nil {
+			return err
+		}
+		if h.prefix != start.Cut {
+			return holdfast.Errorf(holdfast.Gap, "replica %s: epoch %d begins after %v, which is not in its history; records end at %v", r.id, start.Epoch, start.Cut, h.prefix)
+		}
+		r.s.appendRecord(r, &rec)
+		return nil
+	})
+}
+
+// Truncate drops everything above cut, durably: a returning replica goes back
+// to the last LSN that its history shares with the writer's. Kind Damaged if
+// Stable is above cut: what was promised would be lost; set the replica aside
+// and rebuild it.
+func (r *Replica) Truncate(cut holdfast.LSN) error {
+	return r.s.durable(func() error {
+		if err := r.usable(); err != nil {
+			return err
+		}
+		return r.cut(cut)
+	})
+}
+
+// cut drops what is above an LSN. Under the lock.
+func (r *Replica) cut(cut holdfast.LSN) error {
+	h := r.head
+	if cut < h.stable || cut < h.pos {
+		return holdfast.Errorf(holdfast.Damaged, "replica %s: cannot go back to %v, everything up to %v is stable; rebuild it", r.id, cut, max(h.stable, h.pos))
+	}
+	if cut >= h.prefix {
+		return nil
+	}
+	h.truncate(cut)
+	b := r.s.put(entryTruncate, r.num, le.AppendUint64(nil, uint64(cut)))
+	h.touch(b)
+	return nil
+}
+
+// free gives up a block that only this replica referred to.
+func (r *Replica) free(seg uint32, slot uint16, lsn holdfast.LSN) {
+	s := r.s
+	if n := len(r.pins); n > 0 && lsn <= r.pins[n-1].lsn {
+		r.pins[n-1].held.add(seg, slot, s.space.segBlocks)
+		return
+	}
+	s.space.clear(seg, slot)
+}
+
+// CorruptError says that a stored block does not match its hash.
+type CorruptError struct {
+	Replica holdfast.ReplicaID
+	Addr    uint64
+	cause   error
+}
+
+// Error implements error.
+func (e *CorruptError) Error() string {
+	s := fmt.Sprintf("replica %s: block %d does not match its hash; repair it from another replica", e.Replica, e.Addr)
+	if e.cause != nil {
+		s += ": " + e.cause.Error()
+	}
+	return s
+}
+
+// Unwrap makes the error one of kind Corrupt.
+func (e *CorruptError) Unwrap() error {
+	return &holdfast.Error{Kind: holdfast.Corrupt, Err: errBadBlock}
+}
+
+var errBadBlock = holdfast.Errorf(holdfast.Corrupt, "stored bytes do not match")

@@ -1,0 +1,201 @@
+package store
+
+import (
+	"log/slog"
+	"sync"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/blockmap"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/disk"
+)
+
+// Store is the log-structured store of one disk.
+//
+// One mutex guards everything below it; it is never held across a wait. Three
+// tasks belong to a store and end in Close: commit writes and syncs the log,
+// merge moves what is stable into base maps, keep makes checkpoints, prepares
+// segments and cleans.
+type Store struct {
+	dev  disk.Device
+	clk  clock.Clock
+	log  *slog.Logger
+	o    Options
+	sb   superblock
+	id   Identity
+	life uint64
+
+	shape   shape
+	nowhere *segment // stands for where lost blocks are
+
+	commit clock.Event
+	merge  clock.Event
+	keep   clock.Event
+	tasks  *clock.Group
+
+	mu        sync.Mutex
+	calls     []call
+	err       error // the disk is fenced
+	closing   bool  // Close was called
+	stopped   bool  // the tasks end
+	running   bool  // the tasks were started
+	pages     *blockmap.Pages
+	space     *space
+	wal       wal
+	replicas  map[holdfast.ReplicaID]*Replica
+	byNum     map[uint32]*Replica
+	sorted    []*Replica
+	nextNum   uint32
+	origins   []holdfast.VolumeID
+	originOf  map[holdfast.VolumeID]uint16
+	nodes     []*node
+	nextNode  uint64
+	jobs      []*dropJob
+	pins      []*Pin
+	metaSeg   *segment
+	coldSeg   *segment
+	catalog   [2][]uint32 // places of the current catalog
+	ckptSeq   uint64
+	ckptSeg   uint32 // log segment of the current checkpoint
+	ckptAsked []func(error)
+	stalled   bool
+	onDrain   func()
+	usage     Usage
+}
+
+func newStore(dev disk.Device, o Options, sb superblock) *Store {
+	segBlocks := uint32(sb.segmentBytes / blockSize)
+	if o.CheckpointBytes == 0 {
+		o.CheckpointBytes = min(256<<20, sb.size/8)
+	}
+	s := &Store{dev: dev, clk: o.Clock, log: o.Log, o: o, sb: sb, id: sb.id, shape: shapeFor(segBlocks), nowhere: &segment{},
+		commit: o.Clock.NewEvent(), merge: o.Clock.NewEvent(), keep: o.Clock.NewEvent(), tasks: clock.NewGroup(o.Clock),
+		pages: blockmap.NewPages(nil), space: newSpace(segBlocks, sb.places),
+		replicas: make(map[holdfast.ReplicaID]*Replica), byNum: make(map[uint32]*Replica), originOf: make(map[holdfast.VolumeID]uint16), nextNum: 1}
+	s.wal.next = noPlace
+	return s
+}
+
+// Identity says whose disk it is.
+func (s *Store) Identity() Identity { return s.id }
+
+// Err is non-nil once the disk is fenced after a failed write or sync: nothing
+// it says is durable any more, and it must be opened anew.
+func (s *Store) Err() error {
+	s.lock()
+	defer s.unlock()
+	return s.err
+}
+
+// Usage tells how full the disk is.
+func (s *Store) Usage() Usage {
+	s.lock()
+	defer s.unlock()
+	u := s.usage
+	u.Total = int64(s.sb.places) * s.sb.segmentBytes
+	u.Free = int64(s.space.freePlaces()) * s.sb.segmentBytes
+	u.Live = s.space.live * blockSize
+	return u
+}
+
+// reservePercent of the places are kept for the cleaner and for what must
+// always work: deleting, checkpoints, control records.
+const reservePercent = 15
+
+func (s *Store) reserve() int { return max(8, int(s.sb.places)*reservePercent/100) }
+
+// Full reports whether only the reserve is left: writers should stall.
+func (s *Store) Full() bool {
+	s.lock()
+	defer s.unlock()
+	if s.full() {
+		s.stalled = true
+		return true
+	}
+	return false
+}
+
+func (s *Store) full() bool { return s.space.freePlaces() <= s.reserve() }
+
+// floor reports whether not even data that is on its way may be taken: what is
+// left is for the log itself, checkpoints and the cleaner.
+func (s *Store) floor() bool {
+	need := int(s.wal.pending/s.sb.segmentBytes) + 2*len(s.catalog[0]) + 2
+	return s.space.freePlaces() <= max(4, s.reserve()/3)+need
+}
+
+// Pressure reports whether much is buffered and not yet written: writers
+// should pause admission until OnDrain's function is called.
+func (s *Store) Pressure() bool {
+	s.lock()
+	defer s.unlock()
+	if s.pressure() {
+		s.stalled = true
+		return true
+	}
+	return false
+}
+
+func (s *Store) pressure() bool { return s.wal.pending > s.o.PressureBytes }
+
+// OnDrain sets the function that is called, and must not block, whenever
+// Pressure or Full may have ended.
+func (s *Store) OnDrain(f func()) {
+	s.lock()
+	defer s.unlock()
+	s.onDrain = f
+}
+
+// kick makes the keeper look for work.
+func (s *Store) kick() { s.keep.Set() }
+
+func (s *Store) wakeAll() {
+	s.commit.Set()
+	s.merge.Set()
+	s.keep.Set()
+}
+
+// allBatches is every batch that is not yet durable.
+func (s *Store) allBatches() []*batch {
+	w := &s.wal
+	all := append(append([]*batch(nil), w.flight...), w.queue...)
+	if w.open != nil {
+		all = append(all, w.open)
+	}
+	return all
+}
+
+// Close makes a checkpoint and stops the background tasks. Calls in progress
+// end with kind Closed. It does not close the device.
+func (s *Store) Close() error {
+	s.lock()
+	if s.closing {
+		s.unlock()
+		return nil
+	}
+	s.closing = true
+	s.unlock()
+	err := s.Checkpoint()
+	s.lock()
+	s.stopped = true
+	s.wakeAll()
+	s.unlock()
+	s.tasks.Wait()
+	s.lock()
+	closed := holdfast.Errorf(holdfast.Closed, "disk %s is closed", s.id.Disk)
+	if s.err == nil {
+		s.err = closed
+	}
+	for _, b := range s.allBatches() {
+		for _, f := range append(b.written, b.synced...) {
+			s.call(f, closed)
+		}
+		b.written, b.synced = nil, nil
+	}
+	for _, f := range s.ckptAsked {
+		s.call(f, closed)
+	}
+	s.ckptAsked = nil
+	s.unlock()
+	return err
+}
