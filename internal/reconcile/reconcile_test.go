@@ -28,14 +28,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // host, and an imitated agent that starts what its host is assigned.
 type site struct {
 	*testing.T
-	w      *simclock.World
-	srv    *memkv.Server
-	hosts  map[string]*host
-	all    []*simclock.Host
-	user   *cluster.Client
-	start  *cluster.State  // the sketch that the site began as
-	starts []string        // what agents have started: "db1@b1 2"
-	log    strings.Builder // of the loops
+	w       *simclock.World
+	srv     *memkv.Server
+	hosts   map[string]*host
+	all     []*simclock.Host
+	user    *cluster.Client
+	start   *cluster.State  // the sketch that the site began as
+	started []started       // by the agents
+	log     strings.Builder // of the loops
 }
 
 type host struct {
@@ -182,7 +182,7 @@ func (s *site) startVM(h *host, v *placement.View, vm cluster.VM, m cluster.Vers
 	}
 	t.PutMachine(cluster.Machine{VM: vm.ID, Host: vm.Host, Generation: vm.Generation, State: "running"}, m.Mod)
 	if rev, err := t.Settle(5 * time.Second); err == nil {
-		s.starts = append(s.starts, fmt.Sprintf("%s@%s %d", vm.Name, h.name, vm.Generation))
+		s.started = append(s.started, started{vm.Name, h.name, vm.Generation})
 		h.client.WaitRev(rev, time.Second)
 	}
 }
@@ -333,8 +333,8 @@ func TestNothingMovesWhileTheControlPlaneIsAway(t *testing.T) {
 	if db1 := s.vm("db1"); db1.Generation != 1 {
 		t.Error("db1 was moved")
 	}
-	if len(s.starts) != 0 {
-		t.Errorf("started %v", s.starts)
+	if len(s.started) != 0 {
+		t.Errorf("started %v", s.started)
 	}
 }
 
@@ -459,7 +459,7 @@ func TestSameSeedSameTimeline(t *testing.T) {
 		s := newSite(t, 9, func(c *memkv.Config) { c.LoseReply = 0.05 }, threeRacks)
 		s.hosts["a1"].clk.Kill()
 		s.w.Run(s.w.Now() + time.Minute)
-		return s.timeline() + fmt.Sprint(s.user.State().Rev, s.starts)
+		return s.timeline() + fmt.Sprint(s.user.State().Rev, s.started)
 	}
 	if a, b := history(), history(); a != b || !strings.Contains(a, "mended") {
 		t.Errorf("one seed gave two histories:\n%s\n%s", a, b)
