@@ -34,7 +34,7 @@ func loopSession(t testing.TB) (*session, *script) {
 		t.Fatal(err)
 	}
 	nc := &script{}
-	s := newSession(nc, nc, bufio.NewReader(nc), disk, &pool{}, Limits{}.withDefaults())
+	s := newSession(nc, nc, bufio.NewReaderSize(nc, readBuffer), disk, &pool{}, Limits{}.withDefaults())
 	s.structured, s.status = true, true
 	return s, nc
 }

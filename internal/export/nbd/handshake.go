@@ -11,6 +11,10 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/export"
 )
 
+// readBuffer is how much is read from a client at once, in bytes: some dozens
+// of 4 KiB writes.
+const readBuffer = 128 << 10
+
 // house is what a handshake may find out: the volumes behind one socket.
 type house interface {
 	// find returns the volume of a name; the empty name is the default one.
@@ -53,7 +57,7 @@ var errLeft = errors.New("the client left during the handshake")
 
 // run greets the client and answers options until it has chosen an export.
 func (h *handshake) run() (*agreement, error) {
-	h.br = bufio.NewReader(h.nc)
+	h.br = bufio.NewReaderSize(h.nc, readBuffer)
 	b := be.AppendUint64(nil, magicInit)
 	b = be.AppendUint64(b, magicOption)
 	b = be.AppendUint16(b, flagFixedNewstyle|flagNoZeroes)

@@ -27,10 +27,10 @@ func (s *session) readAll() error {
 
 // readOne reads and starts one request. An error ends the connection.
 func (s *session) readOne() error {
-	if s.in.buffered() < requestSize && (s.long() || !s.in.arrived(requestSize)) {
-		s.flush() // enough has gathered, or the client is to be waited for
+	if s.br.Buffered() < requestSize {
+		s.flush() // about to wait for the client
 	}
-	b, err := s.in.next(requestSize)
+	b, err := s.br.Peek(requestSize)
 	if err != nil {
 		if len(b) > 0 {
 			return errGarbage("%d bytes where a request of %d was to come", len(b), requestSize)
@@ -41,6 +41,7 @@ func (s *session) readOne() error {
 	if !good {
 		return errGarbage("no request starts with % x", b[:4])
 	}
+	s.br.Discard(requestSize)
 	if cmd.cmd == cmdWrite && cmd.length > holdfast.MaxIO {
 		// The payload would have to be read to stay in step.
 		return errGarbage("a write of %d bytes; at most %d are taken at once", cmd.length, holdfast.MaxIO)
@@ -112,7 +113,7 @@ func (s *session) check(cmd request) (errno, string) {
 // refuse answers cmd with an error, after its payload.
 func (s *session) refuse(cmd request, e errno, why string) error {
 	if cmd.cmd == cmdWrite {
-		if err := s.in.discard(int(cmd.length)); err != nil {
+		if _, err := s.br.Discard(int(cmd.length)); err != nil {
 			return err
 		}
 	}
@@ -175,10 +176,10 @@ func (s *session) start(cmd request) error {
 }
 
 func (s *session) readPayload(sl *slot) error {
-	if s.in.buffered() < int(sl.cost) {
+	if s.br.Buffered() < int(sl.cost) {
 		s.flush() // about to wait for the client
 	}
-	err := s.in.read(sl.buf.mem[:sl.cost])
+	_, err := io.ReadFull(s.br, sl.buf.mem[:sl.cost])
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errGarbage("it left in the middle of a write")
 	}
@@ -200,11 +201,4 @@ func (s *session) flushIfLong() error {
 		s.flushLocked()
 	}
 	return nil
-}
-
-// long reports whether the batch shall not wait for more.
-func (s *session) long() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.out.count >= gather
 }

@@ -15,11 +15,6 @@ import (
 // the client has sent more requests.
 const flushAt = 256 << 10
 
-// gather is the number of replies in a batch beyond which the reader no
-// longer looks for more requests before it writes. Looking costs a read of an
-// empty socket; finding saves a write here and a wake-up there.
-const gather = 16
-
 // session is the transmission phase of one connection.
 //
 // One goroutine, the reader, takes requests off the connection and submits
@@ -31,7 +26,7 @@ const gather = 16
 type session struct {
 	nc         net.Conn // what is read and written, TLS or not
 	raw        net.Conn // what is closed to end the session at once
-	in         *inbox
+	br         *bufio.Reader
 	disk       export.Disk
 	readOnly   bool
 	structured bool
@@ -68,7 +63,7 @@ type slot struct {
 }
 
 func newSession(nc, raw net.Conn, br *bufio.Reader, disk export.Disk, p *pool, lim Limits) *session {
-	s := &session{nc: nc, raw: raw, in: newInbox(nc, br), disk: disk, pool: p, lim: lim, out: &batch{}, spare: &batch{}}
+	s := &session{nc: nc, raw: raw, br: br, disk: disk, pool: p, lim: lim, out: &batch{}, spare: &batch{}}
 	s.room.L, s.work.L, s.none.L = &s.mu, &s.mu, &s.mu
 	return s
 }
