@@ -25,23 +25,13 @@ const trimEvery = 256 << 10
 // carries input; what it returns only says that there is more in the file, and
 // must be drained lest the guest waits.
 
-// openSerial connects to the serial port.
-func (m *Machine) openSerial() error {
-	conn, err := net.DialTimeout("unix", m.dir.serial(), commandTimeout)
-	if err != nil {
-		return holdfast.Errorf(holdfast.Unavailable, "connect to the machine's serial port: %w", err)
-	}
-	m.serial = conn
-	return nil
-}
-
 // drain discards what the socket returns, and keeps the file small.
-func (m *Machine) drain() {
+func (m *Machine) drain(serial net.Conn) {
 	defer m.h.wg.Done()
 	trim(m.dir.serialLog())
 	buf := make([]byte, 16<<10)
 	for since := 0; ; {
-		n, err := m.serial.Read(buf)
+		n, err := serial.Read(buf)
 		if err != nil {
 			return
 		}
@@ -87,7 +77,7 @@ func (m *Machine) History() []byte {
 // Console implements hypervisor.Machine.
 func (m *Machine) Console() (io.ReadWriteCloser, error) {
 	if m.State() == hypervisor.Off {
-		return nil, holdfast.Errorf(holdfast.Closed, "the machine of VM %s is off", m.rec.Spec.VM)
+		return nil, m.offError()
 	}
 	c, err := follow(m.dir.serialLog())
 	if err != nil {
@@ -102,7 +92,7 @@ func (m *Machine) Console() (io.ReadWriteCloser, error) {
 	m.mu.Unlock()
 	if over {
 		c.Close()
-		return nil, holdfast.Errorf(holdfast.Closed, "the machine of VM %s is off", m.rec.Spec.VM)
+		return nil, m.offError()
 	}
 	return c, nil
 }
@@ -162,8 +152,14 @@ func (c *console) Read(p []byte) (int, error) {
 
 // Write types p into the serial port.
 func (c *console) Write(p []byte) (int, error) {
-	c.m.serial.SetWriteDeadline(time.Now().Add(commandTimeout))
-	n, err := c.m.serial.Write(p)
+	c.m.mu.Lock()
+	serial := c.m.serial
+	c.m.mu.Unlock()
+	if serial == nil {
+		return 0, holdfast.Errorf(holdfast.Unavailable, "the machine of VM %s is held by the watchdog", c.m.rec.Spec.VM)
+	}
+	serial.SetWriteDeadline(time.Now().Add(commandTimeout))
+	n, err := serial.Write(p)
 	if err != nil {
 		return n, holdfast.Errorf(holdfast.Unavailable, "the machine does not take input: %w", err)
 	}

@@ -221,22 +221,29 @@ func (h *Hypervisor) adopt(vm holdfast.VMID) (*Machine, error) {
 		endUnrecorded(d)
 		return nil, removeDead(d)
 	}
-	conn, err := net.DialTimeout("unix", d.monitor(), commandTimeout)
+	m = newMachine(h, d, rec, p)
+	if !p.stopped() { // else it is held as it is: paused by a watchdog
+		conn, err := net.DialTimeout("unix", d.monitor(), commandTimeout)
+		if err != nil {
+			p.close()
+			return nil, holdfast.Errorf(holdfast.Unavailable, "connect to the machine's monitor: %w", err)
+		}
+		if err := m.hold(conn, false); holdfast.IsKind(err, holdfast.NotFound) {
+			p.signal(unix.SIGKILL)
+			p.wait(killTimeout)
+			p.close()
+			return nil, removeDead(d)
+		} else if err != nil {
+			p.close()
+			return nil, err
+		}
+	}
+	companion, err := rec.Net.open()
 	if err != nil {
-		p.close()
-		return nil, holdfast.Errorf(holdfast.Unavailable, "connect to the machine's monitor: %w", err)
+		companion = nil
 	}
-	m, err = h.attach(d, rec, p, conn, false)
-	if holdfast.IsKind(err, holdfast.NotFound) {
-		p.signal(unix.SIGKILL)
-		p.wait(killTimeout)
-		p.close()
-		return nil, removeDead(d)
-	}
-	if err != nil {
-		p.close()
-	}
-	return m, err
+	m.begin(companion)
+	return m, nil
 }
 
 // removeDead removes the directory of a machine that is gone.
@@ -245,6 +252,20 @@ func removeDead(d runDir) error {
 		return holdfast.Errorf(holdfast.IO, "remove what a dead machine left: %w", err)
 	}
 	return nil
+}
+
+// Signal sends sig to the process if it is still the same one; one that is
+// gone is no error.
+func (p Process) Signal(sig unix.Signal) error {
+	hd, err := p.open()
+	if holdfast.IsKind(err, holdfast.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer hd.close()
+	return hd.signal(sig)
 }
 
 // Process is one process of a machine, for those who must end machines

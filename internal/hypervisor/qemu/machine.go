@@ -14,16 +14,19 @@ import (
 
 // Machine is one QEMU process that this agent holds on to.
 type Machine struct {
-	h       *Hypervisor
-	dir     runDir
-	rec     record
-	proc    *handle
-	monitor *monitor
-	serial  net.Conn // where input for the guest's serial port goes
-	gone    chan struct{}
-	ended   chan struct{} // closed when watch has returned
+	h     *Hypervisor
+	dir   runDir
+	rec   record
+	proc  *handle
+	gone  chan struct{} // closed when everything of it is gone
+	ended chan struct{} // closed when watch has returned
+
+	stopNet, netEnded chan struct{} // ask keepNet to end; it has
 
 	mu       sync.Mutex
+	monitor  *monitor // nil while the process is held by SIGSTOP since before we came
+	serial   net.Conn // where input for the guest's serial port goes
+	net      *handle  // the network companion, owned by keepNet
 	state    hypervisor.State
 	asked    bool        // the last stop was asked for
 	retry    *time.Timer // lets a machine go on that stopped for a failed write
@@ -38,27 +41,32 @@ var _ hypervisor.Machine = (*Machine)(nil)
 func newMachine(h *Hypervisor, d runDir, rec record, p *handle) *Machine {
 	return &Machine{
 		h: h, dir: d, rec: rec, proc: p, state: hypervisor.Paused, asked: true,
-		gone: make(chan struct{}), ended: make(chan struct{}), consoles: make(map[*console]struct{}),
+		gone: make(chan struct{}), ended: make(chan struct{}), stopNet: make(chan struct{}), netEnded: make(chan struct{}), consoles: make(map[*console]struct{}),
 	}
 }
 
-// begin makes the machine known and starts to watch it.
-func (m *Machine) begin(status string) {
+// begin makes the machine known and starts to watch it and its network
+// companion, nil if that has to be started.
+func (m *Machine) begin(companion *handle) {
 	m.mu.Lock()
-	if m.state = stateOf(status); m.state == hypervisor.Running {
-		m.asked = false
-	}
-	if status == "io-error" {
-		m.asked = false
-		m.retryLater()
-	}
+	m.net = companion
+	serial := m.serial
 	m.mu.Unlock()
 	m.h.mu.Lock()
 	m.h.machines[m.rec.Spec.VM] = m
-	m.h.wg.Add(2)
+	m.h.wg.Add(1)
 	m.h.mu.Unlock()
 	go m.watch()
-	go m.drain()
+	if serial != nil {
+		m.h.wg.Add(1)
+		go m.drain(serial)
+	}
+	if m.rec.Spec.NIC == nil {
+		close(m.netEnded)
+		return
+	}
+	m.h.wg.Add(1)
+	go m.keepNet()
 }
 
 // stateOf maps QEMU's run state (qapi/run-state.json).
@@ -80,16 +88,15 @@ func (m *Machine) watch() {
 	m.mu.Lock()
 	m.state, m.last = hypervisor.Off, last
 	m.stopRetry()
-	open := m.consoles
-	m.consoles = make(map[*console]struct{})
+	companion := m.net
 	m.mu.Unlock()
-	for c := range open {
-		c.Close()
+	m.disconnect()
+	close(m.stopNet)
+	if companion != nil {
+		companion.signal(unix.SIGKILL) // which wakes keepNet
 	}
-	m.serial.Close()
-	m.monitor.close()
+	<-m.netEnded
 	m.proc.close()
-	m.h.endNet(m.rec.Net)
 	m.h.forget(m)
 	m.h.endGroup(m.rec.Spec.VM)
 	if err := removeDead(m.dir); err != nil {
@@ -102,18 +109,46 @@ func (m *Machine) watch() {
 // release lets go of the machine without touching it.
 func (m *Machine) release() {
 	m.mu.Lock()
+	if m.released || m.state == hypervisor.Off {
+		m.mu.Unlock()
+		<-m.ended
+		return
+	}
 	m.released = true
 	m.stopRetry()
-	open := m.consoles
-	m.consoles = make(map[*console]struct{})
+	companion := m.net
 	m.mu.Unlock()
 	m.proc.close() // ends watch
+	<-m.ended
+	select {
+	case <-m.gone: // it died just now, and all is done
+		return
+	default:
+	}
+	close(m.stopNet)
+	if companion != nil {
+		companion.close() // ends keepNet
+	}
+	<-m.netEnded
+	m.disconnect()
+}
+
+// disconnect closes consoles, serial port and monitor.
+func (m *Machine) disconnect() {
+	m.mu.Lock()
+	open := m.consoles
+	m.consoles = make(map[*console]struct{})
+	mon, serial := m.monitor, m.serial
+	m.mu.Unlock()
 	for c := range open {
 		c.Close()
 	}
-	m.serial.Close()
-	m.monitor.close()
-	<-m.ended
+	if serial != nil {
+		serial.Close()
+	}
+	if mon != nil {
+		mon.close()
+	}
 }
 
 // onEvent is called from the monitor's reader.
@@ -170,10 +205,10 @@ func (m *Machine) retryLater() {
 	m.retry = time.AfterFunc(pause, func() {
 		m.mu.Lock()
 		m.retry = nil
-		again := !m.asked && !m.released
+		again, mon := !m.asked && !m.released, m.monitor
 		m.mu.Unlock()
-		if again {
-			m.monitor.execute("cont", nil, nil, commandTimeout)
+		if again && mon != nil {
+			mon.execute("cont", nil, nil, commandTimeout)
 		}
 	})
 }
@@ -189,11 +224,16 @@ func (m *Machine) stopRetry() {
 // Spec implements hypervisor.Machine.
 func (m *Machine) Spec() hypervisor.Spec { return m.rec.Spec }
 
-// State implements hypervisor.Machine.
+// State implements hypervisor.Machine. A process that a watchdog stopped is a
+// paused machine.
 func (m *Machine) State() hypervisor.State {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.state
+	s := m.state
+	m.mu.Unlock()
+	if s == hypervisor.Running && m.proc.stopped() {
+		return hypervisor.Paused
+	}
+	return s
 }
 
 // Started implements hypervisor.Machine.
@@ -214,13 +254,44 @@ func (m *Machine) Pause() error {
 	return m.command("stop", hypervisor.Paused)
 }
 
-// Resume implements hypervisor.Machine.
+// Resume implements hypervisor.Machine. It also ends a watchdog's hold.
 func (m *Machine) Resume() error {
+	if m.proc.stopped() {
+		if err := m.proc.signal(unix.SIGCONT); err != nil {
+			return err
+		}
+	}
+	if err := m.reconnect(); err != nil {
+		return err
+	}
 	err := m.command("cont", hypervisor.Running)
 	m.mu.Lock()
 	m.asked = err != nil && m.asked
 	m.mu.Unlock()
 	return err
+}
+
+// reconnect takes hold of a machine that was adopted while it was stopped.
+func (m *Machine) reconnect() error {
+	m.mu.Lock()
+	held := m.monitor != nil
+	m.mu.Unlock()
+	if held {
+		return nil
+	}
+	conn, err := net.DialTimeout("unix", m.dir.monitor(), commandTimeout)
+	if err != nil {
+		return holdfast.Errorf(holdfast.Unavailable, "connect to the machine's monitor: %w", err)
+	}
+	if err := m.hold(conn, false); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	serial := m.serial
+	m.mu.Unlock()
+	m.h.wg.Add(1)
+	go m.drain(serial)
+	return nil
 }
 
 // Reset implements hypervisor.Machine.
@@ -232,10 +303,19 @@ func (m *Machine) Shutdown() error { return m.command("system_powerdown", "") }
 // command runs a command without arguments. If it must change the state, the
 // state is set when it has succeeded, for the event may come later.
 func (m *Machine) command(name string, becomes hypervisor.State) error {
-	if m.State() == hypervisor.Off {
-		return holdfast.Errorf(holdfast.Closed, "the machine of VM %s is off", m.rec.Spec.VM)
+	m.mu.Lock()
+	mon, off := m.monitor, m.state == hypervisor.Off
+	m.mu.Unlock()
+	switch {
+	case off:
+		return m.offError()
+	case mon == nil || m.proc.stopped():
+		if becomes == hypervisor.Paused {
+			return nil // it stands still already
+		}
+		return holdfast.Errorf(holdfast.Unavailable, "the machine of VM %s is held by the watchdog; resume or kill it", m.rec.Spec.VM)
 	}
-	if err := m.monitor.execute(name, nil, nil, commandTimeout); err != nil {
+	if err := mon.execute(name, nil, nil, commandTimeout); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -244,6 +324,10 @@ func (m *Machine) command(name string, becomes hypervisor.State) error {
 		m.state = becomes
 	}
 	return nil
+}
+
+func (m *Machine) offError() error {
+	return holdfast.Errorf(holdfast.Closed, "the machine of VM %s is off", m.rec.Spec.VM)
 }
 
 // Kill implements hypervisor.Machine. Killing a machine that is off succeeds.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor/guestnet"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/probe"
 )
 
@@ -20,6 +21,9 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "jail" {
 		os.Exit(JailMain(os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "guestnet" {
+		os.Exit(guestnet.Main(os.Args[2:]))
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -132,6 +132,16 @@ func (h *handle) wait(timeout time.Duration) bool {
 	return ended
 }
 
+// stopped reports whether the process is held by SIGSTOP.
+func (h *handle) stopped() bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", h.PID))
+	if err != nil {
+		return false
+	}
+	start, state, err := parseStat(b)
+	return err == nil && start == h.Start && state == 'T'
+}
+
 func (h *handle) close() { h.fd.Close() }
 
 // holders finds the processes that hold a file open, for the case that an

@@ -128,21 +128,25 @@ func (h *Hypervisor) bringUp(d runDir, rec record, p *handle) (*Machine, error) 
 	if err != nil {
 		return nil, err
 	}
+	var companion *handle
 	if rec.Spec.NIC != nil {
-		if rec.Net, err = h.startNet(d, rec.Spec); err == nil {
+		if companion, err = h.startNet(d, rec.Spec); err == nil {
+			rec.Net = companion.process
 			err = d.writeRecord(rec)
 		}
 		if err != nil {
 			conn.Close()
-			h.endNet(rec.Net)
+			endNet(companion)
 			return nil, err
 		}
 	}
 	m, err := h.attach(d, rec, p, conn, true)
 	if err != nil {
-		h.endNet(rec.Net)
+		endNet(companion)
+		return nil, err
 	}
-	return m, err
+	m.begin(companion)
+	return m, nil
 }
 
 // failed adds what QEMU said last to an error.
@@ -249,40 +253,57 @@ func endUnrecorded(d runDir) {
 	}
 }
 
-// attach takes hold of a machine whose QEMU runs: monitor, serial port, and a
-// watch on its end. A guest that has not run yet is let go if launching, and
-// is an error of kind NotFound otherwise.
+// attach takes hold of a machine whose QEMU runs: its monitor and its serial
+// port. A guest that has not run yet is let go if launching, and is an error
+// of kind NotFound otherwise. conn is the monitor's and is closed on failure.
 func (h *Hypervisor) attach(d runDir, rec record, p *handle, conn net.Conn, launching bool) (*Machine, error) {
 	m := newMachine(h, d, rec, p)
-	mon, err := newMonitor(conn, commandTimeout, m.onEvent)
-	if err != nil {
+	if err := m.hold(conn, launching); err != nil {
 		return nil, err
 	}
-	m.monitor = mon
+	return m, nil
+}
+
+// hold connects m to a QEMU that runs.
+func (m *Machine) hold(conn net.Conn, launching bool) error {
+	mon, err := newMonitor(conn, commandTimeout, m.onEvent)
+	if err != nil {
+		return err
+	}
 	var st struct {
 		Status string `json:"status"`
 	}
 	if err := mon.execute("query-status", nil, &st, commandTimeout); err != nil {
 		mon.close()
-		return nil, err
+		return err
 	}
-	if err := m.openSerial(); err != nil {
+	serial, err := net.DialTimeout("unix", m.dir.serial(), commandTimeout)
+	if err != nil {
 		mon.close()
-		return nil, err
+		return holdfast.Errorf(holdfast.Unavailable, "connect to the machine's serial port: %w", err)
 	}
 	if st.Status == "prelaunch" {
 		if err = holdfast.Errorf(holdfast.NotFound, "the guest never ran"); launching {
 			err = mon.execute("cont", nil, nil, commandTimeout)
 		}
 		if err != nil {
-			m.serial.Close()
+			serial.Close()
 			mon.close()
-			return nil, err
+			return err
 		}
 		st.Status = "running"
 	}
-	m.begin(st.Status)
-	return m, nil
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.monitor, m.serial = mon, serial
+	m.state = stateOf(st.Status)
+	if st.Status == "running" || st.Status == "io-error" {
+		m.asked = false
+	}
+	if st.Status == "io-error" {
+		m.retryLater()
+	}
+	return nil
 }
 
 // tail returns the last n bytes of a file.
