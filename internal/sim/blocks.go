@@ -1,0 +1,100 @@
+package sim
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/holdfast-cloud/holdfast"
+)
+
+// blockModel is what the blocks of one volume may hold, as its one client
+// knows it. Every write has a tag that rises, so a content tells which write it
+// is; tag 0 is a block never written, or zeroed.
+type blockModel struct{ blocks []blockState }
+
+// blockState is one block: what it may hold now, and what it may fall back to
+// if the memory of all replicas is lost.
+type blockState struct {
+	now   []uint64 // one entry unless the fate of a write is unknown
+	floor []uint64 // since the last flush; always holds what now holds
+}
+
+func newBlockModel(n int) *blockModel {
+	m := &blockModel{blocks: make([]blockState, n)}
+	for i := range m.blocks {
+		m.blocks[i] = blockState{now: []uint64{0}, floor: []uint64{0}}
+	}
+	return m
+}
+
+func with(set []uint64, tag uint64) []uint64 {
+	if slices.Contains(set, tag) {
+		return set
+	}
+	return append(set, tag)
+}
+
+// submitted notes that a write is under way: from now on its content may be
+// seen, and may be what is left.
+func (m *blockModel) submitted(b int, tag uint64) {
+	s := &m.blocks[b]
+	s.now, s.floor = with(s.now, tag), with(s.floor, tag)
+}
+
+// acknowledged notes that a write is done: nothing else can be seen.
+func (m *blockModel) acknowledged(b int, tag uint64) { m.blocks[b].now = []uint64{tag} }
+
+// flushed notes that everything is durable; no write was under way.
+func (m *blockModel) flushed() {
+	for i := range m.blocks {
+		s := &m.blocks[i]
+		s.floor = slices.Clone(s.now)
+	}
+}
+
+// lost notes that the memory of all replicas went.
+func (m *blockModel) lost() {
+	for i := range m.blocks {
+		s := &m.blocks[i]
+		s.now = slices.Clone(s.floor)
+	}
+}
+
+// read checks a content that was read and learns from it: what was served is
+// what the block holds, and writes that were not part of it never come back
+// (invariant 11).
+func (m *blockModel) read(b int, tag uint64) bool {
+	s := &m.blocks[b]
+	if !slices.Contains(s.now, tag) {
+		return false
+	}
+	if tag != 0 { // zeroes do not tell which write they are
+		gone := func(t uint64) bool { return t > tag && slices.Contains(s.now, t) }
+		s.floor = slices.DeleteFunc(slices.Clone(s.floor), gone)
+	}
+	s.floor = with(s.floor, tag)
+	s.now = []uint64{tag}
+	return true
+}
+
+// fillTag writes a block's content for a tag: the volume's number, the address
+// and the tag, over and over.
+func fillTag(b []byte, vol, block int, tag uint64) {
+	if tag == 0 {
+		clear(b)
+		return
+	}
+	for i := 0; i < len(b); i += 16 {
+		binary.LittleEndian.PutUint64(b[i:], tag)
+		binary.LittleEndian.PutUint32(b[i+8:], uint32(block))
+		binary.LittleEndian.PutUint32(b[i+12:], uint32(vol))
+	}
+}
+
+// tagOf reads a block's tag; ok is false if it is not wholly one write's.
+func tagOf(b []byte, vol, block int) (tag uint64, ok bool) {
+	tag = binary.LittleEndian.Uint64(b)
+	var want [holdfast.BlockSize]byte
+	fillTag(want[:], vol, block, tag)
+	return tag, string(want[:]) == string(b)
+}

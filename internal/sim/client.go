@@ -1,0 +1,241 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+)
+
+// blockClient is an initiator: it uses one volume through the export of some
+// host, and goes to another host when its session dies. It reads, writes,
+// zeroes and flushes, several operations at a time on distinct blocks, and
+// holds what it reads against its model.
+type blockClient struct {
+	s     *simulation
+	n     int
+	vol   cluster.Volume
+	rng   *rand.Rand
+	model *blockModel
+	tag   uint64
+	gen   uint32
+	ops   int
+	limit int
+	done  clock.Event
+
+	h    *host
+	disk export.Disk
+	life *clockLife
+}
+
+// clockLife names the process a session belongs to.
+type clockLife struct {
+	h     *host
+	lives int
+}
+
+func (l *clockLife) over() bool { return l.h.agent == nil || l.h.lives != l.lives }
+
+const (
+	opPatience   = 40 * time.Second // more than any ejection; then the client gives the session up
+	openPatience = 20 * time.Second
+	depth        = 4
+	think        = 12 * time.Millisecond
+)
+
+func newBlockClient(s *simulation, n int, v cluster.Volume) *blockClient {
+	return &blockClient{s: s, n: n, vol: v, rng: s.w.Rand(fmt.Sprint("client ", n)), model: newBlockModel(volumeBlocks),
+		limit: s.o.Steps / 2, done: s.c.NewEvent()}
+}
+
+func (c *blockClient) wait() { c.done.Wait(clock.Forever) }
+
+func (c *blockClient) run() {
+	defer c.done.Set()
+	for c.ops < c.limit && len(c.s.res.Failures) == 0 {
+		if c.disk == nil && !c.connect() {
+			clock.Sleep(c.s.c, 100*time.Millisecond)
+			continue
+		}
+		if !c.round() {
+			c.drop()
+		}
+		clock.Sleep(c.s.c, time.Duration(1+c.rng.Int64N(int64(2*think))))
+	}
+	c.drop()
+}
+
+// connect opens a session at a host that serves, and learns whether the memory
+// that held unflushed writes was lost since the last one.
+func (c *blockClient) connect() bool {
+	h := c.s.hosts[c.rng.IntN(len(c.s.hosts))]
+	if !h.serving() {
+		return false
+	}
+	life := &clockLife{h, h.lives}
+	var d export.Disk
+	var err error
+	var rec cluster.Volume
+	ok := c.s.runOn(h, openPatience, func() {
+		t := h.exports.targets[c.vol.ID.String()]
+		if t == nil {
+			err = holdfast.Errorf(holdfast.Unavailable, "not exported")
+			return
+		}
+		if d, err = t.Open(false); err != nil {
+			return
+		}
+		// The record as it is now tells the session's cache generation.
+		if st, rerr := h.node.Cluster.Refresh(); rerr == nil {
+			rec = st.Volumes[c.vol.ID].Val
+		} else {
+			d.Close()
+			err = rerr
+		}
+	})
+	if !ok || err != nil {
+		c.s.note("client %d: no session at %s: %v\n", c.n, h.name, err)
+		if ok || d == nil {
+			return false
+		}
+		return false
+	}
+	c.h, c.disk, c.life = h, d, life
+	c.s.res.Opened++
+	if rec.Generation != c.gen {
+		c.s.tell("client %d: unflushed writes may be lost (generation %d → %d)", c.n, c.gen, rec.Generation)
+		c.s.res.Lost++
+		c.gen = rec.Generation
+		c.model.lost()
+	}
+	c.s.note("client %d: session at %s\n", c.n, h.name)
+	return true
+}
+
+// drop gives the session up.
+func (c *blockClient) drop() {
+	if c.disk != nil && !c.life.over() {
+		d := c.disk
+		c.s.runOn(c.h, opPatience, d.Close)
+	}
+	c.disk = nil
+}
+
+// operation is one request of a round.
+type operation struct {
+	req   *export.Request
+	block int
+	tag   uint64
+	err   error
+	ended bool
+}
+
+// round submits a few operations on distinct blocks at once, and takes their
+// outcomes; it reports whether the session is good to go on.
+func (c *blockClient) round() bool {
+	if c.rng.IntN(8) == 0 {
+		return c.flush()
+	}
+	blocks := c.rng.Perm(volumeBlocks)[:1+c.rng.IntN(depth)]
+	var ops []*operation
+	for _, b := range blocks {
+		ops = append(ops, c.choose(b))
+	}
+	good := c.submit(ops)
+	for _, o := range ops {
+		c.outcome(o)
+	}
+	return good
+}
+
+func (c *blockClient) choose(b int) *operation {
+	o := &operation{block: b}
+	off := int64(b) * holdfast.BlockSize
+	data := make([]byte, holdfast.BlockSize)
+	switch k := c.rng.IntN(10); {
+	case k < 5:
+		c.tag++
+		o.tag = c.tag
+		fillTag(data, c.n, b, o.tag)
+		o.req = &export.Request{Op: export.Write, Off: off, Length: int64(len(data)), Data: data, FUA: c.rng.IntN(10) == 0}
+		c.model.submitted(b, o.tag)
+	case k < 6:
+		o.req = &export.Request{Op: export.Zero, Off: off, Length: holdfast.BlockSize}
+		c.model.submitted(b, 0)
+	default:
+		o.req = &export.Request{Op: export.Read, Off: off, Length: int64(len(data)), Data: data}
+	}
+	return o
+}
+
+// submit hands the operations to the session and waits for all of them.
+func (c *blockClient) submit(ops []*operation) bool {
+	ev := c.s.c.NewEvent()
+	left := len(ops)
+	for _, o := range ops {
+		c.ops++
+		o.req.Done = func(_ *export.Request, err error) {
+			o.err, o.ended = err, true
+			if left--; left == 0 {
+				ev.Set()
+			}
+		}
+	}
+	if c.life.over() {
+		return false
+	}
+	d := c.disk
+	for _, o := range ops {
+		c.h.agent.Go(func() { d.Submit(o.req) })
+	}
+	for waited := time.Duration(0); left > 0; waited += 100 * time.Millisecond {
+		if c.life.over() || waited > opPatience {
+			return false
+		}
+		ev.Wait(100 * time.Millisecond)
+	}
+	for _, o := range ops {
+		if o.err != nil && !holdfast.IsKind(o.err, holdfast.NoSpace) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *blockClient) outcome(o *operation) {
+	c.s.note("client %d: op %d block %d tag %d: %v %v\n", c.n, o.req.Op, o.block, o.tag, o.ended, o.err)
+	if !o.ended || o.err != nil {
+		return // its fate is unknown: the model allows both
+	}
+	switch o.req.Op {
+	case export.Write, export.Zero:
+		c.model.acknowledged(o.block, o.tag)
+	case export.Read:
+		c.check(o.block, o.req.Data)
+	}
+}
+
+func (c *blockClient) check(b int, data []byte) {
+	tag, ok := tagOf(data, c.n, b)
+	if !ok {
+		c.s.fail("client %d: block %d holds bytes that nobody wrote there (invariant 2)", c.n, b)
+		return
+	}
+	if may := c.model.blocks[b]; !c.model.read(b, tag) {
+		c.s.fail("client %d: block %d reads write %d, it may only hold %v (invariants 1, 6, 11)", c.n, b, tag, may.now)
+	}
+}
+
+func (c *blockClient) flush() bool {
+	o := &operation{block: -1, req: &export.Request{Op: export.Flush}}
+	good := c.submit([]*operation{o})
+	c.s.note("client %d: flush %v %v\n", c.n, o.ended, o.err)
+	if o.ended && o.err == nil {
+		c.model.flushed()
+	}
+	return good
+}

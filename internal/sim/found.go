@@ -1,0 +1,118 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/provision"
+)
+
+const (
+	volumeBlocks = 192
+	vmSlots      = 64
+	vmBlocks     = 128
+)
+
+// found chooses a topology, makes the cluster and what the clients use.
+func (s *simulation) found() {
+	racks := 3 + s.rng.IntN(2)
+	perRack := 1 + s.rng.IntN(2)
+	s.vms = newVMCheck(s)
+	for r := range racks {
+		for n := range perRack {
+			s.hosts = append(s.hosts, s.newHost(n+1, string(rune('a'+r))))
+		}
+	}
+	s.tell("%d racks of %d hosts", racks, perRack)
+	id := holdfast.ClusterID{UUID: s.uuid()}
+	for _, h := range s.hosts {
+		h.format(id)
+		h.powerOn()
+	}
+	c := cluster.Open(s.kv.Handle("world", s.c), s.c, s.log)
+	s.must(c.Init(cluster.Cluster{ID: id, Name: "sim"}, s.hosts[0].rec), "init")
+	for i, h := range s.hosts {
+		tx := c.Begin()
+		if i > 0 {
+			tx.PutHost(h.rec, 0)
+		}
+		tx.PutDisk(cluster.Disk{ID: h.did, Host: h.rec.ID, Path: "/disk", Size: diskSize}, 0)
+		_, err := tx.Settle(time.Minute)
+		s.must(err, "host "+h.name)
+	}
+	ready := c.WaitFor(func(st *cluster.State) bool {
+		for _, h := range s.hosts {
+			if a, ok := st.Alive[h.rec.ID]; !ok || len(a.Val.Disks) == 0 {
+				return false
+			}
+		}
+		return !st.Leader.IsZero()
+	}, time.Minute)
+	c.Close()
+	if !ready {
+		s.fail("the hosts did not come up")
+		panic(stop{})
+	}
+	s.furnish()
+}
+
+// furnish makes the volumes, an image and the VMs, through the first host.
+func (s *simulation) furnish() {
+	h := s.hosts[0]
+	var err error
+	var vols []cluster.Volume
+	ok := s.runOn(h, time.Minute, func() {
+		for i := range 2 {
+			var v cluster.Volume
+			if v, err = h.node.Make.CreateVolume(provision.VolumeSpec{Name: fmt.Sprintf("v%d", i), Blocks: volumeBlocks, Copies: 2 + s.rng.IntN(2)}); err != nil {
+				return
+			}
+			vols = append(vols, v)
+		}
+		err = s.makeVMs(h)
+	})
+	if !ok {
+		s.fail("furnishing took too long")
+		panic(stop{})
+	}
+	s.must(err, "furnish")
+	for i, v := range vols {
+		s.clients = append(s.clients, newBlockClient(s, i, v))
+	}
+}
+
+func (s *simulation) makeVMs(h *host) error {
+	img, err := h.node.Make.CreateVolume(provision.VolumeSpec{Name: "image", Blocks: vmBlocks, Image: true})
+	if err != nil {
+		return err
+	}
+	if _, err := h.node.Volumes.Open(img.ID); err != nil {
+		return err
+	}
+	if _, err := h.node.Make.Seal(img.ID, vmBlocks); err != nil {
+		return err
+	}
+	for i := range 1 + s.rng.IntN(2) {
+		vm, err := h.node.Make.CreateVM(provision.VMSpec{Image: img.ID, VM: cluster.VM{Name: fmt.Sprintf("vm%d", i), CPUs: 1, MemoryMiB: 64, Power: cluster.On}})
+		if err != nil {
+			return err
+		}
+		s.vms.add(vm)
+	}
+	return nil
+}
+
+// runOn runs f on a task of the host's process and reports whether it ended in
+// time; a process that dies never ends it.
+func (s *simulation) runOn(h *host, limit time.Duration, f func()) bool {
+	if h.agent == nil {
+		return false
+	}
+	fin := clock.NewFuture[bool](s.c)
+	h.agent.Go(func() { f(); fin.Resolve(true) })
+	_, ok := fin.Wait(limit)
+	return ok
+}

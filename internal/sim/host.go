@@ -1,0 +1,229 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/clock/simclock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/disk"
+	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor/fakevm"
+	"github.com/holdfast-cloud/holdfast/internal/node"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+)
+
+const (
+	diskSize     = 64 << 20
+	segmentBytes = 512 << 10
+	mapLeaves    = 256
+)
+
+// host is one computer over all its lives: its disk lasts, its power and its
+// process come and go.
+type host struct {
+	s    *simulation
+	n    int
+	name string
+	rec  cluster.Host
+	disk *memdisk.Disk
+	did  holdfast.DiskID
+	skew simclock.Skew
+
+	lives    int
+	computer *simclock.Host // nil: no power
+	vmhost   *fakevm.Host
+	agent    *simclock.Host // nil: no process
+	node     *node.Node
+	exports  *exports
+	paused   bool
+	unsound  string // why the disk could not be used, from the last boot
+}
+
+// bytesOf is a seeded io.Reader.
+type bytesOf struct{ r *rand.Rand }
+
+func (b bytesOf) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(b.r.Uint32())
+	}
+	return len(p), nil
+}
+
+func (s *simulation) uuid() holdfast.UUID {
+	u, err := holdfast.NewUUID(bytesOf{s.rng})
+	s.must(err, "uuid")
+	return u
+}
+
+func (s *simulation) newHost(n int, rack string) *host {
+	h := &host{s: s, n: n, name: fmt.Sprintf("%s%d", rack, n)}
+	h.did = holdfast.DiskID{UUID: s.uuid()}
+	h.disk = memdisk.New(diskSize, s.w.Rand("disk "+h.name))
+	h.skew = simclock.Skew{Offset: time.Duration(s.rng.IntN(1000)) * time.Hour, Drift: (s.rng.Float64() - 0.5) / 100}
+	h.rec = cluster.Host{ID: holdfast.HostID{UUID: s.uuid()}, Name: h.name, Domain: holdfast.FaultDomain{Rack: rack},
+		Addr: "127.0.0.1:1", APIAddr: "127.0.0.1:2"}
+	return h
+}
+
+// powerOn begins a life of the computer, and of the process on it.
+func (h *host) powerOn() {
+	if h.computer == nil {
+		h.computer = h.s.w.Host("computer "+h.name, h.skew)
+		h.vmhost = fakevm.NewHost(fakevm.Config{Clock: h.computer, Slots: vmSlots, Pace: 50 * time.Millisecond, Report: h.s.vms.report})
+	}
+	h.boot()
+}
+
+// boot begins a life of the process.
+func (h *host) boot() {
+	if h.agent != nil {
+		return
+	}
+	h.lives++
+	h.agent = h.s.w.Host("agent "+h.name, h.skew)
+	clk := h.agent
+	h.agent.Go(func() { h.start(clk) })
+}
+
+func (h *host) start(clk *simclock.Host) {
+	s := h.s
+	rnd := bytesOf{s.w.Rand(fmt.Sprintf("life %s %d", h.name, h.lives))}
+	boot, err := holdfast.NewUUID(rnd)
+	if err != nil {
+		panic(err)
+	}
+	ep := s.net.Open(h.rec.ID, h.rec.Domain.Rack, clk)
+	h.exports = &exports{targets: make(map[string]export.Target)}
+	log := s.log.With("host", h.name)
+	n := node.New(node.Config{
+		Host: cluster.Alive{Host: h.rec.ID, Boot: holdfast.BootID{UUID: boot}, CPUs: 4, MemoryMiB: 4096, Accelerator: "tcg", Sandbox: "full", Version: "sim"},
+		Log:  log,
+	}, node.Seams{
+		Clock: clk, Rand: rnd, KV: s.kv.Handle(h.name, clk), Net: ep,
+		Hyper: h.vmhost.Hypervisor(clk, h.openDisk), Exports: h.exports,
+	})
+	h.unsound = ""
+	st, err := h.openStore(clk, rnd)
+	if err != nil {
+		h.unsound = err.Error()
+		s.tell("%s: its disk cannot be used: %v", h.name, err)
+	} else {
+		n.AddStore(st)
+	}
+	if err := ep.Start(); err != nil {
+		panic(err)
+	}
+	if err := n.Start(); err != nil {
+		panic(err)
+	}
+	h.node = n
+}
+
+func (h *host) openStore(clk clock.Clock, rnd bytesOf) (*store.Store, error) {
+	dev, err := h.disk.Open(clk, memdisk.SSD())
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(dev, h.storeOptions(clk, rnd))
+}
+
+func (h *host) storeOptions(clk clock.Clock, rnd bytesOf) store.Options {
+	return store.Options{Clock: clk, Rand: rnd, Log: h.s.log.With("host", h.name), SegmentBytes: segmentBytes, CacheLeaves: mapLeaves}
+}
+
+// format prepares the disk before the first boot.
+func (h *host) format(cl holdfast.ClusterID) {
+	clk := h.s.w.Host("format", simclock.Skew{})
+	fin := h.s.c.NewEvent()
+	var dev disk.Device
+	var err error
+	clk.Go(func() {
+		if dev, err = h.disk.Open(clk, memdisk.Options{}); err == nil {
+			err = store.Format(dev, store.Identity{Cluster: cl, Disk: h.did, Host: h.rec.ID}, h.storeOptions(clk, bytesOf{h.s.w.Rand("format " + h.name)}))
+		}
+		if err == nil {
+			err = dev.Close()
+		}
+		fin.Set()
+	})
+	fin.Wait(clock.Forever)
+	h.s.must(err, "format")
+	clk.Kill()
+}
+
+// openDisk is how machines find their disks.
+func (h *host) openDisk(socket, _ string) (export.Disk, error) {
+	t := h.exports.targets[socket]
+	if t == nil {
+		return nil, holdfast.Errorf(holdfast.Unavailable, "nothing is exported at %s", socket)
+	}
+	return t.Open(false)
+}
+
+// processDies ends the process as SIGKILL does.
+func (h *host) processDies() {
+	if h.agent == nil {
+		return
+	}
+	h.disk.Kill()
+	h.agent.Kill()
+	h.s.net.HangUp(h.rec.ID)
+	h.agent, h.node, h.exports = nil, nil, nil
+	h.vmhost.AgentDied()
+}
+
+// powerCut ends everything at once; the disk loses what was not synced.
+func (h *host) powerCut() {
+	if h.computer == nil {
+		return
+	}
+	h.disk.Crash()
+	if h.agent != nil {
+		h.agent.Kill()
+		h.agent, h.node, h.exports = nil, nil, nil
+	}
+	h.vmhost.PowerOff()
+	h.computer.Kill()
+	h.computer, h.vmhost = nil, nil
+	h.paused = false
+}
+
+func (h *host) pause() {
+	if h.computer != nil && !h.paused {
+		h.paused = true
+		h.computer.Pause()
+		if h.agent != nil {
+			h.agent.Pause()
+		}
+	}
+}
+
+func (h *host) resume() {
+	if h.paused {
+		h.paused = false
+		h.computer.Resume()
+		if h.agent != nil {
+			h.agent.Resume()
+		}
+	}
+}
+
+// serving reports whether clients can reach the host's exports.
+func (h *host) serving() bool { return h.node != nil && !h.paused }
+
+// exports is the fake export.Server of one life: a directory in memory.
+type exports struct{ targets map[string]export.Target }
+
+// Publish implements export.Server.
+func (e *exports) Publish(id holdfast.VolumeID, _ string, t export.Target) (string, error) {
+	e.targets[id.String()] = t
+	return id.String(), nil
+}
+
+// Withdraw implements export.Server.
+func (e *exports) Withdraw(id holdfast.VolumeID) { delete(e.targets, id.String()) }

@@ -1,0 +1,187 @@
+// Package sim runs a whole cluster of the product's own node code in one
+// simulated world and checks what it promises (docs/INVARIANTS.md): a seed
+// gives the topology, the clients' operations and the faults, and the same
+// seed gives the same history, byte for byte.
+package sim
+
+import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/clock/simclock"
+	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
+	"github.com/holdfast-cloud/holdfast/internal/transport/simnet"
+)
+
+// Options choose a run.
+type Options struct {
+	Seed  uint64
+	Steps int        // client operations; 0: 2000
+	Trace slog.Level // of the product's own log, with Log
+	Log   io.Writer  // the product's log; nil: none
+	Out   io.Writer  // the history: faults, findings, summary
+}
+
+// Result is what a run came to.
+type Result struct {
+	Seed     uint64
+	Ops      int
+	Faults   int
+	Opened   int           // takeovers of client volumes that clients noticed
+	Lost     int           // cache losses, each after power was lost everywhere
+	Time     time.Duration // simulated
+	Hash     uint64        // of the history
+	Failures []string
+}
+
+// simulation is one run.
+type simulation struct {
+	o    Options
+	w    *simclock.World
+	c    clock.Clock
+	rng  *rand.Rand
+	net  *simnet.Net
+	kv   *memkv.Server
+	log  *slog.Logger
+	hist interface {
+		io.Writer
+		Sum64() uint64
+	}
+
+	hosts   []*host
+	clients []*blockClient
+	vms     *vmCheck
+	res     Result
+	ending  bool
+}
+
+const (
+	defaultSteps = 2000
+	runLimit     = 2 * time.Hour   // of simulated time: a run that needs more hangs
+	healLimit    = 3 * time.Minute // for everything to be whole again after the last fault
+)
+
+// Run plays one seed.
+func Run(o Options) Result {
+	if o.Steps == 0 {
+		o.Steps = defaultSteps
+	}
+	if o.Out == nil {
+		o.Out = io.Discard
+	}
+	w := simclock.NewWorld(o.Seed)
+	s := &simulation{o: o, w: w, c: w.Clock(), rng: w.Rand("script"), hist: fnv.New64a()}
+	s.res.Seed = o.Seed
+	s.log = s.logger()
+	s.net = simnet.New(w, simnet.LAN())
+	s.kv = memkv.NewServer(memkv.Config{Clock: s.c, Rand: w.Rand})
+	done := false
+	s.c.Go(func() {
+		defer func() { done = true }()
+		defer func() {
+			if r := recover(); r != nil {
+				if _, ok := r.(stop); !ok {
+					panic(r)
+				}
+			}
+		}()
+		s.script()
+	})
+	if !w.RunUntil(func() bool { return done }, runLimit) {
+		s.fail("the run hangs: %v", w)
+	}
+	s.res.Time = w.Now()
+	for _, c := range s.clients {
+		s.res.Ops += c.ops
+	}
+	s.close()
+	s.res.Hash = s.hist.Sum64()
+	s.summary()
+	return s.res
+}
+
+// stop ends the script after a failure that makes going on pointless.
+type stop struct{}
+
+func (s *simulation) logger() *slog.Logger {
+	if s.o.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(s.o.Log, &slog.HandlerOptions{Level: s.o.Trace, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.String("at", s.w.Now().String())
+		}
+		return a
+	}}))
+}
+
+// tell writes a line of history.
+func (s *simulation) tell(format string, args ...any) {
+	line := fmt.Sprintf("%12.6f  %s\n", s.w.Now().Seconds(), fmt.Sprintf(format, args...))
+	io.WriteString(s.hist, line)
+	io.WriteString(s.o.Out, line)
+}
+
+// note adds to the history's hash without printing.
+func (s *simulation) note(format string, args ...any) {
+	fmt.Fprintf(s.hist, "%d ", s.w.Now())
+	fmt.Fprintf(s.hist, format, args...)
+}
+
+func (s *simulation) fail(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	s.tell("FAILURE: %s", text)
+	s.res.Failures = append(s.res.Failures, text)
+}
+
+func (s *simulation) must(err error, what string) {
+	if err != nil {
+		s.fail("%s: %v", what, err)
+		panic(stop{})
+	}
+}
+
+func (s *simulation) summary() {
+	r := s.res
+	fmt.Fprintf(s.o.Out, "seed %d: %d operations, %d faults, %d take-overs seen, %d cache losses in %.1f simulated seconds; history %016x\n",
+		r.Seed, r.Ops, r.Faults, r.Opened, r.Lost, r.Time.Seconds(), r.Hash)
+	if len(r.Failures) > 0 {
+		fmt.Fprintf(s.o.Out, "FAILED: %d findings; again with: holdfast sim --seed %d --steps %d\n", len(r.Failures), r.Seed, s.o.Steps)
+	}
+}
+
+// script is the run: found the cluster, let clients and faults go, heal, check.
+func (s *simulation) script() {
+	s.found()
+	faults := s.startFaults()
+	for _, c := range s.clients {
+		s.c.Go(c.run)
+	}
+	for _, c := range s.clients {
+		c.wait()
+	}
+	faults.stop()
+	s.ending = true
+	s.heal()
+	s.converge()
+	s.verify()
+}
+
+func (s *simulation) close() {
+	var clocks []*simclock.Host
+	for _, h := range s.hosts {
+		clocks = append(clocks, h.agent, h.computer)
+	}
+	var live []*simclock.Host
+	for _, c := range clocks {
+		if c != nil {
+			live = append(live, c)
+		}
+	}
+	s.w.Close(live...)
+}

@@ -1,0 +1,164 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+)
+
+// converge waits until the cluster is whole again: every host alive, every
+// volume with all its copies, every VM running.
+func (s *simulation) converge() {
+	why := "nothing was seen yet"
+	for start := s.w.Now(); s.w.Now()-start < healLimit; clock.Sleep(s.c, 500*time.Millisecond) {
+		if why = s.unwhole(); why == "" {
+			s.tell("the cluster is whole again after %.1f s", (s.w.Now() - start).Seconds())
+			return
+		}
+	}
+	s.fail("the cluster is not whole %v after the last fault: %s", healLimit, why)
+}
+
+// unwhole says what is still missing.
+func (s *simulation) unwhole() string {
+	for _, h := range s.hosts {
+		if h.node == nil {
+			return h.name + " does not serve"
+		}
+		if h.unsound != "" {
+			return h.name + "'s disk: " + h.unsound
+		}
+	}
+	st := s.hosts[0].node.Cluster.State()
+	for _, h := range s.hosts {
+		if !st.AliveHost(h.rec.ID) {
+			return h.name + " is not alive"
+		}
+	}
+	for _, v := range st.SortedVolumes() {
+		if len(v.Val.InSync) < v.Val.Copies || len(v.Val.Others) > 0 {
+			return fmt.Sprintf("volume %s has %d of %d copies and %d others", v.Val.Name, len(v.Val.InSync), v.Val.Copies, len(v.Val.Others))
+		}
+	}
+	for _, vm := range st.SortedVMs() {
+		if m := st.Machines[vm.Val.ID].Val; m.State != string(hypervisor.Running) || m.Host != vm.Val.Host || m.Generation != vm.Val.Generation {
+			return fmt.Sprintf("VM %s is %s (%s)", vm.Val.Name, m.State, m.Reason)
+		}
+	}
+	return ""
+}
+
+// verify reads everything back and compares the replicas.
+func (s *simulation) verify() {
+	if len(s.res.Failures) > 0 {
+		return
+	}
+	s.oneMachine()
+	for _, c := range s.clients {
+		c.verify()
+	}
+	clock.Sleep(s.c, 3*time.Second) // stable follows within a second when nobody flushes
+	for _, v := range s.hosts[0].node.Cluster.State().SortedVolumes() {
+		if v.Val.VM.IsZero() {
+			s.compare(v.Val)
+		}
+	}
+	s.tell("verified;%s", s.vms)
+}
+
+// oneMachine checks that no VM has two machines.
+func (s *simulation) oneMachine() {
+	n := make(map[holdfast.VMID]int)
+	for _, h := range s.hosts {
+		for _, m := range h.vmhost.Machines() {
+			n[m.Spec().VM]++
+		}
+	}
+	for _, vm := range s.vms.vms {
+		if n[vm.ID] != 1 {
+			s.fail("VM %s has %d machines", vm.Name, n[vm.ID])
+		}
+	}
+}
+
+// verify reads the whole volume through a session.
+func (c *blockClient) verify() {
+	for i := 0; c.disk == nil; i++ {
+		if i == 600 {
+			c.s.fail("client %d: no session can be opened though everything was put right", c.n)
+			return
+		}
+		if !c.connect() {
+			clock.Sleep(c.s.c, 100*time.Millisecond)
+		}
+	}
+	for b := range volumeBlocks {
+		o := &operation{block: b, req: &export.Request{Op: export.Read, Off: int64(b) * holdfast.BlockSize, Length: holdfast.BlockSize, Data: make([]byte, holdfast.BlockSize)}}
+		if !c.submit([]*operation{o}) {
+			c.s.fail("client %d: block %d cannot be read in a whole cluster: %v", c.n, b, o.err)
+			return
+		}
+		c.outcome(o)
+	}
+	c.flush()
+	c.drop()
+}
+
+// compare reads every block of every replica, which must be equal.
+func (s *simulation) compare(v cluster.Volume) {
+	var first []byte
+	for _, ref := range v.InSync {
+		got, err := s.content(ref, int(v.Blocks))
+		if err != nil {
+			s.fail("volume %s: replica on %s: %v", v.Name, s.nameOf(ref.Host), err)
+			return
+		}
+		if first == nil {
+			first = got
+		} else if !bytes.Equal(first, got) {
+			s.fail("volume %s: the replicas differ (invariant 7)", v.Name)
+		}
+	}
+}
+
+func (s *simulation) nameOf(id holdfast.HostID) string {
+	for _, h := range s.hosts {
+		if h.rec.ID == id {
+			return h.name
+		}
+	}
+	return id.Short()
+}
+
+func (s *simulation) content(ref cluster.Replica, blocks int) (buf []byte, err error) {
+	for _, h := range s.hosts {
+		if h.rec.ID != ref.Host {
+			continue
+		}
+		ok := s.runOn(h, time.Minute, func() {
+			var r *store.Replica
+			for _, st := range h.node.Volumes.Stores() {
+				if k := st.Replica(ref.ID); k != nil {
+					r = k
+				}
+			}
+			if r == nil {
+				err = holdfast.Errorf(holdfast.NotFound, "it is not there")
+				return
+			}
+			buf = make([]byte, blocks*holdfast.BlockSize)
+			err = r.ReadAt(buf, 0)
+		})
+		if !ok {
+			err = holdfast.Errorf(holdfast.Unavailable, "reading it took too long")
+		}
+	}
+	return buf, err
+}

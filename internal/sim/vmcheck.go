@@ -1,0 +1,71 @@
+package sim
+
+import (
+	"fmt"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor/probe"
+)
+
+// vmCheck holds what the probe guests said against what must be: counters that
+// were reported as flushed are found by every later boot, and no two machines
+// of one VM ever make progress side by side.
+type vmCheck struct {
+	s    *simulation
+	vms  []cluster.VM
+	seen map[holdfast.VMID]*vmSeen
+}
+
+type vmSeen struct {
+	name    string
+	flushed uint32 // highest counter reported as flushed, by any machine
+	boots   int
+	next    uint32 // counter the newest machine goes on with; 0: not known
+}
+
+func newVMCheck(s *simulation) *vmCheck {
+	return &vmCheck{s: s, seen: make(map[holdfast.VMID]*vmSeen)}
+}
+
+func (c *vmCheck) add(vm cluster.VM) { c.vms = append(c.vms, vm); c.of(vm.ID).name = vm.Name }
+
+// of finds the record of a VM; a guest may speak before its VM is noted.
+func (c *vmCheck) of(id holdfast.VMID) *vmSeen {
+	if c.seen[id] == nil {
+		c.seen[id] = &vmSeen{name: id.Short()}
+	}
+	return c.seen[id]
+}
+
+// report takes a line that a guest printed.
+func (c *vmCheck) report(id holdfast.VMID, l probe.Line) {
+	v := c.of(id)
+	c.s.note("%s %v\n", v.name, l)
+	switch l.What {
+	case probe.Verified:
+		v.boots++
+		c.s.tell("%s booted and verified %d blocks, highest %d", v.name, l.Count, l.Counter)
+		if l.Counter < v.flushed {
+			c.s.fail("%s lost flushed writes: it reported %d and found only %d (invariant 1)", v.name, v.flushed, l.Counter)
+		}
+		v.next = l.Counter + 1
+	case probe.Flushed:
+		if v.next != 0 && l.Counter != v.next {
+			c.s.fail("%s flushed %d where %d follows: two machines write (invariant 4)", v.name, l.Counter, v.next)
+		}
+		v.next = l.Counter + 1
+		v.flushed = max(v.flushed, l.Counter)
+	case probe.Corrupt:
+		c.s.fail("%s found slot %d corrupt, claiming %d (invariant 2)", v.name, l.Slot, l.Counter)
+	}
+}
+
+func (c *vmCheck) String() string {
+	out := ""
+	for _, vm := range c.vms {
+		v := c.of(vm.ID)
+		out += fmt.Sprintf(" %s: %d flushed, %d boots;", v.name, v.flushed, v.boots)
+	}
+	return out
+}
