@@ -13,7 +13,9 @@ func dense(t *testing.T, p *Pages, disk *shelf) *Tree {
 	for a := range uint64(600 * Fan) {
 		put(t, tree, a, holdfast.LSN(a+1))
 	}
-	flushAll(t, tree.Snapshot(), disk)
+	root := tree.Snapshot()
+	flushAll(t, root, disk)
+	root.Release()
 	return tree
 }
 
