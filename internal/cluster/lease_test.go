@@ -93,6 +93,16 @@ func TestACutOffHostKnowsBeforeTheClusterDoes(t *testing.T) {
 	}
 }
 
+func TestANewLeaseCountsFromBeforeItWasAskedFor(t *testing.T) {
+	s := newSceneWith(t, 1, 1, func(c *memkv.Config) { c.MinLatency, c.MaxLatency = 500*time.Millisecond, time.Second })
+	a := s.hosts[0]
+	a.keep()
+	s.until("a lease", 10*time.Second, func() bool { return a.ka.Lease() != 0 })
+	if at, ok := a.ka.Confirmed(); !ok || a.clk.Now()-at < time.Second {
+		t.Errorf("answered after a second at least, but counted from %v ago", a.clk.Now()-at)
+	}
+}
+
 func TestLostMessagesCostNobodyItsLease(t *testing.T) {
 	s := found(newSceneWith(t, 1, 3, func(c *memkv.Config) { c.LoseReply, c.LoseRequest = 0.01, 0.01 }))
 	for range 3000 {
