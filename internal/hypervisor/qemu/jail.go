@@ -195,8 +195,8 @@ func (c *jailConfig) dropRights() error {
 	return nil
 }
 
-// jailView lists what a program needs to see: its libraries' directories, its
-// firmware, two devices; and the host's top-level symbolic links.
+// jailView lists what a program needs to see: its libraries' directories and
+// two devices; and the host's top-level symbolic links.
 func jailView(binary string) ([]bind, map[string]string, error) {
 	dirs, err := libraryDirs(binary)
 	if err != nil {
@@ -205,11 +205,6 @@ func jailView(binary string) ([]bind, map[string]string, error) {
 	binds := []bind{{Path: binary}}
 	for _, dir := range dirs {
 		binds = append(binds, bind{Path: dir})
-	}
-	for _, dir := range []string{"/usr/share/qemu", "/usr/share/seabios"} {
-		if real, err := filepath.EvalSymlinks(dir); err == nil {
-			binds = append(binds, bind{Path: real})
-		}
 	}
 	for _, dev := range []string{"/dev/null", "/dev/urandom"} {
 		binds = append(binds, bind{Path: dev, Device: true})

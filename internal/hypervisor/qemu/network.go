@@ -65,8 +65,12 @@ func (h *Hypervisor) startNet(d runDir, s hypervisor.Spec) (*handle, error) {
 		if err != nil {
 			return nil, holdfast.Errorf(holdfast.Unavailable, "find this program: %w", err)
 		}
-		c.Binds = append(c.Binds, bind{Path: self}, bind{Path: d.path("net"), Writable: true}, bind{Path: d.lockPath()},
-			bind{Path: "/dev/null", Device: true})
+		view, links, err := jailView(self)
+		if err != nil {
+			return nil, err
+		}
+		c.Binds = append(append(c.Binds, view...), bind{Path: d.path("net"), Writable: true}, bind{Path: d.lockPath()})
+		c.Links = links
 		c.Argv = []string{self}
 	} else {
 		c.Argv = []string{h.cfg.Self}

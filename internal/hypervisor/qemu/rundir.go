@@ -69,7 +69,7 @@ func (d runDir) lock() (*os.File, error) {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return nil, holdfast.Errorf(holdfast.IO, "make the machine's directory: %w", err)
 	}
-	f, err := os.OpenFile(d.lockPath(), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(d.lockPath(), os.O_RDWR|os.O_CREATE, 0o644) // the network companion looks at it
 	if err != nil {
 		return nil, holdfast.Errorf(holdfast.IO, "open the machine's lock: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 )
@@ -40,6 +41,11 @@ func (h *Hypervisor) confinement() sandbox {
 
 func (h *Hypervisor) findConfinement() sandbox {
 	binds, links, err := jailView(h.cfg.Binary)
+	for _, dir := range []string{"/usr/share/qemu", "/usr/share/seabios"} { // firmware
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			binds = append(binds, bind{Path: real})
+		}
+	}
 	if err != nil {
 		return sandbox{why: err.Error()}
 	}
