@@ -189,9 +189,10 @@ func TestARottenBlockIsReportedAndRepaired(t *testing.T) {
 	v.stable()
 	b.restart()
 	var f found
+	h := v.r().head
 	b.run(func() error {
 		return b.s.withMap(func() (err error) {
-			f, err = v.r().head.lookup(1)
+			f, err = h.lookup(1)
 			return err
 		})
 	})
