@@ -25,6 +25,29 @@ func Image(size int64) (head []byte, err error) {
 	return assemble(g.asm)
 }
 
+// WoundImage returns a whole image of size bytes as a guest leaves it that has
+// reached a counter: what a new guest then has to verify is work to measure a
+// processor by.
+func WoundImage(size int64, counter uint32) ([]byte, error) {
+	if size > 64<<20 {
+		return nil, holdfast.Errorf(holdfast.Invalid, "a wound image of %d bytes: at most 64 MiB are made in memory", size)
+	}
+	head, err := Image(size)
+	if err != nil {
+		return nil, err
+	}
+	img := make([]byte, size)
+	copy(img, head)
+	slots := Slots(size)
+	for i := range min(slots, counter) {
+		n := counter - i
+		slot := SlotOf(n, slots)
+		at := int64(FirstBlock+slot) * BlockSize
+		FillBlock(img[at:at+BlockSize], n, slot)
+	}
+	return img, nil
+}
+
 // assemble puts the boot sector before a program for mainAddress.
 func assemble(a *asm) ([]byte, error) {
 	code, err := a.bytes()

@@ -17,6 +17,7 @@ type bind struct {
 	Path     string `json:"path"`
 	Writable bool   `json:"writable,omitempty"`
 	Device   bool   `json:"device,omitempty"`
+	Own      bool   `json:"own,omitempty"` // a device node of the machine's own, for the user it becomes
 }
 
 // jailConfig tells the helper process what to do before it becomes QEMU.
@@ -91,7 +92,13 @@ func (c *jailConfig) enterRoot() error {
 		return fmt.Errorf("mount the new root: %w", err)
 	}
 	for _, b := range c.Binds {
-		if err := bindInto(c.Root, b); err != nil {
+		var err error
+		if b.Own && c.UID >= 0 {
+			err = c.makeNode(b.Path)
+		} else {
+			err = bindInto(c.Root, b)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -116,6 +123,44 @@ func (c *jailConfig) enterRoot() error {
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("make the new root read-only: %w", err)
+	}
+	return nil
+}
+
+// makeNode copies a device node for the machine's user, who may have no right
+// to the host's. It stands alone on a file system that allows devices.
+func (c *jailConfig) makeNode(path string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return fmt.Errorf("show %s in the jail: %w", path, err)
+	}
+	dir := filepath.Join(c.Root, "node")
+	node := filepath.Join(dir, filepath.Base(path))
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = unix.Mount("nodes", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "size=4k,mode=755")
+	}
+	if err == nil {
+		err = unix.Mknod(node, unix.S_IFCHR|0o600, int(st.Rdev))
+	}
+	if err == nil {
+		err = os.Chown(node, c.UID, c.GID)
+	}
+	at := filepath.Join(c.Root, path)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(at), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(at, nil, 0o600)
+	}
+	if err == nil {
+		err = unix.Mount(node, at, "", unix.MS_BIND, "")
+	}
+	if err == nil {
+		err = unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NOEXEC, "")
+	}
+	if err != nil {
+		return fmt.Errorf("make %s in the jail: %w", path, err)
 	}
 	return nil
 }

@@ -126,12 +126,3 @@ func (h *Hypervisor) helper(s sandbox, d runDir) *exec.Cmd {
 }
 
 const kvmDevice = "/dev/kvm"
-
-// groupOf returns the group that owns a device, if the group may use it.
-func groupOf(path string, otherwise int) int {
-	var st syscall.Stat_t
-	if err := syscall.Stat(path, &st); err != nil || st.Mode&0o060 != 0o060 {
-		return otherwise
-	}
-	return int(st.Gid)
-}

@@ -193,8 +193,7 @@ func (h *Hypervisor) prepare(s hypervisor.Spec, d runDir, box sandbox, accel str
 			}
 		}
 		if accel == "kvm" {
-			c.Binds = append(c.Binds, bind{Path: kvmDevice, Device: true})
-			c.GID = groupOf(kvmDevice, c.GID)
+			c.Binds = append(c.Binds, bind{Path: kvmDevice, Device: true, Own: true})
 		}
 	}
 	c.Argv = append([]string{h.cfg.Binary}, argv(s, accel, l)...)
