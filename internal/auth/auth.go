@@ -1,6 +1,6 @@
 // Package auth is the cluster's identity: its certificate authority, the
 // certificates of hosts and admins, the TLS settings that accept nobody else,
-// and the join codes that let a new host in.
+// and what is kept of the secrets that let a new host in.
 //
 // A certificate says who somebody is; whether they are a member is never read
 // from it. Membership comes from kv, through the Allow callback, and is asked

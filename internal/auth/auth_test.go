@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"net"
@@ -385,4 +386,18 @@ func FuzzCSR(f *testing.F) {
 			t.Errorf("kind of %v", err)
 		}
 	})
+}
+
+func TestAJoinSecretIsStoredAsItsHashOnly(t *testing.T) {
+	secret := []byte("sixteen bytes 16")
+	text := hex.EncodeToString(secret)
+	h, err := HashSecret(text)
+	if err != nil || !SameHash(h, HashOf(secret)) || SameHash(h, HashOf(secret[1:])) || strings.Contains(h, text) {
+		t.Errorf("%s, %v", h, err)
+	}
+	for _, bad := range []string{"", "zz", text[2:], text + "0", strings.Repeat("00", 65)} {
+		if _, err := HashSecret(bad); !holdfast.IsKind(err, holdfast.Invalid) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
 }
