@@ -2,9 +2,12 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strconv"
+	"sync/atomic"
 
+	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 )
 
@@ -141,7 +144,8 @@ func (c *Client) ImportImage(ctx context.Context, name string, size int64, copie
 	if copies > 0 {
 		n = strconv.Itoa(copies)
 	}
-	req, err := c.request(ctx, "POST", query(path("images"), "name", name, "copies", n), io.NopCloser(r))
+	in := &counted{r: r}
+	req, err := c.request(ctx, "POST", query(path("images"), "name", name, "copies", n), io.NopCloser(in))
 	if err != nil {
 		return out, err
 	}
@@ -149,7 +153,28 @@ func (c *Client) ImportImage(ctx context.Context, name string, size int64, copie
 	if size == 0 {
 		req.Body = nil
 	}
-	return out, c.send(req, &out)
+	err = c.send(req, &out)
+	if err != nil && size > 0 && in.ended.Load() && in.n.Load() != size {
+		return out, holdfast.Errorf(holdfast.Invalid, "image %s: it has %d bytes, not the %d that were announced; is the file whole?", name, in.n.Load(), size)
+	}
+	return out, err
+}
+
+// counted counts what is read, to explain a stream that is shorter or longer
+// than was announced.
+type counted struct {
+	r     io.Reader
+	n     atomic.Int64
+	ended atomic.Bool
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n.Add(int64(n))
+	if errors.Is(err, io.EOF) {
+		c.ended.Store(true)
+	}
+	return n, err
 }
 
 // VMs lists the VMs.

@@ -129,6 +129,8 @@ what is there, 5 not reachable now, 6 not allowed, 7 no space, 130 interrupted.`
   holdfast vm create db1 --image debian --memory 1GiB --publish 5432:5432/tcp
   holdfast console db1`,
 		SilenceErrors: true, SilenceUsage: true, Version: a.Version,
+		Args: known("holdfast", "is not a command"), RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see '%s --help'", err, c.CommandPath())}
@@ -149,19 +151,26 @@ what is there, 5 not reachable now, 6 not allowed, 7 no space, 130 interrupted.`
 // noun makes a command that only holds verbs; a word that is no verb is an
 // error, not a help page.
 func noun(name, short string, verbs ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: name, Short: short, Args: func(c *cobra.Command, args []string) error {
+	c := &cobra.Command{Use: name, Short: short, SuggestionsMinimumDistance: 2,
+		Args: known("holdfast "+name, "is not something to do with a "+name),
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(verbs...)
+	return c
+}
+
+// known refuses a word that is no subcommand, with the one that was probably
+// meant.
+func known(path, isNot string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
 		}
-		text := fmt.Sprintf("%q is not something to do with a %s", args[0], name)
+		text := fmt.Sprintf("%q %s", plain(args[0]), isNot)
 		if s := c.SuggestionsFor(args[0]); len(s) > 0 {
 			text += "; did you mean '" + s[0] + "'?"
 		}
-		return usageError{fmt.Errorf("%s; see 'holdfast %s --help'", text, name)}
-	}, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.SuggestionsMinimumDistance = 2
-	c.AddCommand(verbs...)
-	return c
+		return usageError{fmt.Errorf("%s; see '%s --help'", text, path)}
+	}
 }
 
 // args demands certain arguments, and says which are missing.

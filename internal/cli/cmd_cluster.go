@@ -48,7 +48,7 @@ func (a *app) printStatus(st v1.Status) error {
 	fmt.Fprintln(a.Stdout, plain(st.Sentence))
 	n := st.Counts
 	if st.Cluster != nil {
-		fmt.Fprintf(a.Stdout, "\nCluster %s: %d of %d hosts alive in %d racks, %d VMs running, %d volumes, %s of %s free\n",
+		fmt.Fprintf(a.Stdout, "\nCluster %s: %d of %d hosts alive, racks: %d, VMs running: %d, volumes: %d, %s of %s free\n",
 			plain(st.Cluster.Name), n.HostsAlive, n.Hosts, n.Racks, n.VMsRunning, n.Volumes, formatSize(n.BytesFree), formatSize(n.BytesTotal))
 	}
 	if len(st.Conditions) > 0 {
@@ -245,7 +245,7 @@ func (a *app) planDrain(ctx context.Context, c *client.Client, host string) erro
 			}
 		}
 	}
-	fmt.Fprintf(a.Stdout, "%d replicas would be rebuilt elsewhere. Nothing would be lost.\n", n)
+	fmt.Fprintf(a.Stdout, "Replicas to be rebuilt elsewhere: %d. Nothing would be lost.\n", n)
 	return nil
 }
 

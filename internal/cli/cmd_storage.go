@@ -142,7 +142,7 @@ func (a *app) planDelete(ctx context.Context, get func(context.Context, string) 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "%s, %s on %d replicas, would be lost, with its %d snapshots.\n", plain(v.Name), formatSize(v.Size), len(v.Replicas), len(v.Snapshots))
+	fmt.Fprintf(a.Stdout, "%s, %s (replicas: %d, snapshots: %d), would be lost.\n", plain(v.Name), formatSize(v.Size), len(v.Replicas), len(v.Snapshots))
 	if v.VM != "" {
 		fmt.Fprintf(a.Stdout, "It is the disk of VM %s, so this would be refused.\n", plain(v.VM))
 	}

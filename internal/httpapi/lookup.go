@@ -35,7 +35,10 @@ func find[T any](what, ref string, all []T, id func(T) holdfast.UUID, name func(
 }
 
 func notFound(what, ref string, names []string) error {
-	hint := "there is none; see 'holdfast " + strings.ToLower(what) + " list'"
+	hint := "see 'holdfast " + strings.ToLower(what) + " list'"
+	if noun, of, ok := strings.Cut(what, " of "); ok {
+		hint = "see 'holdfast volume show " + of + "' for every " + noun
+	}
 	if near := nearest.Of(ref, names); near != "" {
 		hint = "did you mean " + near + "?"
 	}

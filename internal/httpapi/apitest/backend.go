@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -269,11 +270,12 @@ func (p *port) Write(b []byte) (int, error) {
 	if p.closed {
 		return 0, errors.New("closed")
 	}
-	text := string(b)
-	if text == "halt\n" {
-		p.closed = true
-	} else if p.echo != nil {
-		p.out.WriteString(p.echo(text))
+	for line := range strings.Lines(string(b)) {
+		if line == "halt\n" {
+			p.closed = true
+		} else if p.echo != nil {
+			p.out.WriteString(p.echo(line))
+		}
 	}
 	p.cond.Broadcast()
 	return len(b), nil

@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/config"
+	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+	"github.com/holdfast-cloud/holdfast/internal/httpapi/apitest"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write what came out to testdata")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A script is a conversation: lines that start with "$ holdfast" are command
+// lines, a line "< text" before one is its standard input, what follows is
+// what it printed (standard error marked with "!"), and its exit status if
+// that is not 0. Lines that start with # are comments, "% word" does something
+// to the fake cluster. Paths are below the script's own directory DIR.
+func TestConversations(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := converse(t, string(want))
+			if *rewrite {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if got != string(want) {
+				t.Errorf("%s: it now reads (run with -rewrite to accept)\n%s", file, got)
+			}
+		})
+	}
+}
+
+// talk is one conversation under way.
+type talk struct {
+	t    *testing.T
+	dir  string
+	b    *apitest.Backend
+	srv  *httpapi.Server
+	sock string
+	in   string
+}
+
+func converse(t *testing.T, script string) string {
+	k := &talk{t: t, dir: t.TempDir()}
+	k.fresh(apitest.New())
+	defer k.stop()
+	var out strings.Builder
+	for line := range strings.Lines(script) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case strings.HasPrefix(line, "#"):
+			if out.Len() > 0 {
+				fmt.Fprintln(&out)
+			}
+			fmt.Fprintln(&out, line)
+		case strings.HasPrefix(line, "% "):
+			fmt.Fprintln(&out, line)
+			k.do(strings.Fields(line)[1:])
+		case strings.HasPrefix(line, "< "):
+			fmt.Fprintln(&out, line)
+			k.in += strings.TrimPrefix(line, "< ") + "\n"
+		case strings.HasPrefix(line, "$ holdfast"):
+			fmt.Fprintln(&out, line)
+			out.WriteString(k.run(strings.TrimPrefix(line, "$ holdfast")))
+		}
+	}
+	return out.String()
+}
+
+func (k *talk) fresh(b *apitest.Backend) {
+	k.stop()
+	k.b = b
+	b.Echo = func(s string) string { return "you said " + s }
+	k.srv = httpapi.New(httpapi.Options{Backend: b, Version: "test"})
+	k.sock = filepath.Join(k.dir, "s")
+	if err := k.srv.ServeUnix(k.sock); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+func (k *talk) stop() {
+	if k.srv != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		k.srv.Close(ctx)
+		k.srv = nil
+	}
+}
+
+// do acts on the fake cluster.
+func (k *talk) do(words []string) {
+	switch words[0] {
+	case "three":
+		k.fresh(apitest.Three())
+	case "stop":
+		k.stop()
+	case "lose":
+		k.b.Lose(words[1])
+	case "incident":
+		opened := time.Date(2026, 3, 1, 13, 0, 0, 0, time.UTC)
+		k.b.St.Incidents["1"] = cluster.Versioned[cluster.Incident]{Val: cluster.Incident{ID: "1", Racks: []string{"b"},
+			Hosts: []holdfast.HostID{k.b.Host("beta")}, Opened: opened, Steps: []cluster.Step{
+				{At: opened, What: "lost", Text: "rack b whole: beta"},
+				{At: opened.Add(200 * time.Millisecond), What: "cut", Text: "db1 at \x1b[31mepoch\x1b[0m 2"},
+			}}}
+	case "file":
+		size, err := parseSize(words[2])
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(k.dir, words[1]), make([]byte, size), 0o600); err != nil {
+			k.t.Fatal(err)
+		}
+	case "text":
+		if err := os.WriteFile(filepath.Join(k.dir, words[1]), []byte(strings.Join(words[2:], " ")+"\n"), 0o600); err != nil {
+			k.t.Fatal(err)
+		}
+	default:
+		k.t.Fatalf("unknown word %q", words[0])
+	}
+}
+
+func (k *talk) run(line string) string {
+	var out, errs bytes.Buffer
+	args := strings.Fields(strings.ReplaceAll(line, "DIR", k.dir))
+	status := Run(Env{Version: "test", Stdin: strings.NewReader(k.in), Stdout: &out, Stderr: &errs,
+		Getenv: func(key string) string { return map[string]string{"HOLDFAST_SOCKET": k.sock, "HOME": k.dir}[key] },
+		Serve: func(_ context.Context, c config.Config) error {
+			fmt.Fprintln(&out, "serving", c.Name, "in rack", c.Rack)
+			return nil
+		},
+		Helpers: []Helper{{Name: "jail", Run: func(args []string) int { fmt.Fprintln(&out, "jail", args); return 9 }}},
+	}, args)
+	k.in = ""
+	var all strings.Builder
+	all.WriteString(out.String())
+	for e := range strings.Lines(errs.String()) {
+		all.WriteString("! " + e)
+	}
+	if status != 0 {
+		fmt.Fprintf(&all, "exit %d\n", status)
+	}
+	return strings.NewReplacer(k.dir, "DIR", "\r", "").Replace(all.String())
+}
