@@ -10,6 +10,8 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/cli"
 	"github.com/holdfast-cloud/holdfast/internal/config"
 	"github.com/holdfast-cloud/holdfast/internal/drill"
+	"github.com/holdfast-cloud/holdfast/internal/fence/cgroup"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor/guestnet"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/qemu"
 	"github.com/holdfast-cloud/holdfast/internal/serve"
 )
@@ -41,7 +43,21 @@ func logger(c config.Log) *slog.Logger {
 
 // helpers are the subcommands that other processes of a host run.
 func helpers() []cli.Helper {
-	return []cli.Helper{{Name: "jail", Run: qemu.JailMain}}
+	return []cli.Helper{
+		{Name: "jail", Run: qemu.JailMain},
+		{Name: "guestnet", Run: guestnet.Main},
+		{Name: "watchdog", Run: func(args []string) int { return cgroup.Main(args, victims) }},
+	}
+}
+
+// victims are the processes of a host's machines, for its watchdog.
+func victims(machines string) ([]cgroup.Victim, error) {
+	ps, err := qemu.Processes(machines)
+	out := make([]cgroup.Victim, len(ps))
+	for i := range ps {
+		out[i] = ps[i]
+	}
+	return out, err
 }
 
 // extra are commands of packages that only main may know.

@@ -104,14 +104,21 @@ func (k *KeepAlive) Unsubscribe(ev clock.Event) {
 	k.subs = slices.DeleteFunc(slices.Clone(k.subs), func(e clock.Event) bool { return e == ev })
 }
 
-// Stop ends the renewals and gives the lease back, so that the host counts as
-// away at once: for a host that leaves in order.
+// Stop ends the renewals. The lease is left to run out: a process that stops
+// to be restarted or upgraded leaves its machines running, and is back before
+// anybody has to act.
 func (k *KeepAlive) Stop() {
 	k.mu.Lock()
 	k.stop = true
 	k.mu.Unlock()
 	k.wake.Set()
 	k.wg.Wait()
+}
+
+// Leave is Stop for a host that goes for good: it gives the lease back, so that
+// the host counts as away at once.
+func (k *KeepAlive) Leave() {
+	k.Stop()
 	if id := k.Lease(); id != 0 {
 		k.c.endLease(id)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/config"
 	"github.com/holdfast-cloud/holdfast/internal/disk/filedisk"
 	"github.com/holdfast-cloud/holdfast/internal/export/nbd"
+	"github.com/holdfast-cloud/holdfast/internal/fence/cgroup"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/qemu"
 	"github.com/holdfast-cloud/holdfast/internal/kv/etcd"
@@ -147,10 +148,15 @@ func (h *Host) build(m *member) (err error) {
 		return err
 	}
 	m.publish = newPublisher(h)
+	dog, err := cgroup.Start(cgroup.Config{Socket: h.dir.file("watchdog.sock"), Machines: h.dir.file("vm")})
+	if err != nil {
+		return err
+	}
 	m.node = node.New(node.Config{Host: h.alive(holdfast.BootID{UUID: boot}), Log: h.log, Agent: func(c *agent.Config) {
 		c.Seed, c.Boot, c.Published = h.seed, h.kernel, m.publish.set
 	}}, node.Seams{
 		Clock: clock.System{}, Rand: rand.Reader, KV: m.kv, Net: m.net, Hyper: h.hyper, Exports: h.exports, Voters: h.voters(m),
+		Watchdog: dog,
 	})
 	for _, path := range m.ms.Disks {
 		if err := h.openDisk(m, path); err != nil {

@@ -33,8 +33,8 @@ func (s *Service) serveRead(m *member, a replica.Ask, rest, _ []byte) (out trans
 		if err != nil {
 			return transport.Frame{}, err
 		}
-		b := replica.Block{Addr: addr + i, LSN: ref.LSN, Origin: ref.Origin, Hash: ref.Hash, Hole: ref.Hole}
-		if !ref.Hole {
+		b := replica.Block{Addr: addr + i, LSN: ref.LSN, Origin: ref.Origin, Hash: ref.Hash, Hole: ref.Hole || ref.LSN == 0}
+		if !b.Hole {
 			bulk = bulk[:at+holdfast.BlockSize]
 		}
 		out.Head = b.AppendTo(out.Head)
