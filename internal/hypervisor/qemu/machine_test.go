@@ -1,51 +1,17 @@
 package qemu
 
 import (
-	"bufio"
+	"fmt"
 	"os"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/probe"
 )
-
-func TestAMachineRunsPausesAndDies(t *testing.T) {
-	s := newProbeServer(t)
-	h := newHypervisor(t, shortDir(t))
-	t.Log("sandbox:", h.Sandbox())
-	m := start(t, h, probeSpec(s))
-	awaitFlushed(t, m, 10)
-	if m.State() != hypervisor.Running || m.PID() == 0 {
-		t.Fatalf("state %s, pid %d", m.State(), m.PID())
-	}
-	if _, err := h.Start(probeSpec(s)); !holdfast.IsKind(err, holdfast.Busy) {
-		t.Fatalf("a second machine of the same VM: %v", err)
-	}
-	if err := m.Pause(); err != nil || m.State() != hypervisor.Paused {
-		t.Fatalf("pause: %v, %s", err, m.State())
-	}
-	stopped := flushed(m)
-	if err := m.Resume(); err != nil || m.State() != hypervisor.Running {
-		t.Fatalf("resume: %v, %s", err, m.State())
-	}
-	awaitFlushed(t, m, stopped+10)
-	if err := m.Kill(); err != nil || m.State() != hypervisor.Off {
-		t.Fatalf("kill: %v, %s", err, m.State())
-	}
-	if err := m.Kill(); err != nil {
-		t.Fatalf("kill again: %v", err)
-	}
-	last := flushed(m)
-	if _, err := os.Stat(string(h.dir(vmID))); !os.IsNotExist(err) {
-		t.Fatalf("the machine's directory is still there: %v", err)
-	}
-	again := start(t, h, probeSpec(s))
-	awaitFlushed(t, again, last+1)
-	if v := lines(again)[1]; v.What != probe.Verified || v.Counter < last {
-		t.Fatalf("after %d was reported, the guest says %q", last, v.Text)
-	}
-}
 
 func TestAMachineOutlivesItsAgentAndIsAdopted(t *testing.T) {
 	s := newProbeServer(t)
@@ -99,22 +65,6 @@ func TestAMachineOutlivesItsAgentAndIsAdopted(t *testing.T) {
 	}
 }
 
-func TestAMachineWaitsForItsDiskServer(t *testing.T) {
-	s := newProbeServer(t)
-	h := newHypervisor(t, shortDir(t))
-	m := start(t, h, probeSpec(s))
-	awaitFlushed(t, m, 5)
-	s.stop()
-	before := flushed(m)
-	s.start()
-	awaitFlushed(t, m, before+20)
-	for _, l := range lines(m) {
-		if l.What == probe.Failed || l.What == probe.Corrupt {
-			t.Fatalf("the guest noticed: %s", l.Text)
-		}
-	}
-}
-
 func TestAMachineStopsAtAFailedWriteAndRetriesIt(t *testing.T) {
 	s := newProbeServer(t)
 	trigger := s.dir + "/fail"
@@ -142,77 +92,6 @@ func TestAMachineStopsAtAFailedWriteAndRetriesIt(t *testing.T) {
 	}
 }
 
-func TestResetRestartsTheGuestInTheSameProcess(t *testing.T) {
-	s := newProbeServer(t)
-	h := newHypervisor(t, shortDir(t))
-	m := start(t, h, probeSpec(s))
-	awaitFlushed(t, m, 5)
-	pid := m.PID()
-	if err := m.Reset(); err != nil {
-		t.Fatal(err)
-	}
-	boots := func() (n int) {
-		for _, l := range lines(m) {
-			if l.What == probe.Ready {
-				n++
-			}
-		}
-		return n
-	}
-	eventually(t, "the guest boots again", func() bool { return boots() == 2 })
-	if m.PID() != pid || m.State() != hypervisor.Running {
-		t.Fatalf("pid %d was %d, %s", m.PID(), pid, m.State())
-	}
-	if err := m.Shutdown(); err != nil { // which this guest ignores
-		t.Fatal(err)
-	}
-}
-
-func TestTwoConsolesSeeHistoryAndWhatFollowsWithoutAGap(t *testing.T) {
-	s := newProbeServer(t)
-	h := newHypervisor(t, shortDir(t))
-	m := start(t, h, probeSpec(s))
-	awaitFlushed(t, m, 5)
-	for range 2 {
-		c, err := m.Console()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		want := uint32(1)
-		for sc := bufio.NewScanner(c); want <= 50 && sc.Scan(); {
-			l, err := probe.ParseLine(sc.Text())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if l.What == probe.Flushed {
-				if l.Counter != want {
-					t.Fatalf("flushed %d follows %d", l.Counter, want-1)
-				}
-				want++
-			}
-		}
-		if _, err := c.Write([]byte("x")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c, err := m.Console()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	for buf := make([]byte, 64<<10); ; {
-		if _, err := c.Read(buf); err != nil {
-			break
-		}
-	}
-	if _, err := m.Console(); !holdfast.IsKind(err, holdfast.Closed) {
-		t.Fatalf("a console of a dead machine: %v", err)
-	}
-}
-
 func TestStartSaysWhyItFailed(t *testing.T) {
 	s := newProbeServer(t)
 	h := newHypervisor(t, shortDir(t))
@@ -229,6 +108,136 @@ func TestStartSaysWhyItFailed(t *testing.T) {
 	}
 	spec = probeSpec(s)
 	m := start(t, h, spec)
+	if err := m.Kill(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAMachineThatAWatchdogStoppedIsAdoptedAsPaused(t *testing.T) {
+	s := newProbeServer(t)
+	dir := shortDir(t)
+	first := newHypervisor(t, dir)
+	m := start(t, first, probeSpec(s))
+	awaitFlushed(t, m, 5)
+	list, err := Processes(dir)
+	if err != nil || len(list) != 1 || list[0].VM != vmID || list[0].What != "qemu" || list[0].PID != m.PID() {
+		t.Fatalf("processes %+v, %v", list, err)
+	}
+	if err := list[0].Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the machine is paused", func() bool { return m.State() == hypervisor.Paused })
+	first.Close()
+
+	second := newHypervisor(t, dir)
+	found, err := second.Adopt()
+	if err != nil || len(found) != 1 || found[0].State() != hypervisor.Paused {
+		t.Fatalf("adopted %v, %v", found, err)
+	}
+	a := found[0]
+	if err := a.Reset(); !holdfast.IsKind(err, holdfast.Unavailable) {
+		t.Fatalf("resetting what is stopped: %v", err)
+	}
+	if err := a.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	before := flushed(a)
+	if err := a.Resume(); err != nil || a.State() != hypervisor.Running {
+		t.Fatalf("resume: %v, %s", err, a.State())
+	}
+	awaitFlushed(t, a, before+5)
+	list[0].Signal(unix.SIGSTOP)
+	if err := a.Kill(); err != nil {
+		t.Fatalf("killing what is stopped: %v", err)
+	}
+	if list, err := Processes(dir); err != nil || len(list) != 0 {
+		t.Fatalf("processes of a dead machine: %v, %v", list, err)
+	}
+}
+
+func TestAMachineThatNeverRanIsEndedByTheNextAgent(t *testing.T) {
+	s := newProbeServer(t)
+	dir := shortDir(t)
+	first := newHypervisor(t, dir)
+	m := start(t, first, probeSpec(s)).(*Machine)
+	// As if the agent had died before it could write down the process.
+	rec := m.rec
+	rec.QEMU = process{}
+	if err := m.dir.writeRecord(rec); err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	second := newHypervisor(t, dir)
+	if found, err := second.Adopt(); err != nil || len(found) != 0 {
+		t.Fatalf("adopted %v, %v", found, err)
+	}
+	if _, err := identify(m.PID()); !holdfast.IsKind(err, holdfast.NotFound) {
+		t.Fatalf("the process is still there: %v", err)
+	}
+	again := start(t, second, probeSpec(s))
+	awaitFlushed(t, again, 1)
+}
+
+func TestTheJailHidesTheHost(t *testing.T) {
+	s := newProbeServer(t)
+	h := newHypervisor(t, shortDir(t))
+	if box := h.Sandbox(); box != "full" {
+		t.Skip("sandbox: " + box)
+	}
+	m := start(t, h, probeSpec(s))
+	awaitFlushed(t, m, 1)
+	root := fmt.Sprintf("/proc/%d/root", m.PID())
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		switch e.Name() {
+		case "usr", "lib", "lib64", "dev", "tmp": // tmp leads to the sockets of this test
+		default:
+			t.Errorf("the machine sees /%s", e.Name())
+		}
+	}
+	for _, path := range []string{"/etc/passwd", "/proc/self", "/sys/kernel", "/usr/bin/sh", "/home", s.image} {
+		if _, err := os.Stat(root + path); err == nil {
+			t.Errorf("the machine sees %s", path)
+		}
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid := fmt.Sprint(h.uid(vmID))
+	for _, want := range []string{"Uid:\t" + uid + "\t" + uid, "Gid:\t" + uid, "Groups:\t \n", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000",
+		"CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+		if !strings.Contains(string(status), want) {
+			t.Errorf("status lacks %q:\n%s", want, status)
+		}
+	}
+	for _, ns := range []string{"mnt", "pid", "net", "ipc", "uts"} {
+		ours, _ := os.Readlink("/proc/self/ns/" + ns)
+		its, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", m.PID(), ns))
+		if its == "" || ours == its {
+			t.Errorf("namespace %s: %q, ours is %q", ns, its, ours)
+		}
+	}
+}
+
+func TestWithoutRightsAMachineRunsReduced(t *testing.T) {
+	s := newProbeServer(t)
+	h := newHypervisor(t, shortDir(t))
+	h.sandboxOnce.Do(func() { h.sandbox = sandbox{why: "for this test"} })
+	if got := h.Sandbox(); got != "reduced (for this test)" {
+		t.Fatalf("sandbox: %s", got)
+	}
+	m := start(t, h, probeSpec(s))
+	awaitFlushed(t, m, 5)
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.PID()))
+	for _, want := range []string{"NoNewPrivs:\t1", "Seccomp:\t2"} {
+		if !strings.Contains(string(status), want) {
+			t.Errorf("status lacks %q", want)
+		}
+	}
 	if err := m.Kill(); err != nil {
 		t.Fatal(err)
 	}
