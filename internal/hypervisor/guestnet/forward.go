@@ -76,7 +76,7 @@ func (f *forwarder) onTCP(r *tcp.ForwarderRequest) {
 		r.Complete(true)
 		return
 	}
-	out, err := net.DialTimeout("tcp4", to, outTimeout)
+	out, err := net.DialTimeout("tcp", to, outTimeout)
 	if err != nil {
 		r.Complete(true)
 		return
@@ -113,7 +113,7 @@ func (f *forwarder) onUDP(r *udp.ForwarderRequest) {
 		return
 	}
 	in := gonet.NewUDPConn(&wq, ep)
-	out, err := net.Dial("udp4", to)
+	out, err := net.Dial("udp", to)
 	if err != nil {
 		in.Close()
 		<-f.udp
