@@ -25,7 +25,9 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write what came out to testdata")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 // serve starts a server on a socket and returns a client of it.
 func serve(t *testing.T, b *apitest.Backend) (*client.Client, string) {

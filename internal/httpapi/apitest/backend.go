@@ -33,6 +33,7 @@ type Backend struct {
 	Content map[holdfast.VolumeID][]byte // of imported images
 	Fail    error                        // if set, every change fails with it
 	Space   int64                        // bytes an image may have; 0: no limit
+	CA      []byte                       // what joining hosts are given, PEM
 	Echo    func(line string) string     // what the console answers
 	serial  byte
 	joined  []v1.JoinRequest
@@ -191,7 +192,7 @@ func (b *Backend) Admit(_ context.Context, r v1.JoinRequest) (v1.JoinAnswer, err
 		b.joined = append(b.joined, r)
 		return nil
 	})
-	return v1.JoinAnswer{ClusterName: "field", CA: "CA\n"}, err
+	return v1.JoinAnswer{ClusterName: "field", CA: string(b.CA)}, err
 }
 
 // Drain implements httpapi.Backend.
