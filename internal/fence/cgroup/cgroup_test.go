@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 			return list, err
 		}))
 	}
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("os/exec.(*Cmd).Wait"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("os/exec.(*Cmd).Wait"))
 }
 
 type victim int
