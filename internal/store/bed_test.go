@@ -24,6 +24,7 @@ type bed struct {
 	d     *memdisk.Disk
 	s     *Store
 	opts  Options
+	lag   memdisk.Options
 }
 
 const (
@@ -50,12 +51,15 @@ var _ io.Reader = randReader{}
 
 // newBed formats a disk and opens it.
 func newBed(t testing.TB, seed uint64) *bed {
-	b := &bed{t: t, w: simclock.NewWorld(seed)}
-	b.d = memdisk.New(testDisk, b.w.Rand("disk"))
-	b.opts = Options{SegmentBytes: testSegment, CheckpointBytes: 4 << 20}
+	return newBedOf(t, seed, testDisk, Options{SegmentBytes: testSegment, CheckpointBytes: 4 << 20}, memdisk.Options{})
+}
+
+func newBedOf(t testing.TB, seed uint64, size int64, o Options, lag memdisk.Options) *bed {
+	b := &bed{t: t, w: simclock.NewWorld(seed), opts: o, lag: lag}
+	b.d = memdisk.New(size, b.w.Rand("disk"))
 	b.boot()
 	b.run(func() error {
-		dev, err := b.d.Open(b.host, memdisk.Options{})
+		dev, err := b.d.Open(b.host, b.lag)
 		if err != nil {
 			return err
 		}
@@ -106,7 +110,7 @@ func (b *bed) open() {
 func (b *bed) tryOpen() error {
 	b.t.Helper()
 	return b.try(func() error {
-		dev, err := b.d.Open(b.host, memdisk.Options{})
+		dev, err := b.d.Open(b.host, b.lag)
 		if err != nil {
 			return err
 		}

@@ -39,6 +39,7 @@ type head struct {
 
 // under is what lies below an overlay: the base, unless a Revert came between.
 type under struct {
+	at   holdfast.LSN   // of that Revert
 	view *blockmap.Root // of the snapshot that was reverted to
 	to   *snap          // the same while that snapshot has no root: base, plus what the index was then
 }
@@ -126,7 +127,7 @@ func (h *head) add(o orec) {
 			sn.dropped = o.lsn
 		}
 	case record.Revert:
-		h.revert(o.ctl.Snapshot)
+		h.revert(o.ctl.Snapshot, o.lsn)
 	}
 }
 
@@ -141,29 +142,38 @@ func (h *head) snap(id holdfast.SnapshotID) *snap {
 }
 
 // revert makes a snapshot's content the head's again.
-func (h *head) revert(id holdfast.SnapshotID) {
+func (h *head) revert(id holdfast.SnapshotID, at holdfast.LSN) {
 	sn := h.snap(id)
 	if sn == nil {
 		return // refused at the writer; without effect here
 	}
 	h.under.drop()
 	if sn.node != nil {
-		h.view = sn.node.root.Share()
+		h.under = under{at: at, view: sn.node.root.Share()}
 		clear(h.index)
 		h.zeros = nil
 		return
 	}
-	h.index, h.zeros, h.under = maps.Clone(sn.index), slices.Clone(sn.zeros), sn.under.share()
+	h.index, h.zeros = make(map[uint64]oref, len(sn.index)), sn.zeros.above(h.pos)
+	if sn.under.at > h.pos { // else its Revert has been merged: the base is what it made
+		h.under = sn.under.share()
+	}
+	for addr, w := range sn.index {
+		if w.lsn > h.pos { // else the base has it by now, and nothing would take it off the index
+			h.index[addr] = w
+		}
+	}
 	if h.view == nil && h.to == nil {
 		h.to = sn
 	}
+	h.under.at = at
 }
 
 // rooted tells everything that waits for the root of sn that it is there.
 func (h *head) rooted(sn *snap) {
 	settle := func(u *under) {
 		if u.to == sn {
-			*u = under{view: sn.node.root.Share()}
+			u.to, u.view = nil, sn.node.root.Share()
 		}
 	}
 	settle(&h.under)
@@ -327,6 +337,21 @@ func (z zeroRanges) find(addr uint64) (holdfast.LSN, bool) {
 		return z[i].lsn + holdfast.LSN(addr-z[i].addr), true
 	}
 	return 0, false
+}
+
+// above returns the parts above an LSN.
+func (z zeroRanges) above(l holdfast.LSN) zeroRanges {
+	var out zeroRanges
+	for _, r := range z {
+		if r.lsn <= l {
+			skip := min(uint64(l-r.lsn)+1, r.n)
+			r = zeroRange{r.addr + skip, r.n - skip, r.lsn + holdfast.LSN(skip)}
+		}
+		if r.n > 0 {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // set puts a range over what was there.

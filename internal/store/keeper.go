@@ -1,12 +1,20 @@
 package store
 
-import "github.com/holdfast-cloud/holdfast/internal/clock"
+import (
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+)
 
 // keepTask makes checkpoints, prepares segments and cleans.
 func (s *Store) keepTask() {
+	wait := clock.Forever
 	for {
-		s.keep.Wait(clock.Forever)
-		for s.keepOnce() {
+		s.keep.Wait(wait)
+		wait = clock.Forever
+		for more := true; more; {
+			more, wait = s.keepOnce()
 		}
 		s.lock()
 		stop := s.stopped || s.err != nil
@@ -25,17 +33,20 @@ func (s *Store) keepTask() {
 	}
 }
 
-// keepOnce does the most urgent piece of upkeep; false if there is none.
-func (s *Store) keepOnce() bool {
+// keepOnce does the most urgent piece of upkeep. If there is none, it tells
+// how long to wait for the next.
+func (s *Store) keepOnce() (more bool, wait time.Duration) {
 	s.lock()
 	if s.stopped || s.err != nil {
 		s.unlock()
-		return false
+		return false, clock.Forever
 	}
 	asked := s.ckptAsked
 	s.ckptAsked = nil
-	due := len(asked) > 0 || s.checkpointDue()
+	plan := s.planCleaning()
+	due := len(asked) > 0 || s.checkpointDue() || plan.checkpoint
 	prepare := len(s.space.fresh) < freshPlaces && s.space.virgin < s.space.places && len(s.space.free) == 0
+	wait = s.cleaned + plan.after - s.clk.Now()
 	s.unlock()
 	switch {
 	case due:
@@ -46,15 +57,21 @@ func (s *Store) keepOnce() bool {
 		for _, f := range asked {
 			f(err)
 		}
-		return err == nil
+		return err == nil, clock.Forever
 	case prepare:
-		return s.prepare()
+		return s.prepare(), clock.Forever
+	case plan.victim == nil:
+		return false, clock.Forever
+	case wait > 0:
+		return false, wait
 	}
-	return false
+	s.clean(plan.victim)
+	s.cleaned = s.clk.Now()
+	return true, 0
 }
 
 // checkpointDue reports whether the log has grown enough, or a checkpoint would
-// free places that are needed.
+// make map pages evictable.
 func (s *Store) checkpointDue() bool {
 	return s.wal.since >= s.o.CheckpointBytes || s.pages.Leaves() > 2*s.o.CacheLeaves && s.wal.since > s.o.CheckpointBytes/8
 }
@@ -80,7 +97,7 @@ func (s *Store) prepare() bool {
 		n := min(zeroChunk, s.space.segBlocks-b)
 		if err := s.devWrite(buf[:n*blockSize], s.offset(place, b)); err != nil {
 			s.lock()
-			s.fence(err)
+			s.fence(holdfast.Errorf(holdfast.IO, "disk %s: a new segment cannot be written: %w; the disk is not used any more", s.id.Disk.Short(), err))
 			s.unlock()
 			return false
 		}

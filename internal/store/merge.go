@@ -19,6 +19,7 @@ func (s *Store) mergeTask() {
 		s.merge.Wait(clock.Forever)
 		for s.mergeOnce() {
 		}
+		s.kick()
 		s.lock()
 		stop := s.stopped || s.err != nil
 		s.unlock()

@@ -111,6 +111,10 @@ func (h *head) overlayOn(tree *blockmap.Tree) error {
 // LSN is the prefix that the pin shows.
 func (p *Pin) LSN() holdfast.LSN { return p.lsn }
 
+// Reverted is the volume's last revert as of the pin: a delta since an LSN
+// below it is not possible.
+func (p *Pin) Reverted() holdfast.LSN { return p.reverted }
+
 // Release lets the pin go; a second call does nothing.
 func (p *Pin) Release() {
 	s := p.r.s

@@ -202,6 +202,7 @@ func (s *Store) freeUnused() {
 	for _, places := range s.catalog {
 		for _, p := range places {
 			used[p] = true
+			s.space.virgin = max(s.space.virgin, p+1)
 		}
 	}
 	s.space.each(func(g *segment) {

@@ -3,6 +3,7 @@ package store
 import (
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
@@ -58,6 +59,7 @@ type Store struct {
 	ckptSeq   uint64
 	ckptSeg   uint32 // log segment of the current checkpoint
 	ckptAsked []func(error)
+	cleaned   time.Duration // when the cleaner last finished a victim
 	stalled   bool
 	onDrain   func()
 	usage     Usage
