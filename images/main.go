@@ -1,0 +1,173 @@
+// Command images builds the disk image of the Debian drill: Debian 12 with
+// PostgreSQL 15, from Debian's packages, as a raw disk that starts from BIOS.
+//
+//	go run ./images -o build/debian.raw
+//
+// The image is kept under $HOLDFAST_CACHE (or the user's cache directory) by
+// the hash of its recipe: the second time it is a copy. Building needs root,
+// or sudo, for mmdebstrap, and a Debian mirror: the one of this machine's apt.
+//
+// What a drill can count on:
+//
+//	memory     512 MiB
+//	database   port 5432 on every address, user, password and database "holdfast"
+//	           (a superuser; commits are synchronous, pages have checksums, the
+//	           extension amcheck is there)
+//	console    serial port, user root, password holdfast
+//	network    DHCP on every network card
+//
+// The passwords are no secret: this image is for a test on one machine.
+package main
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+//go:embed debian.sh customize.sh disk.go
+var recipe embed.FS
+
+// rootUUID names the root file system to the loader and the kernel.
+const rootUUID = "68647266-6173-4721-8000-000000000001"
+
+func main() {
+	out := flag.String("o", "", "`file` to write the image to; without it, it is only built and kept")
+	fresh := flag.Bool("fresh", false, "build it again, with today's packages")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "images: %q is too much; use -o FILE\n", flag.Args())
+		os.Exit(2)
+	}
+	if err := run(*out, *fresh); err != nil {
+		fmt.Fprintln(os.Stderr, "images:", err)
+		os.Exit(1)
+	}
+}
+
+func run(out string, fresh bool) error {
+	dir, err := cacheDir()
+	if err != nil {
+		return err
+	}
+	sum, err := recipeSum()
+	if err != nil {
+		return err
+	}
+	kept := filepath.Join(dir, "debian-"+sum+".raw")
+	if _, err := os.Stat(kept); fresh || errors.Is(err, fs.ErrNotExist) {
+		if err := build(dir, kept); err != nil {
+			return fmt.Errorf("build the Debian image: %w", err)
+		}
+	}
+	if out == "" {
+		fmt.Println(kept)
+		return nil
+	}
+	// Written under another name first: who finds the file finds all of it.
+	tmp := out + ".new"
+	if err := command("cp", "--sparse=always", "--reflink=auto", kept, tmp).Run(); err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("copy the image to %s: %w", out, err)
+	}
+	return os.Rename(tmp, out)
+}
+
+func cacheDir() (string, error) {
+	dir := os.Getenv("HOLDFAST_CACHE")
+	if dir == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("no directory to keep the image in: %w; set HOLDFAST_CACHE", err)
+		}
+		dir = filepath.Join(user, "holdfast")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	return dir, os.MkdirAll(dir, 0o755)
+}
+
+// recipeSum hashes everything that decides what the image is, except the day.
+func recipeSum() (string, error) {
+	h := sha256.New()
+	err := fs.WalkDir(recipe, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := recipe.ReadFile(path)
+		fmt.Fprintf(h, "%s %d\n", path, len(b))
+		h.Write(b)
+		return err
+	})
+	return hex.EncodeToString(h.Sum(nil))[:16], err
+}
+
+// build makes the image in a directory of its own beside its place, so that an
+// interrupted build leaves nothing that looks like one.
+func build(dir, kept string) error {
+	work, err := os.MkdirTemp(dir, "build-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = asRoot("rm", "-rf", work).Run() }()
+	if err := os.Chmod(work, 0o755); err != nil { // apt's own user looks in
+		return err
+	}
+	for _, name := range []string{"debian.sh", "customize.sh"} {
+		b, err := recipe.ReadFile(name)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(work, name), b, 0o755)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	start := time.Now()
+	fmt.Fprintln(os.Stderr, "images: building Debian 12 with PostgreSQL 15; this takes a minute or two")
+	owner := strconv.Itoa(os.Getuid()) + ":" + strconv.Itoa(os.Getgid())
+	err = asRoot("sh", filepath.Join(work, "debian.sh"), work, rootUUID, strconv.Itoa(partSize>>10), strconv.Itoa(partStart), owner).Run()
+	if err != nil {
+		return fmt.Errorf("debian.sh: %w; its messages are above", err)
+	}
+	boot, err := os.ReadFile(filepath.Join(work, "boot.img"))
+	if err != nil {
+		return err
+	}
+	core, err := os.ReadFile(filepath.Join(work, "core.img"))
+	if err != nil {
+		return err
+	}
+	disk := filepath.Join(work, "disk.raw")
+	if err := finish(disk, boot, core); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "images: built in %v\n", time.Since(start).Round(time.Second))
+	return os.Rename(disk, kept)
+}
+
+// asRoot runs a command as root, by sudo if need be.
+func asRoot(name string, args ...string) *exec.Cmd {
+	if os.Getuid() == 0 {
+		return command(name, args...)
+	}
+	return command("sudo", append([]string{name}, args...)...)
+}
+
+func command(name string, args ...string) *exec.Cmd {
+	c := exec.Command(name, args...)
+	c.Stdout, c.Stderr = os.Stderr, os.Stderr
+	// Debian keeps mke2fs and chroot where users' paths do not lead.
+	c.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin", "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
+	return c
+}
