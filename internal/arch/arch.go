@@ -76,7 +76,7 @@ func Only() map[string][]string {
 		"client":                   {".", "api/v1"},
 		"internal/cli":             {".", "api/v1", "client", "internal/config", "internal/config/nearest", "lab", "internal/lab", "internal/drill", "internal/image", "internal/serve"},
 		"internal/ui":              {".", "api/v1", "client"},
-		"internal/hypervisor/qemu": {".", "internal/hypervisor", "internal/clock"},
+		"internal/hypervisor/qemu": {".", "internal/hypervisor", "internal/hypervisor/guestnet", "internal/hypervisor/probe", "internal/clock"},
 	}
 }
 

@@ -22,7 +22,9 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write what came out to testdata")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait")) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 // A script is a conversation: lines that start with "$ holdfast" are command
 // lines, a line "< text" before one is its standard input, what follows is

@@ -77,7 +77,6 @@ func (b *bench) session(target export.Target, readOnly bool) export.Disk {
 type flight struct {
 	b    *bench
 	reqs []*trip
-	ev   clock.Event
 }
 
 type trip struct {

@@ -2,6 +2,7 @@ package nbd
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"time"
 
@@ -56,12 +57,12 @@ func (s *Server) accept(ln net.Listener, o *offer, cfg *tls.Config) {
 	defer s.serving.Done()
 	for {
 		raw, err := ln.Accept()
-		if ne, isNet := err.(net.Error); isNet && ne.Temporary() { //nolint:staticcheck // EMFILE and the like
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // out of descriptors and the like: connections must end first
 			time.Sleep(acceptPause)
 			continue
-		}
-		if err != nil {
-			return
 		}
 		keepAlive(raw)
 		c := &connection{srv: s, raw: raw, offer: o, own: o != nil, done: make(chan struct{})}

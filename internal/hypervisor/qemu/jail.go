@@ -39,9 +39,7 @@ type jailConfig struct {
 // it failed; the exit code is for the caller's os.Exit.
 func JailMain(args []string) int {
 	runtime.LockOSThread() // rights belong to threads, and this one will exec
-	if err := jail(args); err != nil {
-		fmt.Fprintln(os.Stderr, "jail:", err)
-	}
+	fmt.Fprintln(os.Stderr, "jail:", jail(args))
 	return 1
 }
 

@@ -52,10 +52,10 @@ func (x *trio) start(id holdfast.HostID, rack string) {
 
 // call makes one call from a task of the test and returns its error and how
 // long it took.
-func (x *trio) call(from, to holdfast.HostID, kind transport.Kind, head string, timeout time.Duration) (err error, took time.Duration) {
+func (x *trio) call(from, to holdfast.HostID, kind transport.Kind, head string, timeout time.Duration) (took time.Duration, err error) {
 	began := x.w.Now()
 	_, err = transport.Call(x.Clock(), x.e[from], to, transport.Frame{Kind: kind, Head: []byte(head)}, timeout)
-	return err, x.w.Now() - began
+	return x.w.Now() - began, err
 }
 
 func (x *trio) want(err error, k holdfast.Kind) {
@@ -67,7 +67,7 @@ func (x *trio) want(err error, k holdfast.Kind) {
 
 func (x *trio) works(from, to holdfast.HostID) {
 	x.t.Helper()
-	if err, _ := x.call(from, to, note, "ok", time.Second); err != nil {
+	if _, err := x.call(from, to, note, "ok", time.Second); err != nil {
 		x.t.Errorf("%s cannot call %s: %v", from.Short(), to.Short(), err)
 	}
 }
@@ -78,7 +78,7 @@ func TestACutOneWayBreaksOnlyWhatNeedsThatWay(t *testing.T) {
 		x.works(a, b)
 		x.works(b, a)
 		x.n.Cut(b, a) // calls of a arrive, replies do not
-		err, took := x.call(a, b, note, "arrives", clock.Forever)
+		took, err := x.call(a, b, note, "arrives", clock.Forever)
 		x.want(err, holdfast.Unavailable)
 		if took > 2*LAN().Detect {
 			t.Errorf("the break was noticed after %v", took)
@@ -129,15 +129,15 @@ func TestARackThatIsCutOffStillTalksWithin(t *testing.T) {
 		x.n.CutRack("A", true, true)
 		x.works(a, d)
 		x.works(b, c)
-		err, _ := x.call(b, a, note, "x", time.Second)
+		_, err := x.call(b, a, note, "x", time.Second)
 		x.want(err, holdfast.Unavailable)
-		err, _ = x.call(a, b, note, "x", time.Second)
+		_, err = x.call(a, b, note, "x", time.Second)
 		x.want(err, holdfast.Unavailable)
 		x.n.CutRack("A", false, false)
 		clock.Sleep(x.Clock(), LAN().Detect) // until a knows its old connection for lost
 		x.works(a, b)
 		x.n.CutHost(b, true, false)
-		err, _ = x.call(a, b, note, "x", time.Second)
+		_, err = x.call(a, b, note, "x", time.Second)
 		x.want(err, holdfast.Unavailable)
 		x.n.Heal()
 		x.works(b, a)
@@ -149,18 +149,18 @@ func TestADeadHostIsSilentAndItsNextLifeIsReached(t *testing.T) {
 	x.Run(t, func() {
 		x.works(a, b)
 		x.h[b].Kill() // power cut
-		err, took := x.call(a, b, note, "x", 500*time.Millisecond)
+		took, err := x.call(a, b, note, "x", 500*time.Millisecond)
 		x.want(err, holdfast.Unavailable)
 		if took < 400*time.Millisecond {
 			t.Errorf("a host without power answered after %v", took)
 		}
-		err, _ = x.call(a, b, note, "x", clock.Forever)
+		_, err = x.call(a, b, note, "x", clock.Forever)
 		x.want(err, holdfast.Unavailable)
 		x.start(b, "B")
 		x.works(a, b)
 		x.h[b].Kill() // kill -9: the kernel hangs up
 		x.n.HangUp(b)
-		err, took = x.call(a, b, note, "x", clock.Forever)
+		took, err = x.call(a, b, note, "x", clock.Forever)
 		x.want(err, holdfast.Unavailable)
 		if took > 10*time.Millisecond {
 			t.Errorf("a refused connection was noticed after %v", took)
@@ -176,7 +176,7 @@ func TestAPausedHostServesWhatItMissedWhenItResumes(t *testing.T) {
 	x.Run(t, func() {
 		x.works(a, b)
 		x.h[b].Pause()
-		err, _ := x.call(a, b, note, "while paused", time.Second)
+		_, err := x.call(a, b, note, "while paused", time.Second)
 		x.want(err, holdfast.Unavailable)
 		if slices.Contains(x.seen, "while paused") {
 			t.Error("a paused host served a call")
@@ -193,7 +193,7 @@ func TestASlowLinkIsSlowOneWay(t *testing.T) {
 	x := newTrio(t, 1, LAN())
 	x.Run(t, func() {
 		x.n.Slow(a, b, 300*time.Millisecond)
-		err, took := x.call(a, b, note, "x", time.Second)
+		took, err := x.call(a, b, note, "x", time.Second)
 		if err != nil || took < 300*time.Millisecond || took > 320*time.Millisecond {
 			t.Errorf("took %v, %v", took, err)
 		}
@@ -201,7 +201,7 @@ func TestASlowLinkIsSlowOneWay(t *testing.T) {
 		p.Bandwidth = 1 << 20
 		x.n.Heal()
 		x.n.SetPath(a, b, p)
-		_, took = x.call(a, b, note, strings.Repeat("x", 1<<16), time.Second)
+		took, _ = x.call(a, b, note, strings.Repeat("x", 1<<16), time.Second)
 		if took < time.Second/16 {
 			t.Errorf("64 KiB over 1 MiB/s took %v", took)
 		}
@@ -275,7 +275,7 @@ func TestAHandlerThatWaitsIsFoundOut(t *testing.T) {
 		if n := x.n.Stats().Blocked; n != 0 {
 			t.Errorf("%d handlers blocked where none did", n)
 		}
-		if err, _ := x.call(a, d, slow, "x", time.Second); err != nil {
+		if _, err := x.call(a, d, slow, "x", time.Second); err != nil {
 			t.Error(err)
 		}
 		if n := x.n.Stats().Blocked; n != 1 {

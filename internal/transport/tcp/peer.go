@@ -228,14 +228,14 @@ func (p *peer) check(who auth.Identity, addr string) error {
 }
 
 func (p *peer) awaitWelcome(w *wire) error {
-	raw, h, err := w.readHeader()
+	_, h, err := w.readHeader()
 	if err != nil {
 		return err
 	}
 	if h.typ != typeWelcome && h.typ != typeError || h.size() > transport.MaxErrorText {
 		return holdfast.Errorf(holdfast.Invalid, "bad frame: type %d where a welcome was expected", h.typ)
 	}
-	raw, err = w.r.Peek(headerLen + h.size())
+	raw, err := w.r.Peek(headerLen + h.size())
 	if err != nil {
 		return err
 	}
