@@ -164,6 +164,16 @@ func (a *Agent) MayOpen(id holdfast.VolumeID) error {
 	return nil
 }
 
+// Belongs reports whether a VM that is assigned to this host uses a volume.
+func (a *Agent) Belongs(id holdfast.VolumeID) bool {
+	st := a.Control.State()
+	if st == nil {
+		return false
+	}
+	vm, ok := st.VMs[st.Volumes[id].Val.VM]
+	return ok && vm.Val.Host == a.Self && vm.Val.Power == cluster.On
+}
+
 // takeCare opens volumes that nobody uses and that lack replicas, on the first
 // living host that has a good one, so that they are mended too; it closes them
 // when that is done.
@@ -188,11 +198,11 @@ func (a *Agent) takeCare(st *cluster.State) {
 	}
 }
 
-// caretaker reports whether this host is the one to mend a volume: nobody who
-// lives writes it, and this host has the first good replica.
+// caretaker reports whether this host is the one to mend a volume: the host
+// that last wrote it, or if that is gone, the first with a good replica.
 func (a *Agent) caretaker(st *cluster.State, rec cluster.Volume) bool {
-	if rec.Writer != a.Self && !rec.Writer.IsZero() && st.AliveHost(rec.Writer) {
-		return false
+	if !rec.Writer.IsZero() && st.AliveHost(rec.Writer) {
+		return rec.Writer == a.Self
 	}
 	for _, ref := range rec.InSync {
 		if st.AliveHost(ref.Host) {

@@ -73,6 +73,7 @@ func New(c Config, s Seams) *Node {
 	n.Volumes = volume.New(volume.Config{
 		Self: n.Self, Boot: c.Host.Boot, Clock: s.Clock, Rand: s.Rand, Net: s.Net, Records: ctl, Log: c.Log,
 		MayOpen: func(id holdfast.VolumeID) error { return n.Agent.MayOpen(id) },
+		Belongs: func(id holdfast.VolumeID) bool { return n.Agent.Belongs(id) },
 	})
 	ac := agent.Config{Self: n.Self, Clock: s.Clock, Rand: s.Rand, Control: ctl, Volumes: n.Volumes,
 		Hyper: s.Hyper, Exports: s.Exports, Watchdog: s.Watchdog, Log: c.Log}

@@ -22,6 +22,9 @@ const (
 	KindIngest                                  // Ask + blocks → Answer
 	KindBuildEnd                                // Ask + Build → Answer
 	KindBuildAbort                              // Ask → Answer
+	KindPin                                     // Ask: keep the root, of Upto or later → Pinned
+	KindPinRead                                 // Ask + PinPage → Page + blocks
+	KindPinRelease                              // Ask + PinPage → nothing
 )
 
 // Ask is the front of every request: which replica, under which authority.

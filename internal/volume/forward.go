@@ -28,6 +28,7 @@ const (
 const (
 	sessionIdle  = 6 * time.Second
 	sessionPing  = time.Second
+	openTimeout  = 20 * time.Second // the other side may have to take the volume over first
 	sessionCall  = 60 * time.Second // an operation may wait for an ejection or a full disk
 	maxForwarded = transport.MaxBulk
 )
@@ -193,20 +194,21 @@ type forwarded struct {
 	done *clock.Group
 }
 
-// forward opens a session at the volume's writer.
-func (s *Service) forward(rec cluster.Volume, readOnly bool) (export.Disk, error) {
+// forward opens a session at the volume's writer, or at the host that is to
+// become it.
+func (s *Service) forward(rec cluster.Volume, to holdfast.HostID, readOnly bool) (export.Disk, error) {
 	head := append(append([]byte(nil), rec.ID.UUID[:]...), 0)
 	if readOnly {
 		head[16] = 1
 	}
-	f, err := transport.Call(s.Clock, s.Net, rec.Writer, transport.Frame{Kind: KindSessionOpen, Head: head}, askTimeout)
+	f, err := transport.Call(s.Clock, s.Net, to, transport.Frame{Kind: KindSessionOpen, Head: head}, openTimeout)
 	if err != nil {
 		return nil, err
 	}
 	if len(f.Head) != 24 {
 		return nil, holdfast.Errorf(holdfast.Invalid, "session open: the writer answered %d bytes instead of 24", len(f.Head))
 	}
-	d := &forwarded{s: s, to: rec.Writer, size: int64(binary.LittleEndian.Uint64(f.Head[16:])), stop: s.Clock.NewEvent(), done: clock.NewGroup(s.Clock)}
+	d := &forwarded{s: s, to: to, size: int64(binary.LittleEndian.Uint64(f.Head[16:])), stop: s.Clock.NewEvent(), done: clock.NewGroup(s.Clock)}
 	copy(d.id.UUID[:], f.Head)
 	d.done.Go(d.ping)
 	return d, nil

@@ -6,7 +6,6 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
-	"github.com/holdfast-cloud/holdfast/internal/store"
 	"github.com/holdfast-cloud/holdfast/internal/transport"
 )
 
@@ -21,7 +20,7 @@ func (v *Volume) mendSome() {
 	now := v.s.Clock.Now()
 	v.mu.Lock()
 	var todo *cluster.Replica
-	if v.failed == nil && v.local != nil && !v.joining() {
+	if v.failed == nil && !v.joining() {
 		for i := range v.rec.Others {
 			ref := v.rec.Others[i]
 			if now >= v.mending[ref.ID] && v.s.Records.Alive(ref.Host) {
@@ -90,8 +89,16 @@ func (j *joiner) run() (err error) {
 	if err != nil {
 		return err
 	}
-	pin, base := j.attach(boot)
-	defer pin.Release()
+	src, base, err := j.attach(boot)
+	if err != nil {
+		return err
+	}
+	defer src.release()
+	if since < src.reverted() {
+		// The head was set back since: across roots a highest LSN proves
+		// nothing. Rebuild by compare.
+		since, scratch = 0, true
+	}
 	begin := replica.Build{Base: base, Scratch: scratch, Blocks: v.Record().Blocks}
 	if err := j.step(replica.KindBuildBegin, begin.AppendTo(nil), nil); err != nil {
 		return err
@@ -102,7 +109,7 @@ func (j *joiner) run() (err error) {
 	done := v.takeDone()
 	v.mu.Unlock()
 	tell(done)
-	if err := j.copy(pin, since); err != nil {
+	if err := j.copy(src, since, base); err != nil {
 		return err
 	}
 	end := replica.Build{Blocks: v.Record().Blocks, History: v.history}
@@ -180,9 +187,8 @@ func (j *joiner) prepare() (since holdfast.LSN, scratch bool, boot holdfast.Boot
 	issued := v.m.Issued()
 	v.mu.Unlock()
 	since = replica.Common(rep.History, rep.Prefix, v.history, issued)
-	if since < rep.Stable || since < v.local.r.State().Reverted {
-		// It parted below what it may not give up, or the head was set back
-		// since: across roots a highest LSN proves nothing. Rebuild by compare.
+	if since < rep.Stable {
+		// It parted below what it may not give up: rebuild by compare.
 		return 0, true, rep.Boot, nil
 	}
 	if since < rep.Prefix {
@@ -191,72 +197,49 @@ func (j *joiner) prepare() (since holdfast.LSN, scratch bool, boot holdfast.Boot
 	return since, false, rep.Boot, err
 }
 
-// attach begins to wait for the joiner and pins the root it is copied from, at
-// one LSN: all above it reaches the joiner by the live stream.
-func (j *joiner) attach(boot holdfast.BootID) (*store.Pin, holdfast.LSN) {
+// attach begins to wait for the joiner and pins the root it is copied from: all
+// above base reaches the joiner by the live stream.
+func (j *joiner) attach(boot holdfast.BootID) (source, holdfast.LSN, error) {
 	v := j.v
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	base := v.m.Issued()
 	j.i = v.m.Add(replica.Member{ID: j.ref.ID, Boot: boot}, base)
 	v.refs = append(v.refs, j.ref)
 	v.grow()
 	v.held[j.i] = preparing
-	return v.local.r.Pin(), base
+	local := v.local
+	v.mu.Unlock()
+	var src source
+	if local != nil {
+		src = &localSource{v: v, pin: local.r.Pin()}
+	} else {
+		var err error
+		if src, err = v.pinRemote(base); err != nil {
+			return nil, base, err
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.rooted > base && v.rooted <= src.lsn() {
+		// The pin shows what is above that root, not the root itself.
+		v.tasks.Go(src.release)
+		return nil, base, holdfast.Errorf(holdfast.Conflict, "a root was kept or set at %v while the copy was being prepared", v.rooted)
+	}
+	return src, base, nil
 }
 
-// copy sends every block of the pinned root above since.
-func (j *joiner) copy(pin *store.Pin, since holdfast.LSN) error {
-	next := uint64(0)
-	for more := true; more; {
-		var head []byte
-		var bulk [][]byte
-		n := 0
-		more = false
-		err := pin.Walk(since, next, func(addr uint64, ref store.BlockRef) bool {
-			if n == ingestBatch {
-				more = true
-				return false
-			}
-			b := replica.Block{Addr: addr, LSN: ref.LSN, Origin: ref.Origin, Hash: ref.Hash, Hole: ref.Hole}
-			head = b.AppendTo(head)
-			if !ref.Hole {
-				bulk = append(bulk, nil) // read below: no callback waits for the disk
-			}
-			n++
-			next = addr + 1
-			return true
-		})
-		if err == nil {
-			err = j.readBlocks(pin, head, bulk)
-		}
-		if err == nil && n > 0 {
-			err = j.step(replica.KindIngest, head, bulk)
+// copy sends every block of the source above since and not above base.
+func (j *joiner) copy(src source, since, base holdfast.LSN) error {
+	for at, more := uint64(0), true; more; {
+		pg, err := src.page(since, base, at)
+		if err == nil && pg.n > 0 {
+			err = j.step(replica.KindIngest, pg.head, pg.bulk)
 		}
 		if err != nil {
 			return err
 		}
-		j.count(n, len(bulk), next)
-	}
-	return nil
-}
-
-func (j *joiner) readBlocks(pin *store.Pin, head []byte, bulk [][]byte) error {
-	ids, err := replica.DecodeBlocks(head, len(bulk)*holdfast.BlockSize)
-	if err != nil {
-		return err
-	}
-	k := 0
-	for _, b := range ids {
-		if b.Hole {
-			continue
-		}
-		buf := make([]byte, holdfast.BlockSize)
-		if _, err := pin.ReadBlock(b.Addr, buf); err != nil {
-			return err
-		}
-		bulk[k] = buf
-		k++
+		at, more = pg.next, pg.more
+		j.count(pg.n, len(pg.bulk), at)
 	}
 	return nil
 }

@@ -150,6 +150,9 @@ func (s *Service) handleMembers() {
 		replica.KindIngest:     s.serveIngest,
 		replica.KindBuildEnd:   s.serveBuildEnd,
 		replica.KindBuildAbort: s.serveBuildAbort,
+		replica.KindPin:        s.servePin,
+		replica.KindPinRead:    s.servePinRead,
+		replica.KindPinRelease: s.servePinRelease,
 	} {
 		s.Net.Handle(kind, s.onTask(f))
 	}

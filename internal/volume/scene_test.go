@@ -182,12 +182,6 @@ func (h *sceneHost) powerCut() {
 	h.clk.Kill()
 }
 
-func (h *sceneHost) killed() {
-	h.disk.Kill()
-	h.clk.Kill()
-	h.sc.net.HangUp(h.id)
-}
-
 // ReadVolume, CommitVolume and Alive implement Records.
 func (h *sceneHost) ReadVolume(id holdfast.VolumeID) (cluster.Volume, kv.Rev, error) {
 	st, err := h.cl.Refresh()

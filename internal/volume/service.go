@@ -48,6 +48,9 @@ type Config struct {
 	// MayOpen decides whether a session may make this host a volume's writer;
 	// nil allows it.
 	MayOpen func(holdfast.VolumeID) error
+	// Belongs reports whether a volume is to be written on this host wherever
+	// its replicas are: a VM that uses it is assigned here; nil: none is.
+	Belongs func(holdfast.VolumeID) bool
 }
 
 // Service is the volumes and replicas of one host.
@@ -61,6 +64,8 @@ type Service struct {
 	members map[holdfast.ReplicaID]*member
 	opened  map[holdfast.VolumeID]*slot
 	remote  map[holdfast.SessionID]*served
+	pins    map[uint64]*heldPin // roots kept for writers elsewhere
+	lastPin uint64
 }
 
 // slot is a volume that is being opened or open here.
@@ -81,6 +86,7 @@ func New(c Config) *Service {
 		members: make(map[holdfast.ReplicaID]*member),
 		opened:  make(map[holdfast.VolumeID]*slot),
 		remote:  make(map[holdfast.SessionID]*served),
+		pins:    make(map[uint64]*heldPin),
 	}
 	s.handleMembers()
 	s.handleSessions()

@@ -3,6 +3,7 @@ package volume
 import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/export"
 )
 
@@ -45,14 +46,37 @@ func (t *Target) Open(readOnly bool) (export.Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !rec.Writer.IsZero() && rec.Writer != t.s.Self && t.s.Records.Alive(rec.Writer) {
-		return t.s.forward(rec, readOnly)
+	if to := t.s.writerFor(rec); to != t.s.Self {
+		return t.s.forward(rec, to, readOnly)
 	}
 	v, err := t.s.openHere(t.id)
 	if err != nil {
 		return nil, err
 	}
 	return v.startSession(readOnly)
+}
+
+// writerFor chooses the host that serves a session: the living writer; else
+// this host, if the volume belongs here or a good replica is here; else the
+// first living host that has one, so that what is written need not travel
+// twice.
+func (s *Service) writerFor(rec cluster.Volume) holdfast.HostID {
+	if w := rec.Writer; !w.IsZero() && w != s.Self && s.Records.Alive(w) {
+		return w
+	}
+	if s.Belongs != nil && s.Belongs(rec.ID) {
+		return s.Self
+	}
+	to := s.Self
+	for _, ref := range rec.InSync {
+		switch {
+		case ref.Host == s.Self:
+			return s.Self
+		case to == s.Self && s.Records.Alive(ref.Host):
+			to = ref.Host
+		}
+	}
+	return to
 }
 
 // openHere opens a volume for a session, if this host may.
@@ -141,8 +165,6 @@ type session struct {
 	v        *Volume
 	readOnly bool
 	closed   bool
-	flying   int
-	idle     clock.Event
 }
 
 // startSession starts a session; a second writing one is refused.
@@ -158,7 +180,7 @@ func (v *Volume) startSession(readOnly bool) (export.Disk, error) {
 	if !readOnly && v.session != nil {
 		return nil, holdfast.Errorf(holdfast.Busy, "volume %s already has a writing session; close it first or connect read-only", v.rec.Name)
 	}
-	ss := &session{v: v, readOnly: readOnly, idle: v.s.Clock.NewEvent()}
+	ss := &session{v: v, readOnly: readOnly}
 	if !readOnly {
 		v.session = ss
 	}
@@ -174,6 +196,13 @@ func (ss *session) Size() int64 {
 
 // Submit implements export.Disk.
 func (ss *session) Submit(r *export.Request) {
+	ss.v.mu.Lock()
+	closed := ss.closed
+	ss.v.mu.Unlock()
+	if closed {
+		r.Done(r, holdfast.Errorf(holdfast.Closed, "this session was closed"))
+		return
+	}
 	if ss.readOnly && r.Op != export.Read && r.Op != export.Flush {
 		r.Done(r, holdfast.Errorf(holdfast.Denied, "this session may only read"))
 		return

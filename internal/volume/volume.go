@@ -50,7 +50,8 @@ type Volume struct {
 	done     []finished
 	mending  map[holdfast.ReplicaID]time.Duration // earliest next try
 	session  *session
-	progress float64 // of the copy to a joiner
+	progress float64      // of the copy to a joiner
+	rooted   holdfast.LSN // last record that keeps or sets a root
 
 	reconfig clock.Event // something for the task that changes the in-sync set
 	tick     clock.Event
@@ -288,6 +289,9 @@ func (v *Volume) issue(r record.Record) error {
 		return holdfast.Errorf(holdfast.Fenced, "volume %s: epoch %d has no LSNs left; the volume must be opened again", v.rec.Name, v.epoch)
 	}
 	r.LSN = lsn
+	if r.Kind == record.Snapshot || r.Kind == record.Revert {
+		v.rooted = lsn
+	}
 	if r.Kind == record.Write {
 		r.Hashes = v.recs.hashes(int(r.Count))
 		for i := range r.Hashes {

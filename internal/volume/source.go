@@ -1,0 +1,281 @@
+package volume
+
+import (
+	"errors"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/replica"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/internal/transport"
+)
+
+// source is where the content of a joiner comes from: one root, as of the
+// joiner's base or later. Blocks that are newer than the base are left out,
+// since the live stream carries them.
+type source interface {
+	page(since, base holdfast.LSN, from uint64) (page, error)
+	lsn() holdfast.LSN
+	reverted() holdfast.LSN
+	release()
+}
+
+// page is some blocks of a source, in the coding of an ingest.
+type page struct {
+	head []byte
+	bulk [][]byte
+	n    int
+	next uint64
+	more bool
+}
+
+// pageOf takes the next page of a pin; read reads a block's data.
+func pageOf(pin *store.Pin, since, base holdfast.LSN, from uint64, limit int, read func(addr uint64, buf []byte) error) (page, error) {
+	pg := page{next: from}
+	var data []uint64
+	err := pin.Walk(since, from, func(addr uint64, ref store.BlockRef) bool {
+		if pg.n == limit {
+			pg.more = true
+			return false
+		}
+		pg.next = addr + 1
+		if ref.LSN > base {
+			return true
+		}
+		b := replica.Block{Addr: addr, LSN: ref.LSN, Origin: ref.Origin, Hash: ref.Hash, Hole: ref.Hole}
+		pg.head = b.AppendTo(pg.head)
+		if !ref.Hole {
+			data = append(data, addr) // read below: no callback waits for the disk
+		}
+		pg.n++
+		return true
+	})
+	for _, addr := range data {
+		if err != nil {
+			break
+		}
+		buf := make([]byte, holdfast.BlockSize)
+		err = read(addr, buf)
+		pg.bulk = append(pg.bulk, buf)
+	}
+	return pg, err
+}
+
+// localSource is a pin of this host's own replica.
+type localSource struct {
+	v   *Volume
+	pin *store.Pin
+}
+
+func (l *localSource) lsn() holdfast.LSN      { return l.pin.LSN() }
+func (l *localSource) reverted() holdfast.LSN { return l.pin.Reverted() }
+func (l *localSource) release()               { l.pin.Release() }
+
+func (l *localSource) page(since, base holdfast.LSN, from uint64) (page, error) {
+	return pageOf(l.pin, since, base, from, ingestBatch, l.read)
+}
+
+// read reads a block of the pin; one that fails its hash is repaired from
+// another in-sync replica first.
+func (l *localSource) read(addr uint64, buf []byte) error {
+	_, err := l.pin.ReadBlock(addr, buf)
+	var bad *store.CorruptError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	l.v.mu.Lock()
+	local := l.v.local
+	l.v.mu.Unlock()
+	if local == nil || l.v.fetchRemote(make([]byte, holdfast.BlockSize), addr, local) != nil {
+		return err
+	}
+	_, err = l.pin.ReadBlock(addr, buf)
+	return err
+}
+
+// remoteSource is a root that another in-sync member keeps for a writer that
+// has no replica of its own.
+type remoteSource struct {
+	v   *Volume
+	ref cluster.Replica
+	pin replica.Pinned
+}
+
+// pinRemote has one of the other in-sync members keep its root, once it holds
+// everything up to base.
+func (v *Volume) pinRemote(base holdfast.LSN) (source, error) {
+	err := holdfast.Errorf(holdfast.Unavailable, "volume %s has no in-sync replica to copy from", v.Record().Name)
+	for _, ref := range v.others() {
+		var f transport.Frame
+		if f, err = v.s.ask(ref, replica.KindPin, replica.Ask{Epoch: v.epoch, Upto: base}, nil, nil); err != nil {
+			continue
+		}
+		var p replica.Pinned
+		if p, err = replica.DecodePinned(f.Head); err == nil {
+			return &remoteSource{v: v, ref: ref, pin: p}, nil
+		}
+	}
+	return nil, err
+}
+
+func (r *remoteSource) lsn() holdfast.LSN      { return r.pin.LSN }
+func (r *remoteSource) reverted() holdfast.LSN { return r.pin.Reverted }
+
+func (r *remoteSource) release() {
+	more := replica.PinPage{ID: r.pin.ID, Max: 1}
+	if _, err := r.v.s.ask(r.ref, replica.KindPinRelease, replica.Ask{Epoch: r.v.epoch}, more.AppendTo(nil), nil); err != nil {
+		r.v.log.Debug("a pin was not released and will expire", "replica", r.ref.ID.Short(), "error", err)
+	}
+}
+
+func (r *remoteSource) page(since, base holdfast.LSN, from uint64) (pg page, err error) {
+	ask := replica.PinPage{ID: r.pin.ID, Since: since, From: from, Max: ingestBatch}
+	f, err := r.v.s.ask(r.ref, replica.KindPinRead, replica.Ask{Epoch: r.v.epoch, Upto: base}, ask.AppendTo(nil), nil)
+	if err != nil {
+		return pg, err
+	}
+	p, ids, err := replica.DecodePage(f.Head)
+	if err != nil {
+		return pg, err
+	}
+	var bulk []byte
+	if len(f.Bulk) > 0 {
+		bulk = f.Bulk[0]
+	}
+	blocks, err := replica.DecodeBlocks(ids, len(bulk))
+	if err != nil {
+		return pg, err
+	}
+	if p.More && p.Next <= from {
+		return pg, holdfast.Errorf(holdfast.Invalid, "replica %s answered a page that does not go on", r.ref.ID.Short())
+	}
+	pg = page{head: ids, n: len(blocks), next: p.Next, more: p.More}
+	for ; len(bulk) > 0; bulk = bulk[holdfast.BlockSize:] {
+		pg.bulk = append(pg.bulk, bulk[:holdfast.BlockSize:holdfast.BlockSize])
+	}
+	return pg, nil
+}
+
+// Bounds on the roots that a host keeps for writers elsewhere.
+const (
+	maxPins  = 64
+	pinIdle  = 10 * time.Second // a pin that is not asked for so long is released
+	pinWait  = time.Second      // for records that are on their way
+	pinRetry = 5 * time.Millisecond
+)
+
+// heldPin is a root kept for a writer elsewhere; Service.mu guards it.
+type heldPin struct {
+	pin  *store.Pin
+	of   holdfast.ReplicaID
+	seen time.Duration
+}
+
+func (s *Service) servePin(m *member, a replica.Ask, _, _ []byte) (transport.Frame, error) {
+	if err := m.check(a.Epoch, s.Clock.Now()); err != nil {
+		return transport.Frame{}, err
+	}
+	for waited := time.Duration(0); ; waited += pinRetry {
+		prefix, _ := m.r.Position()
+		if prefix >= a.Upto {
+			break
+		}
+		if waited >= pinWait {
+			return transport.Frame{}, holdfast.Errorf(holdfast.Gap, "replica %s holds records up to %v, not %v", m.id.Short(), prefix, a.Upto)
+		}
+		clock.Sleep(s.Clock, pinRetry)
+	}
+	pin := m.r.Pin()
+	s.mu.Lock()
+	if len(s.pins) >= maxPins || s.closed {
+		s.mu.Unlock()
+		pin.Release()
+		return transport.Frame{}, holdfast.Errorf(holdfast.Busy, "this host keeps %d roots already", maxPins)
+	}
+	s.lastPin++
+	id := s.lastPin
+	s.pins[id] = &heldPin{pin: pin, of: m.id, seen: s.Clock.Now()}
+	s.mu.Unlock()
+	s.Clock.AfterFunc(pinIdle, func() { s.expirePin(id) })
+	p := replica.Pinned{ID: id, LSN: pin.LSN(), Reverted: pin.Reverted()}
+	return transport.Frame{Head: p.AppendTo(nil)}, nil
+}
+
+// expirePin releases a pin that nobody has asked for, and looks again later
+// otherwise.
+func (s *Service) expirePin(id uint64) {
+	s.mu.Lock()
+	h := s.pins[id]
+	if h == nil {
+		s.mu.Unlock()
+		return
+	}
+	left := h.seen + pinIdle - s.Clock.Now()
+	over := left <= 0 || s.closed
+	if over {
+		delete(s.pins, id)
+	}
+	s.mu.Unlock()
+	if over {
+		h.pin.Release()
+		return
+	}
+	s.Clock.AfterFunc(left, func() { s.expirePin(id) })
+}
+
+// heldPin finds a pin of a member and notes that it is in use.
+func (s *Service) heldPin(m *member, id uint64) (*store.Pin, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.pins[id]
+	if h == nil || h.of != m.id {
+		return nil, holdfast.Errorf(holdfast.NotFound, "replica %s keeps no root %d; it was released or the host has restarted", m.id.Short(), id)
+	}
+	h.seen = s.Clock.Now()
+	return h.pin, nil
+}
+
+func (s *Service) servePinRead(m *member, a replica.Ask, rest, _ []byte) (out transport.Frame, err error) {
+	p, err := replica.DecodePinPage(rest)
+	if err == nil {
+		err = m.check(a.Epoch, s.Clock.Now())
+	}
+	var pin *store.Pin
+	if err == nil {
+		pin, err = s.heldPin(m, p.ID)
+	}
+	if err != nil {
+		return out, err
+	}
+	pg, err := pageOf(pin, p.Since, a.Upto, p.From, int(p.Max), func(addr uint64, buf []byte) error {
+		_, err := pin.ReadBlock(addr, buf)
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	front := replica.Page{Next: pg.next, More: pg.more}
+	out.Head = append(front.AppendTo(nil), pg.head...)
+	out.Bulk = pg.bulk
+	return out, nil
+}
+
+func (s *Service) servePinRelease(m *member, _ replica.Ask, rest, _ []byte) (transport.Frame, error) {
+	p, err := replica.DecodePinPage(rest)
+	if err == nil {
+		_, err = s.heldPin(m, p.ID)
+	}
+	if err != nil {
+		return transport.Frame{}, err
+	}
+	s.mu.Lock()
+	h := s.pins[p.ID]
+	delete(s.pins, p.ID)
+	s.mu.Unlock()
+	if h != nil {
+		h.pin.Release()
+	}
+	return transport.Frame{}, nil
+}
