@@ -47,7 +47,9 @@ func parseStat(pid int, b []byte) (proc, error) {
 }
 
 // below returns every process below the given ones, parents first, without
-// those that are dead already.
+// those that are dead already. What is below a dead one is found, too: a
+// process whose first thread has ended looks dead while others still run, and
+// keeps its children until they have ended.
 func below(roots []int) ([]proc, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -59,7 +61,7 @@ func below(roots []int) ([]proc, error) {
 		if err != nil {
 			continue
 		}
-		if p, err := readProc(pid); err == nil && p.state != 'Z' && p.state != 'X' {
+		if p, err := readProc(pid); err == nil {
 			children[p.parent] = append(children[p.parent], p)
 		}
 	}
@@ -69,7 +71,9 @@ func below(roots []int) ([]proc, error) {
 		next := children[todo[0]]
 		todo = todo[1:]
 		for _, p := range next {
-			out = append(out, p)
+			if p.state != 'Z' && p.state != 'X' {
+				out = append(out, p)
+			}
 			todo = append(todo, p.pid)
 		}
 	}

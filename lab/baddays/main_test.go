@@ -1,0 +1,58 @@
+package baddays
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// binary is the program under test, built once for all tests of the package.
+var binary = sync.OnceValues(build)
+
+// scratch holds the binary; TestMain removes it.
+var scratch = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "hfbin") })
+
+func build() (string, error) {
+	dir, err := scratch()
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(dir, "holdfast")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", out, "../../cmd/holdfast")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build holdfast: %w\n%s", err, text)
+	}
+	return out, nil
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := scratch(); err == nil {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// holdfast returns the path of the program.
+func holdfast(t *testing.T) string {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// needs skips a test where a program that it cannot do without is missing.
+func needs(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("not tested: %s is not installed here ('make packages' installs it)", p)
+		}
+	}
+}
