@@ -209,7 +209,7 @@ func (h Host) join(ctx context.Context, first *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if _, err = c.JoinSelf(ctx, v1.HostJoin{Code: code.Code}); err != nil {
+	if _, err = c.JoinSelf(ctx, v1.HostJoin(code)); err != nil {
 		return fmt.Errorf("host %s could not join: %w", h.Name, err)
 	}
 	return nil

@@ -82,7 +82,7 @@ func (r Report) print(out io.Writer, asJSON bool) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nSent again to restore redundancy: %.1f MiB. Acknowledged before the loss: %d; found after it: %d.\n", float64(r.Resent)/(1<<20), r.Acked, r.Found)
+	fmt.Fprintf(out, "\nSent again to restore redundancy: %.1f MiB. Acknowledged before the loss: %d; there afterwards: %d.\n", float64(r.Resent)/(1<<20), r.Acked, r.Found)
 	if s, ok := r.after("service answering"); ok && r.ColdBoot > 0 {
 		fmt.Fprintf(out, "From the loss to the first answer: %.1f s; a first boot took %.1f s (ratio %.2f).\n", s, r.ColdBoot, s/r.ColdBoot)
 	}

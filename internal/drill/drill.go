@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -47,7 +48,7 @@ type Report struct {
 	Resent   int64     `json:"resent_bytes"` // to restore redundancy
 	ColdBoot float64   `json:"cold_boot_seconds"`
 	Acked    int64     `json:"acknowledged"` // before the loss: flushed blocks or commits
-	Found    int64     `json:"found"`        // after it
+	Found    int64     `json:"found"`        // afterwards, with what was written since
 	Checks   []Check   `json:"checks"`
 	OK       bool      `json:"ok"`
 }
@@ -244,6 +245,7 @@ func (d *drill) loseRack(ctx context.Context, vm v1.VM) error {
 	}
 	d.report.Rack, d.report.From = vm.Rack, vm.Host
 	d.report.Leader = slices.ContainsFunc(hosts, func(h lab.Host) bool { return h.Name == st.Cluster.Leader })
+	time.Sleep(rand.N(time.Second)) // no moment is better than another
 	d.cloud.without(vm.Rack)
 	d.mu.Lock()
 	d.zero = time.Now()
@@ -371,6 +373,6 @@ func (d *drill) oneMachine(ctx context.Context) error {
 			have++
 		}
 	}
-	d.check(have == want, "one machine per VM", "%d QEMU processes for %d running VMs", have, want)
+	d.check(have == want, "one machine per VM", "%d QEMU processes, %d running VMs", have, want)
 	return nil
 }

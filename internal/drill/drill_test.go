@@ -64,7 +64,7 @@ func TestAReportReadsLikeAStory(t *testing.T) {
     +6.0 s  loss detected      rack b whole: b1
     +7.5 s  service answering  flushed 43
 
-Sent again to restore redundancy: 3.0 MiB. Acknowledged before the loss: 41; found after it: 42.
+Sent again to restore redundancy: 3.0 MiB. Acknowledged before the loss: 41; there afterwards: 42.
 From the loss to the first answer: 7.5 s; a first boot took 1.5 s (ratio 5.00).
 
 FAIL  nothing acknowledged lost: 41 > 40
