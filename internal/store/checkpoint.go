@@ -31,6 +31,7 @@ func (s *Store) Checkpoint() error {
 type capture struct {
 	w      catalogWriter
 	log    logPos
+	clean  bool            // nothing can follow
 	free   map[uint32]bool // segments that hold nothing
 	builds []*blockmap.Root
 }
@@ -68,7 +69,7 @@ func (s *Store) capture() *capture {
 			s.space.clear(seg, slot+uint16(i))
 		}
 	}
-	c := &capture{free: make(map[uint32]bool)}
+	c := &capture{free: make(map[uint32]bool), clean: s.closing}
 	s.space.each(func(g *segment) {
 		if !g.open && g.place != noPlace && g.resident == 0 && g.readers == 0 {
 			c.free[g.num] = true
@@ -105,7 +106,7 @@ func (s *Store) writeCheckpoint(c *capture) error {
 	if err != nil {
 		return err
 	}
-	root := rootBlock{disk: s.id.Disk, seq: s.ckptSeq + 1, life: s.life, log: c.log, bytes: uint64(len(c.w.b)), crc: checksum.CRC(c.w.b)}
+	root := rootBlock{disk: s.id.Disk, seq: s.ckptSeq + 1, life: s.life, log: c.log, bytes: uint64(len(c.w.b)), crc: checksum.CRC(c.w.b), clean: c.clean}
 	if err := s.writeCatalog(&root, c.w.b); err != nil {
 		return err
 	}

@@ -116,6 +116,7 @@ type rootBlock struct {
 	log     logPos
 	bytes   uint64 // of the catalog
 	crc     uint32 // of the catalog
+	clean   bool   // the store was closed in order behind it
 	catalog [2][]uint32
 }
 
@@ -140,6 +141,9 @@ func (r *rootBlock) encode() []byte {
 	le.PutUint64(p[64:], r.log.seq)
 	le.PutUint64(p[72:], r.bytes)
 	le.PutUint32(p[80:], r.crc)
+	if r.clean {
+		p[86] = 1
+	}
 	for i, places := range r.catalog {
 		p[84+i] = byte(len(places))
 		for j, x := range places {
@@ -160,6 +164,7 @@ func decodeRoot(p []byte) (r rootBlock, err error) {
 	r.log = logPos{place: le.Uint32(p[48:]), seg: le.Uint32(p[52:]), block: le.Uint32(p[56:]), seq: le.Uint64(p[64:])}
 	r.bytes = le.Uint64(p[72:])
 	r.crc = le.Uint32(p[80:])
+	r.clean = p[86] == 1
 	for i := range r.catalog {
 		n := int(p[84+i])
 		if n > rootPlaces {

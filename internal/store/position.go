@@ -12,4 +12,4 @@ func (r *Replica) Position() (prefix, durable holdfast.LSN) {
 
 // Clean reports whether the disk was closed in order before it was opened:
 // then nothing that was held in memory is missing from it.
-func (s *Store) Clean() bool { return false }
+func (s *Store) Clean() bool { return s.wasClean }

@@ -192,6 +192,7 @@ func (s *Store) recover(root *rootBlock, sc *scan) error {
 		}
 	}
 	s.ckptSeq = root.seq
+	s.wasClean = root.clean && sc.damage == ""
 	s.freeUnused()
 	return nil
 }
@@ -222,20 +223,22 @@ func (s *Store) freeUnused() {
 // loadPages loads all inner map pages, so that every reference is counted. A
 // page that cannot be read damages the replicas whose maps have it.
 func (s *Store) loadPages() {
+	bad := 0
 	for {
 		miss := s.pages.Absent(64)
-		bad := 0
 		for _, m := range miss {
-			if s.fetch(m) != nil {
+			if err := s.fetch(m); err != nil {
+				s.log.Error("a block map page cannot be read", "disk", s.id.Disk.String(), "err", err)
+				s.pages.GiveUp(m)
 				bad++
 			}
 		}
-		if bad == len(miss) {
-			if bad > 0 {
-				s.findBadMaps()
-			}
-			return
+		if len(miss) == 0 {
+			break
 		}
+	}
+	if bad > 0 {
+		s.findBadMaps()
 	}
 }
 

@@ -26,6 +26,8 @@ type Store struct {
 	id   Identity
 	life uint64
 
+	wasClean bool // it was closed in order before it was opened
+
 	shape   shape
 	nowhere *segment // stands for where lost blocks are
 
