@@ -19,6 +19,7 @@ type batch struct {
 	slot    uint16 // of the first payload block, once closed
 	closed  bool
 	last    bool // seals its segment
+	isNote  bool // has no records, says only what is synced and stable
 	buf     *buffer
 	entries uint32
 	hdr     int // bytes of header used, headerSize included

@@ -71,6 +71,7 @@ func (s *Store) capture() *capture {
 	}
 	c := &capture{free: make(map[uint32]bool), clean: s.closing}
 	s.space.each(func(g *segment) {
+		g.prune()
 		if !g.open && g.place != noPlace && g.resident == 0 && g.readers == 0 {
 			c.free[g.num] = true
 		}

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"time"
+
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 )
@@ -57,16 +59,46 @@ func (s *Store) durable(change func() error) error {
 // commitTask writes and syncs the log. Records gather in the open batch while
 // it waits for the device: that is the whole of group commit.
 func (s *Store) commitTask() {
+	wait := clock.Forever
 	for {
-		s.commit.Wait(clock.Forever)
+		if !s.commit.Wait(wait) {
+			s.note()
+		}
 		for s.commitOnce() {
 		}
+		wait = s.noteIn()
 		s.lock()
 		stop := s.stopped || s.err != nil
 		s.unlock()
 		if stop {
 			return
 		}
+	}
+}
+
+// noteAfter is how long the log is idle before a last batch says what is synced
+// and stable. Without it the last batch before a pause could not be told from a
+// torn tail if it rots, and would be cut off in silence.
+const noteAfter = time.Second
+
+func (s *Store) noteIn() time.Duration {
+	s.lock()
+	defer s.unlock()
+	if s.wal.synced > s.wal.noted || len(s.wal.stable) > 0 {
+		return noteAfter
+	}
+	return clock.Forever
+}
+
+// note writes a batch without records.
+func (s *Store) note() {
+	s.lock()
+	defer s.unlock()
+	if w := &s.wal; s.err == nil && w.open == nil && len(w.queue) == 0 {
+		s.openBatch(0)
+		s.closeBatch()
+		w.queue[len(w.queue)-1].isNote = true
+		s.afterSync(func(error) {})
 	}
 }
 
@@ -99,7 +131,7 @@ func (s *Store) commitOnce() bool {
 			s.unlock()
 			return false
 		}
-		s.wrote(b)
+		s.wrote(b, synced)
 		s.unlock()
 	}
 	if sync {
@@ -127,9 +159,13 @@ func (s *Store) nextAfter(work []*batch, next uint32) uint32 {
 }
 
 // wrote notes that a batch has been handed to the device.
-func (s *Store) wrote(b *batch) {
+func (s *Store) wrote(b *batch, synced uint64) {
 	w := &s.wal
 	w.written = b.seq
+	w.noted = synced
+	if b.isNote {
+		w.noted = b.seq // nobody needs to know that a note is on disk
+	}
 	w.pending -= int64(b.n) * blockSize
 	if b.buf != nil && len(w.buffers) < keptBuffers {
 		w.buffers = append(w.buffers, b.buf)

@@ -53,6 +53,8 @@ func newGolden(t *testing.T, clean bool) *golden {
 	g.end = g.v.state().Prefix
 	if clean {
 		b.run(b.s.Close)
+	} else {
+		b.settle()
 	}
 	b.host.Kill()
 	b.d.Crash()
@@ -139,5 +141,225 @@ func TestAFlippedBitIsFoundWhereverItIs(t *testing.T) {
 				t.Fatalf("the flips did not reach blocks and log: %v", seen)
 			}
 		})
+	}
+}
+
+func TestADiskThatFailsIsFenced(t *testing.T) {
+	for _, op := range []memdisk.Op{memdisk.Write, memdisk.Sync} {
+		b := newBed(t, 50)
+		v := b.create(1, 100)
+		v.write(0, 1)
+		v.sync()
+		v.write(1, 2)
+		b.d.FailNext(op, 1)
+		end := v.state().Prefix
+		if err := b.try(func() error { return syncTo(v.r(), end) }); !holdfast.IsKind(err, holdfast.IO) {
+			t.Fatalf("a sync on a failing disk gives %v", err)
+		}
+		if b.s.Err() == nil {
+			t.Fatal("the disk is not fenced")
+		}
+		if err := b.try(func() error { return v.r().Append([]record.Record{writeRec(v.vid, end+1, 2, 3)}) }); !holdfast.IsKind(err, holdfast.IO) {
+			t.Fatalf("an append on a fenced disk gives %v", err)
+		}
+		if st := v.state(); st.Durable >= end {
+			t.Fatalf("%v is called durable after a failed %v", st.Durable, op)
+		}
+		v.want(0, 1) // what is there can still be read
+		if err := b.try(b.s.Close); err == nil {
+			t.Fatal("closing a fenced disk gives no error")
+		}
+		b.crash()
+		v.want(0, 1)
+	}
+}
+
+func TestAnUnknownDiskIsNotTouched(t *testing.T) {
+	b := newBed(t, 51)
+	b.run(b.s.Close)
+	b.host.Kill()
+	b.d.Kill()
+	b.boot()
+	format := func() error {
+		dev, err := b.d.Open(b.host, b.lag)
+		if err != nil {
+			return err
+		}
+		defer dev.Close()
+		return Format(dev, testIdentity(), b.opts)
+	}
+	if err := b.try(format); !holdfast.IsKind(err, holdfast.Exists) {
+		t.Fatalf("formatting a Holdfast disk gives %v", err)
+	}
+	p := make([]byte, blockSize)
+	b.d.Peek(p, 0)
+	newer := append([]byte(nil), p...)
+	le.PutUint32(newer[4:], FormatVersion+1)
+	seal(newer)
+	for _, off := range []int64{superOffset, mirrorOffset} {
+		b.d.Poke(newer, off)
+	}
+	if err := b.tryOpen(); !holdfast.IsKind(err, holdfast.Invalid) {
+		t.Fatalf("a newer format gives %v", err)
+	}
+	if err := b.try(format); !holdfast.IsKind(err, holdfast.Exists) {
+		t.Fatalf("formatting a newer disk gives %v", err)
+	}
+	for _, off := range []int64{superOffset, mirrorOffset} {
+		b.d.Poke(make([]byte, blockSize), off)
+	}
+	if err := b.tryOpen(); !holdfast.IsKind(err, holdfast.Invalid) {
+		t.Fatalf("a foreign disk gives %v", err)
+	}
+}
+
+func TestATornTailIsNoDamage(t *testing.T) {
+	for seed := range uint64(30) {
+		b := newBedOf(t, 60+seed, testDisk, Options{SegmentBytes: testSegment}, memdisk.SSD())
+		v := b.create(1, 1000)
+		v.write(0, 1, 2, 3)
+		v.sync()
+		synced := v.state().Prefix
+		for a := uint64(10); a < 200; a += 10 {
+			v.write(a, a, a+1, a+2)
+		}
+		b.host.Go(func() { _ = syncTo(b.s.Replica(v.id), b.s.Replica(v.id).State().Prefix) })
+		for range b.w.Rand("cut").IntN(25) {
+			b.w.RunUntil(func() bool { return false }, b.w.Now()+100_000)
+		}
+		b.crash()
+		if st := v.state(); st.Damage != "" || st.Prefix < synced {
+			t.Fatalf("seed %d: after a torn tail: %+v", seed, st)
+		}
+		v.want(0, 1, 2, 3)
+	}
+}
+
+func TestALostBatchThatWasSyncedIsDamage(t *testing.T) {
+	b := newBed(t, 90)
+	v := b.create(1, 100)
+	for i := range uint64(5) {
+		v.write(i, i+1)
+		v.sync()
+	}
+	place, block := b.s.wal.seg.place, b.s.wal.pos
+	b.host.Kill()
+	b.d.Crash()
+	for blk := block - 4; blk > block-8; blk -= 2 { // the third and fourth batch from the end
+		b.d.Poke(make([]byte, blockSize), b.s.offset(place, blk))
+	}
+	b.boot()
+	b.open()
+	st := v.state()
+	if st.Damage == "" {
+		t.Fatalf("two synced batches are gone and nobody says so: %+v", st)
+	}
+	b.crash()
+	if again := v.state(); again.Damage != st.Damage {
+		t.Fatalf("the damage is forgotten: %+v", again)
+	}
+	b.run(func() error { return v.r().BeginBuild(holdfast.MakeLSN(1, 5), true) })
+	b.run(func() error { return v.r().FinishBuild([]record.Start{{Epoch: 1}}, 100) })
+	if again := v.state(); again.Damage != "" || again.Building {
+		t.Fatalf("a rebuild does not heal: %+v", again)
+	}
+}
+
+func TestAFullDiskStallsWritersAndLosesNothing(t *testing.T) {
+	b := newBedOf(t, 70, 16<<20, Options{SegmentBytes: testSegment, CheckpointBytes: 1 << 20}, memdisk.Options{})
+	drained := 0
+	b.s.OnDrain(func() { drained++ })
+	v := b.create(1, 4000)
+	w := b.create(2, 4000)
+	var end uint64
+	for ; end < 4000; end++ {
+		r := writeRec(v.vid, v.state().Prefix+1, end, end+1)
+		err := b.try(func() error { return v.r().Append([]record.Record{r}) })
+		if holdfast.IsKind(err, holdfast.NoSpace) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end%100 == 99 {
+			v.stable()
+		}
+	}
+	if end == 4000 || !b.s.Full() {
+		t.Fatalf("16 MiB took %d blocks without being full: %+v", end, b.s.Usage())
+	}
+	if u := b.s.Usage(); u.Live < u.Total*7/10 {
+		t.Fatalf("full with only %d of %d bytes live", u.Live, u.Total)
+	}
+	v.stable()
+	for a := uint64(0); a < end; a += 97 {
+		v.want(a, a+1)
+	}
+	b.crash()
+	for a := uint64(0); a < end; a++ {
+		v.want(a, a+1)
+	}
+	b.s.OnDrain(func() { drained++ })
+	if !b.s.Full() {
+		t.Fatal("a restart makes a full disk empty")
+	}
+	v.zero(0, 3000) // TRIM still works, and makes room
+	v.stable()
+	b.settle()
+	if b.s.Full() {
+		t.Fatalf("the disk is still full after a trim: %+v", b.s.Usage())
+	}
+	if drained == 0 {
+		t.Fatal("nobody was told that there is room")
+	}
+	for i := range uint64(1000) {
+		w.write(i, 7000+i)
+	}
+	w.stable()
+	b.run(func() error { return b.s.Remove(v.id) })
+	b.settle()
+	b.run(b.s.Checkpoint)
+	if u := b.s.Usage(); u.Free < u.Total*5/10 {
+		t.Fatalf("after the removal: %+v", u)
+	}
+	for i := range uint64(1000) {
+		w.want(i, 7000+i)
+	}
+}
+
+func TestOverwritingForLongKeepsWriteAmplificationBounded(t *testing.T) {
+	b := newBedOf(t, 71, 32<<20, Options{SegmentBytes: testSegment, CheckpointBytes: 2 << 20}, memdisk.Options{})
+	v := b.create(1, 4096) // half of the disk
+	rng := b.w.Rand("addresses")
+	want := make(map[uint64]uint64)
+	for i := range uint64(6000) {
+		a := rng.Uint64N(4096 - 8)
+		var tags []uint64
+		for k := range uint64(8) {
+			tags = append(tags, 1+i*8+k)
+			want[a+k] = 1 + i*8 + k
+		}
+		v.write(a, tags...)
+		if i%64 == 63 {
+			v.sync()
+			v.r().SetStable(v.state().Prefix)
+			b.w.Run(b.w.Now() + 100_000_000)
+		}
+	}
+	v.stable()
+	u := b.s.Usage()
+	t.Logf("write amplification %.2f, cleaned %.2f of what was appended", u.WriteAmp(), float64(u.Cleaned)/float64(u.Appended))
+	if u.Cleaned == 0 || u.WriteAmp() > 4 {
+		t.Fatalf("%+v", u)
+	}
+	if err := b.s.checkSpace(); err != nil {
+		t.Fatal(err)
+	}
+	for a := range uint64(4096) {
+		v.want(a, want[a])
+	}
+	b.crash()
+	for a := range uint64(4096) {
+		v.want(a, want[a])
 	}
 }

@@ -15,8 +15,7 @@ type wal struct {
 	seq     uint64   // of the next batch
 	written uint64   // last batch written
 	synced  uint64   // last batch known to be on disk
-	want    bool     // somebody waits for a sync
-	wantW   bool     // somebody waits for the open batch to be written
+	noted   uint64   // last batch that a later one calls synced
 	waiters int      // synced callbacks that are pending
 	pending int64    // bytes of payload buffered and unwritten
 	buffers []*buffer
@@ -181,7 +180,6 @@ func (s *Store) afterSync(done func(error)) {
 		return
 	}
 	w.waiters++
-	w.want = true
 	s.commit.Set()
 }
 

@@ -265,6 +265,19 @@ func setRun(runs []run, r run) []run {
 	return out
 }
 
+// prune drops the runs of a segment's directory that hold nothing live: their
+// homes may be gone.
+func (g *segment) prune() {
+	g.moved = slices.DeleteFunc(g.moved, func(r run) bool {
+		for i := range r.n {
+			if g.isLive(r.slot + i) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // recount computes resident counts and guests from scratch, after loading.
 func (sp *space) recount() error {
 	sp.live = 0
