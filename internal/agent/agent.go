@@ -29,7 +29,8 @@ type Control interface {
 	// State returns the newest picture, or nil before the first.
 	State() *cluster.State
 	// Confirmed is how long ago, by this host's clock, the control plane last
-	// confirmed this host's lease, counted from before the question.
+	// confirmed this host's lease, counted from before the question; while it
+	// has not in this life, how long ago that began.
 	Confirmed() time.Duration
 	// PutMachine records what a VM's process does, if the VM's record is still
 	// at mod.

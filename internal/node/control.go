@@ -36,6 +36,19 @@ func (c *control) CommitVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) {
 	return tx.Commit()
 }
 
+// ClaimVolume implements volume.Records.
+func (c *control) ClaimVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) {
+	tx := c.n.Cluster.Begin()
+	tx.PutVolume(v, mod)
+	if vm, ok := c.n.Cluster.State().VMs[v.VM]; ok && vm.Val.Power == cluster.On {
+		if vm.Val.Host != c.n.Self {
+			return 0, holdfast.Errorf(holdfast.Unavailable, "volume %s belongs to VM %s, which is assigned to another host", v.Name, vm.Val.Name)
+		}
+		tx.RequireVM(v.VM, vm.Mod)
+	}
+	return tx.Commit()
+}
+
 // Alive implements volume.Records.
 func (c *control) Alive(h holdfast.HostID) bool { return c.n.Cluster.State().AliveHost(h) }
 
@@ -51,7 +64,7 @@ func (c *control) State() *cluster.State {
 func (c *control) Confirmed() time.Duration {
 	at, ok := c.n.alive.Confirmed()
 	if !ok {
-		return time.Hour // no lease was ever confirmed in this life
+		at = c.n.born // a life that has just begun is not cut off yet
 	}
 	return c.n.Clock.Now() - at
 }

@@ -6,6 +6,7 @@ package node
 import (
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/agent"
@@ -59,6 +60,7 @@ type Node struct {
 	tasks     *clock.Group
 	changed   clock.Event
 	stopping  clock.Event
+	born      time.Duration
 	published []cluster.DiskUse // owned by whoever starts the node, then by follow
 }
 
@@ -66,7 +68,7 @@ type Node struct {
 // network afterwards, which the caller has not started yet.
 func New(c Config, s Seams) *Node {
 	n := &Node{Seams: s, Config: c, Self: c.Host.Host,
-		tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent()}
+		born: s.Clock.Now(), tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent()}
 	n.Cluster = cluster.Open(s.KV, s.Clock, c.Log)
 	n.alive = n.Cluster.KeepAlive(c.Host)
 	ctl := &control{n}

@@ -3,6 +3,7 @@ package nbd
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -351,6 +352,32 @@ func TestServerStartsOverStaleSockets(t *testing.T) {
 		t.Fatalf("published at %s: %v, want %s", path, err, o.path)
 	}
 	healthy(t, o)
+}
+
+// A machine has the directory of its disk's socket bound into its jail: the
+// next life of this process must put the socket into the same directory.
+func TestTheNextServerUsesTheSameDirectory(t *testing.T) {
+	o := offer1(t, mib, Limits{})
+	before, err := os.Stat(filepath.Dir(o.path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.srv.Close()
+	if _, err := os.Stat(o.path); !os.IsNotExist(err) {
+		t.Errorf("the socket of the closed server is still there: %v", err)
+	}
+	s, err := New(Config{Dir: o.srv.dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Publish(o.id, "vol", o.target); err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.Stat(filepath.Dir(o.path))
+	if err != nil || !os.SameFile(before, after) {
+		t.Fatalf("the socket's directory is another one now (%v)", err)
+	}
 }
 
 func TestPublishingWhatCannotBe(t *testing.T) {

@@ -170,6 +170,13 @@ func listenUnix(path string) (net.Listener, error) {
 // Withdraw implements export.Server. It returns when the volume's last
 // session has been closed.
 func (s *Server) Withdraw(id holdfast.VolumeID) {
+	s.withdraw(id)
+	os.Remove(filepath.Dir(s.socketPath(id)))
+}
+
+// withdraw leaves the directory of the socket: a machine that outlives this
+// process has it bound into its jail, and looks there for the next socket.
+func (s *Server) withdraw(id holdfast.VolumeID) {
 	s.mu.Lock()
 	o := s.byID[id]
 	if o == nil {
@@ -189,7 +196,6 @@ func (s *Server) Withdraw(id holdfast.VolumeID) {
 	if ln != nil {
 		ln.Close() // unlinks the socket
 	}
-	os.Remove(filepath.Dir(s.socketPath(id)))
 	for _, c := range bound {
 		c.raw.Close()
 	}
@@ -198,7 +204,8 @@ func (s *Server) Withdraw(id holdfast.VolumeID) {
 	}
 }
 
-// Close withdraws everything and waits for every session to end.
+// Close withdraws everything and waits for every session to end. Clients that
+// connect again find the next server at the same paths.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -216,7 +223,7 @@ func (s *Server) Close() error {
 		ln.Close()
 	}
 	for _, id := range ids {
-		s.Withdraw(id)
+		s.withdraw(id)
 	}
 	s.serving.Wait()
 	return nil
