@@ -55,6 +55,12 @@ func (s *Service) serveSessionOpen(from holdfast.HostID, f transport.Frame, repl
 	var id holdfast.VolumeID
 	copy(id.UUID[:], f.Head)
 	readOnly := f.Head[16]&1 != 0
+	if !readOnly && s.Belongs != nil && s.Belongs(id) {
+		// The VM's machine runs here and needs no other host's help: whoever
+		// asks is a machine of it that was left behind elsewhere (invariant 4).
+		reply(transport.Frame{}, holdfast.Errorf(holdfast.Denied, "volume %s is the disk of a VM that runs on this host", id.Short()))
+		return
+	}
 	s.tasks.Go(func() {
 		s.expireSessions()
 		v := s.Opened(id)

@@ -87,7 +87,7 @@ func (t *takeover) claim(id holdfast.VolumeID, seen holdfast.Epoch) error {
 		return holdfast.Errorf(holdfast.Invalid, "volume %s has used up its epochs; copy it to a new volume", rec.Name)
 	}
 	rec.Writer = t.s.Self
-	if t.mod, err = t.s.Records.CommitVolume(rec, mod); err != nil {
+	if t.mod, err = t.s.Records.ClaimVolume(rec, mod); err != nil {
 		return err
 	}
 	t.rec, t.epoch = rec, rec.Epoch

@@ -182,7 +182,7 @@ func (h *sceneHost) powerCut() {
 	h.clk.Kill()
 }
 
-// ReadVolume, CommitVolume and Alive implement Records.
+// ReadVolume, CommitVolume, ClaimVolume and Alive implement Records.
 func (h *sceneHost) ReadVolume(id holdfast.VolumeID) (cluster.Volume, kv.Rev, error) {
 	st, err := h.cl.Refresh()
 	if err != nil {
@@ -199,6 +199,10 @@ func (h *sceneHost) CommitVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) {
 	tx := h.cl.Begin()
 	tx.PutVolume(v, mod)
 	return tx.Commit()
+}
+
+func (h *sceneHost) ClaimVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) {
+	return h.CommitVolume(v, mod)
 }
 
 func (h *sceneHost) Alive(id holdfast.HostID) bool {

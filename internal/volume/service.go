@@ -32,6 +32,11 @@ type Records interface {
 	// CommitVolume replaces the record if it was last changed at mod. Kind
 	// Conflict: it was changed; kind Unknown: it may or may not have happened.
 	CommitVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error)
+	// ClaimVolume is CommitVolume of a record that makes this host the writer.
+	// It is refused, kind Unavailable, if the volume is the disk of a VM that
+	// runs on another host by what is true at the commit: only the host that a
+	// VM is assigned to may write its disk (invariant 4).
+	ClaimVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error)
 	// Alive reports whether a host holds its lease, as far as is known here.
 	Alive(h holdfast.HostID) bool
 }
