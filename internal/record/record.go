@@ -126,6 +126,9 @@ func DecodeHeader(b []byte) (r Record, rest []byte, err error) {
 	if r.Kind != Write && r.Kind != Zero && r.Count != 0 {
 		return bad("a control record has a block count")
 	}
+	if !zero(h[used(r.Kind):]) {
+		return bad("unused bytes are set")
+	}
 	switch r.Kind {
 	case Write, Zero:
 		r.Addr = le.Uint64(h[16:])
@@ -169,4 +172,25 @@ func DecodeHeader(b []byte) (r Record, rest []byte, err error) {
 		return bad("unknown kind")
 	}
 	return r, rest, nil
+}
+
+// used is how many bytes of the fixed part a kind has a meaning for; the rest
+// is zero, so that a record has one encoding only.
+func used(k Kind) int {
+	switch k {
+	case Write, Zero, Grow:
+		return 24
+	case EpochStart:
+		return 36
+	}
+	return 32
+}
+
+func zero(b []byte) bool {
+	for _, x := range b {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
 }

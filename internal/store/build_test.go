@@ -212,3 +212,61 @@ func TestARottenBlockIsReportedAndRepaired(t *testing.T) {
 	b.crash()
 	v.want(0, 1, 2, 3)
 }
+
+func TestABuildOverAnOverlayThatWasNeverStable(t *testing.T) {
+	for _, abort := range []bool{false, true} {
+		b := newBed(t, 24)
+		v := b.create(1, 1000)
+		v.write(0, 1, 2, 3, 4)
+		v.stable()
+		v.control(record.Record{Kind: record.Snapshot, Snapshot: snapID(1)})
+		v.write(2, 33, 44, 55)
+		v.zero(0, 1)
+		v.sync()
+		x := v.state().Prefix
+		base := x + 3
+		b.run(func() error { return v.r().BeginBuild(base, false) })
+		v.want(0, 0, 2, 33, 44, 55)
+		w := writeRec(v.vid, x+1, 3, 400, 500, 600)
+		var in []Block
+		for i := range 3 {
+			in = append(in, Block{Addr: 3 + uint64(i), LSN: x + 1 + holdfast.LSN(i), Origin: v.vid, Hash: w.Hashes[i], Data: w.Data[i*blockSize : (i+1)*blockSize]})
+		}
+		b.run(func() error { return v.r().Ingest(in) })
+		late := in[0]
+		late.LSN = base + 1
+		late.Hash = writeRec(v.vid, base+1, 3, 400).Hashes[0]
+		if err := b.try(func() error { return v.r().Ingest([]Block{late}) }); !holdfast.IsKind(err, holdfast.Invalid) {
+			t.Fatalf("a block above the base gives %v", err)
+		}
+		v.append(writeRec(v.vid, base+1, 4, 5000))
+		v.stable()
+		v.want(0, 0, 2, 33, 400, 5000, 600)
+		b.run(b.s.Checkpoint)
+		if abort {
+			b.run(v.r().AbortBuild)
+			v.want(0, 0, 2, 33, 44, 55)
+			b.crash()
+			v.want(0, 0, 2, 33, 44, 55)
+			if st := v.state(); !st.Building || st.Prefix != x {
+				t.Fatalf("after giving up: %+v", st)
+			}
+		} else {
+			b.run(func() error { return v.r().FinishBuild(v.state().History, 1000) })
+			b.settle()
+			v.want(0, 0, 2, 33, 400, 5000, 600)
+			b.crash()
+			v.want(0, 0, 2, 33, 400, 5000, 600)
+		}
+		b.run(func() error { return b.s.Remove(v.id) })
+		b.settle()
+		b.run(b.s.Checkpoint)
+		b.run(b.s.Checkpoint)
+		if live := b.s.Usage().Live; live != 0 {
+			t.Fatalf("abort %v: %d blocks are live with no replica left", abort, live/blockSize)
+		}
+		if err := b.s.checkSpace(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -97,6 +97,10 @@ func (s *Store) note() {
 	if w := &s.wal; s.err == nil && w.open == nil && len(w.queue) == 0 {
 		s.openBatch(0)
 		s.closeBatch()
+		if len(w.buffers) > idleBuffers {
+			clear(w.buffers[idleBuffers:])
+			w.buffers = w.buffers[:idleBuffers]
+		}
 		w.queue[len(w.queue)-1].isNote = true
 		s.afterSync(func(error) {})
 	}

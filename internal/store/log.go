@@ -23,7 +23,11 @@ type wal struct {
 	since   int64   // bytes of log since the last checkpoint
 }
 
-const keptBuffers = 4
+// keptBuffers are kept for reuse while there is work, idleBuffers always.
+const (
+	keptBuffers = 16
+	idleBuffers = 2
+)
 
 // openBatch returns the gathering batch after making sure that an entry of body
 // bytes and at least one payload block fit.
