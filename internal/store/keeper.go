@@ -45,7 +45,7 @@ func (s *Store) keepOnce() (more bool, wait time.Duration) {
 	s.ckptAsked = nil
 	plan := s.planCleaning()
 	due := len(asked) > 0 || s.checkpointDue() || plan.checkpoint
-	prepare := len(s.space.fresh) < freshPlaces && s.space.virgin < s.space.places && len(s.space.free) == 0
+	prepare := !s.wal.racing && len(s.space.fresh) < freshPlaces && s.space.virgin < s.space.places && len(s.space.free) == 0
 	wait = s.cleaned + plan.after - s.clk.Now()
 	s.unlock()
 	switch {
@@ -75,6 +75,11 @@ func (s *Store) keepOnce() (more bool, wait time.Duration) {
 func (s *Store) checkpointDue() bool {
 	return s.wal.since >= s.o.CheckpointBytes || s.pages.Leaves() > 2*s.o.CacheLeaves && s.wal.since > s.o.CheckpointBytes/8
 }
+
+// raceTime is how long a segment lasts at least while places are prepared. A
+// log that fills them faster is a stream: its syncs carry megabytes each, beside
+// which the allocation is nothing, and writing zeros first would double the work.
+const raceTime = 400 * time.Millisecond
 
 // freshPlaces is how many never used places are kept ready: written once, so
 // that a sync of the log never has to allocate space as well.

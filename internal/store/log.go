@@ -1,6 +1,8 @@
 package store
 
 import (
+	"time"
+
 	"github.com/holdfast-cloud/holdfast"
 )
 
@@ -19,8 +21,10 @@ type wal struct {
 	waiters int      // synced callbacks that are pending
 	pending int64    // bytes of payload buffered and unwritten
 	buffers []*buffer
-	stable  []*head // heads whose stable is to be noted
-	since   int64   // bytes of log since the last checkpoint
+	stable  []*head       // heads whose stable is to be noted
+	since   int64         // bytes of log since the last checkpoint
+	rolled  time.Duration // when the last segment was begun
+	racing  bool          // the one before it lasted less than raceTime
 }
 
 // keptBuffers are kept for reuse while there is work, idleBuffers always.
@@ -117,6 +121,9 @@ func (s *Store) roll() bool {
 		s.place(end, 1)
 		w.seg.open = false
 	}
+	now := s.clk.Now()
+	w.racing = now-w.rolled < raceTime
+	w.rolled = now
 	w.seg = s.space.open(w.next, classLog)
 	w.pos = 0
 	w.next = noPlace
