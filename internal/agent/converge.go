@@ -164,6 +164,25 @@ func (a *Agent) MayOpen(id holdfast.VolumeID) error {
 	return nil
 }
 
+// MaySession refuses a machine that was started at an earlier cache generation
+// of its volume: what it wrote and did not flush may be gone, so a flush would
+// lie to it (invariant 12). Its worker restarts it.
+func (a *Agent) MaySession(id holdfast.VolumeID, generation uint32) error {
+	a.mu.Lock()
+	workers := make([]*worker, 0, len(a.workers))
+	for _, vm := range a.workerIDs() {
+		workers = append(workers, a.workers[vm])
+	}
+	a.mu.Unlock()
+	for _, w := range workers {
+		if spec, ok := w.running(); ok && spec.Volume == id && spec.Cache != generation {
+			w.wake.Set()
+			return holdfast.Errorf(holdfast.LostCache, "VM %s was started at cache generation %d and its volume is at %d: it must be restarted", spec.Name, spec.Cache, generation)
+		}
+	}
+	return nil
+}
+
 // Belongs reports whether a VM that is assigned to this host uses a volume.
 func (a *Agent) Belongs(id holdfast.VolumeID) bool {
 	st := a.Control.State()

@@ -25,12 +25,13 @@ type worker struct {
 	id   holdfast.VMID
 	wake clock.Event
 
-	mu      sync.Mutex
-	machine hypervisor.Machine
-	vm      cluster.VM // desired, valid if known and present
-	mod     kv.Rev
-	known   bool // the state has been seen since the agent started
-	present bool // and the VM's record is in it
+	mu       sync.Mutex
+	machine  hypervisor.Machine
+	starting *hypervisor.Spec // of a machine that is being started
+	vm       cluster.VM       // desired, valid if known and present
+	mod      kv.Rev
+	known    bool // the state has been seen since the agent started
+	present  bool // and the VM's record is in it
 
 	// Owned by the worker's task.
 	reported  cluster.Machine
@@ -136,8 +137,22 @@ func (w *worker) leave() bool {
 
 func (w *worker) setMachine(m hypervisor.Machine) {
 	w.mu.Lock()
-	w.machine = m
+	w.machine, w.starting = m, nil
 	w.mu.Unlock()
+}
+
+// running returns what the machine was started with, if there is one or one is
+// being started.
+func (w *worker) running() (hypervisor.Spec, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.machine != nil:
+		return w.machine.Spec(), true
+	case w.starting != nil:
+		return *w.starting, true
+	}
+	return hypervisor.Spec{}, false
 }
 
 // end kills a machine that should not run here: the VM was moved, stopped,
@@ -223,8 +238,12 @@ func (w *worker) launch(vm cluster.VM, v *volume.Volume) error {
 	if !w.current(vm.Generation) {
 		return holdfast.Errorf(holdfast.Fenced, "the VM was assigned anew meanwhile")
 	}
+	w.mu.Lock()
+	w.starting = &spec
+	w.mu.Unlock()
 	m, err := w.a.Hyper.Start(spec)
 	if err != nil {
+		w.setMachine(nil)
 		return err
 	}
 	w.setMachine(m)

@@ -74,8 +74,9 @@ func New(c Config, s Seams) *Node {
 	ctl := &control{n}
 	n.Volumes = volume.New(volume.Config{
 		Self: n.Self, Boot: c.Host.Boot, Clock: s.Clock, Rand: s.Rand, Net: s.Net, Records: ctl, Log: c.Log,
-		MayOpen: func(id holdfast.VolumeID) error { return n.Agent.MayOpen(id) },
-		Belongs: func(id holdfast.VolumeID) bool { return n.Agent.Belongs(id) },
+		MayOpen:    func(id holdfast.VolumeID) error { return n.Agent.MayOpen(id) },
+		MaySession: func(id holdfast.VolumeID, generation uint32) error { return n.Agent.MaySession(id, generation) },
+		Belongs:    func(id holdfast.VolumeID) bool { return n.Agent.Belongs(id) },
 	})
 	ac := agent.Config{Self: n.Self, Clock: s.Clock, Rand: s.Rand, Control: ctl, Volumes: n.Volumes,
 		Hyper: s.Hyper, Exports: s.Exports, Watchdog: s.Watchdog, Log: c.Log}

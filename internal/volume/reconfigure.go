@@ -11,22 +11,25 @@ import (
 
 // propose has a member ejected. A joiner is simply dropped: it is in no set.
 // v.mu is held.
-func (v *Volume) propose(i int, why string) {
-	m := &v.m.Members()[i]
+func (v *Volume) propose(i int, why string) { v.proposeFor(proposal{i: i, why: why}) }
+
+func (v *Volume) proposeFor(p proposal) {
+	m := &v.m.Members()[p.i]
 	if m.Gone {
 		return
 	}
 	if !m.InSync {
-		v.log.Info("joining replica dropped", "replica", m.ID.Short(), "host", v.refs[i].Host.Short(), "why", why)
-		v.m.Remove(i)
+		v.log.Info("joining replica dropped", "replica", m.ID.Short(), "host", v.refs[p.i].Host.Short(), "why", p.why)
+		v.m.Remove(p.i)
 		return
 	}
-	for _, p := range v.eject {
-		if p.i == i {
+	for k := range v.eject {
+		if v.eject[k].i == p.i {
+			v.eject[k].forgot = v.eject[k].forgot || p.forgot
 			return
 		}
 	}
-	v.eject = append(v.eject, proposal{i, why})
+	v.eject = append(v.eject, p)
 	v.reconfig.Set()
 }
 
@@ -66,6 +69,7 @@ func (v *Volume) ejectMember(p proposal) {
 		return true, nil
 	})
 	v.mu.Lock()
+	p.forgot = v.eject[0].forgot
 	v.eject = v.eject[1:]
 	if kept == nil {
 		v.m.Remove(p.i)
@@ -81,6 +85,12 @@ func (v *Volume) ejectMember(p proposal) {
 	done := v.takeDone()
 	v.mu.Unlock()
 	tell(done)
+	if kept != nil && p.forgot && v.Err() == nil {
+		// What it had only in memory is gone and it may not be done without:
+		// only a new opening can tell what is left.
+		v.fail(holdfast.Errorf(holdfast.LostCache, "volume %s: replica %s restarted and lost its memory, and cannot be ejected: %w", v.rec.Name, ref.ID.Short(), kept))
+		return
+	}
 	if kept != nil && v.Err() == nil {
 		v.log.Warn("volume stalls", "why", kept)
 		clock.Sleep(v.s.Clock, time.Second)

@@ -102,7 +102,7 @@ func (v *Volume) takeAnswer(i int, f transport.Frame, err error, asked time.Dura
 	}
 	v.noteFull(ans.Full)
 	if v.m.Answer(i, ans.Boot, ans.Prefix, ans.Durable, asked, v.s.Clock.Now()) == replica.Forgot {
-		v.propose(i, "it restarted and lost its memory")
+		v.proposeFor(proposal{i: i, why: "it restarted and lost its memory", forgot: true})
 	}
 }
 

@@ -53,6 +53,10 @@ type Config struct {
 	// MayOpen decides whether a session may make this host a volume's writer;
 	// nil allows it.
 	MayOpen func(holdfast.VolumeID) error
+	// MaySession decides whether a writing session may begin on a volume that is
+	// open here at a cache generation: a machine that was started at an earlier
+	// one may not go on (invariant 12); nil allows it.
+	MaySession func(id holdfast.VolumeID, generation uint32) error
 	// Belongs reports whether a volume is to be written on this host wherever
 	// its replicas are: a VM that uses it is assigned here; nil: none is.
 	Belongs func(holdfast.VolumeID) bool

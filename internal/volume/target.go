@@ -169,6 +169,11 @@ type session struct {
 
 // startSession starts a session; a second writing one is refused.
 func (v *Volume) startSession(readOnly bool) (export.Disk, error) {
+	if may := v.s.MaySession; may != nil && !readOnly {
+		if err := may(v.id, v.Record().Generation); err != nil {
+			return nil, err
+		}
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.failed != nil {

@@ -80,8 +80,9 @@ const (
 
 // proposal is a member to be ejected.
 type proposal struct {
-	i   int
-	why string
+	i      int
+	why    string
+	forgot bool // it lost its memory: it cannot stay, even if it cannot be ejected
 }
 
 type syncState struct {
