@@ -596,3 +596,22 @@ func TestRandomHistoriesWithCrashes(t *testing.T) {
 		})
 	}
 }
+
+func TestTheSameSeedWritesTheSameDisk(t *testing.T) {
+	history := func() (string, []byte) {
+		f := newFuzzer(t, 7)
+		for range 120 {
+			f.step()
+		}
+		all := make([]byte, 16<<20)
+		f.d.Peek(all, 0)
+		return fmt.Sprint(f.w.Now(), f.d.Stats(), f.log), all
+	}
+	log, disk := history()
+	for range 2 {
+		again, other := history()
+		if again != log || !bytes.Equal(disk, other) {
+			t.Fatal("two runs of one seed differ")
+		}
+	}
+}
