@@ -1,6 +1,9 @@
 package store
 
 import (
+	"math/bits"
+	"slices"
+
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
 	"github.com/holdfast-cloud/holdfast/internal/record"
@@ -235,14 +238,56 @@ func (w *catalogWriter) segments(s *Store, free map[uint32]bool) {
 		}
 		n++
 		w.segment(g, free[g.num])
-		for i, x := range g.live {
-			if b := gone[g.num]; b != nil {
-				x &^= b[i]
+		live := g.live
+		if b := gone[g.num]; b != nil {
+			live = slices.Clone(live)
+			for i := range live {
+				live[i] &^= b[i]
 			}
-			w.u64(x)
 		}
+		w.bitmap(live)
 	})
 	le.PutUint32(w.b[at:], n)
+}
+
+// bitmap encodes a bitmap as runs of ones, or word by word if that is shorter.
+func (w *catalogWriter) bitmap(words []uint64) {
+	at := len(w.b)
+	n := 0
+	w.u16(0)
+	for i := nextBit(words, 0, true); i < 64*len(words); {
+		end := nextBit(words, i, false)
+		w.u16(uint16(i))
+		w.u16(uint16(end - i - 1))
+		i = nextBit(words, end, true)
+		if n++; 4*n > 8*len(words) {
+			w.b = w.b[:at]
+			w.u16(rawBitmap)
+			for _, x := range words {
+				w.u64(x)
+			}
+			return
+		}
+	}
+	le.PutUint16(w.b[at:], uint16(n))
+}
+
+// rawBitmap in place of a number of runs announces the words themselves.
+const rawBitmap = 1<<16 - 1
+
+// nextBit finds the first bit from i on that is set, or not; else the end.
+func nextBit(words []uint64, i int, set bool) int {
+	for i < 64*len(words) {
+		x := words[i/64]
+		if !set {
+			x = ^x
+		}
+		if x >>= i % 64; x != 0 {
+			return i + bits.TrailingZeros64(x)
+		}
+		i += 64 - i%64
+	}
+	return i
 }
 
 func (w *catalogWriter) segment(g *segment, freed bool) {

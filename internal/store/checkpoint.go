@@ -128,7 +128,7 @@ func (s *Store) adoptRoot(root *rootBlock, free map[uint32]bool) {
 	for _, places := range s.catalog {
 		s.space.free = append(s.space.free, places...)
 	}
-	s.catalog = root.catalog
+	s.catalog, s.catalogBytes = root.catalog, root.bytes
 	s.ckptSeq = root.seq
 	s.ckptSeg = root.log.seg
 	s.space.each(func(g *segment) {

@@ -73,7 +73,9 @@ func (s *Store) keepOnce() (more bool, wait time.Duration) {
 // checkpointDue reports whether the log has grown enough, or a checkpoint would
 // make map pages evictable.
 func (s *Store) checkpointDue() bool {
-	return s.wal.since >= s.o.CheckpointBytes || s.pages.Leaves() > 2*s.o.CacheLeaves && s.wal.since > s.o.CheckpointBytes/8
+	// A large catalog must not be written more often than it is worth.
+	enough := max(s.o.CheckpointBytes, 16*int64(s.catalogBytes))
+	return s.wal.since >= enough || s.pages.Leaves() > 2*s.o.CacheLeaves && s.wal.since > s.o.CheckpointBytes/8
 }
 
 // raceTime is how long a segment lasts at least while places are prepared. A

@@ -90,7 +90,7 @@ func (s *Store) load(b []byte) error {
 	for range c.count(blockmap.RootSize + 1) {
 		c.job(s)
 	}
-	for range c.count(18) {
+	for range c.count(20) {
 		c.segment(s, true)
 	}
 	for range c.count(18) {
@@ -228,6 +228,27 @@ func (c *catalogReader) job(s *Store) {
 	}
 }
 
+// bitmap decodes a bitmap of size bits.
+func (c *catalogReader) bitmap(words []uint64, size int) {
+	n := c.u16()
+	if n == rawBitmap {
+		for i := range words {
+			words[i] = c.u64()
+		}
+		return
+	}
+	for at := 0; n > 0 && c.err == nil; n-- {
+		i, k := int(c.u16()), int(c.u16())+1
+		if i < at || i+k > size {
+			c.bad("a bitmap is out of order")
+			return
+		}
+		for at = i; at < i+k; at++ {
+			words[at/64] |= 1 << (at % 64)
+		}
+	}
+}
+
 func (c *catalogReader) segment(s *Store, data bool) {
 	sp := s.space
 	g := &segment{num: c.u32(), place: c.u32(), class: class(c.u8()), open: c.bool(), pos: c.u32(), live: make([]uint64, (sp.segBlocks+63)/64)}
@@ -239,9 +260,7 @@ func (c *catalogReader) segment(s *Store, data bool) {
 		g.moved = append(g.moved, r)
 	}
 	if data {
-		for i := range g.live {
-			g.live[i] = c.u64()
-		}
+		c.bitmap(g.live, int(sp.segBlocks))
 	}
 	ok := g.num > 0 && g.num < sp.next && sp.segs[g.num] == nil && (g.place == noPlace || g.place < sp.virgin) &&
 		g.pos <= sp.segBlocks && (g.class == classMeta) == !data && g.class >= classLog && g.class <= classMeta

@@ -320,40 +320,56 @@ type Run struct {
 	Hole   bool
 }
 
-// extentScan bounds the blocks that one Extents call looks at.
-const extentScan = 1 << 16
+// extentScan bounds the blocks that one Extents call looks at, extentSlice
+// those under one hold of the lock.
+const (
+	extentScan  = 1 << 16
+	extentSlice = 1 << 11
+)
 
 // Extents describes the head from block addr on as runs, at most max of them
 // and at most n blocks; it may cover less, but at least one block.
 func (r *Replica) Extents(addr, n uint64, max int) ([]Run, error) {
-	var runs []Run
-	end := addr + min(n, extentScan)
 	if n == 0 || max <= 0 {
 		return nil, nil
 	}
-	at := addr
-	err := r.s.withMap(func() error {
-		if err := r.usable(); err != nil {
-			return err
-		}
-		if addr >= r.head.blocks || n > r.head.blocks-addr {
-			return holdfast.Errorf(holdfast.Invalid, "extents of blocks %d+%d are beyond the end of a volume of %d blocks", addr, n, r.head.blocks)
-		}
-		for ; at < end; at++ {
-			f, err := r.head.lookup(at)
-			if err != nil {
+	var runs []Run
+	at, end := addr, addr+min(n, extentScan)
+	for full := false; at < end && !full; {
+		slice := min(end, at+extentSlice)
+		err := r.s.withMap(func() (err error) {
+			if err := r.usable(); err != nil {
 				return err
 			}
-			hole := !f.stored()
-			if k := len(runs); k > 0 && runs[k-1].Hole == hole {
-				runs[k-1].Blocks++
-			} else if k == max {
-				return nil
-			} else {
-				runs = append(runs, Run{1, hole})
+			if addr >= r.head.blocks || n > r.head.blocks-addr {
+				return holdfast.Errorf(holdfast.Invalid, "extents of blocks %d+%d are beyond the end of a volume of %d blocks", addr, n, r.head.blocks)
 			}
+			runs, at, full, err = r.extend(runs, at, slice, max)
+			return err
+		})
+		if err != nil {
+			return runs, err
 		}
-		return nil
-	})
-	return runs, err
+	}
+	return runs, nil
+}
+
+// extend adds blocks at to end to runs until there are max of them.
+func (r *Replica) extend(runs []Run, at, end uint64, max int) ([]Run, uint64, bool, error) {
+	for ; at < end; at++ {
+		f, err := r.head.lookup(at)
+		if err != nil {
+			return runs, at, false, err
+		}
+		hole := !f.stored()
+		switch k := len(runs); {
+		case k > 0 && runs[k-1].Hole == hole:
+			runs[k-1].Blocks++
+		case k == max:
+			return runs, at, true, nil
+		default:
+			runs = append(runs, Run{1, hole})
+		}
+	}
+	return runs, at, false, nil
 }

@@ -326,7 +326,8 @@ func (r *Replica) Sync(upTo holdfast.LSN, done func(error)) {
 
 // Begin opens an epoch: it drops everything above start.Cut and returns when
 // the EpochStart record is on disk. Kind Gap if the prefix is below the cut,
-// kind Damaged if Stable is above it. Repeating the last Begin changes nothing.
+// kind Damaged if Stable is above it, kind Fenced
+// if this or a later epoch has begun otherwise. Repeating the last Begin changes nothing.
 func (r *Replica) Begin(start record.Start) error {
 	return r.s.durable(func() error {
 		if err := r.usable(); err != nil {
@@ -335,6 +336,8 @@ func (r *Replica) Begin(start record.Start) error {
 		h := r.head
 		if n := len(h.history); n > 0 && h.history[n-1] == start {
 			return nil
+		} else if n > 0 && h.history[n-1].Epoch >= start.Epoch {
+			return holdfast.Errorf(holdfast.Fenced, "replica %s: epoch %d cannot begin, epoch %d has", r.id, start.Epoch, h.history[n-1].Epoch)
 		}
 		rec := record.Record{Kind: record.EpochStart, LSN: startLSN(start), Start: start}
 		if start.Cut.Epoch() >= start.Epoch || rec.LSN <= start.Cut {

@@ -36,35 +36,36 @@ type Store struct {
 	keep   clock.Event
 	tasks  *clock.Group
 
-	mu        sync.Mutex
-	calls     []call
-	err       error // the disk is fenced
-	closing   bool  // Close was called
-	stopped   bool  // the tasks end
-	running   bool  // the tasks were started
-	pages     *blockmap.Pages
-	space     *space
-	wal       wal
-	replicas  map[holdfast.ReplicaID]*Replica
-	byNum     map[uint32]*Replica
-	sorted    []*Replica
-	nextNum   uint32
-	origins   []holdfast.VolumeID
-	originOf  map[holdfast.VolumeID]uint16
-	nodes     []*node
-	nextNode  uint64
-	jobs      []*dropJob
-	pins      []*Pin
-	metaSeg   *segment
-	coldSeg   *segment
-	catalog   [2][]uint32 // places of the current catalog
-	ckptSeq   uint64
-	ckptSeg   uint32 // log segment of the current checkpoint
-	ckptAsked []func(error)
-	cleaned   time.Duration // when the cleaner last finished a victim
-	stalled   bool
-	onDrain   func()
-	usage     Usage
+	mu           sync.Mutex
+	calls        []call
+	err          error // the disk is fenced
+	closing      bool  // Close was called
+	stopped      bool  // the tasks end
+	running      bool  // the tasks were started
+	pages        *blockmap.Pages
+	space        *space
+	wal          wal
+	replicas     map[holdfast.ReplicaID]*Replica
+	byNum        map[uint32]*Replica
+	sorted       []*Replica
+	nextNum      uint32
+	origins      []holdfast.VolumeID
+	originOf     map[holdfast.VolumeID]uint16
+	nodes        []*node
+	nextNode     uint64
+	jobs         []*dropJob
+	pins         []*Pin
+	metaSeg      *segment
+	coldSeg      *segment
+	catalog      [2][]uint32 // places of the current catalog
+	catalogBytes uint64
+	ckptSeq      uint64
+	ckptSeg      uint32 // log segment of the current checkpoint
+	ckptAsked    []func(error)
+	cleaned      time.Duration // when the cleaner last finished a victim
+	stalled      bool
+	onDrain      func()
+	usage        Usage
 }
 
 func newStore(dev disk.Device, o Options, sb superblock) *Store {

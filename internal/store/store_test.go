@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -215,5 +216,66 @@ func TestAClonesWritesAreItsOwn(t *testing.T) {
 	b.run(b.s.Checkpoint)
 	if live := b.s.Usage().Live; live != 0 {
 		t.Fatalf("%d bytes are live with no replica left", live)
+	}
+}
+
+func TestExtentsTellDataFromHoles(t *testing.T) {
+	b := newBed(t, 9)
+	v := b.create(1, 5000)
+	v.write(2, 1, 2)
+	v.write(4000, 3)
+	v.stable()
+	v.zero(3, 1)
+	v.write(4, 4)
+	extents := func(addr, n uint64, max int) (runs []Run) {
+		b.run(func() (err error) {
+			runs, err = v.r().Extents(addr, n, max)
+			return err
+		})
+		return runs
+	}
+	got := extents(0, 5000, 100)
+	want := []Run{{2, true}, {1, false}, {1, true}, {1, false}, {3995, true}, {1, false}, {999, true}}
+	if !slices.Equal(got, want) {
+		t.Fatalf("extents are %v, not %v", got, want)
+	}
+	if got := extents(1, 4000, 2); !slices.Equal(got, []Run{{1, true}, {1, false}}) {
+		t.Fatalf("two extents are %v", got)
+	}
+	if err := b.try(func() error { _, err := v.r().Extents(4999, 2, 1); return err }); !holdfast.IsKind(err, holdfast.Invalid) {
+		t.Fatalf("extents beyond the end give %v", err)
+	}
+}
+
+func TestAnEpochBeginsOnce(t *testing.T) {
+	b := newBed(t, 10)
+	v := b.create(1, 100)
+	v.write(0, 1, 2)
+	end := v.state().Prefix
+	st := record.Start{Epoch: 5, Prev: 1, Cut: end - 1, Generation: 2}
+	b.run(func() error { return v.r().Begin(st) })
+	v.want(0, 1, 0)
+	v.write(1, 9)
+	b.run(func() error { return v.r().Begin(st) }) // asked again: nothing is dropped
+	v.want(0, 1, 9)
+	st.Cut--
+	if err := b.try(func() error { return v.r().Begin(st) }); !holdfast.IsKind(err, holdfast.Fenced) {
+		t.Fatalf("another begin of the same epoch gives %v", err)
+	}
+	if err := b.try(func() error { return v.r().Begin(record.Start{Epoch: 6, Prev: 5, Cut: v.state().Prefix + 1}) }); !holdfast.IsKind(err, holdfast.Gap) {
+		t.Fatalf("a cut beyond the prefix gives %v", err)
+	}
+}
+
+func TestBitmapsSurviveTheCatalog(t *testing.T) {
+	for _, words := range [][]uint64{{0, 0}, {^uint64(0), ^uint64(0)}, {0x5555555555555555, 1 << 63}, {1, 0}, {0, 1 << 63}, {^uint64(1), 7}} {
+		var w catalogWriter
+		w.bitmap(words)
+		got := make([]uint64, len(words))
+		c := &catalogReader{b: w.b}
+		c.bitmap(got, 64*len(words))
+		if c.err != nil || len(c.b) != 0 || !slices.Equal(got, words) {
+			t.Errorf("%x became %x (%v, %d bytes left)", words, got, c.err, len(c.b))
+		}
 	}
 }
