@@ -245,14 +245,24 @@ func (m *Machine) PID() int { return m.rec.QEMU.PID }
 // Sandbox says how this machine is confined: "full" or "reduced (why)".
 func (m *Machine) Sandbox() string { return m.rec.Sandbox }
 
-// Pause implements hypervisor.Machine.
+// Pause implements hypervisor.Machine. It holds the processors by QEMU's own
+// stop, which waits for the disk's requests under way; where these do not end,
+// because the disk is out of reach, the whole process is held instead, since a
+// machine is paused just then.
 func (m *Machine) Pause() error {
 	m.mu.Lock()
 	m.asked = true
 	m.stopRetry()
 	m.mu.Unlock()
-	return m.command("stop", hypervisor.Paused)
+	err := m.command("stop", hypervisor.Paused, drainTimeout)
+	if err == nil || m.State() == hypervisor.Off {
+		return err
+	}
+	return m.proc.signal(unix.SIGSTOP)
 }
+
+// drainTimeout is how long a pause waits for the disk.
+const drainTimeout = 500 * time.Millisecond
 
 // Resume implements hypervisor.Machine. It also ends a watchdog's hold.
 func (m *Machine) Resume() error {
@@ -264,7 +274,7 @@ func (m *Machine) Resume() error {
 	if err := m.reconnect(); err != nil {
 		return err
 	}
-	err := m.command("cont", hypervisor.Running)
+	err := m.command("cont", hypervisor.Running, commandTimeout)
 	m.mu.Lock()
 	m.asked = err != nil && m.asked
 	m.mu.Unlock()
@@ -295,14 +305,14 @@ func (m *Machine) reconnect() error {
 }
 
 // Reset implements hypervisor.Machine.
-func (m *Machine) Reset() error { return m.command("system_reset", "") }
+func (m *Machine) Reset() error { return m.command("system_reset", "", commandTimeout) }
 
 // Shutdown implements hypervisor.Machine.
-func (m *Machine) Shutdown() error { return m.command("system_powerdown", "") }
+func (m *Machine) Shutdown() error { return m.command("system_powerdown", "", commandTimeout) }
 
 // command runs a command without arguments. If it must change the state, the
 // state is set when it has succeeded, for the event may come later.
-func (m *Machine) command(name string, becomes hypervisor.State) error {
+func (m *Machine) command(name string, becomes hypervisor.State, timeout time.Duration) error {
 	m.mu.Lock()
 	mon, off := m.monitor, m.state == hypervisor.Off
 	m.mu.Unlock()
@@ -315,7 +325,7 @@ func (m *Machine) command(name string, becomes hypervisor.State) error {
 		}
 		return holdfast.Errorf(holdfast.Unavailable, "the machine of VM %s is held by the watchdog; resume or kill it", m.rec.Spec.VM)
 	}
-	if err := mon.execute(name, nil, nil, commandTimeout); err != nil {
+	if err := mon.execute(name, nil, nil, timeout); err != nil {
 		return err
 	}
 	m.mu.Lock()
