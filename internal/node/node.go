@@ -61,6 +61,7 @@ type Node struct {
 	changed   clock.Event
 	stopping  clock.Event
 	born      time.Duration
+	conds     conditions
 	published []cluster.DiskUse // owned by whoever starts the node, then by follow
 }
 
@@ -69,6 +70,7 @@ type Node struct {
 func New(c Config, s Seams) *Node {
 	n := &Node{Seams: s, Config: c, Self: c.Host.Host,
 		born: s.Clock.Now(), tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent()}
+	n.conds.set = make(map[string]cluster.Condition)
 	n.Cluster = cluster.Open(s.KV, s.Clock, c.Log)
 	n.alive = n.Cluster.KeepAlive(c.Host)
 	ctl := &control{n}
@@ -123,6 +125,7 @@ func (n *Node) follow() {
 		if now := n.Clock.Now(); now >= next {
 			next = now + diskReport
 			n.publishDisks()
+			n.tellRot()
 		}
 	}
 }

@@ -25,6 +25,7 @@ func (v *Volume) fetch(dst []byte, addr uint64) error {
 	var bad *store.CorruptError
 	if errors.As(err, &bad) || holdfast.IsKind(err, holdfast.IO) {
 		v.log.Error("bad bytes on this host's disk; reading from another replica", "replica", local.id.Short(), "error", err)
+		v.s.noteRot(local.st.Identity().Disk, 1, 0)
 		if ferr := v.fetchRemote(dst, addr, local); ferr != nil {
 			return holdfast.Errorf(holdfast.KindOf(err), "%w; no other replica could help: %v", err, ferr)
 		}
@@ -108,6 +109,7 @@ func (v *Volume) takeBlock(dst []byte, addr uint64, b store.Block, repair *membe
 		v.mu.Lock()
 		v.stats.Repaired++
 		v.mu.Unlock()
+		v.s.noteRot(repair.st.Identity().Disk, 0, 1)
 	}
 	return nil
 }

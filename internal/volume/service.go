@@ -73,6 +73,7 @@ type Service struct {
 	members map[holdfast.ReplicaID]*member
 	opened  map[holdfast.VolumeID]*slot
 	remote  map[holdfast.SessionID]*served
+	rot     map[holdfast.DiskID]Rot
 	pins    map[uint64]*heldPin // roots kept for writers elsewhere
 	lastPin uint64
 }
@@ -95,6 +96,7 @@ func New(c Config) *Service {
 		members: make(map[holdfast.ReplicaID]*member),
 		opened:  make(map[holdfast.VolumeID]*slot),
 		remote:  make(map[holdfast.SessionID]*served),
+		rot:     make(map[holdfast.DiskID]Rot),
 		pins:    make(map[uint64]*heldPin),
 	}
 	s.handleMembers()
