@@ -410,22 +410,27 @@ func (h *Host) Console(ctx context.Context, id holdfast.VMID, local bool) (io.Re
 	if mach := m.node.Agent.Machine(id); mach != nil {
 		return mach.Console()
 	}
-	c, err := m.hostOfVM(id, h.dir.id.Host, local)
+	c, at, err := m.hostOfVM(id, h.dir.id.Host, local)
 	if err != nil {
 		return nil, err
 	}
-	return c.Console(ctx, id.String(), true)
+	con, err := c.Console(ctx, id.String(), true)
+	if err != nil {
+		return nil, err
+	}
+	return &relayed{con, m.relays.add(id, at, func() { con.Close() })}, nil
 }
 
 // hostOfVM is a client of the host that runs a VM, if that is another one.
-func (m *member) hostOfVM(id holdfast.VMID, self holdfast.HostID, local bool) (*client.Client, error) {
+func (m *member) hostOfVM(id holdfast.VMID, self holdfast.HostID, local bool) (*client.Client, holdfast.HostID, error) {
 	st := m.node.Cluster.State()
 	vm, ok := st.VMs[id]
+	at := vm.Val.Host
 	switch {
 	case !ok:
-		return nil, holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
-	case local || vm.Val.Host == self || !st.AliveHost(vm.Val.Host):
-		return nil, holdfast.Errorf(holdfast.Unavailable, "VM %s does not run now; 'holdfast vm show %s' says why", vm.Val.Name, vm.Val.Name)
+		return nil, at, holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
+	case local || at == self || !st.AliveHost(at):
+		return nil, at, holdfast.Errorf(holdfast.Unavailable, "VM %s does not run now; 'holdfast vm show %s' says why", vm.Val.Name, vm.Val.Name)
 	}
-	return m.peer(st.Hosts[vm.Val.Host].Val), nil
+	return m.peer(st.Hosts[at].Val), at, nil
 }

@@ -56,6 +56,7 @@ type member struct {
 	node    *node.Node
 	publish *publisher
 	streams *streams
+	relays  relays
 	stores  []*store.Store
 	done    chan struct{} // closed when the member stops
 	tasks   sync.WaitGroup
@@ -141,7 +142,7 @@ func (h *Host) build(m *member) (err error) {
 		Directory: m.address,
 		Member:    m.isMember,
 	})
-	m.streams = &streams{h: h, open: make(map[uint64]*stream)}
+	m.streams = &streams{dial: m.dialHere, open: make(map[uint64]*stream)}
 	m.streams.install(m.net)
 	boot, err := newUUID()
 	if err != nil {
@@ -161,7 +162,7 @@ func (h *Host) build(m *member) (err error) {
 	for _, path := range m.ms.Disks {
 		if err := h.openDisk(m, path); err != nil {
 			h.log.Error("a disk is not in use", "path", path, "error", err)
-			h.condition(m, "disk/"+path, err.Error())
+			m.node.Condition("disk/"+path, "error", "disk "+path+" of host "+h.cfg.Name+" is not in use: "+err.Error())
 		}
 	}
 	if err := m.net.Start(); err != nil {
@@ -176,16 +177,8 @@ func (h *Host) build(m *member) (err error) {
 	}
 	h.api.ServeTLS(l, auth.GuestServerTLS(m.creds, m.allow))
 	m.tasks.Go(func() { h.followEndpoints(m) })
+	m.tasks.Go(func() { h.endLostConnections(m) })
 	return nil
-}
-
-// condition adds something a person should know to what the host says of itself.
-func (h *Host) condition(m *member, id, text string) {
-	m.node.Lease().Update(func(a *cluster.Alive) {
-		a.Conditions = append(append([]cluster.Condition(nil), a.Conditions...), cluster.Condition{
-			ID: id, Severity: "error", Text: text, Since: time.Now().UTC(),
-		})
-	})
 }
 
 // address finds a host's transport address for the network.
@@ -196,7 +189,15 @@ func (m *member) address(id holdfast.HostID) (string, bool) {
 
 // isMember asks the cluster's records, never a certificate's dates, whether a
 // proved identity is a member host.
-func (m *member) isMember(id auth.Identity) bool { return m.allow(id) == nil }
+// A host that has just started waits for those records rather than turn
+// others away.
+func (m *member) isMember(id auth.Identity) bool {
+	m.node.Cluster.WaitFor(func(s *cluster.State) bool { return s.Rev > 0 }, membershipWait)
+	return m.allow(id) == nil
+}
+
+// membershipWait is less than what a host waits for another to let it in.
+const membershipWait = 3 * time.Second
 
 // allow decides who gets through TLS: member hosts with the key they joined
 // with, and admins.

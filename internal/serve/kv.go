@@ -89,7 +89,6 @@ func (h *Host) followEndpoints(m *member) {
 			return
 		case <-time.After(endpointsEvery):
 		}
-		m.streams.closeFrom(m.node.Cluster.State().AliveHost)
 		var urls []string
 		if m.ms.Member {
 			urls = append(urls, h.clientURL())

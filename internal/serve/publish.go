@@ -145,6 +145,15 @@ func (h *Host) dialGuest(id holdfast.VMID, guestPort int) (io.ReadWriteCloser, e
 	return m.openStream(vm.Val.Host, id, guestPort)
 }
 
+// dialHere connects to a TCP port of a VM that runs on this host.
+func (m *member) dialHere(id holdfast.VMID, guestPort int) (io.ReadWriteCloser, error) {
+	mach := m.node.Agent.Machine(id)
+	if mach == nil {
+		return nil, holdfast.Errorf(holdfast.Unavailable, "the VM does not run on this host")
+	}
+	return mach.Dial(guestPort)
+}
+
 // halfCloser is a connection whose writing side can be ended alone.
 type halfCloser interface{ CloseWrite() error }
 

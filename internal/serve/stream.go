@@ -22,25 +22,87 @@ const (
 	kindStreamClose                              // stream
 )
 
+// What all streams together hold of a guest that does not read stays far below
+// what the transport holds of one host's calls (64 MiB): guests must not stop
+// the replicas, whose frames take the same way.
 const (
-	streamChunk   = 64 << 10
+	streamChunk   = 16 << 10 // of one write
+	streamRead    = 64 << 10
 	streamDial    = 5 * time.Second
-	streamWait    = 10 * time.Minute // a silent connection may last; its host's death is noticed by the transport
-	maxStreams    = 4096
+	streamQuiet   = 20 * time.Second // a read is answered by then, so that a silent connection may last for ever
+	streamWait    = 10 * time.Minute // for any answer: a guest may be slow to take what is written; relays end lost ones
+	notYet        = 1
+	maxStreams    = 1024
 	streamHeadLen = 8
 )
 
 // streams are the guest connections this host serves for others.
 type streams struct {
-	h    *Host
+	dial func(vm holdfast.VMID, guestPort int) (io.ReadWriteCloser, error)
 	mu   sync.Mutex
 	next uint64
 	open map[uint64]*stream
 }
 
+// stream is the far end, beside the guest. One goroutine reads from the guest
+// until the stream is closed; chunks then holds what is not yet asked for.
 type stream struct {
-	from holdfast.HostID
-	c    io.ReadWriteCloser
+	from   holdfast.HostID
+	c      io.ReadWriteCloser
+	chunks chan []byte // closed at the end
+	err    error       // why, if not io.EOF; set before chunks is closed
+	over   chan struct{}
+	once   sync.Once
+}
+
+func newStream(from holdfast.HostID, c io.ReadWriteCloser) *stream {
+	st := &stream{from: from, c: c, chunks: make(chan []byte, 1), over: make(chan struct{})}
+	go st.read()
+	return st
+}
+
+func (st *stream) read() {
+	defer close(st.chunks)
+	for {
+		buf := make([]byte, streamRead)
+		k, err := st.c.Read(buf)
+		if k > 0 {
+			select {
+			case st.chunks <- buf[:k]:
+			case <-st.over:
+				return
+			}
+		}
+		if err != nil {
+			if err != io.EOF {
+				st.err = holdfast.Errorf(holdfast.Closed, "guest connection: %w", err)
+			}
+			return
+		}
+	}
+}
+
+// next is the answer to a read: bytes, none at the end, or after a while a
+// head that says that there are none yet.
+func (st *stream) next() (transport.Frame, error) {
+	wait := time.NewTimer(streamQuiet)
+	defer wait.Stop()
+	select {
+	case b, ok := <-st.chunks:
+		if !ok {
+			return transport.Frame{}, st.err
+		}
+		return transport.Frame{Bulk: [][]byte{b}}, nil
+	case <-wait.C:
+		return transport.Frame{Head: []byte{notYet}}, nil
+	}
+}
+
+func (st *stream) close() {
+	st.once.Do(func() {
+		close(st.over)
+		st.c.Close()
+	})
 }
 
 func (s *streams) install(n transport.Network) {
@@ -53,17 +115,7 @@ func (s *streams) install(n transport.Network) {
 		}
 		return transport.Frame{}, nil
 	}))
-	n.Handle(kindStreamRead, s.serve(func(st *stream, _ transport.Frame) (transport.Frame, error) {
-		buf := make([]byte, streamChunk)
-		k, err := st.c.Read(buf)
-		if k > 0 {
-			return transport.Frame{Bulk: [][]byte{buf[:k]}}, nil
-		}
-		if err != nil && err != io.EOF {
-			return transport.Frame{}, holdfast.Errorf(holdfast.Closed, "guest connection: %w", err)
-		}
-		return transport.Frame{}, nil
-	}))
+	n.Handle(kindStreamRead, s.serve(func(st *stream, _ transport.Frame) (transport.Frame, error) { return st.next() }))
 	n.Handle(kindStreamEnd, s.serve(func(st *stream, _ transport.Frame) (transport.Frame, error) {
 		if hc, ok := st.c.(halfCloser); ok {
 			return transport.Frame{}, hc.CloseWrite()
@@ -82,24 +134,15 @@ func (s *streams) serveOpen(from holdfast.HostID, f transport.Frame, reply func(
 	copy(vm.UUID[:], f.Head)
 	port := int(binary.LittleEndian.Uint16(f.Head[16:]))
 	go func() {
-		m, err := s.h.member()
+		c, err := s.dial(vm, port)
 		if err != nil {
 			reply(transport.Frame{}, err)
 			return
 		}
-		mach := m.node.Agent.Machine(vm)
-		if mach == nil {
-			reply(transport.Frame{}, holdfast.Errorf(holdfast.Unavailable, "the VM does not run on this host"))
-			return
-		}
-		c, err := mach.Dial(port)
+		st := newStream(from, c)
+		id, err := s.add(st)
 		if err != nil {
-			reply(transport.Frame{}, err)
-			return
-		}
-		id, err := s.add(&stream{from: from, c: c})
-		if err != nil {
-			c.Close()
+			st.close()
 		}
 		reply(transport.Frame{Head: binary.LittleEndian.AppendUint64(nil, id)}, err)
 	}()
@@ -146,7 +189,7 @@ func (s *streams) serve(f func(*stream, transport.Frame) (transport.Frame, error
 
 func (s *streams) serveClose(from holdfast.HostID, in transport.Frame, reply func(transport.Frame, error)) {
 	if st := s.find(from, in.Head, true); st != nil {
-		st.c.Close()
+		st.close()
 	}
 	reply(transport.Frame{}, nil)
 }
@@ -157,7 +200,7 @@ func (s *streams) closeFrom(alive func(holdfast.HostID) bool) {
 	defer s.mu.Unlock()
 	for id, st := range s.open {
 		if !alive(st.from) {
-			st.c.Close()
+			st.close()
 			delete(s.open, id)
 		}
 	}
@@ -165,35 +208,71 @@ func (s *streams) closeFrom(alive func(holdfast.HostID) bool) {
 
 // farStream is the near end of a stream.
 type farStream struct {
-	m    *member
+	net  transport.Network
 	to   holdfast.HostID
 	head []byte
 	left []byte
+	gone chan struct{} // closed by Close
 	once sync.Once
+	done func() // of the relay
 }
 
 func (m *member) openStream(to holdfast.HostID, vm holdfast.VMID, port int) (io.ReadWriteCloser, error) {
+	s, err := openFar(m.net, to, vm, port)
+	if err != nil {
+		return nil, err
+	}
+	s.done = m.relays.add(vm, to, func() { s.Close() })
+	return s, nil
+}
+
+func openFar(n transport.Network, to holdfast.HostID, vm holdfast.VMID, port int) (*farStream, error) {
 	head := binary.LittleEndian.AppendUint16(append([]byte(nil), vm.UUID[:]...), uint16(port))
-	f, err := transport.Call(clock.System{}, m.net, to, transport.Frame{Kind: kindStreamOpen, Head: head}, streamDial)
+	f, err := transport.Call(clock.System{}, n, to, transport.Frame{Kind: kindStreamOpen, Head: head}, streamDial)
 	if err != nil {
 		return nil, err
 	}
 	if len(f.Head) != streamHeadLen {
 		return nil, holdfast.Errorf(holdfast.Invalid, "stream open: the host answered %d bytes", len(f.Head))
 	}
-	return &farStream{m: m, to: to, head: f.Head}, nil
+	return &farStream{net: n, to: to, head: f.Head, gone: make(chan struct{}), done: func() {}}, nil
 }
 
-func (s *farStream) call(k transport.Kind, bulk [][]byte) (transport.Frame, error) {
-	return transport.Call(clock.System{}, s.m.net, s.to, transport.Frame{Kind: k, Head: s.head, Bulk: bulk}, streamWait)
+// call asks the far end and waits for the answer or the end of the stream.
+// bulk must not change afterwards: the network may still hold it then.
+func (s *farStream) call(k transport.Kind, bulk []byte) (transport.Frame, error) {
+	type answer struct {
+		f   transport.Frame
+		err error
+	}
+	f := transport.Frame{Kind: k, Head: s.head}
+	if len(bulk) > 0 {
+		f.Bulk = [][]byte{bulk}
+	}
+	c := make(chan answer, 1)
+	s.net.Send(s.to, f, streamWait, func(f transport.Frame, err error) {
+		if err == nil {
+			f = f.Clone()
+		}
+		c <- answer{f, err}
+	})
+	select {
+	case a := <-c:
+		return a.f, a.err
+	case <-s.gone:
+		return transport.Frame{}, holdfast.Errorf(holdfast.Closed, "guest connection: closed")
+	}
 }
 
 // Read implements io.Reader.
 func (s *farStream) Read(b []byte) (int, error) {
-	if len(s.left) == 0 {
+	for len(s.left) == 0 {
 		f, err := s.call(kindStreamRead, nil)
 		if err != nil {
 			return 0, err
+		}
+		if len(f.Head) == 1 && f.Head[0] == notYet {
+			continue
 		}
 		if len(f.Bulk) == 0 || len(f.Bulk[0]) == 0 {
 			return 0, io.EOF
@@ -209,7 +288,7 @@ func (s *farStream) Read(b []byte) (int, error) {
 func (s *farStream) Write(b []byte) (n int, err error) {
 	for len(b) > 0 {
 		k := min(len(b), streamChunk)
-		if _, err := s.call(kindStreamWrite, [][]byte{b[:k]}); err != nil {
+		if _, err := s.call(kindStreamWrite, append([]byte(nil), b[:k]...)); err != nil {
 			return n, err
 		}
 		n, b = n+k, b[k:]
@@ -226,7 +305,9 @@ func (s *farStream) CloseWrite() error {
 // Close implements io.Closer.
 func (s *farStream) Close() error {
 	s.once.Do(func() {
-		s.m.net.Send(s.to, transport.Frame{Kind: kindStreamClose, Head: s.head}, streamDial, func(transport.Frame, error) {})
+		close(s.gone)
+		s.done()
+		s.net.Send(s.to, transport.Frame{Kind: kindStreamClose, Head: s.head}, streamDial, func(transport.Frame, error) {})
 	})
 	return nil
 }

@@ -1,0 +1,90 @@
+package serve
+
+import (
+	"io"
+	"sync"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+)
+
+// relays are the connections that this host carries to machines on other
+// hosts: consoles and published ports. A host that stands still breaks no
+// connection; so they are cut once their VM is not there any more, and their
+// clients can come again.
+type relays struct {
+	mu   sync.Mutex
+	open map[*relay]struct{}
+}
+
+type relay struct {
+	vm   holdfast.VMID
+	host holdfast.HostID
+	cut  func()
+}
+
+// add notes a connection; the caller calls done when it has ended. cut may be
+// called from any goroutine.
+func (r *relays) add(vm holdfast.VMID, host holdfast.HostID, cut func()) (done func()) {
+	k := &relay{vm, host, cut}
+	r.mu.Lock()
+	if r.open == nil {
+		r.open = make(map[*relay]struct{})
+	}
+	r.open[k] = struct{}{}
+	r.mu.Unlock()
+	return func() {
+		r.mu.Lock()
+		delete(r.open, k)
+		r.mu.Unlock()
+	}
+}
+
+// prune cuts the connections whose VM is no longer at their host, or whose
+// host is no longer alive.
+func (r *relays) prune(st *cluster.State) {
+	r.mu.Lock()
+	var over []*relay
+	for k := range r.open {
+		if vm, ok := st.VMs[k.vm]; !ok || vm.Val.Host != k.host || !st.AliveHost(k.host) {
+			over = append(over, k)
+			delete(r.open, k)
+		}
+	}
+	r.mu.Unlock()
+	for _, k := range over {
+		k.cut()
+	}
+}
+
+// relayed is a connection that is noted among the relays until it is closed.
+type relayed struct {
+	io.ReadWriteCloser
+	done func()
+}
+
+// Close implements io.Closer.
+func (r *relayed) Close() error {
+	r.done()
+	return r.ReadWriteCloser.Close()
+}
+
+const pruneEvery = time.Second
+
+// endLostConnections cuts what the loss or the move of a machine has left open.
+func (h *Host) endLostConnections(m *member) {
+	tick := time.NewTicker(pruneEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-m.done:
+			return
+		case <-tick.C:
+		}
+		if st := m.node.Cluster.State(); st.Rev > 0 {
+			m.streams.closeFrom(st.AliveHost)
+			m.relays.prune(st)
+		}
+	}
+}
