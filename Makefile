@@ -69,7 +69,7 @@ build/debian.raw: $(wildcard images/*)
 	$(GO) run ./images -o $@
 
 bench: packages build ## figures beside nbdkit and qemu-nbd
-	$(GO) run ./bench
+	bench/run.sh
 
 fuzz-smoke: ## run every fuzz target for a moment
 	@set -e; for p in $$($(GO) list ./...); do \
