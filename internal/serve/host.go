@@ -178,7 +178,11 @@ func (h *Host) build(m *member) (err error) {
 	h.api.ServeTLS(l, auth.GuestServerTLS(m.creds, m.allow))
 	m.tasks.Go(func() { h.followEndpoints(m) })
 	m.tasks.Go(func() { h.endLostConnections(m) })
-	return nil
+	if h.cfg.NBDTCP == "" {
+		return nil
+	}
+	_, err = h.exports.ListenTLS(h.cfg.NBDTCP, auth.ServerTLS(m.creds, m.allow))
+	return err
 }
 
 // address finds a host's transport address for the network.
