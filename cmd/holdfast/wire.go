@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/guestnet"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/qemu"
 	"github.com/holdfast-cloud/holdfast/internal/serve"
+	"github.com/holdfast-cloud/holdfast/internal/sim"
 )
 
 // runHost runs a host until ctx ends. Its machines go on.
@@ -61,4 +62,4 @@ func victims(machines string) ([]cgroup.Victim, error) {
 }
 
 // extra are commands of packages that only main may know.
-func extra() []*cobra.Command { return []*cobra.Command{drill.Command(os.Getenv)} }
+func extra() []*cobra.Command { return []*cobra.Command{drill.Command(os.Getenv), sim.Command()} }

@@ -92,7 +92,7 @@ func Fakes() []string {
 func Foreign() map[string][]string {
 	return map[string][]string{
 		"go.etcd.io/":                    {"internal/kv/etcd"},
-		"github.com/spf13/cobra":         {"internal/cli", "lab", "internal/lab", "internal/drill", "cmd/*"},
+		"github.com/spf13/cobra":         {"internal/cli", "lab", "internal/lab", "internal/drill", "internal/sim", "cmd/*"},
 		"github.com/danielgtaylor/huma/": {"internal/httpapi", "api/v1"},
 		"pgregory.net/rapid":             {},
 		"go.uber.org/goleak":             {},

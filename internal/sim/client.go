@@ -24,7 +24,6 @@ type blockClient struct {
 	tag   uint64
 	gen   uint32
 	ops   int
-	limit int
 	done  clock.Event
 
 	h    *host
@@ -43,20 +42,21 @@ func (l *clockLife) over() bool { return l.h.agent == nil || l.h.lives != l.live
 const (
 	opPatience   = 40 * time.Second // more than any ejection; then the client gives the session up
 	openPatience = 20 * time.Second
-	depth        = 4
-	think        = 12 * time.Millisecond
+	depth        = 8
+	think        = 5 * time.Millisecond
+	pace         = 500 // operations a second of all clients together; after a stall, and for one that stalls, they catch up
 )
 
 func newBlockClient(s *simulation, n int, v cluster.Volume) *blockClient {
 	return &blockClient{s: s, n: n, vol: v, rng: s.w.Rand(fmt.Sprint("client ", n)), model: newBlockModel(volumeBlocks),
-		limit: s.o.Steps / 2, done: s.c.NewEvent()}
+		done: s.c.NewEvent()}
 }
 
 func (c *blockClient) wait() { c.done.Wait(clock.Forever) }
 
 func (c *blockClient) run() {
 	defer c.done.Set()
-	for c.ops < c.limit && len(c.s.res.Failures) == 0 {
+	for !c.s.enough() {
 		if c.disk == nil && !c.connect() {
 			clock.Sleep(c.s.c, 100*time.Millisecond)
 			continue
@@ -65,6 +65,8 @@ func (c *blockClient) run() {
 			c.drop()
 		}
 		clock.Sleep(c.s.c, time.Duration(1+c.rng.Int64N(int64(2*think))))
+		due := c.s.begun + time.Duration(c.s.done())*time.Second/pace
+		clock.Sleep(c.s.c, due-c.s.c.Now())
 	}
 	c.drop()
 }

@@ -20,8 +20,9 @@ type faults struct {
 }
 
 const (
-	faultEvery = 3500 * time.Millisecond // on average: 0.28 a second
-	faultLasts = 8 * time.Second         // on average
+	faultSoon  = 500 * time.Millisecond  // at least, between two
+	faultEvery = 2500 * time.Millisecond // on average: 0.4 a second
+	faultLasts = 6 * time.Second         // on average
 )
 
 func (s *simulation) startFaults() *faults {
@@ -39,7 +40,7 @@ func (f *faults) stop() {
 func (f *faults) run() {
 	defer f.ended.Set()
 	for {
-		f.wake.Wait(time.Duration(1 + f.rng.Int64N(int64(2*faultEvery))))
+		f.wake.Wait(faultSoon + time.Duration(f.rng.Int64N(int64(2*(faultEvery-faultSoon)))))
 		if f.over {
 			return
 		}

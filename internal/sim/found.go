@@ -11,6 +11,7 @@ import (
 )
 
 const (
+	clients      = 3 // each with a volume of its own
 	volumeBlocks = 192
 	vmSlots      = 64
 	vmBlocks     = 128
@@ -65,7 +66,7 @@ func (s *simulation) furnish() {
 	var err error
 	var vols []cluster.Volume
 	ok := s.runOn(h, time.Minute, func() {
-		for i := range 2 {
+		for i := range clients {
 			var v cluster.Volume
 			if v, err = h.node.Make.CreateVolume(provision.VolumeSpec{Name: fmt.Sprintf("v%d", i), Blocks: volumeBlocks, Copies: 2 + s.rng.IntN(2)}); err != nil {
 				return

@@ -21,7 +21,7 @@ import (
 // Options choose a run.
 type Options struct {
 	Seed  uint64
-	Steps int        // client operations; 0: 2000
+	Steps int        // client operations; 0: 10000
 	Trace slog.Level // of the product's own log, with Log
 	Log   io.Writer  // the product's log; nil: none
 	Out   io.Writer  // the history: faults, findings, summary
@@ -32,11 +32,21 @@ type Result struct {
 	Seed     uint64
 	Ops      int
 	Faults   int
-	Opened   int           // takeovers of client volumes that clients noticed
+	Opened   int           // sessions that clients opened
 	Lost     int           // cache losses, each after power was lost everywhere
 	Time     time.Duration // simulated
+	Busy     time.Duration // of it, before everything was put right
 	Hash     uint64        // of the history
 	Failures []string
+}
+
+// rate is how often something happened in a second of the time that clients
+// and faults went on.
+func (r *Result) rate(n int) float64 {
+	if r.Busy == 0 {
+		return 0
+	}
+	return float64(n) / r.Busy.Seconds()
 }
 
 // simulation is one run.
@@ -58,11 +68,12 @@ type simulation struct {
 	vms     *vmCheck
 	res     Result
 	ending  bool
+	begun   time.Duration // of clients and faults
 }
 
 const (
-	defaultSteps = 2000
-	runLimit     = 2 * time.Hour   // of simulated time: a run that needs more hangs
+	defaultSteps = 10000
+	runLimit     = time.Hour       // of simulated time: a run that needs more hangs
 	healLimit    = 3 * time.Minute // for everything to be whole again after the last fault
 )
 
@@ -96,13 +107,22 @@ func Run(o Options) Result {
 		s.fail("the run hangs: %v", w)
 	}
 	s.res.Time = w.Now()
-	for _, c := range s.clients {
-		s.res.Ops += c.ops
-	}
+	s.res.Ops = s.done()
 	s.close()
 	s.res.Hash = s.hist.Sum64()
 	s.summary()
 	return s.res
+}
+
+// enough reports whether the clients have done what was asked for.
+func (s *simulation) enough() bool { return s.done() >= s.o.Steps || len(s.res.Failures) > 0 }
+
+// done counts the clients' operations.
+func (s *simulation) done() (n int) {
+	for _, c := range s.clients {
+		n += c.ops
+	}
+	return n
 }
 
 // stop ends the script after a failure that makes going on pointless.
@@ -148,8 +168,8 @@ func (s *simulation) must(err error, what string) {
 
 func (s *simulation) summary() {
 	r := s.res
-	fmt.Fprintf(s.o.Out, "seed %d: %d operations, %d faults, %d take-overs seen, %d cache losses in %.1f simulated seconds; history %016x\n",
-		r.Seed, r.Ops, r.Faults, r.Opened, r.Lost, r.Time.Seconds(), r.Hash)
+	fmt.Fprintf(s.o.Out, "seed %d: %d operations (%.0f a second), %d faults (%.2f a second), %d sessions, %d cache losses in %.1f simulated seconds; history %016x\n",
+		r.Seed, r.Ops, r.rate(r.Ops), r.Faults, r.rate(r.Faults), r.Opened, r.Lost, r.Time.Seconds(), r.Hash)
 	if len(r.Failures) > 0 {
 		fmt.Fprintf(s.o.Out, "FAILED: %d findings; again with: holdfast sim --seed %d --steps %d\n", len(r.Failures), r.Seed, s.o.Steps)
 	}
@@ -158,6 +178,7 @@ func (s *simulation) summary() {
 // script is the run: found the cluster, let clients and faults go, heal, check.
 func (s *simulation) script() {
 	s.found()
+	s.begun = s.w.Now()
 	faults := s.startFaults()
 	for _, c := range s.clients {
 		s.c.Go(c.run)
@@ -167,6 +188,7 @@ func (s *simulation) script() {
 	}
 	faults.stop()
 	s.ending = true
+	s.res.Busy = s.w.Now() - s.begun
 	s.heal()
 	s.converge()
 	s.verify()
