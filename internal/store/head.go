@@ -2,6 +2,7 @@ package store
 
 import (
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -37,25 +38,61 @@ type head struct {
 	under // what is under index and zeros
 }
 
-// under is what lies below an overlay: the base, unless a Revert came between.
-type under struct {
-	at   holdfast.LSN   // of that Revert
-	view *blockmap.Root // of the snapshot that was reverted to
-	to   *snap          // the same while that snapshot has no root: base, plus what the index was then
+// under is what lies below an overlay: nothing but the base, or the Reverts
+// that are not merged yet and still matter, oldest first. Only the first counts
+// for reading; when it has been merged the base is what it made, and the next
+// one counts.
+type under []layer
+
+// layer is one such Revert.
+type layer struct {
+	at   holdfast.LSN   // of the Revert
+	view *blockmap.Root // root of the snapshot that it returns to
+	to   *snap          // the snapshot, while it has no root: then the base is its beginning
 }
 
-func (u *under) drop() {
-	if u.view != nil {
-		u.view.Release()
+// top is the root to read below the overlay; nil: the base.
+func (u under) top() *blockmap.Root {
+	if len(u) == 0 {
+		return nil
 	}
-	*u = under{}
+	return u[0].view
 }
 
-func (u under) share() under {
-	if u.view != nil {
-		u.view = u.view.Share()
+func (u *under) drop() { u.merged(math.MaxUint64) }
+
+// merged takes off the Reverts up to an LSN.
+func (u *under) merged(l holdfast.LSN) {
+	for len(*u) > 0 && (*u)[0].at <= l {
+		if v := (*u)[0].view; v != nil {
+			v.Release()
+		}
+		*u = (*u)[1:]
 	}
-	return u
+}
+
+// share returns the layers above an LSN.
+func (u under) share(above holdfast.LSN) under {
+	var out under
+	for _, l := range u {
+		if l.at <= above {
+			continue
+		}
+		if l.view != nil {
+			l.view = l.view.Share()
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+// settle gives the layers that wait for a snapshot's root what they wait for.
+func (u under) settle(sn *snap) {
+	for i := range u {
+		if u[i].to == sn {
+			u[i].to, u[i].view = nil, sn.node.root.Share()
+		}
+	}
 }
 
 // orec is a record of the overlay, or what is left of one.
@@ -93,7 +130,7 @@ type snap struct {
 
 	index map[uint64]oref // without a node: the overlay as it was
 	zeros zeroRanges
-	under
+	under under
 }
 
 func newHead(r *Replica, base *blockmap.Tree) *head {
@@ -120,7 +157,7 @@ func (h *head) add(o orec) {
 	case record.Snapshot:
 		if h.snap(o.ctl.Snapshot) == nil {
 			h.snaps = append(h.snaps, &snap{id: o.ctl.Snapshot, lsn: o.lsn, blocks: h.blocks,
-				index: maps.Clone(h.index), zeros: slices.Clone(h.zeros), under: h.under.share()})
+				index: maps.Clone(h.index), zeros: slices.Clone(h.zeros), under: h.under.share(h.pos)})
 		}
 	case record.DropSnap:
 		if sn := h.snap(o.ctl.Snapshot); sn != nil {
@@ -149,36 +186,25 @@ func (h *head) revert(id holdfast.SnapshotID, at holdfast.LSN) {
 	}
 	h.under.drop()
 	if sn.node != nil {
-		h.under = under{at: at, view: sn.node.root.Share()}
+		h.under = under{{at: at, view: sn.node.root.Share()}}
 		clear(h.index)
 		h.zeros = nil
 		return
 	}
 	h.index, h.zeros = make(map[uint64]oref, len(sn.index)), sn.zeros.above(h.pos)
-	if sn.under.at > h.pos { // else its Revert has been merged: the base is what it made
-		h.under = sn.under.share()
-	}
 	for addr, w := range sn.index {
 		if w.lsn > h.pos { // else the base has it by now, and nothing would take it off the index
 			h.index[addr] = w
 		}
 	}
-	if h.view == nil && h.to == nil {
-		h.to = sn
-	}
-	h.under.at = at
+	h.under = append(sn.under.share(h.pos), layer{at: at, to: sn})
 }
 
 // rooted tells everything that waits for the root of sn that it is there.
 func (h *head) rooted(sn *snap) {
-	settle := func(u *under) {
-		if u.to == sn {
-			u.to, u.view = nil, sn.node.root.Share()
-		}
-	}
-	settle(&h.under)
+	h.under.settle(sn)
 	for _, x := range h.snaps {
-		settle(&x.under)
+		x.under.settle(sn)
 	}
 	sn.index, sn.zeros = nil, nil
 	sn.under.drop()
@@ -263,7 +289,7 @@ func (f *found) stored() bool { return f.b != nil || f.seg != 0 }
 
 // lookup finds a block as of the prefix. The error may be a *blockmap.Miss.
 func (h *head) lookup(addr uint64) (found, error) {
-	return h.resolve(addr, h.index, h.zeros, h.view)
+	return h.resolve(addr, h.index, h.zeros, h.under.top())
 }
 
 // lookupSnap finds a block of a snapshot.
@@ -271,7 +297,7 @@ func (h *head) lookupSnap(sn *snap, addr uint64) (found, error) {
 	if sn.node != nil {
 		return h.resolve(addr, nil, nil, sn.node.root)
 	}
-	return h.resolve(addr, sn.index, sn.zeros, sn.view)
+	return h.resolve(addr, sn.index, sn.zeros, sn.under.top())
 }
 
 func (h *head) resolve(addr uint64, index map[uint64]oref, zeros zeroRanges, view *blockmap.Root) (found, error) {

@@ -326,11 +326,9 @@ func (h *head) mergeRevert(o *orec) error {
 	h.base = blockmap.FromRoot(sn.node.root)
 	h.parent = sn.node
 	h.reverted = o.lsn
-	for _, later := range h.overlay()[1:] {
-		if later.kind == record.Revert {
-			return h.base.Grow(max(size, h.base.Blocks()))
-		}
+	h.under.merged(o.lsn)
+	for _, x := range h.snaps {
+		x.under.merged(o.lsn)
 	}
-	h.under.drop()
 	return h.base.Grow(max(size, h.base.Blocks()))
 }

@@ -67,8 +67,8 @@ func (h *head) flatten() (*blockmap.Tree, error) {
 	h.r.s.closeBatch()
 	h.r.s.commit.Set()
 	var under *blockmap.Root
-	if h.view != nil {
-		under = h.view.Share()
+	if v := h.under.top(); v != nil {
+		under = v.Share()
 	} else {
 		under = h.base.Snapshot()
 	}
