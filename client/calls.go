@@ -144,7 +144,7 @@ func (c *Client) ImportImage(ctx context.Context, name string, size int64, copie
 	if copies > 0 {
 		n = strconv.Itoa(copies)
 	}
-	in := &counted{r: r}
+	in := &counted{r: r, want: size}
 	req, err := c.request(ctx, "POST", query(path("images"), "name", name, "copies", n), io.NopCloser(in))
 	if err != nil {
 		return out, err
@@ -154,6 +154,9 @@ func (c *Client) ImportImage(ctx context.Context, name string, size int64, copie
 		req.Body = nil
 	}
 	err = c.send(req, &out)
+	if err != nil && in.long.Load() {
+		return out, holdfast.Errorf(holdfast.Invalid, "image %s: it has more than the %d bytes that were announced; is it the right file?", name, size)
+	}
 	if err != nil && size > 0 && in.ended.Load() && in.n.Load() != size {
 		return out, holdfast.Errorf(holdfast.Invalid, "image %s: it has %d bytes, not the %d that were announced; is the file whole?", name, in.n.Load(), size)
 	}
@@ -161,21 +164,36 @@ func (c *Client) ImportImage(ctx context.Context, name string, size int64, copie
 }
 
 // counted counts what is read, to explain a stream that is shorter or longer
-// than was announced.
+// than was announced. One that is longer fails before its announced end: the
+// host must not take the beginning for the whole.
 type counted struct {
 	r     io.Reader
+	want  int64 // 0 or less: not announced
 	n     atomic.Int64
 	ended atomic.Bool
+	long  atomic.Bool
 }
 
 func (c *counted) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
-	c.n.Add(int64(n))
 	if errors.Is(err, io.EOF) {
 		c.ended.Store(true)
 	}
+	total := c.n.Add(int64(n))
+	if c.want > 0 && total == c.want && err == nil {
+		var more [1]byte
+		k, merr := io.ReadFull(c.r, more[:])
+		total += int64(k)
+		err = merr
+	}
+	if c.want > 0 && total > c.want {
+		c.long.Store(true)
+		return 0, errLong
+	}
 	return n, err
 }
+
+var errLong = errors.New("longer than announced")
 
 // VMs lists the VMs.
 func (c *Client) VMs(ctx context.Context) ([]v1.VM, error) {

@@ -83,7 +83,7 @@ func badSizesAndNames(s *scene, h lab.Host) {
 	s.refused(h, nil, notUnderstood, "copies", "volume", "create", "v", "--size", "4MiB", "--copies", "9")
 	s.refused(h, nil, notUnderstood, "min", "volume", "create", "v", "--size", "4MiB", "--copies", "1", "--min", "2")
 	s.refused(h, nil, notUnderstood, "durability", "volume", "create", "v", "--size", "4MiB", "--durability", "sometimes")
-	s.refused(h, nil, notUnderstood, "shrink", "volume", "grow", "taken", "--size", "4096")
+	s.refused(h, nil, notUnderstood, "never made smaller", "volume", "grow", "taken", "--size", "4096")
 	s.refused(h, nil, notFound, "nosuch", "volume", "grow", "nosuch", "--size", "8MiB")
 	s.refused(h, nil, notFound, "nosuch", "volume", "delete", "nosuch")
 	s.refused(h, nil, notFound, "nosuch", "vm", "create", "w", "--image", "nosuch")
@@ -161,7 +161,6 @@ func (s *scene) config(host int, more string) (path, dir string) {
 func badConfigurations(s *scene, h lab.Host) {
 	for _, c := range []struct{ more, why string }{
 		{"rakc: a\n", "rack"},
-		{"socket: " + strings.Repeat("/long", 40) + "\n", "socket"},
 		{"listen:\n  api: nowhere\n", "nowhere"},
 		{"accelerator: steam\n", "steam"},
 		{"log:\n  level: loud\n", "loud"},

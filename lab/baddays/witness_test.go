@@ -48,7 +48,6 @@ func (w *witness) follow() {
 					stop := context.AfterFunc(ctx, func() { con.Close() })
 					w.read(con)
 					stop()
-					con.Close()
 				}
 				end()
 				c.Close()
@@ -61,13 +60,21 @@ func (w *witness) follow() {
 	}()
 }
 
-func (w *witness) read(con io.Reader) {
+// silence is how long a console may say nothing before it is opened anew, at
+// the next host: one that stands still does not end it.
+const silence = 4 * time.Second
+
+func (w *witness) read(con io.ReadCloser) {
+	defer con.Close()
+	quiet := time.AfterFunc(silence, func() { con.Close() })
+	defer quiet.Stop()
 	w.mu.Lock()
 	w.boots = nil
 	w.mu.Unlock()
 	sc := bufio.NewScanner(con)
 	sc.Buffer(make([]byte, 0, 4096), 64<<10)
 	for sc.Scan() {
+		quiet.Reset(silence)
 		if l, err := probe.ParseLine(sc.Text()); err == nil {
 			w.take(l)
 		}
