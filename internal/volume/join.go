@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
 	"github.com/holdfast-cloud/holdfast/internal/transport"
@@ -122,9 +123,13 @@ func (j *joiner) run() (err error) {
 // step sends one request to the joiner and takes its answer. A joiner that was
 // dropped meanwhile stays dropped.
 func (j *joiner) step(kind transport.Kind, more []byte, bulk [][]byte) error {
+	return j.stepTo(kind, 0, more, bulk)
+}
+
+func (j *joiner) stepTo(kind transport.Kind, upto holdfast.LSN, more []byte, bulk [][]byte) error {
 	v := j.v
 	asked := v.s.Clock.Now()
-	f, err := v.s.ask(j.ref, kind, replica.Ask{Epoch: v.epoch}, more, bulk)
+	f, err := v.s.ask(j.ref, kind, replica.Ask{Epoch: v.epoch, Upto: upto}, more, bulk)
 	if err != nil {
 		return err
 	}
@@ -139,10 +144,10 @@ func (j *joiner) step(kind transport.Kind, more []byte, bulk [][]byte) error {
 	}
 	m := &v.m.Members()[j.i]
 	if m.Gone || ans.Boot != m.Boot {
-		return holdfast.Errorf(holdfast.Unavailable, "the joining replica was dropped")
+		return errDropped()
 	}
 	m.LeaseUntil = max(m.LeaseUntil, asked+replica.LeaseWriter)
-	if kind == replica.KindBuildEnd {
+	if kind == replica.KindBuildEnd || kind == replica.KindSync {
 		m.Durable = max(m.Durable, min(ans.Durable, m.Acked))
 	}
 	return nil
@@ -252,17 +257,70 @@ func (j *joiner) count(blocks, data int, next uint64) {
 	j.v.mu.Unlock()
 }
 
-// admit adds the joiner to the in-sync set. From before the commit is sent it
-// counts for durability, so whatever its outcome, it misses nothing.
+// admit adds the joiner to the in-sync set. It counts for durability first, and
+// what was flushed before that goes to its disk: so when the add is sent it
+// misses nothing, whatever the outcome.
 func (j *joiner) admit() error {
 	v := j.v
 	v.mu.Lock()
 	if v.failed != nil || v.m.Members()[j.i].Gone {
 		v.mu.Unlock()
-		return holdfast.Errorf(holdfast.Unavailable, "the joining replica was dropped")
+		return errDropped()
 	}
+	flushed := min(v.m.Stable(), v.m.Acked())
 	v.m.SetInSync(j.i)
 	v.mu.Unlock()
+	if err := j.stepTo(replica.KindSync, flushed, nil, nil); err != nil {
+		j.drop()
+		return err
+	}
+	a := &admission{j: j, ended: v.s.Clock.NewEvent()}
+	v.mu.Lock()
+	if v.failed != nil {
+		v.mu.Unlock()
+		return v.failed
+	}
+	v.admitting = append(v.admitting, a)
+	v.mu.Unlock()
+	v.reconfig.Set()
+	a.ended.Wait(clock.Forever)
+	return a.err
+}
+
+// admission is a joiner whose add waits for its turn among the changes of the
+// in-sync set; ended is set after err.
+type admission struct {
+	j     *joiner
+	ended clock.Event
+	err   error
+}
+
+func errDropped() error {
+	return holdfast.Errorf(holdfast.Unavailable, "the joining replica was dropped")
+}
+
+// drop stops waiting for the joiner, whose add was not sent or is known not to
+// have been committed.
+func (j *joiner) drop() {
+	v := j.v
+	v.mu.Lock()
+	v.m.Remove(j.i)
+	v.pump()
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+}
+
+// commit sends the add. It runs on the task that changes the in-sync set, so no
+// ejection is decided while its outcome is not known.
+func (j *joiner) commit() error {
+	v := j.v
+	v.mu.Lock()
+	gone := v.m.Members()[j.i].Gone
+	v.mu.Unlock()
+	if gone {
+		return errDropped()
+	}
 	err := v.commit(func(rec *cluster.Volume) (bool, error) {
 		if hasReplica(rec.InSync, j.ref.ID) {
 			return false, nil
@@ -274,16 +332,16 @@ func (j *joiner) admit() error {
 		rec.InSync = append(rec.InSync, j.ref)
 		return true, nil
 	})
-	v.mu.Lock()
-	if err == nil {
-		v.stats.Joins++
-		v.log.Info("replica joined", "replica", j.ref.ID.Short(), "host", j.ref.Host.Short(), "resync_bytes", v.stats.ResyncBytes)
-	} else {
-		v.m.Remove(j.i) // commit returns an error only if the record is known not to hold it, or the volume is over
+	if err != nil {
+		j.drop() // commit returns an error only if the record is known not to hold it, or the volume is over
+		return err
 	}
+	v.mu.Lock()
+	v.stats.Joins++
+	v.log.Info("replica joined", "replica", j.ref.ID.Short(), "host", j.ref.Host.Short(), "resync_bytes", v.stats.ResyncBytes)
 	v.pump()
 	done := v.takeDone()
 	v.mu.Unlock()
 	tell(done)
-	return err
+	return nil
 }

@@ -33,26 +33,48 @@ func (v *Volume) proposeFor(p proposal) {
 	v.reconfig.Set()
 }
 
-// reconfigure commits ejections, one after the other. Nothing is acknowledged
-// without a member before its ejection is known to be committed (STORE §5).
+// reconfigure changes the in-sync set, one change after the other: none is
+// decided while the outcome of another is not known. Nothing is acknowledged
+// without a member before its ejection is known to be committed (STORE §5), and
+// a joiner is a member from the moment its add is sent.
 func (v *Volume) reconfigure() {
 	for {
 		v.reconfig.Wait(time.Second)
-		for {
+		for v.reconfigureOne() {
+		}
+		if v.Err() != nil {
 			v.mu.Lock()
-			if v.failed != nil {
-				v.mu.Unlock()
-				return
+			for _, a := range v.admitting {
+				a.err = v.failed
+				a.ended.Set()
 			}
-			if len(v.eject) == 0 {
-				v.mu.Unlock()
-				break
-			}
-			p := v.eject[0]
+			v.admitting = nil
 			v.mu.Unlock()
-			v.ejectMember(p)
+			return
 		}
 	}
+}
+
+// reconfigureOne makes one change and reports whether there was one to make.
+func (v *Volume) reconfigureOne() bool {
+	v.mu.Lock()
+	switch {
+	case v.failed != nil:
+	case len(v.eject) > 0:
+		p := v.eject[0]
+		v.mu.Unlock()
+		v.ejectMember(p)
+		return true
+	case len(v.admitting) > 0:
+		a := v.admitting[0]
+		v.admitting = v.admitting[1:]
+		v.mu.Unlock()
+		a.err = a.j.commit()
+		a.ended.Set()
+		return true
+	}
+	v.mu.Unlock()
+	return false
 }
 
 func (v *Volume) ejectMember(p proposal) {

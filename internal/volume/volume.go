@@ -31,27 +31,28 @@ type Volume struct {
 	local   *member // this host's in-sync replica; nil: reads go to another host
 	localID holdfast.ReplicaID
 
-	mu       sync.Mutex
-	rec      cluster.Volume
-	mod      kv.Rev
-	m        *replica.Writer[*op]
-	refs     []cluster.Replica // of m's members, by index
-	flying   []int             // frames under way, by index
-	held     []hold            // why a member is sent no records now, by index
-	eject    []proposal        // members to be ejected, for the reconfigure task
-	syncing  []syncState       // by index
-	recs     recordRing        // issued, not yet in memory everywhere or still lent
-	bytes    int64             // of recs
-	waiting  []*op             // not admitted: the window or a disk is full, or an unaligned write is in the way
-	edges    []span            // blocks of unaligned writes under way
-	full     bool              // a remote member said that its disk is full
-	failed   error             // why the volume no longer serves
-	stable   time.Duration     // when stable was last as high as issued
-	done     []finished
-	mending  map[holdfast.ReplicaID]time.Duration // earliest next try
-	session  *session
-	progress float64      // of the copy to a joiner
-	rooted   holdfast.LSN // last record that keeps or sets a root
+	mu        sync.Mutex
+	rec       cluster.Volume
+	mod       kv.Rev
+	m         *replica.Writer[*op]
+	refs      []cluster.Replica // of m's members, by index
+	flying    []int             // frames under way, by index
+	held      []hold            // why a member is sent no records now, by index
+	eject     []proposal        // members to be ejected, for the reconfigure task
+	admitting []*admission      // joiners to be added, for the same
+	syncing   []syncState       // by index
+	recs      recordRing        // issued, not yet in memory everywhere or still lent
+	bytes     int64             // of recs
+	waiting   []*op             // not admitted: the window or a disk is full, or an unaligned write is in the way
+	edges     []span            // blocks of unaligned writes under way
+	full      bool              // a remote member said that its disk is full
+	failed    error             // why the volume no longer serves
+	stable    time.Duration     // when stable was last as high as issued
+	done      []finished
+	mending   map[holdfast.ReplicaID]time.Duration // earliest next try
+	session   *session
+	progress  float64      // of the copy to a joiner
+	rooted    holdfast.LSN // last record that keeps or sets a root
 
 	reconfig clock.Event // something for the task that changes the in-sync set
 	tick     clock.Event
