@@ -13,6 +13,8 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/client"
+	"github.com/holdfast-cloud/holdfast/internal/image"
+	"github.com/holdfast-cloud/holdfast/internal/image/qemuimg"
 )
 
 func diskColumns() []column[v1.Disk] {
@@ -285,10 +287,10 @@ func (a *app) imageImportCmd() *cobra.Command {
 	var name string
 	var total sizeFlag
 	var copies int
-	c := &cobra.Command{Use: "import FILE|-", Short: "Import a raw disk image", Args: args("FILE"),
+	c := &cobra.Command{Use: "import FILE|-", Short: "Import a disk image, raw or QCOW2 (this one by way of qemu-img)", Args: args("FILE"),
 		Example: "  holdfast image import debian-12.raw\n  xz -dc appliance.raw.xz | holdfast image import --name appliance -",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			in, n, err := a.openImage(args[0], int64(total))
+			in, n, err := a.openImage(ctx, args[0], int64(total))
 			if err != nil {
 				return err
 			}
@@ -315,7 +317,7 @@ func (a *app) imageImportCmd() *cobra.Command {
 
 // openImage opens what is to be imported and says how long it is (-1: as long
 // as it is).
-func (a *app) openImage(path string, n int64) (io.ReadCloser, int64, error) {
+func (a *app) openImage(ctx context.Context, path string, n int64) (io.ReadCloser, int64, error) {
 	if path == "-" {
 		if n == 0 {
 			n = -1
@@ -345,13 +347,23 @@ func (a *app) openImage(path string, n int64) (io.ReadCloser, int64, error) {
 		f.Close()
 		return nil, 0, holdfast.Errorf(holdfast.Invalid, "image: %s is empty; there is nothing to import", path)
 	}
-	return f, end, nil
+	head := make([]byte, image.SniffLen)
+	k, _ := f.ReadAt(head, 0) // what cannot be read here fails when it is imported
+	if image.Sniff(head[:k]) != image.QCOW2 {
+		return f, end, nil
+	}
+	f.Close()
+	src, err := qemuimg.Open(ctx, path, qemuimg.Options{})
+	if err != nil {
+		return nil, 0, err
+	}
+	return src, src.Size, nil
 }
 
 // imageName makes a name of a file's: "Debian_12.amd64.raw" is debian-12-amd64.
 func imageName(path string) string {
 	base := strings.ToLower(filepath.Base(path))
-	for _, ext := range []string{".raw", ".img", ".bin", ".iso"} {
+	for _, ext := range []string{".raw", ".img", ".bin", ".iso", ".qcow2"} {
 		base = strings.TrimSuffix(base, ext)
 	}
 	base = strings.Map(func(r rune) rune {
