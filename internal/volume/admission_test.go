@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 	"time"
@@ -12,13 +13,14 @@ import (
 )
 
 // record reads the volume's record as kv has it, whatever the hosts know.
-func (sc *scene) record() cluster.Volume {
+func (sc *scene) record() (rec cluster.Volume) {
 	sc.t.Helper()
-	c := cluster.Open(sc.kv.Handle("witness", sc.w.Clock()), sc.w.Clock(), sc.log)
-	defer c.Close()
-	st, err := c.Refresh()
-	sc.must(err)
-	return st.Volumes[sc.vol.ID].Val
+	items, _ := sc.kv.Peek("holdfast/1/volume/" + sc.vol.ID.String())
+	if len(items) != 1 {
+		sc.t.Fatalf("%d records of one volume", len(items))
+	}
+	sc.must(json.Unmarshal(items[0].Value, &rec))
+	return rec
 }
 
 // TestNothingIsAcknowledgedWithoutAJoinerWhoseAdditionMayHaveBeenCommitted: the
@@ -62,6 +64,47 @@ func TestNothingIsAcknowledgedWithoutAJoinerWhoseAdditionMayHaveBeenCommitted(t 
 		}
 		sc.expect(v, 0, fill('b', 1))
 	})
+}
+
+// TestWhatWasFlushedBeforeAJoinIsOnTheJoinersDisk: the writer flushes all the
+// time while a replica with a slow disk joins. At the instant at which the
+// record counts it, all power fails, and only the joiner's disk is left.
+func TestWhatWasFlushedBeforeAJoinIsOnTheJoinersDisk(t *testing.T) {
+	for seed := range uint64(3) {
+		play(t, 30+seed, 2, 2, func(sc *scene) {
+			a, b := sc.hosts[0], sc.hosts[1]
+			v := a.open()
+			b.powerCut()
+			sc.write(v, 1000, fill('a', 1))
+			sc.inSync(1)
+			b.boot()
+			b.disk.SetSlow(300)
+			flushed := int64(0) // blocks 0 to flushed-1 are
+			sc.w.Clock().Go(func() {
+				for i := range int64(1000) {
+					err := sc.do(v, export.Request{Op: export.Write, Off: i * holdfast.BlockSize, Length: holdfast.BlockSize, Data: fill(byte(i+1), 1), FUA: true})
+					if err != nil {
+						return
+					}
+					flushed = i + 1
+					clock.Sleep(sc.w.Clock(), 10*time.Millisecond)
+				}
+			})
+			for len(sc.record().InSync) < 2 {
+				clock.Sleep(sc.w.Clock(), time.Millisecond)
+			}
+			n := flushed
+			a.powerCut() // for good
+			b.powerCut()
+			b.disk.SetSlow(1)
+			b.boot()
+			v = b.open()
+			sc.expect(v, 1000, fill('a', 1))
+			for i := range n {
+				sc.expect(v, i, fill(byte(i+1), 1))
+			}
+		})
+	}
 }
 
 // TestAVolumeAtRestHasNoLooseEnd: closed in order, every replica knows that all
