@@ -52,6 +52,7 @@ type DiskUse struct {
 	Disk  holdfast.DiskID `json:"disk"`
 	Total int64           `json:"total"` // bytes
 	Free  int64           `json:"free"`
+	Full  bool            `json:"full,omitempty"`  // only its reserve is left, by its own rules: writers stall
 	Error string          `json:"error,omitempty"` // why it is not in use
 }
 

@@ -141,7 +141,7 @@ func (b *board) disks() {
 			switch {
 			case d.Error != "":
 				b.byDisk[d.Disk] = b.cause("disk-failed/"+name, Warning, fmt.Sprintf("disk %s is not in use: %s", name, d.Error), time.Time{})
-			case d.Free <= reserve:
+			case d.Full || d.Free <= reserve:
 				b.cause("disk-full/"+name, Error, fmt.Sprintf("disk %s is full but for its reserve: its volumes may stall; delete something or add a disk", name), time.Time{})
 			case d.Free <= 2*reserve:
 				b.cause("disk-filling/"+name, Warning, fmt.Sprintf("disk %s is filling up: %d %% free, %d %% are kept in reserve", name, d.Free*100/max(d.Total, 1), placement.ReservePercent), time.Time{})

@@ -114,7 +114,7 @@ func (n *Node) publishDisks() {
 	var disks []cluster.DiskUse
 	for _, st := range n.Volumes.Stores() {
 		u := st.Usage()
-		d := cluster.DiskUse{Disk: st.Identity().Disk, Total: u.Total, Free: u.Free}
+		d := cluster.DiskUse{Disk: st.Identity().Disk, Total: u.Total, Free: u.Free, Full: st.Full()}
 		if err := st.Err(); err != nil {
 			d.Error = err.Error()
 		}
@@ -123,7 +123,7 @@ func (n *Node) publishDisks() {
 	was := n.published
 	same := slices.EqualFunc(was, disks, func(a, b cluster.DiskUse) bool {
 		diff := a.Free - b.Free
-		return a.Disk == b.Disk && a.Total == b.Total && a.Error == b.Error && diff < a.Total/100 && -diff < a.Total/100
+		return a.Disk == b.Disk && a.Total == b.Total && a.Full == b.Full && a.Error == b.Error && diff < a.Total/100 && -diff < a.Total/100
 	})
 	if same {
 		return

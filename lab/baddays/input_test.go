@@ -61,6 +61,7 @@ func TestBadInput(t *testing.T) {
 		{"images", badImages},
 		{"configurations", badConfigurations},
 		{"data directories", badDataDirs},
+		{"a disk that fills up", aDiskFillsUp},
 		{"join codes", badJoinCodes},
 		{"disks", badDisks},
 	} {
@@ -211,7 +212,7 @@ func (s *scene) stranger(host int) lab.Host {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(holdfast(s.t), "serve", "--config", path)
+	cmd := exec.Command(program(s.t), "serve", "--config", path)
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// binary is the program under test, built once for all tests of the package.
-var binary = sync.OnceValues(build)
+// built is the program under test, built once for all tests of the package.
+var built = sync.OnceValues(build)
 
 // scratch holds the binary; TestMain removes it.
 var scratch = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "hfbin") })
@@ -37,10 +37,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// holdfast returns the path of the program.
-func holdfast(t *testing.T) string {
+// program returns the path of the program.
+func program(t *testing.T) string {
 	t.Helper()
-	path, err := binary()
+	path, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}

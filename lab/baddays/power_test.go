@@ -26,6 +26,7 @@ func TestBadDays(t *testing.T) {
 		{"a replica loses its memory, then the writer's rack is lost and comes back", aReplicaForgets},
 		{"a frozen rack thaws after its VM moved", aFrozenRackThaws},
 		{"all racks are killed at once", allRacksAreKilled},
+		{"bytes rot on a disk", bytesRot},
 	} {
 		ok := t.Run(part.name, func(t *testing.T) {
 			s := s.as(t)

@@ -61,7 +61,7 @@ func newLab(t *testing.T, racks int, disk int64) *scene {
 	var progress bytes.Buffer
 	begin := time.Now()
 	s.l, err = lab.Up(t.Context(), lab.Options{Dir: filepath.Join(dir, "l"), Racks: racks, PerRack: 1, DiskSize: disk,
-		Binary: holdfast(t), Progress: &progress, Getenv: getenv})
+		Binary: program(t), Progress: &progress, Getenv: getenv})
 	if err != nil {
 		if l, oerr := lab.Open(filepath.Join(dir, "l")); oerr == nil {
 			s.l = l
@@ -246,7 +246,7 @@ func (s *scene) kill(rack string) {
 
 func (s *scene) start(rack string) {
 	s.t.Helper()
-	if err := s.l.Start(s.t.Context(), holdfast(s.t), rack); err != nil {
+	if err := s.l.Start(s.t.Context(), program(s.t), rack); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -254,7 +254,7 @@ func (s *scene) start(rack string) {
 // servePID finds a host's own process, not its machines'.
 func (s *scene) servePID(h lab.Host) int {
 	s.t.Helper()
-	want := strings.Join([]string{holdfast(s.t), "serve", "--config", h.Config(), ""}, "\x00")
+	want := strings.Join([]string{program(s.t), "serve", "--config", h.Config(), ""}, "\x00")
 	dirs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, f := range dirs {
 		if b, err := os.ReadFile(f); err == nil && string(b) == want {
@@ -288,7 +288,7 @@ func (s *scene) startServe(h lab.Host) {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(holdfast(s.t), lab.KeeperName, h.Dir, holdfast(s.t), "serve", "--config", h.Config())
+	cmd := exec.Command(program(s.t), lab.KeeperName, h.Dir, program(s.t), "serve", "--config", h.Config())
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -317,7 +317,7 @@ func command(t *testing.T, stdin io.Reader, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, holdfast(t), args...)
+	cmd := exec.CommandContext(ctx, program(t), args...)
 	cmd.Stdin = stdin
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
