@@ -146,6 +146,8 @@ func judgeDisk(h *Host, d cluster.DiskUse, size, promised int64, c Constraints) 
 		return cand, "does not hold what the volume is made from"
 	case size > d.Total-reserve:
 		return cand, fmt.Sprintf("%s is more than the disk's %s less its reserve", bytesText(size), bytesText(d.Total))
+	case d.Full:
+		return cand, "full: only its reserve is left"
 	case d.Free <= reserve:
 		return cand, fmt.Sprintf("only %s free, its reserve is %s", bytesText(d.Free), bytesText(reserve))
 	}

@@ -27,9 +27,13 @@ type cleaning struct {
 	after      time.Duration
 }
 
+// cleanGoal is how many places should be free. On a small disk the reserve is
+// more than its share, and cleaning must begin before only that is left.
+func (s *Store) cleanGoal() int { return max(int(s.sb.places)*cleanPercent/100, s.reserve()+2) }
+
 // plan chooses. Under the lock.
 func (s *Store) planCleaning() (c cleaning) {
-	free, goal, reserve := s.space.freePlaces(), int(s.sb.places)*cleanPercent/100, s.reserve()
+	free, goal, reserve := s.space.freePlaces(), s.cleanGoal(), s.reserve()
 	if free >= goal {
 		return c
 	}
