@@ -308,8 +308,24 @@ func (w *worker) tend(m hypervisor.Machine, vm cluster.VM) {
 		return
 	}
 	w.guard(m, vm)
+	w.unpause(m, v)
 	w.serveRequests(m, vm)
 	w.report(cluster.Machine{State: string(m.State()), Epoch: v.Epoch(), PID: m.PID()}, vm)
+}
+
+// unpause lets a machine go on that stands still though this host is not cut
+// off: a write of its failed, for want of space maybe, and is tried again; or
+// an earlier life of this agent had paused it.
+func (w *worker) unpause(m hypervisor.Machine, v *volume.Volume) {
+	now := w.a.Clock.Now()
+	if m.State() != hypervisor.Paused || w.isolated || !v.Leased() || now < w.again {
+		return
+	}
+	w.again = now + startAgain
+	w.a.Log.Info("machine goes on", "vm", m.Spec().Name)
+	if err := m.Resume(); err != nil {
+		w.a.Log.Error("a machine could not be resumed", "vm", m.Spec().Name, "error", err)
+	}
 }
 
 // guard applies the isolation response while this host is cut off: it cannot

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"sync"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/export"
@@ -91,6 +92,9 @@ func (v *Volume) admissible(r *export.Request) bool {
 	if v.bytes > window || v.local != nil && v.local.st.Pressure() {
 		return false
 	}
+	if r.Op == export.Write && !v.room() {
+		return false
+	}
 	if len(v.edges) > 0 {
 		sp := blocksOf(r)
 		for _, e := range v.edges {
@@ -141,7 +145,7 @@ func (v *Volume) start(o *op) {
 		v.finishLocked(o, holdfast.Errorf(holdfast.Invalid, "volume %s: %d bytes at %d are beyond its end", v.rec.Name, r.Length, r.Off))
 		return
 	}
-	if v.noSpace() && r.Op == export.Write {
+	if v.noRoom && r.Op == export.Write {
 		v.finishLocked(o, holdfast.Errorf(holdfast.NoSpace, "volume %s: a disk that holds it is full; delete something or add a disk, then write again", v.rec.Name))
 		return
 	}
@@ -171,7 +175,25 @@ func (v *Volume) pend(o *op, err error, fua bool) {
 	v.pump()
 }
 
-func (v *Volume) noSpace() bool { return v.full || v.local != nil && v.local.st.Full() }
+// fullWait is how long writes wait for the cleaners of full disks to make room
+// before they fail.
+const fullWait = 10 * time.Second
+
+// room reports whether a write may go ahead: there is room for it, or there
+// has been none for so long that it is to fail. v.mu is held.
+func (v *Volume) room() bool {
+	full := v.full || v.local != nil && v.local.st.Full()
+	if !full {
+		v.fullSince, v.noRoom = -1, false
+		return true
+	}
+	now := v.s.Clock.Now()
+	if v.fullSince < 0 {
+		v.fullSince = now
+	}
+	v.noRoom = now-v.fullSince >= fullWait
+	return v.noRoom
+}
 
 func (v *Volume) issueWrite(addr uint64, data []byte) error {
 	for len(data) > 0 {

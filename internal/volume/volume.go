@@ -46,6 +46,8 @@ type Volume struct {
 	waiting   []*op             // not admitted: the window or a disk is full, or an unaligned write is in the way
 	edges     []span            // blocks of unaligned writes under way
 	full      bool              // a remote member said that its disk is full
+	fullSince time.Duration     // when a write first met a full disk; negative: there is room
+	noRoom    bool              // and has waited long enough
 	failed    error             // why the volume no longer serves
 	stable    time.Duration     // when stable was last as high as issued
 	done      []finished
@@ -105,7 +107,8 @@ type finished struct {
 func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *Volume {
 	now := s.Clock.Now()
 	v := &Volume{
-		s: s, id: t.rec.ID, epoch: t.epoch, history: history, rec: t.rec, mod: t.mod,
+		fullSince: -1,
+		s:         s, id: t.rec.ID, epoch: t.epoch, history: history, rec: t.rec, mod: t.mod,
 		log:     s.Log.With("volume", t.rec.Name, "epoch", uint32(t.epoch)),
 		mending: make(map[holdfast.ReplicaID]time.Duration),
 		stable:  now, reconfig: s.Clock.NewEvent(), tick: s.Clock.NewEvent(), tasks: clock.NewGroup(s.Clock),
