@@ -176,7 +176,7 @@ func (h *Host) build(m *member) (err error) {
 		return holdfast.Errorf(holdfast.Unavailable, "API: listen on %s: %w", h.cfg.Listen.API, err)
 	}
 	h.api.ServeTLS(l, auth.GuestServerTLS(m.creds, m.allow))
-	m.tasks.Go(func() { h.followEndpoints(m) })
+	m.tasks.Go(func() { h.followHosts(m) })
 	m.tasks.Go(func() { h.endLostConnections(m) })
 	if h.cfg.NBDTCP == "" {
 		return nil

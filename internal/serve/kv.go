@@ -77,17 +77,20 @@ func (p promoter) Promote(host cluster.Host) error {
 	return holdfast.Errorf(holdfast.NotFound, "host %s runs no member of the control plane", host.Name)
 }
 
-// followEndpoints keeps the client's and the data directory's list of control
-// plane members as the cluster has it, so that a restart finds them.
-func (h *Host) followEndpoints(m *member) {
-	if len(h.cfg.KV.Endpoints) > 0 {
-		return
-	}
+// followHosts keeps what depends on the list of hosts as the cluster has it:
+// the addresses that guests may not reach, and the members of the control plane
+// to call, also in the data directory, so that a restart finds them.
+func (h *Host) followHosts(m *member) {
+	var denied string
 	for {
 		select {
 		case <-m.done:
 			return
 		case <-time.After(endpointsEvery):
+		}
+		denied = h.denyHosts(m.node.Cluster.State(), denied)
+		if len(h.cfg.KV.Endpoints) > 0 {
+			continue
 		}
 		var urls []string
 		if m.ms.Member {
