@@ -10,9 +10,8 @@ import (
 // replay applies one batch of the log. Everything that it does is also done by
 // the call that wrote the entry, and in the same order.
 func (s *Store) replay(sb *scanned) {
-	g := s.space.segs[sb.at.seg]
-	if g == nil {
-		g = s.space.adopt(sb.at.seg, sb.at.place)
+	if s.space.segs[sb.at.seg] == nil {
+		s.space.adopt(sb.at.seg, sb.at.place)
 	}
 	s.space.virgin = max(s.space.virgin, sb.at.place+1)
 	b := &batch{seq: sb.seq, head: sb.at, blocks: sb.blocks, slot: uint16(sb.at.block + sb.blocks), closed: true, n: int(sb.payload),
