@@ -10,7 +10,24 @@ import (
 // blockModel is what the blocks of one volume may hold, as its one client
 // knows it. Every write has a tag that rises, so a content tells which write it
 // is; tag 0 is a block never written, or zeroed.
-type blockModel struct{ blocks []blockState }
+type blockModel struct {
+	blocks   []blockState
+	watchers [][][]uint64
+}
+
+// watch returns what the blocks may hold from now on until unwatch.
+func (m *blockModel) watch() [][]uint64 {
+	w := make([][]uint64, len(m.blocks))
+	for i := range m.blocks {
+		w[i] = slices.Clone(m.blocks[i].now)
+	}
+	m.watchers = append(m.watchers, w)
+	return w
+}
+
+func (m *blockModel) unwatch(w [][]uint64) {
+	m.watchers = slices.DeleteFunc(m.watchers, func(x [][]uint64) bool { return &x[0] == &w[0] })
+}
 
 // blockState is one block: what it may hold now, and what it may fall back to
 // if the memory of all replicas is lost.
@@ -39,6 +56,9 @@ func with(set []uint64, tag uint64) []uint64 {
 func (m *blockModel) submitted(b int, tag uint64) {
 	s := &m.blocks[b]
 	s.now, s.floor = with(s.now, tag), with(s.floor, tag)
+	for _, w := range m.watchers {
+		w[b] = with(w[b], tag)
+	}
 }
 
 // acknowledged notes that a write is done: nothing else can be seen.

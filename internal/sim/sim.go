@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/clock/simclock"
 	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
@@ -66,8 +67,11 @@ type simulation struct {
 	hosts   []*host
 	clients []*blockClient
 	vms     *vmCheck
+	image   holdfast.VolumeID
+	op      *operator
 	res     Result
 	ending  bool
+	settled bool          // the operator has set everything right
 	begun   time.Duration // of clients and faults
 }
 
@@ -180,6 +184,7 @@ func (s *simulation) script() {
 	s.found()
 	s.begun = s.w.Now()
 	faults := s.startFaults()
+	s.op = s.startOperator()
 	for _, c := range s.clients {
 		s.c.Go(c.run)
 	}
@@ -187,6 +192,7 @@ func (s *simulation) script() {
 		c.wait()
 	}
 	faults.stop()
+	s.op.stop()
 	s.ending = true
 	s.res.Busy = s.w.Now() - s.begun
 	s.heal()

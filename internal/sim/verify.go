@@ -19,11 +19,26 @@ func (s *simulation) converge() {
 	why := "nothing was seen yet"
 	for start := s.w.Now(); s.w.Now()-start < healLimit; clock.Sleep(s.c, 500*time.Millisecond) {
 		if why = s.unwhole(); why == "" {
+			why = s.unsettled()
+		}
+		if why == "" {
 			s.tell("the cluster is whole again after %.1f s", (s.w.Now() - start).Seconds())
 			return
 		}
 	}
 	s.fail("the cluster is not whole %v after the last fault: %s", healLimit, why)
+}
+
+// unsettled has the operator set right what the faults kept from happening.
+func (s *simulation) unsettled() string {
+	if s.settled {
+		return ""
+	}
+	if err := s.op.settle(); err != nil {
+		return "the operator cannot finish: " + err.Error()
+	}
+	s.settled = true
+	return "the operator has just finished"
 }
 
 // unwhole says what is still missing.
@@ -43,11 +58,17 @@ func (s *simulation) unwhole() string {
 		}
 	}
 	for _, v := range st.SortedVolumes() {
+		if v.Val.Deleted {
+			return fmt.Sprintf("volume %s is still there", v.Val.Name)
+		}
 		if len(v.Val.InSync) < v.Val.Copies || len(v.Val.Others) > 0 {
 			return fmt.Sprintf("volume %s has %d of %d copies and %d others", v.Val.Name, len(v.Val.InSync), v.Val.Copies, len(v.Val.Others))
 		}
 	}
 	for _, vm := range st.SortedVMs() {
+		if !s.settled && vm.Val.Power != cluster.On {
+			continue
+		}
 		if m := st.Machines[vm.Val.ID].Val; m.State != string(hypervisor.Running) || m.Host != vm.Val.Host || m.Generation != vm.Val.Generation {
 			return fmt.Sprintf("VM %s is %s (%s)", vm.Val.Name, m.State, m.Reason)
 		}
@@ -69,7 +90,8 @@ func (s *simulation) verify() {
 			s.compare(v.Val)
 		}
 	}
-	s.tell("verified;%s", s.vms)
+	s.op.check()
+	s.tell("verified;%s %d tasks of the operator, %d snapshots", s.vms, s.op.done, len(s.op.snaps))
 }
 
 // twice names a VM that has two machines, or none. Two are there for a moment
@@ -83,7 +105,7 @@ func (s *simulation) twice() string {
 		}
 	}
 	for _, vm := range s.vms.vms {
-		if n[vm.ID] != 1 {
+		if n[vm.ID] > 1 || s.settled && n[vm.ID] == 0 {
 			return fmt.Sprintf("VM %s has %d machines", vm.Name, n[vm.ID])
 		}
 	}
@@ -145,7 +167,12 @@ func (s *simulation) nameOf(id holdfast.HostID) string {
 	return id.Short()
 }
 
-func (s *simulation) content(ref cluster.Replica, blocks int) (buf []byte, err error) {
+func (s *simulation) content(ref cluster.Replica, blocks int) ([]byte, error) {
+	return s.read(ref, blocks, func(r *store.Replica, buf []byte) error { return r.ReadAt(buf, 0) })
+}
+
+// read reads something of a replica, on its host.
+func (s *simulation) read(ref cluster.Replica, blocks int, f func(*store.Replica, []byte) error) (buf []byte, err error) {
 	for _, h := range s.hosts {
 		if h.rec.ID != ref.Host {
 			continue
@@ -162,7 +189,7 @@ func (s *simulation) content(ref cluster.Replica, blocks int) (buf []byte, err e
 				return
 			}
 			buf = make([]byte, blocks*holdfast.BlockSize)
-			err = r.ReadAt(buf, 0)
+			err = f(r, buf)
 		})
 		if !ok {
 			err = holdfast.Errorf(holdfast.Unavailable, "reading it took too long")
