@@ -21,6 +21,7 @@ func TestBadDays(t *testing.T) {
 		name string
 		f    func(*scene, *witness)
 	}{
+		{"published ports", publishedPorts},
 		{"a host's process is killed and started again", aProcessIsKilled},
 		{"a host is upgraded in order", aHostIsUpgraded},
 		{"a replica loses its memory, then the writer's rack is lost and comes back", aReplicaForgets},

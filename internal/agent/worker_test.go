@@ -1,0 +1,200 @@
+package agent
+
+import (
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/transport"
+	"github.com/holdfast-cloud/holdfast/internal/volume"
+)
+
+// machine notes what was done to it.
+type machine struct {
+	hypervisor.Machine // not called
+	spec               hypervisor.Spec
+	state              hypervisor.State
+	done               []string
+}
+
+func (m *machine) Spec() hypervisor.Spec   { return m.spec }
+func (m *machine) State() hypervisor.State { return m.state }
+func (m *machine) PID() int                { return 1 }
+func (m *machine) act(what string, s hypervisor.State) error {
+	m.done = append(m.done, what)
+	m.state = s
+	return nil
+}
+func (m *machine) Kill() error     { return m.act("kill", hypervisor.Off) }
+func (m *machine) Pause() error    { return m.act("pause", hypervisor.Paused) }
+func (m *machine) Resume() error   { return m.act("resume", hypervisor.Running) }
+func (m *machine) Reset() error    { return m.act("reset", hypervisor.Running) }
+func (m *machine) Shutdown() error { return m.act("shutdown", hypervisor.Running) }
+
+// records are the cluster's, as one worker sees them.
+type records struct {
+	Control   // not called
+	st        *cluster.State
+	confirmed time.Duration
+	machine   cluster.Machine
+	deleted   bool
+	put       *cluster.VM
+}
+
+func (r *records) State() *cluster.State    { return r.st }
+func (r *records) Confirmed() time.Duration { return r.confirmed }
+func (r *records) PutMachine(m cluster.Machine, _ holdfast.VMID, _ kv.Rev) error {
+	r.machine = m
+	return nil
+}
+func (r *records) DeleteVM(cluster.VM, kv.Rev) error { r.deleted = true; return nil }
+func (r *records) PutVM(v cluster.VM, _ kv.Rev) error {
+	r.put = &v
+	return nil
+}
+
+// silent is a network on which nothing is said.
+type silent struct{ transport.Network }
+
+func (silent) Handle(transport.Kind, transport.Handler) {}
+
+type scene struct {
+	w  *worker
+	m  *machine
+	r  *records
+	vm cluster.VM
+}
+
+// running is a worker with a machine of generation 3, which is what its VM is
+// assigned here at.
+func running() *scene {
+	self := holdfast.HostID{UUID: holdfast.UUID{1}}
+	vm := cluster.VM{ID: holdfast.VMID{UUID: holdfast.UUID{2}}, Name: "db", Host: self, Generation: 3, Power: cluster.On,
+		Volume: holdfast.VolumeID{UUID: holdfast.UUID{3}}, Isolation: cluster.IsolationPause}
+	s := &scene{vm: vm, r: &records{st: &cluster.State{Machines: map[holdfast.VMID]cluster.Versioned[cluster.Machine]{}}},
+		m: &machine{state: hypervisor.Running, spec: hypervisor.Spec{VM: vm.ID, Name: vm.Name, Volume: vm.Volume, Generation: 3}}}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	c := clock.System{}
+	a := New(Config{Self: self, Clock: c, Control: s.r, Log: log,
+		Volumes: volume.New(volume.Config{Self: self, Clock: c, Net: silent{}, Log: log})})
+	s.w = &worker{a: a, id: vm.ID, wake: c.NewEvent(), machine: s.m}
+	a.workers[vm.ID] = s.w
+	return s
+}
+
+func (s *scene) want(present bool) (over bool) {
+	s.w.want(cluster.Versioned[cluster.VM]{Val: s.vm, Mod: 7}, present, 7)
+	return s.w.step()
+}
+
+func (s *scene) expect(t *testing.T, done ...string) {
+	t.Helper()
+	if len(s.m.done) != len(done) {
+		t.Fatalf("done to the machine: %v, want %v", s.m.done, done)
+	}
+	for i := range done {
+		if s.m.done[i] != done[i] {
+			t.Fatalf("done to the machine: %v, want %v", s.m.done, done)
+		}
+	}
+}
+
+func TestAMachineEndsWhenItsVMIsElsewhere(t *testing.T) {
+	s := running()
+	s.vm.Host = holdfast.HostID{UUID: holdfast.UUID{9}}
+	if over := s.want(true); !over {
+		t.Error("the worker goes on")
+	}
+	s.expect(t, "kill")
+}
+
+func TestAMachineEndsWhenItsVMIsGone(t *testing.T) {
+	s := running()
+	if over := s.want(false); !over {
+		t.Error("the worker goes on")
+	}
+	s.expect(t, "kill")
+}
+
+func TestAMachineOfAnOlderAssignmentEnds(t *testing.T) {
+	s := running()
+	s.vm.Generation = 4
+	s.w.again = time.Duration(1<<62 - 1)
+	s.want(true)
+	s.expect(t, "kill")
+}
+
+func TestAStoppedVMIsReportedOff(t *testing.T) {
+	s := running()
+	s.vm.Power = cluster.Stopped
+	s.want(true)
+	s.expect(t, "kill")
+	if s.r.machine.State != string(hypervisor.Off) {
+		t.Errorf("reported %q", s.r.machine.State)
+	}
+}
+
+func TestADeletedVMIsForgotten(t *testing.T) {
+	s := running()
+	s.vm.Deleted, s.vm.Power = true, cluster.Stopped
+	s.want(true)
+	s.expect(t, "kill")
+	if !s.r.deleted {
+		t.Error("its record is still there")
+	}
+}
+
+func TestAGuestThatPowersOffWhenAskedStaysOff(t *testing.T) {
+	s := running()
+	s.w.stopAsked, s.m.state = true, hypervisor.Off
+	s.w.again = time.Duration(1<<62 - 1)
+	s.want(true)
+	s.expect(t)
+	if s.r.put == nil || s.r.put.Power != cluster.Stopped {
+		t.Errorf("recorded %v", s.r.put)
+	}
+}
+
+// Before the cluster's state has been seen nothing is known to be wrong with a
+// machine that outlived its agent.
+func TestAHostThatHasJustStartedLeavesItsMachines(t *testing.T) {
+	s := running()
+	s.r.confirmed = time.Second
+	if s.w.step() {
+		t.Error("the worker is over")
+	}
+	s.expect(t)
+}
+
+func TestAHostThatIsCutOff(t *testing.T) {
+	for _, c := range []struct {
+		response cluster.Isolation
+		done     []string
+	}{{cluster.IsolationPause, []string{"pause"}}, {cluster.IsolationOff, []string{"kill"}}, {cluster.IsolationLeave, nil}} {
+		t.Run(string(c.response), func(t *testing.T) {
+			s := running()
+			s.vm.Isolation = c.response
+			s.r.confirmed = isolatedFor + time.Second
+			s.w.guard(s.m, s.vm)
+			s.w.guard(s.m, s.vm) // once
+			s.expect(t, c.done...)
+		})
+	}
+}
+
+func TestButtonsArePressedOnce(t *testing.T) {
+	s := running()
+	s.vm.Resets, s.vm.Shutdowns = 1, 1
+	s.w.serveRequests(s.m, s.vm)
+	s.w.serveRequests(s.m, s.vm)
+	s.expect(t, "reset", "shutdown")
+	if !s.w.stopAsked {
+		t.Error("the machine is not expected to end")
+	}
+}
