@@ -140,8 +140,40 @@ func send(p proc, sig syscall.Signal) error {
 
 // Kill pulls the plug of some hosts: everything that runs on them is ended
 // with SIGKILL, machines included.
+// It returns when they are gone: what they held, such as locks and addresses,
+// is free again.
 func Kill(hosts []Host) error {
-	return signalAll(hosts, syscall.SIGKILL, func(proc) bool { return false })
+	seen := map[int]proc{}
+	err := signalAll(hosts, syscall.SIGKILL, func(p proc) bool {
+		seen[p.pid] = p
+		return false
+	})
+	for deadline := time.Now().Add(20 * time.Second); err == nil && len(seen) > 0; {
+		for pid, p := range seen {
+			if p.gone() {
+				delete(seen, pid)
+			}
+		}
+		if len(seen) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			err = holdfast.Errorf(holdfast.Unavailable, "%d killed processes are still there", len(seen))
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return err
+}
+
+// gone reports whether no thread of a process runs any more. Its parent may
+// be dead, too, and nobody may have collected it yet.
+func (p proc) gone() bool {
+	now, err := readProc(p.pid)
+	if err != nil || now.start != p.start {
+		return true
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.pid))
+	return err != nil || (now.state == 'Z' || now.state == 'X') && len(threads) <= 1
 }
 
 // Freeze stops everything that runs on some hosts where it stands (SIGSTOP);
