@@ -1,8 +1,10 @@
 // Package provision makes and removes the things people ask for: volumes,
 // linked clones, snapshots, images and VMs. It joins placement, the hosts'
 // disks and the cluster's records in the order that leaves nothing half made:
-// replicas first, then one commit that makes the thing known. Replicas without
-// a record are swept up by their hosts.
+// replicas first, then one commit that makes the thing known. If that does not
+// come about the replicas are removed again; a host that dies just then leaves
+// an empty one behind, which costs its space and nothing else. Nothing is ever
+// deleted because a record is missing: a record may be missing by mistake.
 package provision
 
 import (
