@@ -152,10 +152,10 @@ func TestMachinesThatOutliveTheirAgentAreFound(t *testing.T) {
 	if err := l.Hosts[0].launch(binary); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool { _, n := l.Hosts[0].condition(); return n == 5 })
-	if names, err := Programs(l.Hosts); err != nil || strings.Count(strings.Join(names, " "), "sleep") != 4 {
-		t.Fatalf("%v, %v", names, err)
-	}
+	eventually(t, func() bool { // a new process has its name only once it has begun its program
+		names, err := Programs(l.Hosts)
+		return err == nil && len(names) == 5 && strings.Count(strings.Join(names, " "), "sleep") == 4
+	})
 	if err := Kill(l.Hosts); err != nil {
 		t.Fatal(err)
 	}
