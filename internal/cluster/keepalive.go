@@ -115,15 +115,6 @@ func (k *KeepAlive) Stop() {
 	k.wg.Wait()
 }
 
-// Leave is Stop for a host that goes for good: it gives the lease back, so that
-// the host counts as away at once.
-func (k *KeepAlive) Leave() {
-	k.Stop()
-	if id := k.Lease(); id != 0 {
-		k.c.endLease(id)
-	}
-}
-
 // run beats once a second, and when there is something to do.
 func (k *KeepAlive) run() {
 	next := k.c.clk.Now()

@@ -136,7 +136,7 @@ func TestWhatAHostSaysIsPublished(t *testing.T) {
 	})
 	s.until("b reading a's condition", 3*time.Second, func() bool { return len(b.c.State().Alive[a.id].Val.Conditions) == 1 })
 	s.do(a, a.ka.Stop)
-	s.until("a's orderly leave", time.Second, func() bool { return len(b.c.State().Alive) == 1 })
+	s.until("the end of the lease that a stopped host leaves behind", cluster.LeaseTTL+2*time.Second, func() bool { return len(b.c.State().Alive) == 1 })
 	s.do(a, a.c.Close)
 }
 

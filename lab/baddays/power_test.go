@@ -1,7 +1,6 @@
 package baddays
 
 import (
-	"fmt"
 	"syscall"
 	"testing"
 
@@ -159,5 +158,5 @@ func allRacksAreKilled(s *scene, w *witness) {
 	s.whole()
 	s.inSync(w.vm)
 	s.oneMachine(1)
-	s.t.Log(fmt.Sprintf("flushed before the power cut: %d", acked))
+	s.t.Logf("flushed before the power cut: %d", acked)
 }

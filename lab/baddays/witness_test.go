@@ -156,10 +156,3 @@ func (w *witness) reset() {
 	}
 	w.verified(acked)
 }
-
-// bornTimes is how often the guest was seen to boot.
-func (w *witness) bornTimes() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.boots)
-}
