@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
 	"github.com/holdfast-cloud/holdfast/internal/transport/simnet"
 )
 
@@ -87,13 +88,19 @@ func (f *faults) strike() {
 		f.isolateHost()
 	case k < 68:
 		f.isolateRack()
-	case k < 78:
+	case k < 76:
 		f.freeze()
-	case k < 84:
+	case k < 80:
 		f.slowDisk()
-	case k < 90:
+	case k < 83:
+		f.hungDisk()
+	case k < 86:
+		f.failSync()
+	case k < 89:
+		f.fullDisk()
+	case k < 93:
 		f.kvTrouble()
-	case k < 96:
+	case k < 97:
 		f.badNetwork()
 	default:
 		f.blip()
@@ -215,7 +222,13 @@ func (s *simulation) heal() {
 	for _, h := range s.hosts {
 		s.kv.Cut(h.name, false, false)
 		h.disk.SetSlow(1)
+		h.disk.SetHung(false)
+		h.disk.SetFull(false)
+		h.disk.FailNext(memdisk.Sync, 0)
 		h.resume()
+		if h.fenced() {
+			s.powerCycle(h)
+		}
 		h.powerOn()
 	}
 }

@@ -40,7 +40,7 @@ func (s *simulation) found() {
 		if i > 0 {
 			tx.PutHost(h.rec, 0)
 		}
-		tx.PutDisk(cluster.Disk{ID: h.did, Host: h.rec.ID, Path: "/disk", Size: diskSize}, 0)
+		tx.PutDisk(cluster.Disk{ID: h.did, Host: h.rec.ID, Path: "/disk", Size: h.size}, 0)
 		_, err := tx.Settle(time.Minute)
 		s.must(err, "host "+h.name)
 	}

@@ -18,7 +18,6 @@ import (
 )
 
 const (
-	diskSize     = 64 << 20
 	segmentBytes = 512 << 10
 	mapLeaves    = 256
 )
@@ -31,6 +30,7 @@ type host struct {
 	name string
 	rec  cluster.Host
 	disk *memdisk.Disk
+	size int64
 	did  holdfast.DiskID
 	skew simclock.Skew
 
@@ -63,7 +63,8 @@ func (s *simulation) uuid() holdfast.UUID {
 func (s *simulation) newHost(n int, rack string) *host {
 	h := &host{s: s, n: n, name: fmt.Sprintf("%s%d", rack, n)}
 	h.did = holdfast.DiskID{UUID: s.uuid()}
-	h.disk = memdisk.New(diskSize, s.w.Rand("disk "+h.name))
+	h.size = []int64{20, 32, 64}[s.rng.IntN(3)] << 20
+	h.disk = memdisk.New(h.size, s.w.Rand("disk "+h.name))
 	h.skew = simclock.Skew{Offset: time.Duration(s.rng.IntN(1000)) * time.Hour, Drift: (s.rng.Float64() - 0.5) / 100}
 	h.rec = cluster.Host{ID: holdfast.HostID{UUID: s.uuid()}, Name: h.name, Domain: holdfast.FaultDomain{Rack: rack},
 		Addr: "127.0.0.1:1", APIAddr: "127.0.0.1:2"}
@@ -85,6 +86,8 @@ func (h *host) boot() {
 		return
 	}
 	h.lives++
+	// A host may believe in any date: after a flat battery, in 1970.
+	h.skew.Wall = time.Unix(int64(h.s.rng.Uint32()), 0).UTC()
 	h.agent = h.s.w.Host("agent "+h.name, h.skew)
 	clk := h.agent
 	h.agent.Go(func() { h.start(clk) })

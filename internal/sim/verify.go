@@ -91,6 +91,9 @@ func (s *simulation) verify() {
 		}
 	}
 	s.op.check()
+	if len(s.res.Failures) == 0 {
+		s.rot(s.w.Rand("rot"))
+	}
 	s.tell("verified;%s %d tasks of the operator, %d snapshots", s.vms, s.op.done, len(s.op.snaps))
 }
 

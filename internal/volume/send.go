@@ -152,11 +152,11 @@ func (v *Volume) syncUpto(upto holdfast.LSN) {
 		m := &v.m.Members()[i]
 		s := &v.syncing[i]
 		target := min(upto, m.Acked)
-		if m.Gone || !m.InSync || s.flying || m.Durable >= target {
+		asked := v.s.Clock.Now()
+		if m.Gone || !m.InSync || s.flying || m.Durable >= target || asked < s.again {
 			continue
 		}
 		s.flying, s.asked = true, target
-		asked := v.s.Clock.Now()
 		if m.ID == v.localID {
 			v.local.r.Sync(target, func(err error) { v.syncedLocal(i, target, err) })
 			continue
@@ -191,6 +191,7 @@ func (v *Volume) syncedLocal(i int, upto holdfast.LSN, err error) {
 		v.mu.Lock()
 		v.syncing[i].flying = false
 		if err != nil {
+			v.syncing[i].again = v.s.Clock.Now() + tickEvery
 			v.propose(i, err.Error())
 		} else {
 			m := &v.m.Members()[i]

@@ -91,6 +91,7 @@ type proposal struct {
 type syncState struct {
 	flying bool
 	asked  holdfast.LSN
+	again  time.Duration // not before: a disk that fails at once costs no spin
 }
 
 type span struct{ addr, n uint64 }
