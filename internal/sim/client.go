@@ -82,6 +82,7 @@ func (c *blockClient) connect() bool {
 	var d export.Disk
 	var err error
 	var rec cluster.Volume
+	gaveUp := false
 	ok := c.s.runOn(h, openPatience, func() {
 		t := h.exports.targets[c.vol.ID.String()]
 		if t == nil {
@@ -98,12 +99,13 @@ func (c *blockClient) connect() bool {
 			d.Close()
 			err = rerr
 		}
+		if gaveUp && err == nil {
+			d.Close() // as a server does that finds its client gone
+		}
 	})
 	if !ok || err != nil {
+		gaveUp = true
 		c.s.note("client %d: no session at %s: %v\n", c.n, h.name, err)
-		if ok || d == nil {
-			return false
-		}
 		return false
 	}
 	c.h, c.disk, c.life = h, d, life

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -16,11 +18,16 @@ func TestSeeds(t *testing.T) {
 	if v, err := strconv.Atoi(os.Getenv("SIM_SEEDS")); err == nil {
 		n = v
 	}
-	for seed := 1; seed <= n; seed++ {
-		t.Run(strconv.Itoa(seed), func(t *testing.T) {
+	play := pastSeeds(t)
+	for seed := range n {
+		play = append(play, uint64(seed+1))
+	}
+	slices.Sort(play)
+	for _, seed := range slices.Compact(play) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			o := Options{Seed: uint64(seed), Out: &out}
+			o := Options{Seed: seed, Out: &out}
 			if os.Getenv("SIM_LOG") != "" {
 				o.Log, o.Trace = &out, slog.LevelDebug
 			}
@@ -29,6 +36,26 @@ func TestSeeds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// pastSeeds are the seeds that once found something.
+func pastSeeds(t *testing.T) (seeds []uint64) {
+	b, err := os.ReadFile("testdata/seeds.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) == 0 || f[0] == "#" {
+			continue
+		}
+		seed, err := strconv.ParseUint(f[0], 10, 64)
+		if err != nil {
+			t.Fatalf("testdata/seeds.txt: %q is no seed", f[0])
+		}
+		seeds = append(seeds, seed)
+	}
+	return seeds
 }
 
 func TestSameSeedSameHistory(t *testing.T) {

@@ -1,0 +1,74 @@
+package volume
+
+import (
+	"testing"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+)
+
+func TestAWriterWithoutAReplicaMendsItsVolume(t *testing.T) {
+	play(t, 21, 3, 2, func(sc *scene) {
+		b, c := sc.hosts[1], sc.hosts[2]
+		v := c.open()
+		for i := range int64(40) {
+			sc.write(v, i, fill(byte(i+1), 1))
+		}
+		b.powerCut()
+		sc.inSync(1)
+		for i := range int64(200) {
+			sc.write(v, i, fill(byte(i+3), 1))
+		}
+		b.boot()
+		for i := range int64(300) { // writing goes on beside the copy
+			sc.write(v, 100+i%50, fill(byte(i+7), 1))
+		}
+		sc.inSync(2)
+		sc.hosts[0].powerCut() // what b was given is all that is left
+		v = b.open()
+		for i := range int64(100) {
+			sc.expect(v, i, fill(byte(i+3), 1))
+		}
+		for i := int64(250); i < 300; i++ {
+			sc.expect(v, 100+i%50, fill(byte(i+7), 1))
+		}
+	})
+}
+
+func TestAWriterWhoseLastReplicaForgotGivesUp(t *testing.T) {
+	play(t, 22, 3, 1, func(sc *scene) {
+		a, c := sc.hosts[0], sc.hosts[2]
+		v := c.open()
+		sc.write(v, 1, fill('x', 1))
+		sc.flush(v)
+		sc.write(v, 2, fill('y', 1)) // in a's memory only
+		a.powerCut()
+		clock.Sleep(sc.w.Clock(), 5*time.Second)
+		a.boot()
+		err := sc.do(v, export.Request{Op: export.Flush})
+		if !holdfast.IsKind(err, holdfast.LostCache) {
+			t.Errorf("a flush says %v though what it covers is gone", err)
+		}
+		v = c.open()
+		if g := v.Record().Generation; g != 1 {
+			t.Errorf("cache generation %d, want 1", g)
+		}
+		sc.expect(v, 1, fill('x', 1))
+	})
+}
+
+func TestASessionOpensAVolumeWhereAGoodReplicaIs(t *testing.T) {
+	play(t, 23, 3, 1, func(sc *scene) {
+		a, c := sc.hosts[0], sc.hosts[2]
+		c.on(func() {
+			d, err := c.s.Target(sc.vol.ID, sc.vol.Blocks).Open(false)
+			sc.must(err)
+			d.Close()
+		})
+		if a.s.Opened(sc.vol.ID) == nil || c.s.Opened(sc.vol.ID) != nil {
+			t.Errorf("open on the replica's host: %v, on the client's: %v", a.s.Opened(sc.vol.ID) != nil, c.s.Opened(sc.vol.ID) != nil)
+		}
+	})
+}
