@@ -137,6 +137,10 @@ func TestARackIsKilledWithEverythingThatRunsThereAndNothingElse(t *testing.T) {
 // the old one; pulling the plug must find both.
 func TestMachinesThatOutliveTheirAgentAreFound(t *testing.T) {
 	l, binary := running(t, 1, 1)
+	eventually(t, func() bool { // a new process has its name only once it has begun its program
+		names, err := Programs(l.Hosts)
+		return err == nil && strings.Count(strings.Join(names, " "), "sleep") == 2
+	})
 	ps, err := processes(l.Hosts)
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +156,7 @@ func TestMachinesThatOutliveTheirAgentAreFound(t *testing.T) {
 	if err := l.Hosts[0].launch(binary); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool { // a new process has its name only once it has begun its program
+	eventually(t, func() bool {
 		names, err := Programs(l.Hosts)
 		return err == nil && len(names) == 5 && strings.Count(strings.Join(names, " "), "sleep") == 4
 	})
