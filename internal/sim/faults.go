@@ -17,7 +17,6 @@ type faults struct {
 	over  bool
 	ended clock.Event
 	wake  clock.Event
-	rot   *host // the one host whose disk was flipped: the others keep theirs
 }
 
 const (
