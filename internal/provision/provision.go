@@ -59,7 +59,7 @@ func (p *Provisioner) CreateVolume(spec VolumeSpec) (cluster.Volume, error) {
 	}
 	rev, err := tx.Settle(settle)
 	if err != nil {
-		p.discard(rec)
+		p.discardUnless(rec, err)
 		return rec, err
 	}
 	p.Cluster.WaitRev(rev, kv.CallTimeout)
@@ -186,6 +186,14 @@ func (p *Provisioner) prepareClone(rec cluster.Volume, st *cluster.State) (clust
 	}
 	rec.Blocks = max(rec.Blocks, grow) // the first writer grows the replicas to the record's size
 	return rec, st, nil
+}
+
+// discardUnless discards, unless the record may have been made all the same: a
+// volume without replicas would be worse than replicas without a volume.
+func (p *Provisioner) discardUnless(rec cluster.Volume, err error) {
+	if !holdfast.IsKind(err, holdfast.Unknown) {
+		p.discard(rec)
+	}
 }
 
 // discard removes replicas of a volume whose record was not made.

@@ -54,7 +54,7 @@ func (p *Provisioner) CreateVM(spec VMSpec) (cluster.VM, error) {
 	tx.PutVM(vm, 0)
 	rev, err := tx.Settle(settle)
 	if err != nil {
-		p.discard(rec)
+		p.discardUnless(rec, err)
 		return vm, err
 	}
 	p.Cluster.WaitRev(rev, kv.CallTimeout)

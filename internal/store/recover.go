@@ -31,6 +31,9 @@ func Open(dev disk.Device, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.rewriteTail(sc); err != nil {
+		return nil, err
+	}
 	if err := s.recover(&root, sc); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ type scanned struct {
 type scan struct {
 	batches []scanned
 	damage  string // not "": a batch that was on disk cannot be read
+	synced  uint64 // last batch that a later one calls synced
 	window  []byte // what was read last
 	from    int64
 }
@@ -99,8 +100,31 @@ func (s *Store) scanLog(root *rootBlock) (*scan, error) {
 			pos = logPos{place: h.next, seg: h.seg, seq: h.seq + 1}
 		}
 	}
+	sc.synced = synced
 	s.dropTorn(sc, synced)
 	return sc, nil
+}
+
+// rewriteTail writes the batches that no later one calls synced once more. An
+// earlier life's sync may have failed: then they are in the operating system's
+// cache, where they can be read, and will never reach the disk by themselves.
+func (s *Store) rewriteTail(sc *scan) error {
+	for i := range sc.batches {
+		b := &sc.batches[i]
+		if b.seq <= sc.synced {
+			continue
+		}
+		p := newBuffer(shape{header: int(b.blocks + b.payload)}).b
+		off := s.offset(b.at.place, b.at.block)
+		err := s.dev.ReadAt(p, off)
+		if err == nil {
+			err = s.devWrite(p, off)
+		}
+		if err != nil {
+			return holdfast.Errorf(holdfast.IO, "open disk %s: the end of the log cannot be written again: %w", s.id.Disk, err)
+		}
+	}
+	return nil
 }
 
 func damageText(seq uint64) string {
