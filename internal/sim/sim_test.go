@@ -4,11 +4,18 @@ import (
 	"bytes"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 )
+
+// TestMain trades memory for time: a world's garbage is short-lived.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}
 
 // seeds is how many seeds a plain test run plays; SIM_SEEDS overrides it.
 const seeds = 40
