@@ -203,15 +203,33 @@ func (g *probeGuest) back(ctx context.Context) error {
 	return nil
 }
 
+// How often the reset button is pressed, and how long each press may take.
+const (
+	resetPresses  = 4
+	resetPatience = 45 * time.Second
+)
+
 func (g *probeGuest) witness(ctx context.Context) ([]Check, error) {
 	before := g.look()
-	if err := g.d.cloud.resetVM(ctx, g.vm.ID); err != nil {
-		return nil, err
+	var s sight
+	var err error
+	// A press of the button that shows no effect is said and made again: what
+	// is judged here is the disk.
+	for press := range resetPresses {
+		if press > 0 {
+			g.d.say("the reset button showed no effect within %v; it is pressed again", resetPatience)
+		}
+		if err := g.d.cloud.resetVM(ctx, g.vm.ID); err != nil {
+			return nil, err
+		}
+		s, err = g.wait(ctx, "the guest to verify its disk after a reset", resetPatience, func(s sight) bool {
+			fresh := s.attached != before.attached || s.starts > before.starts
+			return fresh && s.starts > 0 && s.verified != nil
+		})
+		if err == nil || ctx.Err() != nil {
+			break
+		}
 	}
-	s, err := g.wait(ctx, "the guest to verify its disk after a reset", backTimeout, func(s sight) bool {
-		fresh := s.attached != before.attached || s.starts > before.starts
-		return fresh && s.starts > 0 && s.verified != nil
-	})
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err != nil {
