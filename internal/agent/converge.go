@@ -49,7 +49,7 @@ func (a *Agent) workerIDs() []holdfast.VMID {
 
 // followVMs hands every VM that concerns this host to its worker.
 func (a *Agent) followVMs(st *cluster.State) {
-	vms := sortedVMs(st)
+	vms := st.SortedVMs()
 	a.mu.Lock()
 	for _, vm := range vms {
 		if vm.Val.Host == a.Self && a.workers[vm.Val.ID] == nil {
@@ -75,28 +75,10 @@ func (a *Agent) followVMs(st *cluster.State) {
 	}
 }
 
-func sortedVMs(st *cluster.State) []cluster.Versioned[cluster.VM] {
-	out := make([]cluster.Versioned[cluster.VM], 0, len(st.VMs))
-	for _, v := range st.VMs {
-		out = append(out, v)
-	}
-	sort.Slice(out, func(i, j int) bool { return string(out[i].Val.ID.UUID[:]) < string(out[j].Val.ID.UUID[:]) })
-	return out
-}
-
-func sortedVolumes(st *cluster.State) []cluster.Versioned[cluster.Volume] {
-	out := make([]cluster.Versioned[cluster.Volume], 0, len(st.Volumes))
-	for _, v := range st.Volumes {
-		out = append(out, v)
-	}
-	sort.Slice(out, func(i, j int) bool { return string(out[i].Val.ID.UUID[:]) < string(out[j].Val.ID.UUID[:]) })
-	return out
-}
-
 // followVolumes exports every volume that can be written to, and tells open
 // ones what their records say now.
 func (a *Agent) followVolumes(st *cluster.State) {
-	for _, v := range sortedVolumes(st) {
+	for _, v := range st.SortedVolumes() {
 		rec := v.Val
 		a.Volumes.NoteRecord(rec, v.Mod)
 		exported := a.Socket(rec.ID) != ""
@@ -197,7 +179,7 @@ func (a *Agent) Belongs(id holdfast.VolumeID) bool {
 // living host that has a good one, so that they are mended too; it closes them
 // when that is done.
 func (a *Agent) takeCare(st *cluster.State) {
-	for _, v := range sortedVolumes(st) {
+	for _, v := range st.SortedVolumes() {
 		rec := v.Val
 		vm, attached := st.VMs[rec.VM]
 		if rec.Deleted || attached && vm.Val.Power == cluster.On {
@@ -255,7 +237,7 @@ func (a *Agent) openForCare(rec cluster.Volume) {
 // removeReplicas drops this host's replicas of deleted volumes, and deletes
 // the record of a volume that has none left.
 func (a *Agent) removeReplicas(st *cluster.State) {
-	for _, v := range sortedVolumes(st) {
+	for _, v := range st.SortedVolumes() {
 		if v.Val.Deleted {
 			a.removeReplica(v.Val, v.Mod)
 		}

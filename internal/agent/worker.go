@@ -86,7 +86,9 @@ func (w *worker) step() (over bool) {
 	}
 	w.recall()
 	if m != nil && m.State() == hypervisor.Off {
-		m = w.ended(vm)
+		w.ended(vm)
+		w.wake.Set() // what is wanted now is looked at anew
+		return false
 	}
 	mine := present && vm.Host == w.a.Self
 	if m != nil && (!mine || vm.Deleted || vm.Power != cluster.On || m.Spec().Generation != vm.Generation) {
@@ -170,29 +172,28 @@ func (w *worker) end(m hypervisor.Machine, vm cluster.VM, mine bool) {
 }
 
 // ended handles a machine whose process is gone by itself: the guest powered
-// off as it was asked to, or it crashed and is started again.
-func (w *worker) ended(vm cluster.VM) hypervisor.Machine {
-	asked := w.stopAsked
+// off as it was asked to, or it crashed and is started again. A power-off that
+// cannot be recorded yet leaves the machine as it is, to be seen again.
+func (w *worker) ended(vm cluster.VM) {
+	if w.stopAsked && vm.Power == cluster.On && vm.Host == w.a.Self {
+		w.mu.Lock()
+		mod := w.mod
+		w.mu.Unlock()
+		vm.Power = cluster.Stopped
+		if err := w.a.Control.PutVM(vm, mod); err != nil {
+			w.a.Log.Info("the power-off could not be recorded yet", "vm", vm.Name, "error", err)
+			clock.Sleep(w.a.Clock, workEvery)
+			return
+		}
+		w.mu.Lock()
+		w.vm.Power = cluster.Stopped
+		w.mu.Unlock()
+		w.a.Log.Info("guest powered off", "vm", vm.Name)
+	} else {
+		w.a.Log.Warn("machine ended by itself", "vm", vm.Name)
+	}
 	w.setMachine(nil)
 	w.isolated, w.stopAsked = false, false
-	if !asked || vm.Power != cluster.On || vm.Host != w.a.Self {
-		w.a.Log.Warn("machine ended by itself", "vm", vm.Name)
-		return nil
-	}
-	w.a.Log.Info("guest powered off", "vm", vm.Name)
-	w.mu.Lock()
-	mod := w.mod
-	w.mu.Unlock()
-	vm.Power = cluster.Stopped
-	if err := w.a.Control.PutVM(vm, mod); err != nil {
-		w.stopAsked = true // try again: the machine is seen as ended at the next step
-		w.a.Log.Info("the power-off could not be recorded yet", "vm", vm.Name, "error", err)
-		return nil
-	}
-	w.mu.Lock()
-	w.vm.Power = cluster.Stopped
-	w.mu.Unlock()
-	return nil
 }
 
 func (w *worker) closeVolume(vm cluster.VM) { w.closeVolumeID(vm.Volume) }

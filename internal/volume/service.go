@@ -83,7 +83,6 @@ type slot struct {
 	vol     *Volume // nil while opening
 	err     error
 	waiters []clock.Event
-	busy    bool
 }
 
 // New returns a service without disks and installs its handlers on c.Net,

@@ -125,7 +125,7 @@ func (s *Service) Open(id holdfast.VolumeID) (*Volume, error) {
 		}
 		s.mu.Lock()
 	}
-	sl := &slot{busy: true}
+	sl := &slot{}
 	s.opened[id] = sl
 	s.mu.Unlock()
 	v, err := s.open(id)
