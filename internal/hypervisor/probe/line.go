@@ -30,6 +30,8 @@ type Line struct {
 	Text    string // the line itself, without its end
 }
 
+const startText = "probe start"
+
 // maxLine bounds what ParseLine looks at.
 const maxLine = 200
 
@@ -42,8 +44,8 @@ func ParseLine(s string) (Line, error) {
 	ok := false
 	switch {
 	case len(text) > maxLine:
-	case text == "probe start":
-		l.What, ok = Start, true
+	case strings.HasSuffix(text, startText):
+		l.What, ok = Start, true // what stands before it is a line that a reset has cut short
 	case text == "probe ready":
 		l.What, ok = Ready, true
 	case strings.HasPrefix(text, "probe ERROR "):

@@ -92,6 +92,7 @@ func TestImageRefusesSizesItCannotUse(t *testing.T) {
 func TestLinesOfTheGuest(t *testing.T) {
 	for s, want := range map[string]Line{
 		"probe start\n":                          {What: Start},
+		"flusheprobe start\n":                    {What: Start}, // reset in the middle of a line
 		"probe ready\r\n":                        {What: Ready},
 		FlushedLine(17):                          {What: Flushed, Counter: 17},
 		"flushed 4294967295":                     {What: Flushed, Counter: 1<<32 - 1},
