@@ -26,6 +26,7 @@ type Self struct {
 	Site        string `json:"site,omitempty"`
 	Version     string `json:"version"`
 	InCluster   bool   `json:"in_cluster"`
+	LeadsKV     bool   `json:"leads_kv,omitempty" doc:"This host's member leads the control plane's votes"`
 	Accelerator string `json:"accelerator,omitempty"`
 	Why         string `json:"accelerator_why,omitempty"`
 	Sandbox     string `json:"sandbox,omitempty"`

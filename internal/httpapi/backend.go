@@ -50,6 +50,7 @@ type Self struct {
 	Version     string
 	DataDir     string
 	InCluster   bool
+	LeadsKV     bool   // its member leads the control plane
 	Accelerator string // "kvm" or "tcg", with why
 	Why         string
 	Sandbox     string // "full" or "reduced"

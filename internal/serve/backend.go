@@ -24,11 +24,12 @@ var _ httpapi.Backend = (*Host)(nil)
 // Self implements httpapi.Reader.
 func (h *Host) Self() httpapi.Self {
 	h.mu.Lock()
-	in := h.run != nil
+	m := h.run
 	h.mu.Unlock()
+	leads := m != nil && m.etcd != nil && m.etcd.Leads()
 	accel, why := h.hyper.Accelerator()
 	return httpapi.Self{ID: h.dir.id.Host, Name: h.cfg.Name, Domain: h.cfg.Domain(), Version: h.version,
-		DataDir: h.dir.path, InCluster: in, Accelerator: accel, Why: why, Sandbox: h.hyper.Sandbox()}
+		DataDir: h.dir.path, InCluster: m != nil, LeadsKV: leads, Accelerator: accel, Why: why, Sandbox: h.hyper.Sandbox()}
 }
 
 // State implements httpapi.Reader.
