@@ -161,7 +161,7 @@ func (l *Lab) view(ctx context.Context) view {
 	for _, h := range l.Hosts {
 		word, n := h.condition()
 		v.Hosts = append(v.Hosts, hostView{h, word, n, h.Socket(), h.API(), h.Log()})
-		if word != "running" || v.Status != nil {
+		if word != isRunning || v.Status != nil {
 			continue
 		}
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)

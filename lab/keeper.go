@@ -111,7 +111,7 @@ func (h Host) launch(binary string) error {
 		return holdfast.Errorf(holdfast.IO, "lab: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(binary, KeeperName, h.Dir, binary, "serve", "--config", h.Config())
+	cmd := exec.Command(binary, append([]string{KeeperName, h.Dir, binary}, serveArgs(h)...)...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

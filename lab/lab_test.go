@@ -133,8 +133,9 @@ func TestARackIsKilledWithEverythingThatRunsThereAndNothingElse(t *testing.T) {
 	expect(t, l, "r3 r3")
 }
 
-// A restarted agent belongs to a new keeper while its machines are still below
-// the old one; pulling the plug must find both.
+// Starting a host of which only machines are left starts its agent, which belongs
+// to a new keeper while the machines are still below the old one; pulling the
+// plug must find both.
 func TestMachinesThatOutliveTheirAgentAreFound(t *testing.T) {
 	l, binary := running(t, 1, 1)
 	eventually(t, func() bool { // a new process has its name only once it has begun its program
@@ -153,9 +154,8 @@ func TestMachinesThatOutliveTheirAgentAreFound(t *testing.T) {
 		}
 	}
 	eventually(t, func() bool { _, n := l.Hosts[0].condition(); return n == 2 })
-	if err := l.Hosts[0].launch(binary); err != nil {
-		t.Fatal(err)
-	}
+	expect(t, l, "a2") // the agent is dead, its machines are not
+	start(t, l, binary, l.Hosts)
 	eventually(t, func() bool {
 		names, err := Programs(l.Hosts)
 		return err == nil && len(names) == 5 && strings.Count(strings.Join(names, " "), "sleep") == 4
@@ -182,6 +182,9 @@ func TestAFrozenRackDoesNotAnswerUntilItThaws(t *testing.T) {
 	defer cancel()
 	if _, err := c.Self(ctx); err == nil {
 		t.Fatal("a frozen host answered")
+	}
+	if err := l.Start(context.Background(), "", "b"); !holdfast.IsKind(err, holdfast.Conflict) || !strings.Contains(fmt.Sprint(err), "thaw") {
+		t.Errorf("starting a frozen rack: %v", err)
 	}
 	if err := Thaw(b); err != nil {
 		t.Fatal(err)

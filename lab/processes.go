@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -187,23 +188,46 @@ func Thaw(hosts []Host) error {
 	return signalAll(hosts, syscall.SIGCONT, func(p proc) bool { return p.state != 'T' })
 }
 
+// What a host's processes may be doing.
+const (
+	isRunning  = "running"
+	isFrozen   = "frozen"
+	isAgentOut = "agent dead" // its machines live, but nothing answers for the host
+	isDead     = "dead"
+)
+
 // condition says in a word what a host's processes are doing.
 func (h Host) condition() (word string, running int) {
 	ps, err := processes([]Host{h})
 	if err != nil || len(ps) == 0 {
-		return "dead", 0
+		return isDead, 0
 	}
-	frozen := 0
+	frozen, serves := 0, false
 	for _, p := range ps {
 		if p.state == 'T' {
 			frozen++
 		}
+		serves = serves || h.isServe(p)
 	}
-	if frozen == len(ps) {
-		return "frozen", len(ps)
+	switch {
+	case frozen == len(ps):
+		return isFrozen, len(ps)
+	case !serves:
+		return isAgentOut, len(ps)
 	}
-	return "running", len(ps)
+	return isRunning, len(ps)
 }
+
+// isServe reports whether a process is the host's own, by what it was started
+// with.
+func (h Host) isServe(p proc) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
+	_, args, _ := strings.Cut(string(b), "\x00") // whatever the program's path is
+	return err == nil && args == strings.Join(serveArgs(h), "\x00")+"\x00"
+}
+
+// serveArgs are what a host's own process is started with.
+func serveArgs(h Host) []string { return []string{"serve", "--config", h.Config()} }
 
 // Programs returns the names of all processes on some hosts, as the kernel
 // knows them (15 characters at most).

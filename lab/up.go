@@ -89,11 +89,15 @@ func create(o Options) (*Lab, error) {
 	return l, l.save()
 }
 
-// start launches the hosts that do not run and waits until all answer.
+// start launches the hosts that do not run, also those of which only machines
+// are left, and waits until all answer.
 func (l *Lab) start(ctx context.Context, binary string, hosts []Host) error {
 	for _, h := range hosts {
-		if word, _ := h.condition(); word != "dead" {
+		switch word, _ := h.condition(); word {
+		case isRunning:
 			continue
+		case isFrozen:
+			return holdfast.Errorf(holdfast.Conflict, "host %s is frozen, not dead; let it go on with 'holdfast lab thaw %s'", h.Name, h.Rack)
 		}
 		if err := h.launch(binary); err != nil {
 			return err
@@ -124,7 +128,7 @@ func (h Host) answering(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if word, _ := h.condition(); word == "dead" && time.Since(begin) > time.Second {
+		if word, _ := h.condition(); (word == isDead || word == isAgentOut) && time.Since(begin) > time.Second {
 			return holdfast.Errorf(holdfast.Unavailable, "host %s ended while starting:\n%s\nall of it is in %s", h.Name, h.lastWords(), h.Log())
 		}
 		if pause(ctx) != nil {
