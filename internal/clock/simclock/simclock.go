@@ -11,10 +11,8 @@
 package simclock
 
 import (
-	"container/heap"
 	"fmt"
 	"hash/fnv"
-	"iter"
 	"math/rand/v2"
 	"time"
 
@@ -29,6 +27,7 @@ type World struct {
 	queue eventHeap
 	cur   *task
 	tasks int
+	idle  []*coroutine
 	root  *Host
 }
 
@@ -78,29 +77,30 @@ func (w *World) RunUntil(done func() bool, limit time.Duration) bool {
 }
 
 func (w *World) step() {
-	e := heap.Pop(&w.queue).(*event)
+	e := w.queue.pop()
 	if e.at > w.now {
 		w.now = e.at
 	}
-	if e.run != nil {
-		run := e.run
-		e.run = nil
-		run()
+	if h := e.host; h != nil {
+		h.deliver(e.run)
+	} else {
+		e.run()
 	}
 }
 
 // After runs f at d from now on no host and no task, so f must not wait. It is
 // for what is not a computer: links, devices, fault scripts.
-func (w *World) After(d time.Duration, f func()) { w.at(w.now+d, f) }
+func (w *World) After(d time.Duration, f func()) { w.at(w.now+d, nil, f) }
 
-// at queues run at time t; the returned event can be cancelled.
-func (w *World) at(t time.Duration, run func()) *event {
+// at queues run at time t, for a host or for nobody; the returned event can be
+// cancelled.
+func (w *World) at(t time.Duration, h *Host, run func()) *event {
 	if t < w.now {
 		t = w.now
 	}
 	w.seq++
-	e := &event{at: t, seq: w.seq, run: run}
-	heap.Push(&w.queue, e)
+	e := &event{host: h, run: run}
+	w.queue.push(max(t, w.now), w.seq, e)
 	return e
 }
 
@@ -112,28 +112,10 @@ func (w *World) Close(hosts ...*Host) {
 	}
 	w.root.Kill()
 	w.queue = nil
-}
-
-type event struct {
-	at  time.Duration
-	seq uint64
-	run func()
-}
-
-type eventHeap []*event
-
-func (h eventHeap) Len() int { return len(h) }
-func (h eventHeap) Less(i, j int) bool {
-	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].seq < h[j].seq
-}
-func (h eventHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *eventHeap) Push(x any)   { *h = append(*h, x.(*event)) }
-func (h *eventHeap) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return e
+	for _, c := range w.idle {
+		c.stop()
+	}
+	w.idle = nil
 }
 
 // Skew makes a host's clock differ from the world's.
@@ -183,7 +165,7 @@ func (h *Host) worldTime(d time.Duration) time.Duration {
 // post queues run for this host after d of its time. Dead hosts drop it,
 // paused ones keep it until they resume.
 func (h *Host) post(d time.Duration, run func()) *event {
-	return h.w.at(h.w.now+h.worldTime(d), func() { h.deliver(run) })
+	return h.w.at(h.w.now+h.worldTime(d), h, run)
 }
 
 func (h *Host) deliver(run func()) {
@@ -212,7 +194,7 @@ func (h *Host) Resume() {
 	held := h.held
 	h.held = nil
 	for _, run := range held {
-		h.w.at(h.w.now, func() { h.deliver(run) })
+		h.w.at(h.w.now, h, run)
 	}
 }
 
@@ -245,31 +227,34 @@ func (h *Host) Kill() {
 // Go implements clock.Clock.
 func (h *Host) Go(f func()) {
 	t := h.newTask(f)
-	h.post(0, t.resume)
+	h.post(0, t.run)
 }
 
 // AfterFunc implements clock.Clock.
 func (h *Host) AfterFunc(d time.Duration, f func()) clock.Timer {
-	tm := &timer{}
+	tm := &timer{w: h.w}
 	tm.e = h.post(d, func() {
-		tm.fired = true
+		if tm.over {
+			return // stopped while the host stood still
+		}
+		tm.over = true
 		h.newTask(f).resume()
 	})
 	return tm
 }
 
 type timer struct {
-	e     *event
-	fired bool
-	off   bool
+	w    *World
+	e    *event
+	over bool // fired or stopped
 }
 
 func (t *timer) Stop() bool {
-	if t.fired || t.off {
+	if t.over {
 		return false
 	}
-	t.off = true
-	t.e.run = nil
+	t.over = true
+	t.w.queue.remove(t.e)
 	return true
 }
 
@@ -281,6 +266,7 @@ type simEvent struct {
 	set    bool
 	waiter *task
 	timer  *event
+	turn   uint64
 }
 
 func (e *simEvent) Set() {
@@ -291,10 +277,10 @@ func (e *simEvent) Set() {
 	t := e.waiter
 	e.waiter = nil
 	if e.timer != nil {
-		e.timer.run = nil
+		t.host.w.queue.remove(e.timer)
 		e.timer = nil
 	}
-	t.host.post(0, t.resume)
+	t.host.post(0, t.run)
 }
 
 func (e *simEvent) Wait(timeout time.Duration) bool {
@@ -317,73 +303,25 @@ func (e *simEvent) Wait(timeout time.Duration) bool {
 	}
 	e.waiter = t
 	if timeout > 0 {
-		e.timer = t.host.post(timeout, func() {
-			if e.waiter == t {
-				e.waiter, e.timer = nil, nil
-				t.resume()
-			}
-		})
+		e.arm(t, timeout)
 	}
-	t.park()
+	t.co.park()
 	ok := e.set
 	e.set = false
 	return ok
 }
 
-// killed unwinds a task of a dead host; only the task's own frame recovers it.
-type killed struct{}
-
-// task is one coroutine.
-type task struct {
-	id   int
-	host *Host
-	next func() (struct{}, bool)
-	stop func()
-	park func()
-}
-
-func (h *Host) newTask(f func()) *task {
-	h.w.tasks++
-	t := &task{id: h.w.tasks, host: h}
-	t.next, t.stop = iter.Pull(func(yield func(struct{}) bool) {
-		defer func() {
-			if r := recover(); r != nil {
-				if _, ok := r.(killed); !ok {
-					panic(r)
-				}
-			}
-		}()
-		t.park = func() {
-			if !yield(struct{}{}) {
-				panic(killed{})
-			}
+// arm wakes t after timeout unless the event is set before. What was due while
+// a host stood still cannot be cancelled any more, so each waiting has its turn.
+func (e *simEvent) arm(t *task, timeout time.Duration) {
+	e.turn++
+	turn := e.turn
+	e.timer = t.host.post(timeout, func() {
+		if e.waiter == t && e.turn == turn {
+			e.waiter, e.timer = nil, nil
+			t.resume()
 		}
-		f()
 	})
-	h.live[t] = struct{}{}
-	return t
-}
-
-// resume runs t until it parks or ends. It nests only when a running task
-// kills another host, whose tasks then unwind.
-func (t *task) resume() {
-	if t.host.dead {
-		return
-	}
-	prev := t.host.w.cur
-	t.host.w.cur = t
-	_, alive := t.next()
-	t.host.w.cur = prev
-	if !alive {
-		delete(t.host.live, t)
-	}
-}
-
-func (t *task) unwind() {
-	prev := t.host.w.cur
-	t.host.w.cur = t
-	t.stop()
-	t.host.w.cur = prev
 }
 
 // String describes the world for failure messages.
