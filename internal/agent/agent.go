@@ -35,8 +35,9 @@ type Control interface {
 	// PutMachine records what a VM's process does, if the VM's record is still
 	// at mod.
 	PutMachine(m cluster.Machine, vm holdfast.VMID, mod kv.Rev) error
-	// PutVM replaces a VM's record if it was last changed at mod.
-	PutVM(v cluster.VM, mod kv.Rev) error
+	// PowerOff replaces a VM's record if it was last changed at mod, and with it
+	// that of its machine.
+	PowerOff(v cluster.VM, m cluster.Machine, mod kv.Rev) error
 	// DeleteVM removes a VM's records if it was last changed at mod.
 	DeleteVM(v cluster.VM, mod kv.Rev) error
 	// CommitVolume replaces a volume's record if it was last changed at mod.

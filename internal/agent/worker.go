@@ -39,6 +39,7 @@ type worker struct {
 	again     time.Duration // not before: the next try to start
 	isolated  bool          // paused because this host is cut off
 	stopAsked bool          // the power button was pressed since the machine started
+	exit      leaving
 }
 
 // worker makes a worker and its task; a.mu is held.
@@ -104,10 +105,19 @@ func (w *worker) step() (over bool) {
 	case vm.Power != cluster.On:
 		w.closeVolume(vm)
 		w.report(cluster.Machine{State: string(hypervisor.Off)}, vm)
+	case m == nil && vm.Shutdowns > w.reported.Shutdowns:
+		w.powerOff(vm)
+	case m == nil && vm.Leaving():
+		w.left(vm)
 	case m == nil:
 		w.start(vm)
 	default:
 		w.tend(m, vm)
+		if vm.Leaving() {
+			w.sendOff(m, vm)
+		} else {
+			w.exit = leaving{}
+		}
 	}
 	return false
 }
@@ -175,25 +185,42 @@ func (w *worker) end(m hypervisor.Machine, vm cluster.VM, mine bool) {
 // off as it was asked to, or it crashed and is started again. A power-off that
 // cannot be recorded yet leaves the machine as it is, to be seen again.
 func (w *worker) ended(vm cluster.VM) {
-	if w.stopAsked && vm.Power == cluster.On && vm.Host == w.a.Self {
-		w.mu.Lock()
-		mod := w.mod
-		w.mu.Unlock()
-		vm.Power = cluster.Stopped
-		if err := w.a.Control.PutVM(vm, mod); err != nil {
-			w.a.Log.Info("the power-off could not be recorded yet", "vm", vm.Name, "error", err)
-			clock.Sleep(w.a.Clock, workEvery)
+	switch {
+	case w.stopAsked && vm.Power == cluster.On && vm.Host == w.a.Self:
+		if !w.powerOff(vm) {
 			return
 		}
-		w.mu.Lock()
-		w.vm.Power = cluster.Stopped
-		w.mu.Unlock()
-		w.a.Log.Info("guest powered off", "vm", vm.Name)
-	} else {
+	case vm.Leaving():
+		w.a.Log.Info("guest shut down, to be moved", "vm", vm.Name)
+	default:
 		w.a.Log.Warn("machine ended by itself", "vm", vm.Name)
 	}
 	w.setMachine(nil)
 	w.isolated, w.stopAsked = false, false
+}
+
+// powerOff records that a VM is off because it was asked to shut down, together
+// with the request being served: it must not turn off the VM's next machine.
+func (w *worker) powerOff(vm cluster.VM) bool {
+	w.mu.Lock()
+	mod := w.mod
+	w.mu.Unlock()
+	vm.Power, vm.Leave = cluster.Stopped, 0
+	w.reported.Shutdowns = max(w.reported.Shutdowns, vm.Shutdowns)
+	m := w.reported
+	m.VM, m.Host, m.Generation, m.State = w.id, w.a.Self, vm.Generation, string(hypervisor.Off)
+	m.PID, m.Reason, m.Since = 0, "", w.a.Clock.Wall()
+	if err := w.a.Control.PowerOff(vm, m, mod); err != nil {
+		w.a.Log.Info("the power-off could not be recorded yet", "vm", vm.Name, "error", err)
+		clock.Sleep(w.a.Clock, workEvery)
+		return false
+	}
+	w.reported = m
+	w.mu.Lock()
+	w.vm.Power = cluster.Stopped
+	w.mu.Unlock()
+	w.a.Log.Info("guest powered off", "vm", vm.Name)
+	return true
 }
 
 func (w *worker) closeVolume(vm cluster.VM) { w.closeVolumeID(vm.Volume) }
@@ -220,6 +247,7 @@ func (w *worker) start(vm cluster.VM) {
 		return
 	}
 	w.again = now + startAgain
+	w.reported.Resets = max(w.reported.Resets, vm.Resets) // a machine that starts is as good as reset
 	w.report(cluster.Machine{State: "starting"}, vm)
 	v, err := w.a.Volumes.Open(vm.Volume)
 	if err == nil {
@@ -357,19 +385,28 @@ func (w *worker) guard(m hypervisor.Machine, vm cluster.VM) {
 	}
 }
 
-// serveRequests presses the power and reset buttons as asked.
+// serveRequests presses the power and reset buttons as asked. A press that
+// fails is repeated: the machine may be held just now.
 func (w *worker) serveRequests(m hypervisor.Machine, vm cluster.VM) {
-	if vm.Resets > w.reported.Resets {
-		w.reported.Resets = vm.Resets
+	reset, shutdown := vm.Resets > w.reported.Resets, vm.Shutdowns > w.reported.Shutdowns
+	now := w.a.Clock.Now()
+	if !reset && !shutdown || now < w.again {
+		return
+	}
+	if reset {
 		if err := m.Reset(); err != nil {
-			w.a.Log.Error("a machine could not be reset", "vm", vm.Name, "error", err)
+			w.again = now + startAgain
+			w.a.Log.Error("a machine could not be reset yet", "vm", vm.Name, "error", err)
+		} else {
+			w.reported.Resets = vm.Resets
 		}
 	}
-	if vm.Shutdowns > w.reported.Shutdowns {
-		w.reported.Shutdowns = vm.Shutdowns
-		w.stopAsked = true
+	if shutdown {
 		if err := m.Shutdown(); err != nil {
-			w.a.Log.Error("the power button could not be pressed", "vm", vm.Name, "error", err)
+			w.again = now + startAgain
+			w.a.Log.Error("the power button could not be pressed yet", "vm", vm.Name, "error", err)
+		} else {
+			w.reported.Shutdowns, w.stopAsked = vm.Shutdowns, true
 		}
 	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"io"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,12 +22,17 @@ type machine struct {
 	spec               hypervisor.Spec
 	state              hypervisor.State
 	done               []string
+	fails              int // of the next actions
 }
 
 func (m *machine) Spec() hypervisor.Spec   { return m.spec }
 func (m *machine) State() hypervisor.State { return m.state }
 func (m *machine) PID() int                { return 1 }
 func (m *machine) act(what string, s hypervisor.State) error {
+	if m.fails > 0 {
+		m.fails--
+		return holdfast.Errorf(holdfast.Unavailable, "the machine is held")
+	}
 	m.done = append(m.done, what)
 	m.state = s
 	return nil
@@ -54,8 +60,8 @@ func (r *records) PutMachine(m cluster.Machine, _ holdfast.VMID, _ kv.Rev) error
 	return nil
 }
 func (r *records) DeleteVM(cluster.VM, kv.Rev) error { r.deleted = true; return nil }
-func (r *records) PutVM(v cluster.VM, _ kv.Rev) error {
-	r.put = &v
+func (r *records) PowerOff(v cluster.VM, m cluster.Machine, _ kv.Rev) error {
+	r.put, r.machine = &v, m
 	return nil
 }
 
@@ -196,5 +202,89 @@ func TestButtonsArePressedOnce(t *testing.T) {
 	s.expect(t, "reset", "shutdown")
 	if !s.w.stopAsked {
 		t.Error("the machine is not expected to end")
+	}
+}
+
+func TestAPressThatFailsIsRepeated(t *testing.T) {
+	s := running()
+	s.m.fails = 2
+	s.vm.Resets, s.vm.Shutdowns = 1, 1
+	s.w.serveRequests(s.m, s.vm)
+	s.expect(t)
+	s.w.again = 0 // later
+	s.w.serveRequests(s.m, s.vm)
+	s.expect(t, "reset", "shutdown")
+}
+
+// A VM that was told to shut down and lost its machine before it could is off,
+// and the next start is not undone by the old press.
+func TestAVMThatWasToShutDownIsNotStartedForIt(t *testing.T) {
+	s := running()
+	s.w.machine = nil
+	s.vm.Shutdowns = 4
+	s.want(true)
+	s.expect(t)
+	if s.r.put == nil || s.r.put.Power != cluster.Stopped || s.r.machine.Shutdowns != 4 || s.r.machine.State != "off" {
+		t.Errorf("recorded %+v, %+v", s.r.put, s.r.machine)
+	}
+}
+
+// leave is a VM that is to leave its host, with guests that may take a minute.
+func leave() *scene {
+	s := running()
+	s.vm.Leave = s.vm.Generation
+	s.w.known, s.w.present, s.w.vm = true, true, s.vm
+	return s
+}
+
+func TestAGuestThatIsMovedShutsDown(t *testing.T) {
+	s := leave()
+	s.w.sendOff(s.m, s.vm)
+	s.w.sendOff(s.m, s.vm) // not pressed again at once
+	s.expect(t, "shutdown")
+	s.m.state = hypervisor.Off
+	s.want(true)
+	if s.r.put != nil {
+		t.Fatalf("it was taken for a power-off: %+v", s.r.put)
+	}
+	s.want(true)
+	if m := s.r.machine; m.State != string(hypervisor.Off) || m.Generation != s.vm.Generation || m.Reason != "" {
+		t.Fatalf("reported %+v", m)
+	}
+	s.expect(t, "shutdown")
+}
+
+func TestAGuestThatDoesNotShutDownIsEndedAndItIsSaid(t *testing.T) {
+	s := leave()
+	s.w.sendOff(s.m, s.vm)
+	s.w.exit.press = 0
+	s.w.sendOff(s.m, s.vm) // it may have been deaf
+	s.w.isolated, s.w.exit.by = true, 0
+	s.w.sendOff(s.m, s.vm)
+	s.expect(t, "shutdown", "shutdown")
+	s.w.isolated = false
+	s.w.sendOff(s.m, s.vm)
+	s.expect(t, "shutdown", "shutdown", "kill")
+	s.want(true)
+	if m := s.r.machine; m.State != string(hypervisor.Off) || !strings.Contains(m.Reason, "did not shut down within 1m0s") {
+		t.Fatalf("reported %+v", m)
+	}
+}
+
+func TestAVMThatIsToLeaveIsNotStarted(t *testing.T) {
+	s := leave()
+	s.w.machine = nil
+	s.want(true)
+	if m := s.r.machine; m.State != string(hypervisor.Off) || m.Generation != s.vm.Generation {
+		t.Fatalf("reported %+v", m)
+	}
+}
+
+func TestAPowerOffWhileBeingMovedIsAPowerOff(t *testing.T) {
+	s := leave()
+	s.w.stopAsked, s.m.state = true, hypervisor.Off
+	s.want(true)
+	if s.r.put == nil || s.r.put.Power != cluster.Stopped || s.r.put.Leave != 0 {
+		t.Errorf("recorded %+v", s.r.put)
 	}
 }

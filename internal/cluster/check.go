@@ -33,6 +33,8 @@ func checkHost(h *Host) error {
 		return holdfast.CheckName("rack", h.Domain.Rack)
 	case h.Domain.Site != "" && holdfast.CheckName("site", h.Domain.Site) != nil:
 		return holdfast.CheckName("site", h.Domain.Site)
+	case h.DrainSeconds < 0 || h.DrainSeconds > MaxDrainSeconds:
+		return bad("host", h.Name, "%d seconds for a guest to shut down: 0 to %d are allowed", h.DrainSeconds, MaxDrainSeconds)
 	}
 	for _, s := range []string{h.Addr, h.APIAddr, h.Peer, h.Client, h.CertKey} {
 		if len(s) > maxText {

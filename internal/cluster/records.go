@@ -30,6 +30,9 @@ type Host struct {
 	Voter   bool                 `json:"voter,omitempty"`  // should be a voting member of the control plane
 	CertKey string               `json:"cert_key"`         // SHA-256 of its certificate's public key; only this key is let in as this host
 	Drained bool                 `json:"drained,omitempty"`
+	// DrainSeconds is how long a guest may take to shut down when it is moved
+	// off this host; 0: DefaultDrainSeconds.
+	DrainSeconds int `json:"drain_seconds,omitempty"`
 }
 
 // Alive is what a host says of itself, kept under its lease: the key is there
@@ -176,7 +179,23 @@ type VM struct {
 	// the machine record says it has done.
 	Shutdowns int64 `json:"shutdowns,omitempty"` // ACPI power button
 	Resets    int64 `json:"resets,omitempty"`
+	// Leave is the generation at which the VM is to be given up by its host:
+	// that has the guest shut down and reports the machine off, whereupon the
+	// VM is assigned elsewhere. Of another generation it means nothing.
+	Leave int64 `json:"leave,omitempty"`
 }
+
+// Leaving reports whether the VM is on its way off its host.
+func (v *VM) Leaving() bool {
+	return v.Leave != 0 && v.Leave == v.Generation && v.Power == On && !v.Deleted
+}
+
+// DefaultDrainSeconds is how long a guest may take to shut down when it is
+// moved, if nobody said otherwise; MaxDrainSeconds is the longest.
+const (
+	DefaultDrainSeconds = 60
+	MaxDrainSeconds     = 24 * 3600
+)
 
 // Publish makes a guest's TCP port reachable at an address of every host.
 type Publish struct {

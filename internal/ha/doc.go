@@ -7,7 +7,8 @@
 // epoch and replicas refuse the older one, so the worst a wrong decision can do
 // is to start a VM needlessly (docs/INVARIANTS.md, 3 and 4). What it owes is to
 // act soon, once, in the right order, and to leave alone what is well: a VM
-// whose host is alive is moved only if it cannot be started there.
+// whose host is alive is moved only if it cannot be started there or if the
+// host is drained.
 package ha
 
 import (
@@ -25,7 +26,7 @@ import (
 // The changes of one step are committed in order. A later one may name an
 // incident that an earlier one has just written: it then follows that revision.
 type Change struct {
-	What      string // "incident", "cut", "assign", "rebuild", "drop", "prune"
+	What      string // "incident", "cut", "assign", "leave", "move", "stay", "rebuild", "drop", "prune"
 	Text      string // for the log: what and why
 	Volumes   []cluster.Versioned[cluster.Volume]
 	VMs       []cluster.Versioned[cluster.VM]
@@ -66,6 +67,8 @@ type Config struct {
 	// RebuildAfter is how long a missing copy is waited for before another is
 	// built: 15 s. What returns is brought up to date instead, which is cheaper.
 	RebuildAfter time.Duration
+	// Moves is how many VMs of one drained host may be on their way off it: 2.
+	Moves int
 	// Builds is how many volumes may be building a copy: 8.
 	Builds int
 }
@@ -86,6 +89,9 @@ func (c Config) withDefaults() Config {
 	set(&c.RebuildAfter, 15*time.Second)
 	if c.StartTokens == 0 {
 		c.StartTokens = 4
+	}
+	if c.Moves == 0 {
+		c.Moves = 2
 	}
 	if c.Builds == 0 {
 		c.Builds = 8

@@ -29,11 +29,12 @@ type draft struct {
 	incidents []*cluster.Versioned[cluster.Incident] // all, oldest first
 	dirty     map[string]bool
 	touched   map[holdfast.VolumeID]bool // changed by this step: the picture is out of date
+	moved     map[holdfast.VMID]bool     // likewise
 	changes   []Change
 }
 
 func newDraft(v *placement.View, wall time.Time) *draft {
-	d := &draft{v: v, wall: wall, dirty: map[string]bool{}, touched: map[holdfast.VolumeID]bool{}}
+	d := &draft{v: v, wall: wall, dirty: map[string]bool{}, touched: map[holdfast.VolumeID]bool{}, moved: map[holdfast.VMID]bool{}}
 	for _, rec := range v.State.Incidents {
 		rec.Val.Steps = slices.Clone(rec.Val.Steps)
 		rec.Val.Hosts = slices.Clone(rec.Val.Hosts)
@@ -58,6 +59,9 @@ func (d *draft) commit(c Change) {
 	d.dirty = map[string]bool{}
 	for _, rec := range c.Volumes {
 		d.touched[rec.Val.ID] = true
+	}
+	for _, rec := range c.VMs {
+		d.moved[rec.Val.ID] = true
 	}
 	d.changes = append(d.changes, c)
 }

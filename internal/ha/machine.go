@@ -67,6 +67,7 @@ func (m *Machine) Step(now time.Duration, wall time.Time, s *cluster.State) ([]C
 		m.plan(now, d)
 		m.cut(d)
 		m.start(now, d)
+		m.drain(now, d)
 		m.redundancy(now, d)
 	}
 	m.mend(d)

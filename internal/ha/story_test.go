@@ -26,7 +26,8 @@ var rewrite = flag.Bool("rewrite", false, "write the stories' outcomes into test
 //	draw           the lines are sketch lines
 //	hold 5s        the brake holds no longer than this
 //	agents 1s 5s   from here on hosts start what they are assigned after the
-//	               first time, and bring copies up to date after the second
+//	               first time, bring copies up to date after the second, and have
+//	               guests that are moved shut down after the third
 //	leader         a new leader takes over that has watched all along
 //	restart        a new leader takes over that has seen nothing
 //	run 20s        the lines are carried out, then time goes by
@@ -101,6 +102,8 @@ type stage struct {
 	follower     *ha.Machine
 	start        time.Duration
 	resync       time.Duration
+	leave        time.Duration
+	leaveAt      map[holdfast.VMID]time.Duration
 	startAt      map[holdfast.VMID]time.Duration
 	syncAt       map[holdfast.VolumeID]time.Duration
 	assigned     map[holdfast.VMID]int64
@@ -112,7 +115,7 @@ type stage struct {
 
 func newStage() *stage {
 	return &stage{c: sketch.New(), leader: ha.New(ha.Config{}), follower: ha.New(ha.Config{}),
-		startAt: map[holdfast.VMID]time.Duration{}, syncAt: map[holdfast.VolumeID]time.Duration{},
+		startAt: map[holdfast.VMID]time.Duration{}, leaveAt: map[holdfast.VMID]time.Duration{}, syncAt: map[holdfast.VolumeID]time.Duration{},
 		assigned: map[holdfast.VMID]int64{}, told: map[string]int{}}
 }
 
@@ -139,7 +142,7 @@ func (st *stage) play(s scene) string {
 	case "hold":
 		st.leader, st.follower = ha.New(ha.Config{BrakeHold: arg(1)}), ha.New(ha.Config{BrakeHold: arg(1)})
 	case "agents":
-		st.start, st.resync = arg(1), arg(2)
+		st.start, st.resync, st.leave = arg(1), arg(2), arg(3)
 	case "leader":
 		st.leader, st.follower = st.follower, ha.New(ha.Config{})
 	case "restart":
@@ -265,7 +268,10 @@ func (st *stage) agents() time.Duration {
 
 func (st *stage) agentVM(v *placement.View, vm cluster.VM, perHost map[holdfast.HostID]int, due func(time.Duration) bool) bool {
 	m, ok := v.State.Machines[vm.ID]
-	if vm.Power != cluster.On || !v.Up(vm.Host) || ok && m.Val.Generation == vm.Generation && m.Val.Host == vm.Host {
+	if v.Up(vm.Host) && st.agentLeave(v, vm, due) {
+		return true
+	}
+	if vm.Power != cluster.On || !v.Up(vm.Host) || vm.Leaving() || ok && m.Val.Generation == vm.Generation && m.Val.Host == vm.Host {
 		return false
 	}
 	if st.assigned[vm.ID] != vm.Generation {
@@ -280,6 +286,36 @@ func (st *stage) agentVM(v *placement.View, vm cluster.VM, perHost map[holdfast.
 		st.open(v, vol, vm.Host)
 	}
 	if err := st.c.Do("machine " + vm.Name + " state=running"); err != nil {
+		panic(err)
+	}
+	return true
+}
+
+// agentLeave has guests shut down that are to be moved, and starts again those
+// that are to stay after all.
+func (st *stage) agentLeave(v *placement.View, vm cluster.VM, due func(time.Duration) bool) bool {
+	at, begun := st.leaveAt[vm.ID]
+	state := ""
+	switch {
+	case vm.Leaving() && !begun:
+		at = st.now + st.leave
+		st.leaveAt[vm.ID] = at
+		fallthrough
+	case vm.Leaving():
+		if placement.IsOff(v.State, vm) || !due(at) {
+			return false
+		}
+		state = "off"
+	case begun:
+		delete(st.leaveAt, vm.ID)
+		if !placement.IsOff(v.State, vm) {
+			return false
+		}
+		state = "running"
+	default:
+		return false
+	}
+	if err := st.c.Do("machine " + vm.Name + " state=" + state); err != nil {
 		panic(err)
 	}
 	return true

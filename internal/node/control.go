@@ -81,10 +81,11 @@ func (c *control) PutMachine(m cluster.Machine, vm holdfast.VMID, mod kv.Rev) er
 	return err
 }
 
-// PutVM implements agent.Control.
-func (c *control) PutVM(v cluster.VM, mod kv.Rev) error {
+// PowerOff implements agent.Control.
+func (c *control) PowerOff(v cluster.VM, m cluster.Machine, mod kv.Rev) error {
 	tx := c.n.Cluster.Begin()
 	tx.PutVM(v, mod)
+	tx.PutMachine(m, cluster.Any)
 	_, err := tx.Commit()
 	return err
 }

@@ -143,7 +143,7 @@ func (p *Provisioner) StartVM(id holdfast.VMID) error {
 		if vm.Power == cluster.On {
 			return nil
 		}
-		vm.Power = cluster.On
+		vm.Power, vm.Leave = cluster.On, 0
 		if rec, ok := st.Volumes[vm.Volume]; ok {
 			p.assign(st, rec.Val, vm)
 		}
