@@ -157,14 +157,26 @@ func merge(base *page, p piece) *page {
 	return m
 }
 
+// zeroes is the content of every page that was written with nothing else. Like
+// all pages it is never changed.
+var zeroes page
+
 // split cuts the write of b at off into pieces and copies the bytes.
 func split(b []byte, off int64) []piece {
-	var ps []piece
+	ps := make([]piece, 0, len(b)/pageSize+2)
 	for len(b) > 0 {
 		at := int(off % pageSize)
 		n := min(pageSize-at, len(b))
-		p := piece{no: off / pageSize, data: new(page)}
-		copy(p.data[at:], b[:n])
+		p := piece{no: off / pageSize}
+		switch {
+		case n < pageSize:
+			p.data = new(page)
+			copy(p.data[at:], b[:n])
+		case *(*page)(b) == zeroes:
+			p.data = &zeroes
+		default:
+			p.data = (*page)(append([]byte(nil), b[:pageSize]...)) // not cleared first
+		}
 		for s := at / Sector; s < (at+n)/Sector; s++ {
 			p.mask |= 1 << s
 		}

@@ -14,6 +14,8 @@ type conn struct {
 	client   *Endpoint
 	to       holdfast.HostID
 	server   *Endpoint // the life that took the first frame; nil before
+	there    *path     // to the host called
+	here     *path     // back
 	fwd      stream
 	back     stream
 	broken   bool // as the client sees it
@@ -32,21 +34,21 @@ func (c *conn) send(k *call, f transport.Frame) {
 	k.conn = c
 	c.calls[k.seq] = k
 	c.watch()
-	f = pack(f)
-	c.carry(&c.fwd, c.client.id, c.to, f, func() { c.arrive(k.seq, f) })
+	f = c.n.pack(f)
+	c.carry(&c.fwd, c.there, f, func() { c.arrive(k.seq, f) })
 }
 
 // carry brings a frame to the other end of a stream, at an instant of its own
 // but after those before it, and then runs arrive.
-func (c *conn) carry(s *stream, from, to holdfast.HostID, f transport.Frame, arrive func()) {
-	d, lost := c.n.travel(from, to, frameSize(f))
+func (c *conn) carry(s *stream, p *path, f transport.Frame, arrive func()) {
+	d, lost := c.n.travel(p, frameSize(f))
 	s.last = max(s.last+1, c.n.w.Now()+d)
 	c.n.w.After(s.last-c.n.w.Now(), func() {
 		if s.stuck {
 			c.n.stats.Lost++
 			return
 		}
-		if lost || !c.n.Reachable(from, to) {
+		if lost || !c.n.open(p) {
 			c.n.stats.Lost++
 			s.stuck = true
 			c.breakLater()
@@ -83,7 +85,7 @@ func (c *conn) answer(seq uint64, r transport.Frame, err error) {
 	if c.broken {
 		return
 	}
-	c.carry(&c.back, c.to, c.client.id, r, func() {
+	c.carry(&c.back, c.here, r, func() {
 		if k := c.calls[seq]; k != nil && !c.broken {
 			c.n.stats.Delivered++
 			k.end(r, err)
@@ -93,7 +95,7 @@ func (c *conn) answer(seq uint64, r transport.Frame, err error) {
 
 // reset tells the client that the other end is gone, unless that gets lost.
 func (c *conn) reset() {
-	d, lost := c.n.travel(c.to, c.client.id, 64)
+	d, lost := c.n.travel(c.here, 64)
 	if lost {
 		return // watch will notice
 	}
@@ -103,7 +105,7 @@ func (c *conn) reset() {
 func (c *conn) breakLater() {
 	d := c.n.params.Detect
 	if d > 0 {
-		d = time.Duration(c.n.path(c.client.id, c.to).rand.Int64N(int64(d)))
+		d = time.Duration(c.there.rand.Int64N(int64(d)))
 	}
 	c.n.w.After(d, func() { c.breakNow("the connection was lost") })
 }
@@ -153,7 +155,7 @@ func (c *conn) watch() {
 		switch {
 		case c.broken || len(c.calls) == 0 || c.client.h.Dead():
 		case e == nil || e.hungUp || e.h.Dead() || c.server != nil && e != c.server || c.fwd.stuck || c.back.stuck ||
-			!c.n.Reachable(c.client.id, c.to) || !c.n.Reachable(c.to, c.client.id):
+			!c.n.open(c.there) || !c.n.open(c.here):
 			c.breakNow("it shows no sign of life")
 		default:
 			c.watch()
@@ -185,15 +187,16 @@ func (n *Net) cast(k *call, f transport.Frame) {
 // toss brings copies of a frame to another host.
 func (n *Net) toss(from, to holdfast.HostID, f transport.Frame, arrive func(transport.Frame)) {
 	copies := 1
-	if n.path(from, to).rand.Float64() < n.paramsOf(from, to).Duplicate {
+	p := n.path(from, to)
+	if p.rand.Float64() < n.paramsOf(p).Duplicate {
 		copies = 2
 		n.stats.Duplicated++
 	}
 	for range copies {
-		g := pack(f)
-		d, lost := n.travel(from, to, frameSize(g))
+		g := n.pack(f)
+		d, lost := n.travel(p, frameSize(g))
 		n.w.After(d, func() {
-			if lost || !n.Reachable(from, to) {
+			if lost || !n.open(p) {
 				n.stats.Lost++
 				return
 			}

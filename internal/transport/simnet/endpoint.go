@@ -137,7 +137,7 @@ func (e *Endpoint) Send(to holdfast.HostID, f transport.Frame, timeout time.Dura
 	}
 	e.seq++
 	c := &call{e: e, to: to, seq: e.seq, done: done}
-	datagram := to != e.id && e.n.paramsOf(e.id, to).Datagrams
+	datagram := to != e.id && e.n.paramsOf(e.n.path(e.id, to)).Datagrams
 	if datagram && timeout == clock.Forever {
 		timeout = looseTimeout
 	}
@@ -159,7 +159,7 @@ func (e *Endpoint) conn(to holdfast.HostID) *conn {
 	if before != nil && !before.broken {
 		return before
 	}
-	c := &conn{n: e.n, client: e, to: to, calls: make(map[uint64]*call)}
+	c := &conn{n: e.n, client: e, to: to, there: e.n.path(e.id, to), here: e.n.path(to, e.id), calls: make(map[uint64]*call)}
 	if before != nil { // frames of the old one never overtake those of the new
 		c.fwd.last, c.back.last = before.fwd.last, before.back.last
 	}
@@ -186,8 +186,8 @@ func (e *Endpoint) serve(from holdfast.HostID, f transport.Frame, answer func(tr
 				panic("simnet: a handler replied twice")
 			}
 			replied = true
-			r, err = packReply(r, err)
-			scribble(f) // was borrowed until now
+			r, err = e.n.packReply(r, err)
+			e.n.scribble(f) // was borrowed until now
 			if !e.closed && !e.h.Dead() {
 				answer(r, err)
 			}
@@ -226,46 +226,23 @@ func (c *call) finish(f transport.Frame, err error) {
 	}
 	delete(c.e.loose, c.seq)
 	c.done(f, err)
-	scribble(f) // done only borrowed it
+	c.e.n.scribble(f) // done only borrowed it
 }
 
 func (c *call) expire() {
 	c.finish(transport.Frame{}, holdfast.Errorf(holdfast.Unavailable, "host %s did not reply in time; it may have acted on the call", c.to.Short()))
 }
 
-// pack copies a frame as the wire does: at most one piece of bulk.
-func pack(f transport.Frame) transport.Frame {
-	g := transport.Frame{Kind: f.Kind, Head: slices.Clone(f.Head)}
-	if f.BulkLen() > 0 {
-		g.Bulk = [][]byte{slices.Concat(f.Bulk...)}
-	}
-	return g
-}
-
 // packReply copies what of a reply crosses the wire: of an error its kind and
 // text, and nothing that does not fit.
-func packReply(f transport.Frame, err error) (transport.Frame, error) {
+func (n *Net) packReply(f transport.Frame, err error) (transport.Frame, error) {
 	if err == nil {
 		err = f.Check()
 	}
 	if err != nil {
 		return transport.Frame{}, holdfast.Errorf(holdfast.KindOf(err), "%s", transport.ErrorText(err))
 	}
-	return pack(f), nil
-}
-
-// scribble makes use of a frame after its time show.
-func scribble(f transport.Frame) {
-	fill(f.Head)
-	for _, b := range f.Bulk {
-		fill(b)
-	}
-}
-
-func fill(b []byte) {
-	for i := range b {
-		b[i] = 0xdb
-	}
+	return n.pack(f), nil
 }
 
 // frameSize is what a frame takes on the wire, in bytes.

@@ -58,19 +58,26 @@ type Stats struct {
 
 // Net is the network of one world.
 type Net struct {
-	w      *simclock.World
-	params Params
-	hosts  map[holdfast.HostID]*Endpoint // the current life of each
-	paths  map[pair]*path
-	cutIn  map[string]bool // by host or rack: nothing gets in from outside it
-	cutOut map[string]bool // nor out of it
-	stats  Stats
+	w       *simclock.World
+	params  Params
+	hosts   map[holdfast.HostID]*Endpoint // the current life of each
+	paths   map[pair]*path
+	cutIn   map[holdfast.HostID]bool // nothing gets in to it
+	cutOut  map[holdfast.HostID]bool // nor out of it
+	rackIn  map[string]bool          // the same of racks, from and to others
+	rackOut map[string]bool
+	stats   Stats
+	spare   [maxClass + 1][][]byte // buffers for reuse, by the logarithm of their size
 }
+
+// maxClass is the class of the longest bulk.
+const maxClass = 22
 
 type pair struct{ from, to holdfast.HostID }
 
 // path is one direction between two hosts.
 type path struct {
+	pair
 	rand  *rand.Rand
 	cut   bool
 	extra time.Duration // of Slow
@@ -83,7 +90,8 @@ func New(w *simclock.World, p Params) *Net {
 	return &Net{
 		w: w, params: p,
 		hosts: make(map[holdfast.HostID]*Endpoint), paths: make(map[pair]*path),
-		cutIn: make(map[string]bool), cutOut: make(map[string]bool),
+		cutIn: make(map[holdfast.HostID]bool), cutOut: make(map[holdfast.HostID]bool),
+		rackIn: make(map[string]bool), rackOut: make(map[string]bool),
 	}
 }
 
@@ -107,18 +115,20 @@ func (n *Net) Mend(from, to holdfast.HostID) { n.path(from, to).cut = false }
 
 // CutHost cuts a host off from all others, in one direction or in both.
 func (n *Net) CutHost(id holdfast.HostID, in, out bool) {
-	n.cutIn[id.String()], n.cutOut[id.String()] = in, out
+	n.cutIn[id], n.cutOut[id] = in, out
 }
 
 // CutRack cuts a rack off from all others; within it, all goes on.
 func (n *Net) CutRack(rack string, in, out bool) {
-	n.cutIn["rack "+rack], n.cutOut["rack "+rack] = in, out
+	n.rackIn[rack], n.rackOut[rack] = in, out
 }
 
 // Heal ends every cut, slowness and parameter of single paths.
 func (n *Net) Heal() {
 	clear(n.cutIn)
 	clear(n.cutOut)
+	clear(n.rackIn)
+	clear(n.rackOut)
 	for _, p := range n.paths {
 		p.cut, p.extra, p.own = false, 0, nil
 	}
@@ -126,15 +136,20 @@ func (n *Net) Heal() {
 
 // Reachable reports whether frames get from one host to another now, loss
 // aside.
-func (n *Net) Reachable(from, to holdfast.HostID) bool {
-	if from == to {
+func (n *Net) Reachable(from, to holdfast.HostID) bool { return n.open(n.path(from, to)) }
+
+func (n *Net) open(p *path) bool {
+	if p.from == p.to {
 		return true
 	}
-	if n.path(from, to).cut || n.cutOut[from.String()] || n.cutIn[to.String()] {
+	if p.cut || n.cutOut[p.from] || n.cutIn[p.to] {
 		return false
 	}
-	a, b := n.rack(from), n.rack(to)
-	return a == b || !n.cutOut["rack "+a] && !n.cutIn["rack "+b]
+	if len(n.rackIn)+len(n.rackOut) == 0 {
+		return true
+	}
+	a, b := n.rack(p.from), n.rack(p.to)
+	return a == b || !n.rackOut[a] && !n.rackIn[b]
 }
 
 func (n *Net) rack(id holdfast.HostID) string {
@@ -148,26 +163,26 @@ func (n *Net) path(from, to holdfast.HostID) *path {
 	k := pair{from, to}
 	p := n.paths[k]
 	if p == nil {
-		p = &path{rand: n.w.Rand("simnet " + from.String() + " > " + to.String())}
+		p = &path{pair: k, rand: n.w.Rand("simnet " + from.String() + " > " + to.String())}
 		n.paths[k] = p
 	}
 	return p
 }
 
 // paramsOf returns how a path behaves now. A host reaches itself at once.
-func (n *Net) paramsOf(from, to holdfast.HostID) Params {
-	if from == to {
+func (n *Net) paramsOf(p *path) Params {
+	if p.from == p.to {
 		return Params{Latency: time.Microsecond, Jitter: 5 * time.Microsecond, Detect: n.params.Detect}
 	}
-	if own := n.path(from, to).own; own != nil {
-		return *own
+	if p.own != nil {
+		return *p.own
 	}
 	return n.params
 }
 
 // travel draws how long size bytes take, and whether they get lost.
-func (n *Net) travel(from, to holdfast.HostID, size int) (d time.Duration, lost bool) {
-	p, q := n.path(from, to), n.paramsOf(from, to)
+func (n *Net) travel(p *path, size int) (d time.Duration, lost bool) {
+	q := n.paramsOf(p)
 	d = q.Latency + p.extra
 	if q.Jitter > 0 {
 		d += time.Duration(p.rand.Int64N(int64(q.Jitter)))
@@ -179,5 +194,5 @@ func (n *Net) travel(from, to holdfast.HostID, size int) (d time.Duration, lost 
 	}
 	lost = p.rand.Float64() < q.Loss
 	n.stats.Sent++
-	return d, lost || !n.Reachable(from, to)
+	return d, lost || !n.open(p)
 }
