@@ -3,9 +3,10 @@
 # root file system, the loader's two parts and the list of packages. The mirror
 # is the one that this machine's apt uses for Debian, or Debian's own.
 # $2 is the file system's UUID, $3 its size in KiB, $4 where it starts in
-# disk.raw, in bytes, and $5 who owns the result.
+# disk.raw, in bytes, $5 who owns the result, and $6 what is in it: postgresql,
+# or cloud-init.
 set -eu
-work=$1 uuid=$2 size=$3 offset=$4 owner=$5
+work=$1 uuid=$2 size=$3 offset=$4 owner=$5 flavour=$6
 here=$(dirname "$0")
 suite=bookworm
 
@@ -14,6 +15,12 @@ apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)|$(CREATED
 grep -q " $suite main" "$work/sources.list" || : >"$work/sources.list" # not a Debian of this release
 mirror=
 [ -s "$work/sources.list" ] && mirror=$work/sources.list
+
+case $flavour in
+postgresql) packages=postgresql-15 ;;
+cloud-init) packages=cloud-init,sudo,openssh-server ;;
+*) echo "unknown flavour $flavour" >&2 && exit 2 ;;
+esac
 
 # What nobody reads in a drill stays out, and so does PostgreSQL's compiler,
 # which is switched off: a fifth of the image.
@@ -30,8 +37,8 @@ mmdebstrap --mode=root --variant=apt --format=directory \
   --essential-hook='mkdir -p "$1/etc/postgresql-common" "$1/etc/tiny-initramfs"' \
   --essential-hook='printf "create_main_cluster = false\nadd_include_dir = conf.d\n" >"$1/etc/postgresql-common/createcluster.conf"' \
   --essential-hook="echo 'AUTO_MODULES=no INCLUDE_MODULES=virtio_pci,virtio_blk,ext4,crc32c_generic' >\"\$1/etc/tiny-initramfs/tiny-initramfs.conf\"" \
-  --include=systemd,systemd-sysv,udev,kmod,iproute2,linux-image-cloud-amd64,tiny-initramfs,postgresql-15 \
-  --customize-hook="$here/customize.sh \"\$1\" $uuid" \
+  --include=systemd,systemd-sysv,udev,kmod,iproute2,linux-image-cloud-amd64,tiny-initramfs,$packages \
+  --customize-hook="$here/customize.sh \"\$1\" $uuid $flavour" \
   --skip=cleanup/tmp \
   "$suite" "$work/root" $mirror >&2
 

@@ -1,11 +1,13 @@
-// Command images builds the disk image of the Debian drill: Debian 12 with
-// PostgreSQL 15, from Debian's packages, as a raw disk that starts from BIOS.
+// Command images builds what drills and tests boot, from Debian's packages.
 //
-//	go run ./images -o build/debian.raw
+//	go run ./images -o build/debian.raw                   Debian 12 with PostgreSQL 15, for the drill
+//	go run ./images --cloud-init -o build/cloud-init.raw  Debian 12 with its cloud-init
+//	go run ./images --kernel -o build/kernel              only a kernel and its modules, in a directory
 //
-// The image is kept under $HOLDFAST_CACHE (or the user's cache directory) by
+// The first two are raw disks that start from BIOS. An image is kept under $HOLDFAST_CACHE (or the user's cache directory) by
 // the hash of its recipe: the second time it is a copy. Building needs root,
 // or sudo, for mmdebstrap, and a Debian mirror: the one of this machine's apt.
+// A kernel needs neither; on anything but Debian there is none to fetch.
 //
 // What a drill can count on:
 //
@@ -34,27 +36,44 @@ import (
 	"time"
 )
 
-//go:embed debian.sh customize.sh disk.go
+//go:embed debian.sh customize.sh postgresql.sh cloud-init.sh disk.go
 var recipe embed.FS
 
 // rootUUID names the root file system to the loader and the kernel.
 const rootUUID = "68647266-6173-4721-8000-000000000001"
 
+// Flavours of the disk.
+const (
+	withPostgreSQL = "postgresql"
+	withCloudInit  = "cloud-init"
+)
+
 func main() {
-	out := flag.String("o", "", "`file` to write the image to; without it, it is only built and kept")
+	out := flag.String("o", "", "`path` to write the image to; without it, it is only built and kept")
 	fresh := flag.Bool("fresh", false, "build it again, with today's packages")
+	cloud := flag.Bool("cloud-init", false, "a Debian with cloud-init instead of the drill's")
+	kernel := flag.Bool("kernel", false, "only a kernel and its modules: a directory, not a disk")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "images: %q is too much; use -o FILE\n", flag.Args())
 		os.Exit(2)
 	}
-	if err := run(*out, *fresh); err != nil {
+	flavour := withPostgreSQL
+	if *cloud {
+		flavour = withCloudInit
+	}
+	run := func() error { return disk(flavour, *out, *fresh) }
+	if *kernel {
+		run = func() error { return fetchKernel(*out, *fresh) }
+	}
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
 		os.Exit(1)
 	}
 }
 
-func run(out string, fresh bool) error {
+// disk builds the disk of a flavour if it is not kept yet, and copies it to out.
+func disk(flavour, out string, fresh bool) error {
 	dir, err := cacheDir()
 	if err != nil {
 		return err
@@ -63,9 +82,13 @@ func run(out string, fresh bool) error {
 	if err != nil {
 		return err
 	}
-	kept := filepath.Join(dir, "debian-"+sum+".raw")
+	name := "debian-"
+	if flavour != withPostgreSQL {
+		name += flavour + "-"
+	}
+	kept := filepath.Join(dir, name+sum+".raw")
 	if _, err := os.Stat(kept); fresh || errors.Is(err, fs.ErrNotExist) {
-		if err := build(dir, kept); err != nil {
+		if err := build(dir, flavour, kept); err != nil {
 			return fmt.Errorf("build the Debian image: %w", err)
 		}
 	}
@@ -115,7 +138,7 @@ func recipeSum() (string, error) {
 
 // build makes the image in a directory of its own beside its place, so that an
 // interrupted build leaves nothing that looks like one.
-func build(dir, kept string) error {
+func build(dir, flavour, kept string) error {
 	work, err := os.MkdirTemp(dir, "build-")
 	if err != nil {
 		return err
@@ -124,7 +147,7 @@ func build(dir, kept string) error {
 	if err := os.Chmod(work, 0o755); err != nil { // apt's own user looks in
 		return err
 	}
-	for _, name := range []string{"debian.sh", "customize.sh"} {
+	for _, name := range []string{"debian.sh", "customize.sh", flavour + ".sh"} {
 		b, err := recipe.ReadFile(name)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(work, name), b, 0o755)
@@ -134,9 +157,9 @@ func build(dir, kept string) error {
 		}
 	}
 	start := time.Now()
-	fmt.Fprintln(os.Stderr, "images: building Debian 12 with PostgreSQL 15; this takes a minute or two")
+	fmt.Fprintln(os.Stderr, "images: building Debian 12 with", flavour+"; this takes a minute or two")
 	owner := strconv.Itoa(os.Getuid()) + ":" + strconv.Itoa(os.Getgid())
-	err = asRoot("sh", filepath.Join(work, "debian.sh"), work, rootUUID, strconv.Itoa(partSize>>10), strconv.Itoa(partStart), owner).Run()
+	err = asRoot("sh", filepath.Join(work, "debian.sh"), work, rootUUID, strconv.Itoa(partSize>>10), strconv.Itoa(partStart), owner, flavour).Run()
 	if err != nil {
 		return fmt.Errorf("debian.sh: %w; its messages are above", err)
 	}

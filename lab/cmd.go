@@ -35,7 +35,7 @@ func Command(getenv func(string) string) *cobra.Command {
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	root.PersistentFlags().StringVar(&c.dir, "dir", "", "`directory` of the lab (default: the current lab, or ~/.local/state/holdfast/lab)")
 	root.AddCommand(c.up(), c.status(), c.rack("kill", "Pull the plug of a rack: SIGKILL for all its processes", Kill),
-		c.start(), c.rack("freeze", "Stop all processes of a rack where they stand (SIGSTOP)", Freeze),
+		c.start(), c.restart(), c.rack("freeze", "Stop all processes of a rack where they stand (SIGSTOP)", Freeze),
 		c.rack("thaw", "Let a frozen rack go on", Thaw), c.down())
 	return root
 }
@@ -122,6 +122,25 @@ func (c *commands) start() *cobra.Command {
 				return err
 			}
 			return l.Start(cmd.Context(), binary, args[0])
+		}}
+}
+
+func (c *commands) restart() *cobra.Command {
+	return &cobra.Command{Use: "restart RACK", Short: "Stop and start the hosts of a rack in order, as an upgrade does; VMs go on", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := c.open()
+			if err != nil {
+				return err
+			}
+			hosts, err := l.Rack(args[0])
+			if err != nil {
+				return err
+			}
+			binary, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			return l.Restart(cmd.Context(), binary, hosts)
 		}}
 }
 
