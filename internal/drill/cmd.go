@@ -25,34 +25,41 @@ func Command(getenv func(string) string) *cobra.Command {
 func rackLoss(getenv func(string) string) *cobra.Command {
 	var o Options
 	var dir string
+	times := 1
 	c := &cobra.Command{Use: "rack-loss", Short: "Pull the plug of the rack that runs a VM", Args: cobra.NoArgs,
 		Long: `Make a VM in the lab, let it write, pull the plug of the rack it runs in, and
 report when it was back elsewhere and whether everything it had acknowledged
 was. Then start the rack again and check everything once more.
 
+With --times the drill is repeated, each time from a healthy start; three of
+ten kill the rack whose host leads the control plane. Medians and worst cases
+are reported, and the VM is removed in the end.
+
 Exit status 0 only if nothing acknowledged was lost, nothing was corrupt, and
 never two machines wrote.`,
-		Example: "  holdfast lab up\n  holdfast drill rack-loss\n  holdfast drill rack-loss --guest debian -o json",
+		Example: "  holdfast lab up\n  holdfast drill rack-loss\n  holdfast drill rack-loss --guest debian -o json\n  holdfast drill rack-loss --times 20",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if dir == "" {
-				dir = lab.DefaultDir(getenv)
-			} else if dir, err = filepath.Abs(dir); err != nil {
+			if err := checkTimes(times); err != nil {
 				return err
 			}
-			if o.Lab, err = lab.Open(dir); err != nil {
-				return err
-			}
-			if o.Binary, err = os.Executable(); err != nil {
+			if o.Lab, o.Binary, err = open(dir, getenv); err != nil {
 				return err
 			}
 			o.Progress = cmd.ErrOrStderr()
-			r, err := Run(cmd.Context(), o)
-			format, ferr := cmd.Flags().GetString("output")
-			if perr := r.print(cmd.OutOrStdout(), ferr == nil && format == "json"); perr != nil {
+			var r interface {
+				print(out io.Writer) error
+				passed() bool
+			}
+			if times == 1 {
+				r, err = Run(cmd.Context(), o)
+			} else {
+				r, err = Repeat(cmd.Context(), o, times)
+			}
+			if perr := show(cmd, r); perr != nil {
 				return perr
 			}
-			if err == nil && !r.OK {
-				err = holdfast.Errorf(holdfast.Damaged, "the drill failed: see the checks above; the lab's logs are in %s", dir)
+			if err == nil && !r.passed() {
+				err = holdfast.Errorf(holdfast.Damaged, "the drill failed: see the checks above; the lab's logs are in %s", o.Lab.Dir)
 			}
 			return err
 		}}
@@ -61,16 +68,94 @@ never two machines wrote.`,
 	f.StringVar(&o.Guest, "guest", "probe", "probe (tiny, ours) or debian (with PostgreSQL)")
 	f.StringVar(&o.ImageFile, "image-file", "build/debian.raw", "raw Debian disk `file`, if the cluster has no image called debian")
 	f.BoolVar(&o.Keep, "keep-dead", false, "leave the killed rack dead")
+	f.BoolVar(&o.Leader, "leader", false, "kill the rack whose host leads the control plane")
+	f.IntVar(&times, "times", 1, "how often")
+	c.MarkFlagsMutuallyExclusive("times", "keep-dead")
 	return c
 }
 
-// print prints the report for people, or as JSON.
-func (r Report) print(out io.Writer, asJSON bool) error {
-	if asJSON {
+// open finds the lab, and the program that runs.
+func open(dir string, getenv func(string) string) (l *lab.Lab, binary string, err error) {
+	if dir == "" {
+		dir = lab.DefaultDir(getenv)
+	} else if dir, err = filepath.Abs(dir); err != nil {
+		return nil, "", err
+	}
+	if l, err = lab.Open(dir); err != nil {
+		return nil, "", err
+	}
+	binary, err = os.Executable()
+	return l, binary, err
+}
+
+// show prints a report for people, or as JSON if that was asked for.
+func show(cmd *cobra.Command, r interface{ print(io.Writer) error }) error {
+	out := cmd.OutOrStdout()
+	if format, err := cmd.Flags().GetString("output"); err == nil && format == "json" {
 		e := json.NewEncoder(out)
 		e.SetIndent("", "  ")
 		return e.Encode(r)
 	}
+	return r.print(out)
+}
+
+func (r Report) passed() bool { return r.OK }
+
+func (s Series) passed() bool { return s.OK }
+
+// print prints the series for people.
+func (s Series) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "DRILL\tRACK\tLEADER LOST\tDETECTED\tRUNNING\tREADY\tANSWERING\tREDUNDANT\tSENT AGAIN\tRESULT")
+	for i, r := range s.Rounds {
+		fmt.Fprintf(w, "%d\t%s\t%s", i+1, r.Rack, map[bool]string{true: "yes", false: "-"}[r.KVLeader])
+		for _, what := range []string{"loss detected", "VM process running", "guest ready", "service answering", "redundancy back"} {
+			if v, ok := r.after(what); ok {
+				fmt.Fprintf(w, "\t%.1f s", v)
+			} else {
+				fmt.Fprint(w, "\t-")
+			}
+		}
+		fmt.Fprintf(w, "\t%.1f MiB\t%s\n", float64(r.Resent)/(1<<20), map[bool]string{true: "ok", false: "FAIL"}[r.OK])
+	}
+	fmt.Fprintln(w)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if err := PrintFigures(out, s.Figures); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	printChecks(out, s.Checks)
+	for i, r := range s.Rounds {
+		if !r.OK {
+			fmt.Fprintf(out, "\nDrill %d failed:\n", i+1)
+			if err := r.print(out); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// PrintFigures prints figures as a table.
+func PrintFigures(out io.Writer, figures []Figure) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "FIGURE\tMEDIAN\tWORST\tOF")
+	for _, f := range figures {
+		fmt.Fprintf(w, "%s\t%.1f %s\t%.1f %s\t%d\n", f.What, f.Median, f.Unit, f.Worst, f.Unit, f.Rounds)
+	}
+	return w.Flush()
+}
+
+func printChecks(out io.Writer, checks []Check) {
+	for _, c := range checks {
+		fmt.Fprintf(out, "%-4s  %s: %s\n", map[bool]string{true: "ok", false: "FAIL"}[c.OK], c.What, c.Text)
+	}
+}
+
+// print prints the report for people.
+func (r Report) print(out io.Writer) error {
 	if r.Rack == "" {
 		return nil // nothing has been broken yet
 	}
@@ -87,9 +172,7 @@ func (r Report) print(out io.Writer, asJSON bool) error {
 		fmt.Fprintf(out, "From the loss to the first answer: %.1f s; a first boot took %.1f s (ratio %.2f).\n", s, r.ColdBoot, s/r.ColdBoot)
 	}
 	fmt.Fprintln(out)
-	for _, c := range r.Checks {
-		fmt.Fprintf(out, "%-4s  %s: %s\n", map[bool]string{true: "ok", false: "FAIL"}[c.OK], c.What, c.Text)
-	}
+	printChecks(out, r.Checks)
 	if r.OK {
 		fmt.Fprintln(out, "\nThe drill is passed: nothing acknowledged was lost, nothing is corrupt, one machine wrote.")
 	}

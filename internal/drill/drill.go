@@ -32,6 +32,7 @@ type Options struct {
 	Guest     string // "probe" or "debian"
 	ImageFile string // debian: the raw disk, if the cluster has no such image yet
 	Keep      bool   // leave the killed rack dead
+	Leader    bool   // kill the rack whose host leads the control plane
 	Progress  io.Writer
 }
 
@@ -43,6 +44,8 @@ type Report struct {
 	From     string    `json:"from_host"` // where the VM ran
 	To       string    `json:"to_host"`   // where it runs since
 	Leader   bool      `json:"leader"`    // the rack held the host that makes the plans
+	KVLeader bool      `json:"kv_leader"` // the rack held the host that leads the control plane's votes
+	Before   string    `json:"before"`    // what the cluster said of itself before the loss
 	KilledAt time.Time `json:"killed_at"`
 	Timeline []Mark    `json:"timeline"`
 	Resent   int64     `json:"resent_bytes"` // to restore redundancy
@@ -103,21 +106,27 @@ type drill struct {
 func Run(ctx context.Context, o Options) (Report, error) {
 	d := &drill{o: o, cloud: newCloud(o.Lab), begun: time.Now()}
 	defer d.cloud.close()
-	switch o.Guest {
-	case "probe":
-		d.guest = &probeGuest{d: d}
-	case "debian":
-		d.guest = &debianGuest{d: d}
-	default:
-		return Report{}, holdfast.Errorf(holdfast.Invalid, "--guest %q: it can be probe or debian", o.Guest)
+	var err error
+	if d.guest, err = newGuest(d); err != nil {
+		return Report{}, err
 	}
 	defer d.guest.close()
 	d.report.Guest, d.report.VM = o.Guest, d.guest.spec().Name
-	err := d.run(ctx)
+	err = d.run(ctx)
 	d.report.Acked, d.report.Found = d.guest.counts()
 	d.report.OK = err == nil && len(d.report.Checks) > 0 && !slices.ContainsFunc(d.report.Checks, func(c Check) bool { return !c.OK })
 	slices.SortStableFunc(d.report.Timeline, func(a, b Mark) int { return int((a.After - b.After) * 1e6) })
 	return d.report, err
+}
+
+func newGuest(d *drill) (guest, error) {
+	switch d.o.Guest {
+	case "probe":
+		return &probeGuest{d: d}, nil
+	case "debian":
+		return &debianGuest{d: d}, nil
+	}
+	return nil, holdfast.Errorf(holdfast.Invalid, "--guest %q: it can be probe or debian", d.o.Guest)
 }
 
 func (d *drill) run(ctx context.Context) error {
@@ -130,6 +139,11 @@ func (d *drill) run(ctx context.Context) error {
 	vm, err := d.makeVM(ctx)
 	if err != nil {
 		return err
+	}
+	if d.o.Leader {
+		if err := d.aim(ctx, vm); err != nil {
+			return err
+		}
 	}
 	if err := d.loseRack(ctx, vm); err != nil {
 		return err
@@ -178,7 +192,7 @@ func (d *drill) ready(ctx context.Context) error {
 	err := d.cloud.until(ctx, time.Minute, "the lab to be whole", func(ctx context.Context) (bool, string, error) {
 		var err error
 		st, err = d.cloud.status(ctx)
-		return err == nil && st.Level == "ok" && st.Counts.HostsAlive == len(d.o.Lab.Hosts), st.Sentence, err
+		return err == nil && d.isWhole(st), st.Sentence, err
 	})
 	if err != nil {
 		return err
@@ -209,11 +223,27 @@ func (d *drill) makeVM(ctx context.Context) (v1.VM, error) {
 		return vm, err
 	}
 	d.report.ColdBoot = time.Since(begin).Seconds()
-	err = d.cloud.until(ctx, time.Minute, "the VM's disk to have its copies", func(ctx context.Context) (bool, string, error) {
-		v, err := d.cloud.volume(ctx, vm.Volume)
-		return err == nil && v.State == "ok", "volume " + v.Name + " is " + v.State, err
-	})
+	_, err = d.healthy(ctx, vm)
 	return vm, err
+}
+
+// healthy waits until nothing is wrong in the cluster and the VM's disk has
+// all its copies: a loss that meets another one would not be a drill of one.
+func (d *drill) healthy(ctx context.Context, vm v1.VM) (v1.Status, error) {
+	var st v1.Status
+	err := d.cloud.until(ctx, time.Minute, "the VM's disk to have its copies, and nothing to be wrong", func(ctx context.Context) (bool, string, error) {
+		v, err := d.cloud.volume(ctx, vm.Volume)
+		if err != nil || v.State != "ok" {
+			return false, "volume " + v.Name + " is " + v.State, err
+		}
+		st, err = d.cloud.status(ctx)
+		return err == nil && d.isWhole(st), st.Sentence, err
+	})
+	return st, err
+}
+
+func (d *drill) isWhole(st v1.Status) bool {
+	return st.Level == "ok" && st.Counts.HostsAlive == len(d.o.Lab.Hosts)
 }
 
 func (d *drill) running(ctx context.Context, vm v1.VM) (v1.VM, error) {
@@ -239,11 +269,15 @@ func (d *drill) loseRack(ctx context.Context, vm v1.VM) error {
 	if err != nil {
 		return err
 	}
-	st, err := d.cloud.status(ctx)
+	st, err := d.healthy(ctx, vm)
 	if err != nil {
 		return err
 	}
-	d.report.Rack, d.report.From = vm.Rack, vm.Host
+	leads, err := d.kvLeader(ctx)
+	if err != nil {
+		return err
+	}
+	d.report.Rack, d.report.From, d.report.Before, d.report.KVLeader = vm.Rack, vm.Host, st.Sentence, leads.Rack == vm.Rack
 	d.report.Leader = slices.ContainsFunc(hosts, func(h lab.Host) bool { return h.Name == st.Cluster.Leader })
 	time.Sleep(rand.N(time.Second)) // no moment is better than another
 	d.cloud.without(vm.Rack)
@@ -342,7 +376,7 @@ func (d *drill) returnRack(ctx context.Context) error {
 	d.cloud.all()
 	err := d.cloud.until(ctx, backTimeout, "the cluster to be whole again", func(ctx context.Context) (bool, string, error) {
 		st, err := d.cloud.status(ctx)
-		return err == nil && st.Level == "ok" && st.Counts.HostsAlive == len(d.o.Lab.Hosts), st.Sentence, err
+		return err == nil && d.isWhole(st), st.Sentence, err
 	})
 	if err != nil {
 		return err

@@ -56,7 +56,7 @@ func TestAReportReadsLikeAStory(t *testing.T) {
 		Timeline: []Mark{{"loss detected", 6.04, "rack b whole: b1"}, {"service answering", 7.5, "flushed 43"}},
 		Checks:   []Check{{"nothing acknowledged lost", false, "41 > 40"}}}
 	var b bytes.Buffer
-	if err := r.print(&b, false); err != nil {
+	if err := r.print(&b); err != nil {
 		t.Fatal(err)
 	}
 	const want = `Rack b was killed while it ran VM drill-probe on host b1.
