@@ -1,6 +1,6 @@
 // Package filedisk is the real disk.Device: a regular file or a raw block
-// device, by pread and pwrite through the page cache, or past it with O_DIRECT.
-// Linux only.
+// device, by pread through the page cache and pwrite past it, or otherwise as
+// Options say. Linux only.
 package filedisk
 
 import (
@@ -28,10 +28,13 @@ type Disk struct {
 	path  string
 	block bool
 	geo   disk.Geometry
-	align int // of buffers; 1 unless direct
+	align int // of buffers; 1 unless everything goes past the page cache
 
-	mu sync.RWMutex // held for reading during a call, for writing by Close
-	fd int          // -1 once closed
+	mu   sync.RWMutex // held for reading during a call, for writing by Close
+	fd   int          // -1 once closed
+	past int          // the same for writes past the page cache; -1: none
+
+	pastMemory, pastOffset int // alignments that past needs
 
 	noDiscard atomic.Bool // the medium has no such thing: do not ask again
 }
@@ -53,6 +56,10 @@ func (d *Disk) Close() error {
 	}
 	fd := d.fd
 	d.fd = -1
+	if d.past >= 0 {
+		unix.Close(d.past) // what matters is reported by Sync
+		d.past = -1
+	}
 	if err := unix.Close(fd); err != nil {
 		return d.failed("close", err)
 	}
@@ -73,7 +80,17 @@ func (d *Disk) ReadAt(p []byte, off int64) error {
 // WriteAt implements disk.Device. Kind NoSpace: the file system under a sparse
 // file is full.
 func (d *Disk) WriteAt(p []byte, off int64) error {
-	return d.transfer("write", p, off, nil, unix.Pwrite)
+	return d.transfer("write", p, off, nil, d.pwrite)
+}
+
+// pwrite writes past the page cache if it can. The kernel keeps the two ways
+// coherent: a direct write drops what the page cache holds of its range.
+func (d *Disk) pwrite(fd int, b []byte, off int64) (int, error) {
+	if d.past >= 0 && uintptr(unsafe.Pointer(&b[0]))%uintptr(d.pastMemory) == 0 &&
+		len(b)%max(d.pastMemory, d.pastOffset) == 0 && off%int64(d.pastOffset) == 0 {
+		fd = d.past
+	}
+	return unix.Pwrite(fd, b, off)
 }
 
 var errShort = errors.New("the file has been cut short by somebody else")

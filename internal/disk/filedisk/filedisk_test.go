@@ -39,8 +39,10 @@ func newFile(t *testing.T) string {
 
 func TestFileConforms(t *testing.T) { conform(t, Options{}, newFile) }
 
+func TestCachedFileConforms(t *testing.T) { conform(t, Options{Cache: Both}, newFile) }
+
 func TestDirectFileConforms(t *testing.T) {
-	d, err := Open(newFile(t), Options{Direct: true})
+	d, err := Open(newFile(t), Options{Cache: Neither})
 	if holdfast.IsKind(err, holdfast.Invalid) {
 		t.Skipf("the file system of the temporary directory: %v", err)
 	}
@@ -48,7 +50,7 @@ func TestDirectFileConforms(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Close()
-	conform(t, Options{Direct: true}, newFile)
+	conform(t, Options{Cache: Neither}, newFile)
 }
 
 // loop attaches a new 64 MiB file as a block device, or skips the test.
@@ -75,7 +77,40 @@ func TestBlockDeviceConforms(t *testing.T) {
 }
 
 func TestDirectBlockDeviceConforms(t *testing.T) {
-	conform(t, Options{Direct: true}, loop)
+	conform(t, Options{Cache: Neither}, loop)
+}
+
+func TestReadsSeeWhatIsWrittenPastTheCache(t *testing.T) {
+	d, err := Open(newFile(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if d.past < 0 {
+		t.Skip("the file system of the temporary directory has no direct I/O")
+	}
+	const n = 64 << 10
+	buf, got := alignedBuffer(n, 4096), make([]byte, n)
+	for round := range 50 {
+		for i := range buf {
+			buf[i] = byte(round)
+		}
+		at := int64(round%4) * n / 2
+		if round%3 == 2 { // through the page cache: its memory or length is not aligned
+			err = d.WriteAt(append([]byte{}, buf[:n-512]...), at)
+		} else {
+			err = d.WriteAt(buf, at)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.ReadAt(got, at); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got[:n-512], buf[:n-512]) {
+			t.Fatalf("round %d: what was written is not what is read", round)
+		}
+	}
 }
 
 func TestMountedBlockDeviceIsRefused(t *testing.T) {

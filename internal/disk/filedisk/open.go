@@ -14,10 +14,23 @@ import (
 
 // Options say how a disk is used.
 type Options struct {
-	// Direct bypasses the page cache (O_DIRECT). The file system or device
-	// must support it.
-	Direct bool
+	// Cache says what goes through the page cache. The zero value suits a store.
+	Cache Cache
 }
+
+// Cache is a use of the page cache (docs/adr/0012).
+type Cache uint8
+
+// The uses of the page cache.
+const (
+	// Reads: what is read stays in the page cache; what is written goes past it
+	// (O_DIRECT) where the medium and the write's alignment allow that.
+	Reads Cache = iota
+	// Both: reads and writes go through the page cache.
+	Both
+	// Neither: both go past it. The file system or device must support it.
+	Neither
+)
 
 // fileSector is what a regular file promises: the file system may stand on a
 // disk with sectors of 512 bytes.
@@ -55,14 +68,14 @@ func syncDir(dir string) error {
 
 // Open takes a file or block device into use, alone: until Close (or the end of
 // the process) another Open of it fails with kind Busy. Other kinds: NotFound,
-// Denied, Invalid (not a disk, too small, Direct is not possible), IO.
+// Denied, Invalid (not a disk, too small, Neither is not possible), IO.
 func Open(path string, o Options) (*Disk, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		return nil, openError(path, err)
 	}
 	flags := unix.O_RDWR | unix.O_CLOEXEC | unix.O_NONBLOCK
-	if o.Direct {
+	if o.Cache == Neither {
 		flags |= unix.O_DIRECT
 	}
 	switch st.Mode & unix.S_IFMT {
@@ -76,14 +89,21 @@ func Open(path string, o Options) (*Disk, error) {
 	if errors.Is(err, unix.EBUSY) {
 		return nil, inUse(path, st.Rdev)
 	}
-	if err == unix.EINVAL && o.Direct {
+	if err == unix.EINVAL && o.Cache == Neither {
 		return nil, holdfast.Errorf(holdfast.Invalid, "disk %s: its file system has no direct I/O; turn it off for this disk", path)
 	}
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	d := &Disk{path: path, fd: fd, align: 1}
-	if err := d.prepare(st, o); err != nil {
+	d := &Disk{path: path, fd: fd, past: -1, align: 1}
+	err = d.prepare(st, o)
+	if err == nil && o.Cache == Reads {
+		err = d.openPast(st)
+	}
+	if err != nil {
+		if d.past >= 0 {
+			unix.Close(d.past)
+		}
 		unix.Close(fd)
 		return nil, err
 	}
@@ -127,8 +147,9 @@ func (d *Disk) prepare(before unix.Stat_t, o Options) error {
 	if err != nil {
 		return err
 	}
-	if o.Direct {
-		d.measureDirect()
+	if o.Cache == Neither {
+		memory, offset := d.measureDirect(d.fd)
+		d.align, d.geo.Sector = memory, max(d.geo.Sector, offset)
 	}
 	if d.geo.Size < MinSize {
 		return holdfast.Errorf(holdfast.Invalid, "disk %s has %d bytes, at least %d (64 MiB) are needed; use a larger one", d.path, st.Size, int64(MinSize))
@@ -157,20 +178,42 @@ func (d *Disk) measureDevice() error {
 	return nil
 }
 
-// measureDirect learns what O_DIRECT needs; kernels before 6.1 do not tell, and
-// 4 KiB satisfies everything.
-func (d *Disk) measureDirect() {
-	d.align = holdfast.BlockSize
-	offset := uint32(holdfast.BlockSize)
+// openPast opens the disk a second time, for writes past the page cache. A
+// medium that has no such thing is written through it.
+func (d *Disk) openPast(before unix.Stat_t) error {
+	fd, err := openRetry(d.path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_DIRECT)
+	if err == unix.EINVAL {
+		return nil
+	}
+	if err != nil {
+		return openError(d.path, err)
+	}
+	d.past = fd
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return d.failed("open", err)
+	}
+	if st.Dev != before.Dev || st.Ino != before.Ino || st.Rdev != before.Rdev {
+		return holdfast.Errorf(holdfast.Conflict, "disk %s was replaced while it was being opened; try again", d.path)
+	}
+	d.pastMemory, d.pastOffset = d.measureDirect(fd)
+	return nil
+}
+
+// measureDirect learns what O_DIRECT needs of the address and the length of
+// memory, and of offsets, in bytes; kernels before 6.1 do not tell, and 4 KiB
+// satisfies everything.
+func (d *Disk) measureDirect(fd int) (memory, offset int) {
+	memory, offset = holdfast.BlockSize, holdfast.BlockSize
 	if d.block {
-		offset = uint32(d.geo.Sector)
+		offset = d.geo.Sector
 	}
 	var x unix.Statx_t
-	err := unix.Statx(d.fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &x)
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &x)
 	if err == nil && x.Mask&unix.STATX_DIOALIGN != 0 && x.Dio_mem_align > 0 && x.Dio_offset_align > 0 {
-		d.align, offset = int(x.Dio_mem_align), x.Dio_offset_align
+		memory, offset = int(x.Dio_mem_align), int(x.Dio_offset_align)
 	}
-	d.geo.Sector = max(d.geo.Sector, int(offset))
+	return memory, offset
 }
 
 func ioctl(fd int, req uint, arg unsafe.Pointer) error {
