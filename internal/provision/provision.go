@@ -57,13 +57,32 @@ func (p *Provisioner) CreateVolume(spec VolumeSpec) (cluster.Volume, error) {
 	if err := p.putVolume(tx, st, rec); err != nil {
 		return rec, err
 	}
+	return rec, p.commit(tx, rec)
+}
+
+// commit makes a new volume's record, or removes its replicas. The volume's
+// identity is new: what stands under it was made here, even if it has gone on
+// while the answer was lost, so that the retry meets a conflict. Where it
+// cannot be read, replicas without a volume are better than a volume without
+// replicas.
+func (p *Provisioner) commit(tx *cluster.Txn, rec cluster.Volume) error {
 	rev, err := tx.Settle(settle)
-	if err != nil {
-		p.discardUnless(rec, err)
-		return rec, err
+	if err == nil {
+		p.Cluster.WaitRev(rev, kv.CallTimeout)
+		return nil
 	}
-	p.Cluster.WaitRev(rev, kv.CallTimeout)
-	return rec, nil
+	if holdfast.IsKind(err, holdfast.Unknown) {
+		return err
+	}
+	st, unread := p.fresh()
+	if unread != nil {
+		return holdfast.Errorf(holdfast.Unknown, "whether volume %s was made could not be read; look before acting: %w", rec.Name, err)
+	}
+	if _, made := st.Volumes[rec.ID]; made {
+		return nil
+	}
+	p.discard(rec)
+	return err
 }
 
 // putVolume adds the volume to a transaction; a clone also requires its origin
@@ -186,14 +205,6 @@ func (p *Provisioner) prepareClone(rec cluster.Volume, st *cluster.State) (clust
 	}
 	rec.Blocks = max(rec.Blocks, grow) // the first writer grows the replicas to the record's size
 	return rec, st, nil
-}
-
-// discardUnless discards, unless the record may have been made all the same: a
-// volume without replicas would be worse than replicas without a volume.
-func (p *Provisioner) discardUnless(rec cluster.Volume, err error) {
-	if !holdfast.IsKind(err, holdfast.Unknown) {
-		p.discard(rec)
-	}
 }
 
 // discard removes replicas of a volume whose record was not made.

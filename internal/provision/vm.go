@@ -52,13 +52,7 @@ func (p *Provisioner) CreateVM(spec VMSpec) (cluster.VM, error) {
 		return vm, err
 	}
 	tx.PutVM(vm, 0)
-	rev, err := tx.Settle(settle)
-	if err != nil {
-		p.discardUnless(rec, err)
-		return vm, err
-	}
-	p.Cluster.WaitRev(rev, kv.CallTimeout)
-	return vm, nil
+	return vm, p.commit(tx, rec)
 }
 
 // createOn makes a VM on an existing volume.
