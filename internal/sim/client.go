@@ -24,6 +24,7 @@ type blockClient struct {
 	tag   uint64
 	gen   uint32
 	ops   int
+	spare [][]byte
 	done  clock.Event
 
 	h    *host
@@ -152,14 +153,28 @@ func (c *blockClient) round() bool {
 	good := c.submit(ops)
 	for _, o := range ops {
 		c.outcome(o)
+		if o.ended && o.req.Data != nil {
+			c.spare = append(c.spare, o.req.Data)
+		}
 	}
 	return good
+}
+
+// buffer returns the room for one block, with any content. What an operation
+// borrowed comes back when it has ended, and never if it has not.
+func (c *blockClient) buffer() []byte {
+	if n := len(c.spare); n > 0 {
+		b := c.spare[n-1]
+		c.spare = c.spare[:n-1]
+		return b
+	}
+	return make([]byte, holdfast.BlockSize)
 }
 
 func (c *blockClient) choose(b int) *operation {
 	o := &operation{block: b}
 	off := int64(b) * holdfast.BlockSize
-	data := make([]byte, holdfast.BlockSize)
+	data := c.buffer()
 	switch k := c.rng.IntN(10); {
 	case k < 5:
 		c.tag++
@@ -169,6 +184,7 @@ func (c *blockClient) choose(b int) *operation {
 		c.model.submitted(b, o.tag)
 	case k < 6:
 		o.req = &export.Request{Op: export.Zero, Off: off, Length: holdfast.BlockSize}
+		c.spare = append(c.spare, data)
 		c.model.submitted(b, 0)
 	default:
 		o.req = &export.Request{Op: export.Read, Off: off, Length: int64(len(data)), Data: data}

@@ -46,10 +46,12 @@ func (c *conn) carry(s *stream, p *path, f transport.Frame, arrive func()) {
 	c.n.w.After(s.last-c.n.w.Now(), func() {
 		if s.stuck {
 			c.n.stats.Lost++
+			c.n.scribble(f)
 			return
 		}
 		if lost || !c.n.open(p) {
 			c.n.stats.Lost++
+			c.n.scribble(f)
 			s.stuck = true
 			c.breakLater()
 			return
@@ -65,12 +67,15 @@ func (c *conn) arrive(seq uint64, f transport.Frame) {
 	switch {
 	case e == nil || e.hungUp:
 		c.reset() // nobody listens: refused
+		c.n.scribble(f)
 		return
 	case e.h.Dead():
 		c.n.stats.Lost++ // no power: silence
+		c.n.scribble(f)
 		return
 	case !e.started || c.server != nil && c.server != e:
 		c.reset() // a new life knows nothing of the old one's connections
+		c.n.scribble(f)
 		return
 	}
 	if c.server == nil {
@@ -198,6 +203,7 @@ func (n *Net) toss(from, to holdfast.HostID, f transport.Frame, arrive func(tran
 		n.w.After(d, func() {
 			if lost || !n.open(p) {
 				n.stats.Lost++
+				n.scribble(g)
 				return
 			}
 			arrive(g)
