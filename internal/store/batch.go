@@ -64,12 +64,18 @@ func shapeFor(segBlocks uint32) shape {
 
 func newBuffer(sh shape) *buffer {
 	n := (sh.header + sh.hard) * blockSize
-	b := make([]byte, n+alignment)
-	skip := 0
-	if r := int(uintptr(unsafe.Pointer(&b[0])) % alignment); r != 0 {
-		skip = alignment - r
+	b := make([]byte, n) // whole blocks are mostly aligned as they are
+	skip := misaligned(b)
+	if skip != 0 {
+		b = make([]byte, n+alignment)
+		skip = misaligned(b)
 	}
 	return &buffer{b: b[skip : skip+n : skip+n]}
+}
+
+// misaligned is how many bytes are missing until the next boundary.
+func misaligned(b []byte) int {
+	return int(-uintptr(unsafe.Pointer(&b[0])) % alignment)
 }
 
 // payload is the bytes of payload blocks i to i+n.

@@ -99,7 +99,7 @@ func (s *Store) prepare() bool {
 	}
 	s.space.virgin++
 	s.unlock()
-	buf := newBuffer(shape{header: zeroChunk}).b
+	buf := newBuffer(shape{header: int(min(zeroChunk, s.space.segBlocks))}).b
 	for b := uint32(0); b < s.space.segBlocks; b += zeroChunk {
 		n := min(zeroChunk, s.space.segBlocks-b)
 		if err := s.devWrite(buf[:n*blockSize], s.offset(place, b)); err != nil {
