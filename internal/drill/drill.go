@@ -223,21 +223,35 @@ func (d *drill) makeVM(ctx context.Context) (v1.VM, error) {
 		return vm, err
 	}
 	d.report.ColdBoot = time.Since(begin).Seconds()
-	_, err = d.healthy(ctx, vm)
-	return vm, err
+	return vm, nil
 }
 
-// healthy waits until nothing is wrong in the cluster and the VM's disk has
-// all its copies: a loss that meets another one would not be a drill of one.
+// steady is how long all must have been well. It is longer than a replica
+// that does not answer is waited for before it is ejected.
+const steady = 4 * time.Second
+
+// healthy waits until for a while nothing has been wrong in the cluster and
+// the VM's disk has had all its copies: a loss that meets another one would
+// not be a drill of one.
 func (d *drill) healthy(ctx context.Context, vm v1.VM) (v1.Status, error) {
 	var st v1.Status
+	var since time.Time
 	err := d.cloud.until(ctx, time.Minute, "the VM's disk to have its copies, and nothing to be wrong", func(ctx context.Context) (bool, string, error) {
 		v, err := d.cloud.volume(ctx, vm.Volume)
-		if err != nil || v.State != "ok" {
-			return false, "volume " + v.Name + " is " + v.State, err
+		said := "volume " + v.Name + " is " + v.State
+		well := err == nil && v.State == "ok"
+		if well {
+			st, err = d.cloud.status(ctx)
+			said, well = st.Sentence, err == nil && d.isWhole(st)
 		}
-		st, err = d.cloud.status(ctx)
-		return err == nil && d.isWhole(st), st.Sentence, err
+		if !well {
+			since = time.Time{}
+			return false, said, err
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		return time.Since(since) >= steady, said, nil
 	})
 	return st, err
 }
