@@ -26,6 +26,10 @@ type Request struct {
 	Length int64  // for Read and Write: len(Data)
 	Data   []byte // lent to the disk until Done is called
 	FUA    bool   // Write, Trim, Zero: durable before completion
+	// More is set by the disk before Done, and cleared by whoever submits: at
+	// once after this one, another request of the same session completes on the
+	// same task. A server may gather the answers.
+	More bool
 	// Done is called exactly once, from any task, possibly before Submit
 	// returns. It must not block.
 	Done func(r *Request, err error)
@@ -79,4 +83,17 @@ func Do(d Disk, r Request, newEvent func() (wake func(), wait func())) error {
 	d.Submit(&r)
 	wait()
 	return err
+}
+
+// Cached is a Disk that tells the generation of its volume's cache: if it
+// differs between two sessions, writes of the first that no flush covered may
+// be gone.
+type Cached interface {
+	CacheGeneration() uint64
+}
+
+// Thin is a Disk that knows its space: how many bytes the volume occupies and
+// how many more it can take.
+type Thin interface {
+	Space() (used, left int64)
 }

@@ -233,6 +233,9 @@ func (w *Writer[T]) Count() (n int) {
 	return n
 }
 
+// Syncs returns how many operations wait for the disk.
+func (w *Writer[T]) Syncs() int { return w.syncs.len() }
+
 // WantSync reports whether an operation waits for the disk, and up to where.
 func (w *Writer[T]) WantSync() (holdfast.LSN, bool) {
 	if n := w.syncs.len(); n > 0 {

@@ -13,11 +13,14 @@ import (
 // what it has read to be acknowledged.
 type op struct {
 	req *export.Request
+	ss  *session // that submitted req, nil: not a session, or its turn ends in after
 	// after, if set, runs instead of req.Done when the op's LSN is acknowledged.
 	after func(error)
 }
 
-func (o *op) finish(err error) {
+// finish completes the operation; more says that another of its session
+// follows at once.
+func (o *op) finish(err error, more bool) {
 	if o.after != nil {
 		after := o.after
 		putOp(o)
@@ -26,6 +29,7 @@ func (o *op) finish(err error) {
 	}
 	req := o.req
 	putOp(o)
+	req.More = more
 	req.Done(req, err)
 }
 
@@ -58,14 +62,17 @@ func (s *slicePool) get() *[]*op {
 
 func (s *slicePool) put(v *[]*op) { s.p.Put(v) }
 
-// submit starts a request; it may block only where a read goes to the disk.
-func (v *Volume) submit(r *export.Request) {
+// submit starts a request of this host's own.
+func (v *Volume) submit(r *export.Request) { v.submitFor(nil, r) }
+
+// submitFor starts a request; it may block only where a read goes to the disk.
+func (v *Volume) submitFor(ss *session, r *export.Request) {
 	switch r.Op {
 	case export.Read:
 		v.read(r)
 		return
 	case export.Flush:
-		v.flush(r)
+		v.flush(ss, r)
 		return
 	}
 	if r.Length == 0 {
@@ -73,6 +80,7 @@ func (v *Volume) submit(r *export.Request) {
 		return
 	}
 	o := newOp(r)
+	o.ss = ss
 	v.mu.Lock()
 	switch {
 	case v.failed != nil:
@@ -310,8 +318,9 @@ func (v *Volume) mergeEdges(o *op, sp span) {
 
 // flush registers a flush: it is complete when everything issued before it is
 // on disk at every in-sync replica.
-func (v *Volume) flush(r *export.Request) {
+func (v *Volume) flush(ss *session, r *export.Request) {
 	o := newOp(r)
+	o.ss = ss
 	v.mu.Lock()
 	if v.failed != nil {
 		v.finishLocked(o, v.failed)

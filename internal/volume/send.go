@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	maxFlying  = 3       // frames of records under way to one member
+	maxFlying  = 4       // frames of records under way to one member
+	worthwhile = 64      // LSNs, so about 256 KiB, for which a further frame is sent while others are under way
 	frameBytes = 1 << 20 // bulk of one such frame, unless a single record is larger
 	frameHead  = transport.MaxHead / 2
 	pingEvery  = replica.Lease / 3
@@ -27,19 +28,23 @@ type frame struct {
 }
 
 // sendAll sends every remote member what it lacks, as far as its window
-// allows; v.mu is held.
+// allows; v.mu is held. What is issued while a frame is under way gathers for
+// the next one, unless there is much of it: so a single writer waits for
+// nothing, and many share frames, system calls and wake-ups.
 func (v *Volume) sendAll() {
 	for i := range v.m.Members() {
 		m := &v.m.Members()[i]
 		if m.Gone || m.ID == v.localID || v.held[i] != sendable {
 			continue
 		}
-		for v.flying[i] < maxFlying && m.Sent < v.m.Issued() {
-			if !v.sendTo(i) {
-				break
-			}
+		for m.Sent < v.m.Issued() && v.mayFly(i) && v.sendTo(i) {
 		}
 	}
+}
+
+// mayFly reports whether another frame of records may be sent to member i now.
+func (v *Volume) mayFly(i int) bool {
+	return v.flying[i] == 0 || v.flying[i] < maxFlying && v.m.Issued()-v.m.Members()[i].Sent >= worthwhile
 }
 
 // sendTo sends one frame of records to member i; it reports whether there were
@@ -158,7 +163,7 @@ func (v *Volume) syncUpto(upto holdfast.LSN) {
 		}
 		s.flying, s.asked = true, target
 		if m.ID == v.localID {
-			v.local.r.Sync(target, func(err error) { v.syncedLocal(i, target, err) })
+			v.wantSync = localSync{i, target} // once v.mu is given up
 			continue
 		}
 		v.m.Ask(i, asked)
@@ -184,22 +189,42 @@ func (v *Volume) syncedRemote(i int, f transport.Frame, err error, asked time.Du
 	tell(done)
 }
 
-// syncedLocal may run inside Sync, which is called with v.mu held: it hands
-// over to a task.
-func (v *Volume) syncedLocal(i int, upto holdfast.LSN, err error) {
+// syncLocal asks this host's own replica; v.mu is not held.
+func (v *Volume) syncLocal(l localSync) {
+	v.local.r.Sync(l.upto, func(err error) { v.syncedLocal(l, err) })
+}
+
+// syncedLocal runs on the disk's own task, which has nothing better to do than
+// to complete the operations that waited for it, unless there are many.
+func (v *Volume) syncedLocal(l localSync, err error) {
+	v.mu.Lock()
+	if v.m.Syncs() <= fewSyncs {
+		v.takeSync(l, err)
+		return
+	}
+	v.mu.Unlock()
 	v.s.Clock.Go(func() {
 		v.mu.Lock()
-		v.syncing[i].flying = false
-		if err != nil {
-			v.syncing[i].again = v.s.Clock.Now() + tickEvery
-			v.propose(i, err.Error())
-		} else {
-			m := &v.m.Members()[i]
-			m.Durable = max(m.Durable, upto)
-		}
-		v.pump()
-		done := v.takeDone()
-		v.mu.Unlock()
-		tell(done)
+		v.takeSync(l, err)
 	})
+}
+
+// fewSyncs is how many operations the disk's task completes itself before it
+// goes on with the next sync.
+const fewSyncs = 8
+
+// takeSync takes the outcome of a local sync; v.mu is held and given up.
+func (v *Volume) takeSync(l localSync, err error) {
+	v.syncing[l.i].flying = false
+	if err != nil {
+		v.syncing[l.i].again = v.s.Clock.Now() + tickEvery
+		v.propose(l.i, err.Error())
+	} else {
+		m := &v.m.Members()[l.i]
+		m.Durable = max(m.Durable, l.upto)
+	}
+	v.pump()
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
 }

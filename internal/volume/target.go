@@ -212,7 +212,7 @@ func (ss *session) Submit(r *export.Request) {
 		r.Done(r, holdfast.Errorf(holdfast.Denied, "this session may only read"))
 		return
 	}
-	ss.v.submit(r)
+	ss.v.submitFor(ss, r)
 }
 
 // Extents implements export.Disk.

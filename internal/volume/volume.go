@@ -51,6 +51,7 @@ type Volume struct {
 	failed    error             // why the volume no longer serves
 	stable    time.Duration     // when stable was last as high as issued
 	done      []finished
+	wantSync  localSync // what the local disk is to be asked to make durable; see due
 	mending   map[holdfast.ReplicaID]time.Duration // earliest next try
 	session   *session
 	progress  float64      // of the copy to a joiner
@@ -239,16 +240,42 @@ func (v *Volume) fail(err error) {
 
 func (v *Volume) finishLocked(o *op, err error) { v.done = append(v.done, finished{o, err}) }
 
-func (v *Volume) takeDone() []finished {
-	d := v.done
-	v.done = nil
+// due is what is to be done once v.mu is given up.
+type due struct {
+	v    *Volume
+	done []finished
+	sync localSync
+}
+
+// localSync asks this host's own replica, a member by index, for what is up to
+// an LSN; 0: for nothing.
+type localSync struct {
+	i    int
+	upto holdfast.LSN
+}
+
+// takeDone takes what has become due; v.mu is held. The caller unlocks and
+// tells.
+func (v *Volume) takeDone() due {
+	d := due{v, v.done, v.wantSync}
+	v.done, v.wantSync = nil, localSync{}
 	return d
 }
 
-// tell completes operations; no lock is held.
-func tell(done []finished) {
-	for _, f := range done {
-		f.op.finish(f.err)
+// tell starts the local sync and completes operations; no lock is held. The
+// last completion of a session is marked, so that its server may answer all of
+// them at once.
+func tell(d due) {
+	if d.sync.upto != 0 {
+		d.v.syncLocal(d.sync)
+	}
+	last := len(d.done) - 1
+	for last >= 0 && d.done[last].op.ss == nil {
+		last--
+	}
+	for i, f := range d.done {
+		more := i < last && f.op.ss == d.done[last].op.ss
+		f.op.finish(f.err, more)
 	}
 }
 
