@@ -36,6 +36,16 @@ func (c *Client) CreateJoinCode(ctx context.Context, s v1.JoinCodeSpec) (v1.Join
 	return fetch[v1.JoinCodeText](ctx, c, "POST", path("join-codes"), s)
 }
 
+// JoinCodes lists the codes that may still be used.
+func (c *Client) JoinCodes(ctx context.Context) ([]v1.JoinCodeInfo, error) {
+	return fetch[[]v1.JoinCodeInfo](ctx, c, "GET", path("join-codes"), nil)
+}
+
+// RevokeJoinCode makes a code useless. id is its id or the beginning of it.
+func (c *Client) RevokeJoinCode(ctx context.Context, id string) error {
+	return c.call(ctx, "DELETE", path("join-codes", id), nil, nil)
+}
+
 // JoinSelf makes the host that is called a member of the code's cluster.
 func (c *Client) JoinSelf(ctx context.Context, s v1.HostJoin) (v1.Self, error) {
 	return fetch[v1.Self](ctx, c, "POST", path("self", "join"), s)
@@ -51,9 +61,15 @@ func (c *Client) Host(ctx context.Context, host string) (v1.Host, error) {
 	return fetch[v1.Host](ctx, c, "GET", path("hosts", host), nil)
 }
 
-// Drain moves work off a host, or lets it take work again.
-func (c *Client) Drain(ctx context.Context, host string, s v1.DrainSpec) error {
-	return c.call(ctx, "POST", path("hosts", host, "drain"), s, nil)
+// Drain moves work off a host, or lets it take work again, and says what is to
+// be moved.
+func (c *Client) Drain(ctx context.Context, host string, s v1.DrainSpec) (v1.Drain, error) {
+	return fetch[v1.Drain](ctx, c, "POST", path("hosts", host, "drain"), s)
+}
+
+// DrainPlan says what draining a host would move, or what is still to be moved.
+func (c *Client) DrainPlan(ctx context.Context, host string) (v1.Drain, error) {
+	return fetch[v1.Drain](ctx, c, "GET", path("hosts", host, "drain"), nil)
 }
 
 // RemoveHost strikes a host that will not come back.

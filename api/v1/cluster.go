@@ -90,12 +90,20 @@ type Admin struct {
 
 // JoinCodeSpec asks for a join code.
 type JoinCodeSpec struct {
-	Rack string `json:"rack,omitempty" maxLength:"63" doc:"Admit a host of this rack only"`
+	Rack    string `json:"rack,omitempty" maxLength:"63" doc:"Admit a host of this rack only"`
+	Seconds int    `json:"seconds,omitempty" minimum:"0" maximum:"3600" doc:"How long it may be used; 0: an hour"`
 }
 
 // JoinCodeText is a fresh join code.
 type JoinCodeText struct {
 	Code string `json:"code"`
+}
+
+// JoinCodeInfo is a code that may still be used. The code itself is not kept.
+type JoinCodeInfo struct {
+	ID      string    `json:"id" doc:"SHA-256 of its secret; the first 12 digits name it in the table"`
+	Rack    string    `json:"rack,omitempty" doc:"It admits a host of this rack only"`
+	Created time.Time `json:"created" doc:"By the clock of the host that made it; it ends an hour later by the control plane's"`
 }
 
 // HostJoin asks a host that is in no cluster to join one.
@@ -158,7 +166,26 @@ type Host struct {
 
 // DrainSpec says whether a host may have work.
 type DrainSpec struct {
-	On bool `json:"on" doc:"true: move work off; false: take work again"`
+	On           bool `json:"on" doc:"true: move work off; false: take work again"`
+	GuestSeconds int  `json:"guest_seconds,omitempty" minimum:"0" maximum:"86400" doc:"How long a guest may take to shut down before it is ended; 0: 60"`
+}
+
+// Drain is how far the draining of a host has come, or for one that is not
+// drained what it would do.
+type Drain struct {
+	Host    string `json:"host"`
+	Drained bool   `json:"drained"`
+	Moves   []Move `json:"moves" doc:"The VMs that should run there, in the order of their going"`
+	// Needed says why the host should not be switched off yet.
+	Needed []string `json:"needed" doc:"What speaks against switching the host off now"`
+}
+
+// Move is one VM on its way off a host.
+type Move struct {
+	VM    string `json:"vm"`
+	Stage string `json:"stage" enum:"waiting,leaving,shut down,stays" doc:"stays: no other host can take it, and it goes on where it is"`
+	To    string `json:"to,omitempty" doc:"Host that is to have it"`
+	Why   string `json:"why" doc:"Why that host, or why none"`
 }
 
 // Incident is the loss of one or more hosts, seen as one, with what was done.

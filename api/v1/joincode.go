@@ -2,7 +2,9 @@ package v1
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -43,6 +45,13 @@ func (c JoinCode) String() string {
 		return ""
 	}
 	return codeText(b)
+}
+
+// ID names the code without giving it away: the SHA-256 of its secret, in
+// hexadecimal, under which the cluster keeps it.
+func (c JoinCode) ID() string {
+	h := sha256.Sum256(c.Secret)
+	return hex.EncodeToString(h[:])
 }
 
 // ParseJoinCode reads the text. It forgives what people do to codes: capitals,

@@ -186,6 +186,17 @@ func args(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// atMostOne allows one argument and needs none.
+func atMostOne(name string) cobra.PositionalArgs {
+	one := args(name)
+	return func(c *cobra.Command, got []string) error {
+		if len(got) == 0 {
+			return nil
+		}
+		return one(c, got)
+	}
+}
+
 // with runs f with a client of the chosen host.
 func (a *app) with(f func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,12 +87,10 @@ func clusterName(c v1.Cluster) string { return c.Name }
 
 func (a *app) clusterCmd() *cobra.Command {
 	info := &cobra.Command{Use: "info", Short: "Show the cluster", Args: args(),
+		Example: "  holdfast cluster info\n  holdfast cluster info -o json",
 		RunE: a.with(func(ctx context.Context, c *client.Client, _ []string) error {
 			v, err := c.Cluster(ctx)
-			if err != nil {
-				return err
-			}
-			return printOne(a, v, clusterColumns(), clusterName)
+			return printed(a, v, err, clusterColumns(), clusterName)
 		})}
 	return noun("cluster", "Make a cluster, show it", a.clusterInitCmd(), info)
 }
@@ -134,121 +131,6 @@ func (a *app) configDir() string {
 	return filepath.Join(a.Getenv("HOME"), ".config", "holdfast")
 }
 
-func hostColumns() []column[v1.Host] {
-	return []column[v1.Host]{
-		{"NAME", false, func(h v1.Host) any { return h.Name }},
-		{"RACK", false, func(h v1.Host) any { return h.Rack }},
-		{"STATE", false, func(h v1.Host) any { return h.State }},
-		{"VMS", false, func(h v1.Host) any { return len(h.VMs) }},
-		{"CPUS", false, func(h v1.Host) any { return h.CPUs }},
-		{"MEMORY", false, func(h v1.Host) any { return size(int64(h.MemoryMiB) << 20) }},
-		{"FREE", false, func(h v1.Host) any { return size(h.BytesFree) }},
-		{"LEADER", false, func(h v1.Host) any { return h.Leader }},
-		{"ACCELERATOR", true, func(h v1.Host) any { return h.Accelerator }},
-		{"SANDBOX", true, func(h v1.Host) any { return h.Sandbox }},
-		{"VOTER", true, func(h v1.Host) any { return h.Voter }},
-		{"API", true, func(h v1.Host) any { return h.API }},
-		{"VERSION", true, func(h v1.Host) any { return h.Version }},
-		{"ID", true, func(h v1.Host) any { return h.ID }},
-	}
-}
-
-func hostName(h v1.Host) string { return h.Name }
-
-func (a *app) hostCmd() *cobra.Command {
-	var rack string
-	var undo, plan bool
-	code := &cobra.Command{Use: "code", Aliases: []string{"join-code"}, Short: "Make a code that admits one host within the hour", Args: args(),
-		RunE: a.with(func(ctx context.Context, c *client.Client, _ []string) error {
-			v, err := c.CreateJoinCode(ctx, v1.JoinCodeSpec{Rack: rack})
-			if err != nil {
-				return err
-			}
-			if a.format == "json" || a.format == "yaml" {
-				return a.encode(v)
-			}
-			fmt.Fprintln(a.Stdout, v.Code)
-			return nil
-		})}
-	code.Flags().StringVar(&rack, "rack", "", "admit a host of this `rack` only")
-	join := &cobra.Command{Use: "join CODE|-", Short: "Make this host a member of a cluster", Args: args("CODE"),
-		Long:    "Make this host a member of the cluster that the code is from. With - the code is read from standard input, so that it stays out of the list of processes.",
-		Example: "  holdfast host join hf1-eyJhIjpb...",
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			text := args[0]
-			if text == "-" {
-				b, err := io.ReadAll(io.LimitReader(a.Stdin, 8192))
-				if err != nil {
-					return err
-				}
-				text = string(b)
-			}
-			if _, err := v1.ParseJoinCode(text); err != nil {
-				return err
-			}
-			self, err := c.JoinSelf(ctx, v1.HostJoin{Code: strings.TrimSpace(text)})
-			if err != nil {
-				return err
-			}
-			if a.format == "json" || a.format == "yaml" {
-				return a.encode(self)
-			}
-			fmt.Fprintf(a.Stdout, "Host %s is a member now. Give it a disk: holdfast disk add PATH\n", plain(self.Name))
-			return nil
-		})}
-	list := &cobra.Command{Use: "list", Short: "List the hosts", Args: args(), RunE: a.with(func(ctx context.Context, c *client.Client, _ []string) error {
-		v, err := c.Hosts(ctx)
-		if err != nil {
-			return err
-		}
-		return printAll(a, v, hostColumns(), hostName)
-	})}
-	showC := &cobra.Command{Use: "show HOST", Short: "Show one host", Args: args("HOST"), RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-		v, err := c.Host(ctx, args[0])
-		if err != nil {
-			return err
-		}
-		return printOne(a, v, hostColumns(), hostName)
-	})}
-	drain := &cobra.Command{Use: "drain HOST", Short: "Move work off a host", Args: args("HOST"),
-		Example: "  holdfast host drain beta --plan\n  holdfast host drain beta\n  holdfast host drain beta --undo",
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			if plan {
-				return a.planDrain(ctx, c, args[0])
-			}
-			return c.Drain(ctx, args[0], v1.DrainSpec{On: !undo})
-		})}
-	drain.Flags().BoolVar(&undo, "undo", false, "let the host take work again")
-	drain.Flags().BoolVar(&plan, "plan", false, "only say what would move")
-	remove := &cobra.Command{Use: "remove HOST", Short: "Strike a host that will not come back", Args: args("HOST"),
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error { return c.RemoveHost(ctx, args[0]) })}
-	return noun("host", "The computers", list, showC, code, join, drain, remove)
-}
-
-func (a *app) planDrain(ctx context.Context, c *client.Client, host string) error {
-	h, err := c.Host(ctx, host)
-	if err != nil {
-		return err
-	}
-	vols, err := c.Volumes(ctx)
-	if err != nil {
-		return err
-	}
-	for _, vm := range h.VMs {
-		fmt.Fprintf(a.Stdout, "VM %s would move to another host\n", plain(vm))
-	}
-	n := 0
-	for _, v := range vols {
-		for _, r := range v.Replicas {
-			if r.Host == h.Name {
-				n++
-			}
-		}
-	}
-	fmt.Fprintf(a.Stdout, "Replicas to be rebuilt elsewhere: %d. Nothing would be lost.\n", n)
-	return nil
-}
-
 func (a *app) incidentCmd() *cobra.Command {
 	cols := []column[v1.Incident]{
 		{"ID", false, func(i v1.Incident) any { return i.ID }},
@@ -264,14 +146,9 @@ func (a *app) incidentCmd() *cobra.Command {
 		{"STEPS", false, func(i v1.Incident) any { return len(i.Steps) }},
 	}
 	id := func(i v1.Incident) string { return i.ID }
-	list := &cobra.Command{Use: "list", Short: "List losses of hosts, newest first", Args: args(), RunE: a.with(func(ctx context.Context, c *client.Client, _ []string) error {
-		v, err := c.Incidents(ctx)
-		if err != nil {
-			return err
-		}
-		return printAll(a, v, cols, id)
-	})}
-	showC := &cobra.Command{Use: "show [INCIDENT]", Short: "Show a loss and its timeline; the newest if none is named", Args: cobra.MaximumNArgs(1),
+	list := listCmd(a, resource[v1.Incident]{noun: "incident", many: "losses of hosts, newest first", cols: cols, name: id, all: (*client.Client).Incidents})
+	showC := &cobra.Command{Use: "show [INCIDENT]", Short: "Show a loss and its timeline; the newest if none is named", Args: atMostOne("INCIDENT"),
+		Example: "  holdfast incident show\n  holdfast incident show -o json",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			v, err := pickIncident(ctx, c, args)
 			if err != nil {

@@ -43,21 +43,19 @@ func (a *app) diskCmd() *cobra.Command {
 				return err
 			}
 			d, err := c.AddDisk(ctx, v1.DiskSpec{Path: path, Size: int64(bytes)})
-			if err != nil {
-				return err
-			}
-			return printOne(a, d, diskColumns(), diskName)
+			return printed(a, d, err, diskColumns(), diskName)
 		})}
 	add.Flags().Var(&bytes, "size", "make a file of this size")
-	list := &cobra.Command{Use: "list", Short: "List the disks of all hosts", Args: args(), RunE: a.with(func(ctx context.Context, c *client.Client, _ []string) error {
-		v, err := c.Disks(ctx)
-		if err != nil {
-			return err
-		}
-		return printAll(a, v, diskColumns(), diskName)
-	})}
+	list := listCmd(a, resource[v1.Disk]{noun: "disk", many: "the disks of all hosts", cols: diskColumns(), name: diskName, all: (*client.Client).Disks})
 	remove := &cobra.Command{Use: "remove DISK", Short: "Take a disk back", Args: args("DISK"),
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error { return c.RemoveDisk(ctx, args[0]) })}
+		Long:    "Take a disk back that holds no copy of any volume. DISK is the identity that 'holdfast disk list -o wide' shows.",
+		Example: "  holdfast disk remove 0a1b2c3d-0000-4000-8000-000000000001",
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			if err := c.RemoveDisk(ctx, args[0]); err != nil {
+				return err
+			}
+			return a.done("disk", args[0], "Disk "+args[0]+" is not used any more.")
+		})}
 	return noun("disk", "The disks given to the cluster", list, add, remove)
 }
 
@@ -112,30 +110,22 @@ func replicas(v v1.Volume) string {
 func volumeName(v v1.Volume) string { return v.Name }
 
 func (a *app) volumeCmd() *cobra.Command {
-	list := &cobra.Command{Use: "list", Short: "List the volumes", Args: args(), RunE: a.with(func(ctx context.Context, c *client.Client, _ []string) error {
-		v, err := c.Volumes(ctx)
-		if err != nil {
-			return err
-		}
-		return printAll(a, v, volumeColumns(), volumeName)
-	})}
-	show := &cobra.Command{Use: "show VOLUME", Short: "Show one volume", Args: args("VOLUME"), RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-		v, err := c.Volume(ctx, args[0])
-		if err != nil {
-			return err
-		}
-		return printOne(a, v, volumeColumns(), volumeName)
-	})}
+	volumes := resource[v1.Volume]{noun: "volume", many: "the volumes", cols: volumeColumns(), name: volumeName,
+		all: (*client.Client).Volumes, one: (*client.Client).Volume}
 	var plan bool
 	del := &cobra.Command{Use: "delete VOLUME", Short: "Delete a volume and its snapshots", Args: args("VOLUME"),
+		Example: "  holdfast volume delete scratch --plan\n  holdfast volume delete scratch",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			if plan {
 				return a.planDelete(ctx, c.Volume, args[0])
 			}
-			return c.DeleteVolume(ctx, args[0])
+			if err := c.DeleteVolume(ctx, args[0]); err != nil {
+				return err
+			}
+			return a.done("volume", args[0], "Volume "+args[0]+" is deleted; its space comes back in the background.")
 		})}
 	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
-	return noun("volume", "Virtual disks", list, show, a.volumeCreateCmd("create NAME"), a.volumeCloneCmd(), del,
+	return noun("volume", "Virtual disks", listCmd(a, volumes), showCmd(a, volumes, "data"), a.volumeCreateCmd("create NAME"), a.volumeCloneCmd(), del,
 		a.volumeGrowCmd(), a.snapshotCmd(), a.unsnapshotCmd(), a.revertCmd())
 }
 
@@ -172,10 +162,7 @@ func (a *app) copiesFlags(c *cobra.Command, s *v1.VolumeSpec) {
 
 func (a *app) createVolume(ctx context.Context, c *client.Client, s v1.VolumeSpec) error {
 	v, err := c.CreateVolume(ctx, s)
-	if err != nil {
-		return err
-	}
-	return printOne(a, v, volumeColumns(), volumeName)
+	return printed(a, v, err, volumeColumns(), volumeName)
 }
 
 func (a *app) volumeCloneCmd() *cobra.Command {
@@ -195,12 +182,10 @@ func (a *app) volumeCloneCmd() *cobra.Command {
 func (a *app) volumeGrowCmd() *cobra.Command {
 	var s v1.GrowSpec
 	c := &cobra.Command{Use: "grow VOLUME --size SIZE", Short: "Make a volume larger", Args: args("VOLUME"),
+		Example: "  holdfast volume grow data --size 200GiB",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			v, err := c.GrowVolume(ctx, args[0], s)
-			if err != nil {
-				return err
-			}
-			return printOne(a, v, volumeColumns(), volumeName)
+			return printed(a, v, err, volumeColumns(), volumeName)
 		})}
 	c.Flags().Var((*sizeFlag)(&s.Size), "size", "new size")
 	return c
@@ -208,12 +193,10 @@ func (a *app) volumeGrowCmd() *cobra.Command {
 
 func (a *app) snapshotCmd() *cobra.Command {
 	return &cobra.Command{Use: "snapshot VOLUME NAME", Short: "Keep a volume as it is now", Args: args("VOLUME", "NAME"),
+		Example: "  holdfast volume snapshot data monday",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			s, err := c.Snapshot(ctx, args[0], v1.SnapshotSpec{Name: args[1]})
-			if err != nil {
-				return err
-			}
-			return printOne(a, s, []column[v1.Snapshot]{
+			return printed(a, s, err, []column[v1.Snapshot]{
 				{"NAME", false, func(s v1.Snapshot) any { return s.Name }},
 				{"LSN", false, func(s v1.Snapshot) any { return s.LSN }},
 				{"CREATED", false, func(s v1.Snapshot) any { return s.Created }},
@@ -223,17 +206,25 @@ func (a *app) snapshotCmd() *cobra.Command {
 
 func (a *app) unsnapshotCmd() *cobra.Command {
 	return &cobra.Command{Use: "unsnapshot VOLUME SNAPSHOT", Short: "Let a snapshot go", Args: args("VOLUME", "SNAPSHOT"),
+		Example: "  holdfast volume unsnapshot data monday",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			return c.DeleteSnapshot(ctx, args[0], args[1])
+			if err := c.DeleteSnapshot(ctx, args[0], args[1]); err != nil {
+				return err
+			}
+			return a.done("snapshot", args[1], "Snapshot "+args[1]+" of volume "+args[0]+" is gone.")
 		})}
 }
 
 func (a *app) revertCmd() *cobra.Command {
 	var plan bool
 	c := &cobra.Command{Use: "revert VOLUME SNAPSHOT", Short: "Set a volume back; what was written since is lost", Args: args("VOLUME", "SNAPSHOT"),
+		Example: "  holdfast volume revert data monday --plan\n  holdfast volume revert data monday",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			if !plan {
-				return c.Revert(ctx, args[0], v1.RevertSpec{Snapshot: args[1]})
+				if err := c.Revert(ctx, args[0], v1.RevertSpec{Snapshot: args[1]}); err != nil {
+					return err
+				}
+				return a.done("volume", args[0], "Volume "+args[0]+" is as it was at snapshot "+args[1]+".")
 			}
 			v, err := c.Volume(ctx, args[0])
 			if err != nil {
@@ -258,29 +249,21 @@ func imageColumns() []column[v1.Volume] {
 
 func (a *app) imageCmd() *cobra.Command {
 	var plan bool
-	list := &cobra.Command{Use: "list", Short: "List the images", Args: args(), RunE: a.with(func(ctx context.Context, c *client.Client, _ []string) error {
-		v, err := c.Images(ctx)
-		if err != nil {
-			return err
-		}
-		return printAll(a, v, imageColumns(), volumeName)
-	})}
-	show := &cobra.Command{Use: "show IMAGE", Short: "Show one image", Args: args("IMAGE"), RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-		v, err := c.Image(ctx, args[0])
-		if err != nil {
-			return err
-		}
-		return printOne(a, v, imageColumns(), volumeName)
-	})}
+	images := resource[v1.Volume]{noun: "image", many: "the images", cols: imageColumns(), name: volumeName,
+		all: (*client.Client).Images, one: (*client.Client).Image}
 	del := &cobra.Command{Use: "delete IMAGE", Short: "Delete an image; its clones stay", Args: args("IMAGE"),
+		Example: "  holdfast image delete debian --plan\n  holdfast image delete debian",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			if plan {
 				return a.planDelete(ctx, c.Image, args[0])
 			}
-			return c.DeleteImage(ctx, args[0])
+			if err := c.DeleteImage(ctx, args[0]); err != nil {
+				return err
+			}
+			return a.done("image", args[0], "Image "+args[0]+" is deleted; what was cloned from it stays.")
 		})}
 	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
-	return noun("image", "Disks to start VMs from", list, show, a.imageImportCmd(), del)
+	return noun("image", "Disks to start VMs from", listCmd(a, images), showCmd(a, images, "debian"), a.imageImportCmd(), del)
 }
 
 func (a *app) imageImportCmd() *cobra.Command {
@@ -304,10 +287,7 @@ func (a *app) imageImportCmd() *cobra.Command {
 			bar := a.progress("importing "+name, n)
 			v, err := c.ImportImage(ctx, name, n, copies, bar.reader(in))
 			bar.done(err)
-			if err != nil {
-				return err
-			}
-			return printOne(a, v, imageColumns(), volumeName)
+			return printed(a, v, err, imageColumns(), volumeName)
 		})}
 	c.Flags().StringVar(&name, "name", "", "`name` of the image; default: the file's")
 	c.Flags().Var(&total, "size", "size of what comes from standard input, if it is known; less or more is then refused")

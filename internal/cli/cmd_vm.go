@@ -48,31 +48,25 @@ func published(ps []v1.Publish) string {
 	return strings.Join(out, ",")
 }
 
-func (a *app) vmListCmd(use, short string) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: args(), RunE: a.with(func(ctx context.Context, c *client.Client, _ []string) error {
-		v, err := c.VMs(ctx)
-		if err != nil {
-			return err
-		}
-		return printAll(a, v, vmColumns(), vmName)
-	})}
+func vms() resource[v1.VM] {
+	return resource[v1.VM]{noun: "vm", many: "the VMs", cols: vmColumns(), name: vmName, all: (*client.Client).VMs, one: (*client.Client).VM}
 }
 
-func (a *app) listCmd() *cobra.Command { return a.vmListCmd("list", "List the VMs") }
+// listCmd is `holdfast list`, the same as `holdfast vm list`.
+func (a *app) listCmd() *cobra.Command {
+	c := listCmd(a, vms())
+	c.Example = "  holdfast list\n  holdfast list -o wide"
+	return c
+}
 
 func (a *app) vmCmd() *cobra.Command {
-	show := &cobra.Command{Use: "show VM", Short: "Show one VM", Args: args("VM"), RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-		v, err := c.VM(ctx, args[0])
-		if err != nil {
-			return err
-		}
-		return printOne(a, v, vmColumns(), vmName)
-	})}
 	var noWait, force, delForce, keep, plan bool
-	start := &cobra.Command{Use: "start VM", Short: "Start a VM", Args: args("VM"), RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-		v, err := c.StartVM(ctx, args[0])
-		return a.settled(ctx, c, v, err, "running", noWait)
-	})}
+	start := &cobra.Command{Use: "start VM", Short: "Start a VM", Args: args("VM"),
+		Example: "  holdfast vm start db1\n  holdfast vm start db1 --no-wait",
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			v, err := c.StartVM(ctx, args[0])
+			return a.settled(ctx, c, v, err, "running", noWait)
+		})}
 	stop := &cobra.Command{Use: "stop VM", Short: "Press a VM's power button, or end it at once", Args: args("VM"),
 		Example: "  holdfast vm stop db1\n  holdfast vm stop db1 --force   # like pulling the plug",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
@@ -80,23 +74,36 @@ func (a *app) vmCmd() *cobra.Command {
 			return a.settled(ctx, c, v, err, "off", noWait)
 		})}
 	stop.Flags().BoolVar(&force, "force", false, "end its process at once; what the guest had not written is lost")
-	reset := &cobra.Command{Use: "reset VM", Short: "Press a VM's reset button", Args: args("VM"), RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-		_, err := c.ResetVM(ctx, args[0])
-		return err
-	})}
-	del := &cobra.Command{Use: "delete VM", Short: "Delete a VM and its boot disk", Args: args("VM"), RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-		if plan {
-			return a.planDeleteVM(ctx, c, args[0], keep)
-		}
-		return c.DeleteVM(ctx, args[0], delForce, keep)
-	})}
+	reset := &cobra.Command{Use: "reset VM", Short: "Press a VM's reset button", Args: args("VM"),
+		Example: "  holdfast vm reset db1",
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			v, err := c.ResetVM(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if a.structured() {
+				return a.encode(v)
+			}
+			return a.done("vm", v.Name, "The reset button of VM "+v.Name+" is pressed.")
+		})}
+	del := &cobra.Command{Use: "delete VM", Short: "Delete a VM and its boot disk", Args: args("VM"),
+		Example: "  holdfast vm delete db1 --plan\n  holdfast vm delete db1\n  holdfast vm delete db1 --force --keep-disk",
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			if plan {
+				return a.planDeleteVM(ctx, c, args[0], keep)
+			}
+			if err := c.DeleteVM(ctx, args[0], delForce, keep); err != nil {
+				return err
+			}
+			return a.done("vm", args[0], "VM "+args[0]+" is deleted.")
+		})}
 	del.Flags().BoolVar(&delForce, "force", false, "also if it runs")
 	del.Flags().BoolVar(&keep, "keep-disk", false, "keep its boot disk as a volume")
 	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
 	for _, c := range []*cobra.Command{start, stop} {
 		c.Flags().BoolVar(&noWait, "no-wait", false, "return at once")
 	}
-	return noun("vm", "Virtual machines", a.vmListCmd("list", "List the VMs"), show, a.vmCreateCmd(), start, stop, reset, del, a.consoleCmd())
+	return noun("vm", "Virtual machines", listCmd(a, vms()), showCmd(a, vms(), "db1"), a.vmCreateCmd(), start, stop, reset, del, a.consoleCmd())
 }
 
 func (a *app) planDeleteVM(ctx context.Context, c *client.Client, name string, keep bool) error {

@@ -17,6 +17,7 @@ const detach = 0x1d // Ctrl-]
 
 func (a *app) consoleCmd() *cobra.Command {
 	return &cobra.Command{Use: "console VM", Short: "Attach to a VM's serial console; Ctrl-] leaves it", Args: args("VM"),
+		Example: "  holdfast console db1\n  echo uptime | holdfast console db1",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			con, err := c.Console(ctx, args[0], false)
 			if err != nil {

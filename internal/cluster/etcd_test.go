@@ -93,7 +93,7 @@ func TestOverEtcd(t *testing.T) {
 	}
 	sees("a alive and leading", func(s *cluster.State) bool { return s.AliveHost(rec.ID) && s.Leader == rec.ID })
 	hash := strings.Repeat("ef", 32)
-	if _, err := a.CreateJoinCode(hash, ""); err != nil {
+	if _, err := a.CreateJoinCode(hash, "", 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Join(hash, hostRecord("b", "r2")); err != nil {

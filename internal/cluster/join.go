@@ -7,7 +7,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
 
-// joinCodeLife is how long a join code may be used.
+// joinCodeLife is how long a join code may be used at most.
 const joinCodeLife = time.Hour
 
 // settleTime bounds how long the calls of this file pursue an unknown outcome.
@@ -31,10 +31,16 @@ func (c *Client) Init(cl Cluster, first Host) error {
 }
 
 // CreateJoinCode stores the hash of a secret that admits one host, into rack
-// if that is not empty, within the hour. The hour is counted by the store's
-// lease, so no calendar decides.
-func (c *Client) CreateJoinCode(hash, rack string) (JoinCode, error) {
-	lease, err := c.st.Grant(joinCodeLife)
+// if that is not empty, within life (1 s to an hour; 0: an hour). The time is
+// counted by the store's lease, so no calendar decides.
+func (c *Client) CreateJoinCode(hash, rack string, life time.Duration) (JoinCode, error) {
+	if life == 0 {
+		life = joinCodeLife
+	}
+	if life < time.Second || life > joinCodeLife {
+		return JoinCode{}, holdfast.Errorf(holdfast.Invalid, "a join code may be used for 1 second to 1 hour, not for %v", life)
+	}
+	lease, err := c.st.Grant(life)
 	if err != nil {
 		return JoinCode{}, err
 	}

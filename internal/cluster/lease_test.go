@@ -197,9 +197,9 @@ func TestAJoinCodeAdmitsOneHostOnce(t *testing.T) {
 	s.do(a, func() {
 		s.kind(a.c.Join(hash, hostRecord("b", "r2")), holdfast.Denied)
 		s.kind(a.c.Join("../x", hostRecord("b", "r2")), holdfast.Denied)
-		_, err := a.c.CreateJoinCode("short", "")
+		_, err := a.c.CreateJoinCode("short", "", 0)
 		s.kind(err, holdfast.Invalid)
-		_, err = a.c.CreateJoinCode(hash, "r2")
+		_, err = a.c.CreateJoinCode(hash, "r2", 0)
 		s.ok(err)
 		codes, err := a.c.JoinCodes()
 		if err != nil || len(codes) != 1 || codes[0].Rack != "r2" {
@@ -215,7 +215,7 @@ func TestAJoinCodeAdmitsOneHostOnce(t *testing.T) {
 		if s.ok(err); len(st.Hosts) != 2 {
 			t.Errorf("%d hosts", len(st.Hosts))
 		}
-		_, err = a.c.CreateJoinCode(hash, "")
+		_, err = a.c.CreateJoinCode(hash, "", 0)
 		s.ok(err)
 		stolen := hostRecord("b", "r2")
 		stolen.CertKey = "another key"
@@ -231,7 +231,7 @@ func TestAJoinCodeExpiresAndCanBeRevoked(t *testing.T) {
 	h1, h2 := strings.Repeat("01", 32), strings.Repeat("02", 32)
 	s.do(a, func() {
 		for _, h := range []string{h1, h2} {
-			_, err := a.c.CreateJoinCode(h, "")
+			_, err := a.c.CreateJoinCode(h, "", 0)
 			s.ok(err)
 		}
 		s.ok(a.c.RevokeJoinCode(h2))
@@ -246,7 +246,7 @@ func TestTwoHostsWithOneCodeAndOneGetsIn(t *testing.T) {
 	for seed := range uint64(20) {
 		s := founded(t, seed, 2)
 		hash := strings.Repeat("cd", 32)
-		s.do(s.hosts[0], func() { _, err := s.hosts[0].c.CreateJoinCode(hash, ""); s.ok(err) })
+		s.do(s.hosts[0], func() { _, err := s.hosts[0].c.CreateJoinCode(hash, "", 0); s.ok(err) })
 		errs := map[string]error{}
 		for i, name := range []string{"p", "q"} {
 			h := s.hosts[i]

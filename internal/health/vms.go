@@ -64,6 +64,9 @@ func (b *board) machineState(vm cluster.VM) (what, severity string, since time.T
 	if m.Reason != "" {
 		because = ": " + m.Reason
 	}
+	if vm.Leaving() && m.State == "off" {
+		return "on its way off " + host + ", which is drained", Info, m.Since
+	}
 	switch m.State {
 	case "running":
 		return "", "", since
@@ -115,9 +118,10 @@ func (b *board) held() {
 // hostsSay passes on what the hosts report of themselves.
 func (b *board) hostsSay() {
 	var reduced []string
+	moves := placement.Moves(b.v, nil)
 	for _, h := range b.v.Hosts {
 		if h.Drained {
-			b.cause("host-drained/"+h.Name, Info, fmt.Sprintf("host %s is drained: nothing is placed on it", h.Name), time.Time{})
+			b.drained(h, moves)
 		}
 		if !h.Up() {
 			continue
@@ -133,6 +137,28 @@ func (b *board) hostsSay() {
 	if len(reduced) > 0 {
 		b.cause("sandbox-reduced", Info, fmt.Sprintf("sandbox: reduced on %s: without root, machines are less confined", list(reduced)), time.Time{})
 	}
+}
+
+// drained tells how far the draining of a host is.
+func (b *board) drained(h *placement.Host, moves []placement.Move) {
+	text, severity := fmt.Sprintf("host %s is drained: nothing is placed on it", h.Name), Info
+	under, waiting := 0, 0
+	for _, m := range moves {
+		switch {
+		case m.From != h.ID:
+		case m.Stage == placement.Stays:
+			severity = Warning
+			text += fmt.Sprintf("; VM %s stays: %s", m.Name, m.Reason())
+		case m.Stage == placement.Waiting:
+			waiting++
+		default:
+			under++
+		}
+	}
+	if under+waiting > 0 {
+		text += fmt.Sprintf("; %s to move, %d of them on the way", count(under+waiting, "VM", "VMs"), under)
+	}
+	b.cause("host-drained/"+h.Name, severity, text, time.Time{})
 }
 
 // known returns a severity that Holdfast knows: what it does not is no less

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
@@ -71,9 +72,13 @@ type Members interface {
 	// InitCluster makes a cluster of this host alone. Conflict if the host is
 	// in one already.
 	InitCluster(ctx context.Context, name string) (Admin, error)
-	// CreateJoinCode mints a code that admits one host within the hour; rack
-	// may be empty (any). The text is v1.JoinCode.String().
-	CreateJoinCode(ctx context.Context, rack string) (string, error)
+	// CreateJoinCode mints a code that admits one host within a time, 0: an
+	// hour; rack may be empty (any). The text is v1.JoinCode.String().
+	CreateJoinCode(ctx context.Context, rack string, life time.Duration) (string, error)
+	// JoinCodes returns the codes that may still be used, without their secrets.
+	JoinCodes(ctx context.Context) ([]cluster.JoinCode, error)
+	// RevokeJoinCode makes the code of that hash useless. NotFound: it is.
+	RevokeJoinCode(ctx context.Context, hash string) error
 	// Join makes this host a member, with a code from another host. It calls
 	// the other host with client.Join. Conflict if the host is in a cluster.
 	Join(ctx context.Context, code v1.JoinCode) error
@@ -81,8 +86,9 @@ type Members interface {
 	// in one commit together with the new host's record. Denied: wrong, spent
 	// or expired code.
 	Admit(ctx context.Context, r v1.JoinRequest) (v1.JoinAnswer, error)
-	// Drain moves work off a host (on) or lets it take work again.
-	Drain(ctx context.Context, id holdfast.HostID, on bool) error
+	// Drain has work moved off a host (on), guests shutting down within a time
+	// in seconds (0: the default), or lets it take work again.
+	Drain(ctx context.Context, id holdfast.HostID, on bool, guestSeconds int) error
 	// RemoveHost strikes a host that will not come back from the membership.
 	// Conflict while it is alive or holds the only copy of something.
 	RemoveHost(ctx context.Context, id holdfast.HostID) error

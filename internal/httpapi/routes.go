@@ -84,7 +84,7 @@ func (s *Server) clusterRoutes() {
 		return p.renderCluster(), nil
 	})
 	act(s, s.operation("POST", "/v1/cluster", "cluster-init", "Make a cluster of the answering host", 201), s.initCluster)
-	act(s, s.operation("POST", "/v1/join-codes", "join-code-create", "Make a code that admits one host within the hour", 201), s.joinCode)
+	s.joinCodeRoutes()
 	act(s, s.operation("POST", "/v1/self/join", "self-join", "Make the answering host a member", 200), s.join)
 	act(s, s.operation("POST", joinPath, "join", "For joining hosts: trade a code's secret for a certificate", 200), s.admit)
 }
@@ -120,16 +120,6 @@ func (s *Server) initCluster(ctx context.Context, in *request[v1.ClusterInit]) (
 		out.Cluster = p.renderCluster()
 	}
 	return out, nil
-}
-
-func (s *Server) joinCode(ctx context.Context, in *request[v1.JoinCodeSpec]) (v1.JoinCodeText, error) {
-	if in.Body.Rack != "" {
-		if err := holdfast.CheckName("rack", in.Body.Rack); err != nil {
-			return v1.JoinCodeText{}, err
-		}
-	}
-	code, err := s.o.Backend.CreateJoinCode(ctx, in.Body.Rack)
-	return v1.JoinCodeText{Code: code}, err
 }
 
 func (s *Server) join(ctx context.Context, in *request[v1.HostJoin]) (v1.Self, error) {
@@ -170,18 +160,7 @@ func (s *Server) hostRoutes() {
 		h, err := p.host(in.Host)
 		return p.renderHost(h), err
 	})
-	type drain struct {
-		HostRef
-		Body v1.DrainSpec
-	}
-	do(s, s.operation("POST", "/v1/hosts/{host}/drain", "host-drain", "Move work off a host, or let it take work again", 204),
-		func(ctx context.Context, in *drain) error {
-			h, err := lookup(ctx, s, in.Host, picture.host)
-			if err != nil {
-				return err
-			}
-			return s.o.Backend.Drain(ctx, h.ID, in.Body.On)
-		})
+	s.drainRoutes()
 	do(s, s.operation("DELETE", "/v1/hosts/{host}", "host-remove", "Strike a host that will not come back", 204),
 		func(ctx context.Context, in *HostRef) error {
 			h, err := lookup(ctx, s, in.Host, picture.host)

@@ -138,7 +138,7 @@ func TestJoiningNeedsTheCodeAndTheRightCluster(t *testing.T) {
 	a := newAuthority(t)
 	b := apitest.Three()
 	addr := a.serveTLS(b)
-	text, err := b.CreateJoinCode(ctx, "")
+	text, err := b.CreateJoinCode(ctx, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package placement
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
@@ -30,7 +31,12 @@ type Move struct {
 }
 
 // Reason says why a VM stays, or where it is to go, on one line.
-func (m Move) Reason() string { return m.Why.String() }
+func (m Move) Reason() string {
+	if !m.To.IsZero() {
+		return strings.Join(m.Why.Chosen, "; ")
+	}
+	return m.Why.String()
+}
 
 // Moves plans where the VMs of the drained hosts that are alive are to go, in
 // the order of their going: those on their way first, so that their places
@@ -52,6 +58,8 @@ func Moves(v *View, options func(cluster.VM) VMOptions, also ...holdfast.HostID)
 				o = options(vm)
 			}
 			m.To, m.Why = v.placeVM(rs, vm, o)
+			here := v.HostName(vm.Host)
+			m.Why.Rejected = slices.DeleteFunc(m.Why.Rejected, func(r Rejection) bool { return r.What == here })
 		}
 		switch {
 		case !m.To.IsZero():

@@ -92,9 +92,9 @@ func (m *member) peer(host cluster.Host) *client.Client {
 }
 
 // Drain implements httpapi.Members.
-func (h *Host) Drain(ctx context.Context, id holdfast.HostID, on bool) error {
+func (h *Host) Drain(ctx context.Context, id holdfast.HostID, on bool, guestSeconds int) error {
 	return h.changeHost(id, func(tx *cluster.Txn, rec cluster.Versioned[cluster.Host]) {
-		rec.Val.Drained = on
+		rec.Val.Drained, rec.Val.DrainSeconds = on, guestSeconds
 		tx.PutHost(rec.Val, rec.Mod)
 	})
 }

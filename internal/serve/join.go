@@ -161,7 +161,7 @@ func adminOf(ca *auth.CA) (httpapi.Admin, error) {
 }
 
 // CreateJoinCode implements httpapi.Members.
-func (h *Host) CreateJoinCode(ctx context.Context, rack string) (string, error) {
+func (h *Host) CreateJoinCode(ctx context.Context, rack string, life time.Duration) (string, error) {
 	m, err := h.member()
 	if err != nil {
 		return "", err
@@ -185,10 +185,28 @@ func (h *Host) CreateJoinCode(ctx context.Context, rack string) (string, error) 
 	if len(code.API) > 4 {
 		code.API = code.API[:4]
 	}
-	if _, err := m.node.Cluster.CreateJoinCode(auth.HashOf(secret), rack); err != nil {
+	if _, err := m.node.Cluster.CreateJoinCode(auth.HashOf(secret), rack, life); err != nil {
 		return "", err
 	}
 	return code.String(), nil
+}
+
+// JoinCodes implements httpapi.Members.
+func (h *Host) JoinCodes(ctx context.Context) ([]cluster.JoinCode, error) {
+	m, err := h.member()
+	if err != nil {
+		return nil, err
+	}
+	return m.node.Cluster.JoinCodes()
+}
+
+// RevokeJoinCode implements httpapi.Members.
+func (h *Host) RevokeJoinCode(ctx context.Context, hash string) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	return m.node.Cluster.RevokeJoinCode(hash)
 }
 
 // Join implements httpapi.Members.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ import (
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
 // epoch0 is the time of everything the fake makes.
@@ -37,14 +39,14 @@ type Backend struct {
 	Echo    func(line string) string     // what the console answers
 	serial  byte
 	joined  []v1.JoinRequest
-	secrets map[string]bool
+	codes   map[string]cluster.JoinCode // by secret
 }
 
 var _ httpapi.Backend = (*Backend)(nil)
 
 // New returns a host "alpha" in rack "a" that is in no cluster.
 func New() *Backend {
-	b := &Backend{Content: map[holdfast.VolumeID][]byte{}, secrets: map[string]bool{}}
+	b := &Backend{Content: map[holdfast.VolumeID][]byte{}, codes: map[string]cluster.JoinCode{}}
 	b.Me = httpapi.Self{ID: holdfast.HostID{UUID: b.id()}, Name: "alpha", Domain: holdfast.FaultDomain{Rack: "a"},
 		Version: "test", Accelerator: "tcg", Why: "no /dev/kvm", Sandbox: "full"}
 	return b
@@ -166,15 +168,33 @@ func (b *Backend) InitCluster(_ context.Context, name string) (httpapi.Admin, er
 }
 
 // CreateJoinCode implements httpapi.Backend.
-func (b *Backend) CreateJoinCode(context.Context, string) (string, error) {
+func (b *Backend) CreateJoinCode(_ context.Context, rack string, _ time.Duration) (string, error) {
 	var code v1.JoinCode
 	err := b.change(func() error {
 		id := b.id()
 		code = v1.JoinCode{API: []string{"127.0.0.1:7440"}, Secret: id[:]}
-		b.secrets[hex.EncodeToString(id[:])] = true
+		b.codes[hex.EncodeToString(id[:])] = cluster.JoinCode{Hash: code.ID(), Rack: rack, Created: epoch0()}
 		return nil
 	})
 	return code.String(), err
+}
+
+// JoinCodes implements httpapi.Backend.
+func (b *Backend) JoinCodes(context.Context) (out []cluster.JoinCode, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, secret := range slices.Sorted(maps.Keys(b.codes)) {
+		out = append(out, b.codes[secret])
+	}
+	return out, nil
+}
+
+// RevokeJoinCode implements httpapi.Backend.
+func (b *Backend) RevokeJoinCode(_ context.Context, hash string) error {
+	return b.change(func() error {
+		maps.DeleteFunc(b.codes, func(_ string, j cluster.JoinCode) bool { return j.Hash == hash })
+		return nil
+	})
 }
 
 // Join implements httpapi.Backend.
@@ -185,10 +205,10 @@ func (b *Backend) Join(_ context.Context, code v1.JoinCode) error {
 // Admit implements httpapi.Backend.
 func (b *Backend) Admit(_ context.Context, r v1.JoinRequest) (v1.JoinAnswer, error) {
 	err := b.change(func() error {
-		if !b.secrets[r.Secret] {
+		if _, ok := b.codes[r.Secret]; !ok {
 			return holdfast.Errorf(holdfast.Denied, "the join code is wrong, spent or older than an hour; make a new one with 'holdfast host code'")
 		}
-		delete(b.secrets, r.Secret)
+		delete(b.codes, r.Secret)
 		b.joined = append(b.joined, r)
 		return nil
 	})
@@ -196,11 +216,17 @@ func (b *Backend) Admit(_ context.Context, r v1.JoinRequest) (v1.JoinAnswer, err
 }
 
 // Drain implements httpapi.Backend.
-func (b *Backend) Drain(_ context.Context, id holdfast.HostID, on bool) error {
+func (b *Backend) Drain(_ context.Context, id holdfast.HostID, on bool, guestSeconds int) error {
 	return b.change(func() error {
 		h := b.St.Hosts[id].Val
-		h.Drained = on
+		h.Drained, h.DrainSeconds = on, guestSeconds
 		put(b, b.St.Hosts, id, h)
+		for _, m := range placement.Moves(placement.Look(b.St), nil) {
+			if v := b.St.VMs[m.VM].Val; !m.To.IsZero() {
+				b.runOn(&v, m.To)
+				put(b, b.St.VMs, v.ID, v)
+			}
+		}
 		return nil
 	})
 }

@@ -174,8 +174,10 @@ func (b *Backend) CreateVM(_ context.Context, n httpapi.NewVM) (v cluster.VM, er
 }
 
 // run assigns a VM to this host and has it running.
-func (b *Backend) run(v *cluster.VM) {
-	v.Host, v.Power = b.Me.ID, cluster.On
+func (b *Backend) run(v *cluster.VM) { b.runOn(v, b.Me.ID) }
+
+func (b *Backend) runOn(v *cluster.VM, host holdfast.HostID) {
+	v.Host, v.Power = host, cluster.On
 	v.Generation++
 	put(b, b.St.Machines, v.ID, cluster.Machine{VM: v.ID, Host: v.Host, Generation: v.Generation, Epoch: 1,
 		State: "running", Since: epoch0(), PID: 4711})

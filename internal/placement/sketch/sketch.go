@@ -286,6 +286,9 @@ func (c *Cluster) vm(w *words) {
 		vm.Power = cluster.On
 	}
 	vm.Deleted = w.flag("deleted", vm.Deleted)
+	if w.flag("leave", false) {
+		vm.Leave = vm.Generation
+	}
 	c.state.VMs[mid] = cluster.Versioned[cluster.VM]{Mod: c.rev, Val: vm}
 	if w.flag("running", false) {
 		c.setMachine(vm, "running", "")
