@@ -20,6 +20,7 @@ type batch struct {
 	mark  int         // start in buf of what is not in vec yet
 	vec   net.Buffers // pieces before buf[mark:]
 	held  []*buffer   // payloads in vec, free once written
+	sent  int         // of buf, with an empty vec, written already
 	count int         // requests answered
 	cost  int64       // their share of the window, in bytes
 }
@@ -42,7 +43,7 @@ func (b *batch) payload(mem []byte) (held bool) {
 // writeTo sends the batch: one write, or one writev where w can do that.
 func (b *batch) writeTo(w io.Writer) error {
 	if len(b.vec) == 0 {
-		_, err := w.Write(b.buf)
+		_, err := w.Write(b.buf[b.sent:])
 		return err
 	}
 	if b.mark < len(b.buf) {
@@ -61,7 +62,7 @@ func (b *batch) reset(p *pool) {
 	}
 	clear(b.vec[:cap(b.vec)])
 	b.held, b.vec = b.held[:0], b.vec[:0]
-	b.buf, b.mark, b.count, b.cost = b.buf[:0], 0, 0, 0
+	b.buf, b.mark, b.sent, b.count, b.cost = b.buf[:0], 0, 0, 0, 0
 	if cap(b.buf) > keepBatch {
 		b.buf = nil
 	}

@@ -293,6 +293,45 @@ func TestClientThatNeverReadsItsReplies(t *testing.T) {
 	}
 }
 
+// What completes on a foreign task is answered there as far as the socket
+// takes it: the task does not wait for the client, and no reply is torn.
+func TestLateRepliesDoNotWaitForTheClient(t *testing.T) {
+	const n, size = 200, 16 * kib
+	o := offer1(t, 4*mib, Limits{})
+	c := o.dial(t)
+	noise := make([]byte, 4*mib)
+	for i := range noise {
+		noise[i] = byte(i>>12) + byte(i%251)
+	}
+	if _, err := c.WriteAt(noise, 0); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	freed(t, o)
+	w := rawDial(t, o.path).enter()
+	o.faults.Hold()
+	for i := range n {
+		w.send(appendRequest(nil, request{cmd: cmdRead, cookie: uint64(i), off: uint64(i) * size, length: size}))
+	}
+	waitFor(t, "the requests", func() bool { return o.faults.Held() == n })
+	o.faults.Release() // completes all of them here, though nobody reads yet
+	seen := map[uint64]bool{}
+	for range n {
+		h := w.recv(16)
+		cookie := be.Uint64(h[8:])
+		if be.Uint32(h) != magicSimple || be.Uint32(h[4:]) != 0 || cookie >= n || seen[cookie] {
+			t.Fatalf("reply % x", h)
+		}
+		seen[cookie] = true
+		if !bytes.Equal(w.recv(size), noise[cookie*size:(cookie+1)*size]) {
+			t.Fatalf("read %d: the data of another", cookie)
+		}
+	}
+	w.nc.Close()
+	freed(t, o)
+	healthy(t, o)
+}
+
 func TestHandshakeThatNeverEnds(t *testing.T) {
 	o := offer1(t, mib, Limits{Handshake: 50 * time.Millisecond})
 	w := rawDial(t, o.path)

@@ -127,7 +127,7 @@ func (s *session) answer(cmd request, e errno, why string) error {
 		return s.why()
 	}
 	sl.submitting.Store(true) // the reader flushes
-	sl.finish(func(b *batch) bool { sl.appendError(b, e, why); return false })
+	sl.finish(false, func(b *batch) bool { sl.appendError(b, e, why); return false })
 	sl.submitting.Store(false)
 	return nil
 }
@@ -190,7 +190,7 @@ func (s *session) readPayload(sl *slot) error {
 func (sl *slot) abandon() {
 	s := sl.s
 	s.end(holdfast.Errorf(holdfast.Unavailable, "the client left in the middle of a write"))
-	sl.finish(nil)
+	sl.finish(false, nil)
 }
 
 // flushIfLong writes the batch if it has grown long enough.

@@ -117,7 +117,7 @@ func (sl *slot) blockStatus() {
 	if endsSession(err) {
 		s.end(err)
 	}
-	sl.finish(func(b *batch) bool {
+	sl.finish(false, func(b *batch) bool {
 		if err != nil {
 			sl.appendError(b, errnoOf(err), err.Error())
 			return false

@@ -20,9 +20,10 @@ const flushAt = 256 << 10
 // One goroutine, the reader, takes requests off the connection and submits
 // them. A request that completes while it is being submitted is answered by
 // the reader, together with all others, when no further request is buffered.
-// One that completes later, on any goroutine, wakes the flusher. Whoever
-// writes (writing is set) also writes what is appended meanwhile, so replies
-// never interleave and no completion ever waits for the client.
+// One that completes later, on any goroutine, is answered by that goroutine if
+// the socket takes it at once; what it does not take is left to the flusher.
+// Whoever writes (writing is set) also writes what is appended meanwhile, so
+// replies never interleave and no completion ever waits for the client.
 type session struct {
 	nc         net.Conn // what is read and written, TLS or not
 	raw        net.Conn // what is closed to end the session at once
@@ -41,8 +42,10 @@ type session struct {
 	free    *slot
 	out     *batch // replies to be written
 	spare   *batch
-	wanted  bool // the flusher has been asked
-	stopped bool // the flusher shall end
+	prompt  *prompt // nil: only the flusher writes what completes late
+	left    *batch  // begun by prompt and left to the flusher, which has writing
+	wanted  bool    // the flusher has been asked
+	stopped bool    // the flusher shall end
 	writing bool
 	count   int   // requests not answered yet
 	bytes   int64 // their payloads
@@ -63,7 +66,7 @@ type slot struct {
 }
 
 func newSession(nc, raw net.Conn, br *bufio.Reader, disk export.Disk, p *pool, lim Limits) *session {
-	s := &session{nc: nc, raw: raw, br: br, disk: disk, pool: p, lim: lim, out: &batch{}, spare: &batch{}}
+	s := &session{nc: nc, raw: raw, br: br, disk: disk, pool: p, lim: lim, out: &batch{}, spare: &batch{}, prompt: newPrompt(nc)}
 	s.room.L, s.work.L, s.none.L = &s.mu, &s.mu, &s.mu
 	return s
 }
@@ -152,7 +155,7 @@ func (s *session) full(cost int64) bool {
 // completion from here on.
 func (sl *slot) submit(op export.Op, fua bool) {
 	r := &sl.req
-	r.Op, r.Off, r.Length, r.FUA = op, int64(sl.cmd.off), int64(sl.cmd.length), fua
+	r.Op, r.Off, r.Length, r.FUA, r.More = op, int64(sl.cmd.off), int64(sl.cmd.length), fua, false
 	r.Data = nil
 	if op == export.Read || op == export.Write {
 		r.Length = sl.cost
@@ -170,12 +173,13 @@ func (sl *slot) done(r *export.Request, err error) {
 	}
 	hole := err == nil && sl.cmd.cmd == cmdRead && sl.s.structured &&
 		sl.cmd.flags&cfDF == 0 && allZero(r.Data)
-	sl.finish(func(b *batch) bool { return sl.appendReply(b, r.Data, hole, err) })
+	sl.finish(r.More, func(b *batch) bool { return sl.appendReply(b, r.Data, hole, err) })
 }
 
 // finish appends the reply that add makes, unless the session is dead, and
-// frees the slot. add reports whether the batch took the slot's buffer over.
-func (sl *slot) finish(add func(*batch) bool) {
+// frees the slot. add reports whether the batch took the slot's buffer over;
+// more that the next finish follows at once.
+func (sl *slot) finish(more bool, add func(*batch) bool) {
 	s := sl.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,20 +190,77 @@ func (sl *slot) finish(add func(*batch) bool) {
 		}
 		s.out.count++
 		s.out.cost += sl.cost
-		if !sl.submitting.Load() && !s.wanted {
-			s.wanted = true
-			s.work.Signal()
-		}
 	}
+	answer := s.dead == nil && !more && !sl.submitting.Load()
 	if sl.buf != nil {
 		s.pool.put(sl.buf)
 		sl.buf = nil
 	}
 	sl.req.Data = nil
 	sl.next, s.free = s.free, sl
+	if answer {
+		s.answerLocked()
+	}
 	if s.pending--; s.pending == 0 {
 		s.none.Signal()
 	}
+}
+
+// answerLocked sees to it that what has been completed is written, without
+// waiting for the client.
+func (s *session) answerLocked() {
+	switch {
+	case s.writing || s.wanted: // it will be
+	case s.prompt == nil || len(s.out.vec) > 0:
+		s.askFlusher()
+	default:
+		s.promptLocked()
+	}
+}
+
+func (s *session) askFlusher() {
+	s.wanted = true
+	s.work.Signal()
+}
+
+// promptLocked writes batches as long as the socket takes them whole. It gives
+// up the lock while it writes.
+func (s *session) promptLocked() {
+	s.writing = true
+	for !s.out.empty() && len(s.out.vec) == 0 && s.dead == nil {
+		b := s.takeOut()
+		s.mu.Unlock()
+		b.sent = s.prompt.write(b.buf)
+		s.mu.Lock()
+		if b.sent < len(b.buf) {
+			s.left = b
+			s.askFlusher() // and writing is its
+			return
+		}
+		s.wrote(b, nil)
+	}
+	s.writing = false
+	if !s.out.empty() && s.dead == nil {
+		s.askFlusher()
+	}
+}
+
+func (s *session) takeOut() *batch {
+	b := s.out
+	s.out, s.spare = s.spare, nil
+	return b
+}
+
+// wrote takes back a batch that has been written, or could not be.
+func (s *session) wrote(b *batch, err error) {
+	s.count -= b.count
+	s.bytes -= b.cost
+	b.reset(s.pool)
+	s.spare = b
+	if err != nil {
+		s.endLocked(holdfast.Errorf(holdfast.Unavailable, "write to the client: %w", err))
+	}
+	s.room.Signal()
 }
 
 // flush writes what has been completed, for the reader before it waits.
@@ -212,25 +273,23 @@ func (s *session) flush() {
 // flushLocked writes batches until there is nothing to write. It gives up the
 // lock while it writes; if another goroutine is writing, that one goes on.
 func (s *session) flushLocked() {
-	if s.writing {
-		return
+	if !s.writing {
+		s.writeAll()
 	}
+}
+
+func (s *session) writeAll() {
 	s.writing = true
-	for !s.out.empty() && s.dead == nil {
-		b := s.out
-		s.out, s.spare = s.spare, nil
+	for s.left != nil || !s.out.empty() && s.dead == nil {
+		b := s.left
+		s.left = nil
+		if b == nil {
+			b = s.takeOut()
+		}
 		s.mu.Unlock()
 		err := b.writeTo(s.nc)
-		count, cost := b.count, b.cost
-		b.reset(s.pool)
 		s.mu.Lock()
-		s.spare = b
-		s.count -= count
-		s.bytes -= cost
-		if err != nil {
-			s.endLocked(holdfast.Errorf(holdfast.Unavailable, "write to the client: %w", err))
-		}
-		s.room.Signal()
+		s.wrote(b, err)
 	}
 	s.writing = false
 }
@@ -239,12 +298,16 @@ func (s *session) flushLocked() {
 func (s *session) flusher() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.stopped {
-		if s.wanted {
+	for !s.stopped || s.left != nil {
+		switch {
+		case s.left != nil:
+			s.wanted = false
+			s.writeAll()
+		case s.wanted:
 			s.wanted = false
 			s.flushLocked()
-			continue
+		default:
+			s.work.Wait()
 		}
-		s.work.Wait()
 	}
 }
