@@ -53,6 +53,7 @@ type VM struct {
 	MAC       string    `json:"mac"`
 	Created   time.Time `json:"created"`
 	Machine   *Machine  `json:"machine,omitempty" doc:"The process, as the host that runs it last said"`
+	Came      string    `json:"came,omitempty" doc:"How it came to its host, if it was moved"`
 	// Assigned counts assignments: it rises each time the VM is moved or
 	// started anew.
 	Assigned int64 `json:"assigned"`

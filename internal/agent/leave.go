@@ -45,7 +45,7 @@ func (w *worker) sendOff(m hypervisor.Machine, vm cluster.VM) {
 	switch {
 	case w.isolated || m.State() == hypervisor.Off:
 	case now >= w.exit.by:
-		w.exit.said = fmt.Sprintf("its guest did not shut down within %v and was ended, to be moved", w.patience())
+		w.exit.said = fmt.Sprintf("its guest did not shut down within %v and was ended", w.patience())
 		w.a.Log.Warn("the guest did not shut down and is ended, to be moved", "vm", vm.Name)
 		w.end(m, vm, true)
 		w.wake.Set()

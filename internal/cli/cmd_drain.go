@@ -172,7 +172,7 @@ func (a *app) arrived(ctx context.Context, c *client.Client, d v1.Drain, names m
 		}
 		switch v.State {
 		case "running":
-			a.say(said, v.Name, "runs on "+v.Host)
+			a.say(said, v.Name, "runs on "+v.Host+arrival(v))
 		case "failed":
 			a.say(said, v.Name, "does not start on "+v.Host+" yet: "+v.Reason)
 			starting++
@@ -236,4 +236,12 @@ func (a *app) printDrain(d v1.Drain) error {
 		{"TO", false, func(m v1.Move) any { return m.To }},
 		{"WHY", false, func(m v1.Move) any { return strings.TrimSpace(m.Why) }},
 	}, false)
+}
+
+// arrival adds how a VM came, if it is known.
+func arrival(v v1.VM) string {
+	if v.Came == "" {
+		return ""
+	}
+	return " (it came " + v.Came + ")"
 }

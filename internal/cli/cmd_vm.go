@@ -29,6 +29,7 @@ func vmColumns() []column[v1.VM] {
 		{"PRIORITY", true, func(v v1.VM) any { return v.Priority }},
 		{"ISOLATION", true, func(v v1.VM) any { return v.Isolation }},
 		{"REASON", true, func(v v1.VM) any { return v.Reason }},
+		{"CAME", true, func(v v1.VM) any { return v.Came }},
 		{"CREATED", true, func(v v1.VM) any { return v.Created }},
 		{"ID", true, func(v v1.VM) any { return v.ID }},
 	}

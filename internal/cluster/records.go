@@ -183,6 +183,8 @@ type VM struct {
 	// that has the guest shut down and reports the machine off, whereupon the
 	// VM is assigned elsewhere. Of another generation it means nothing.
 	Leave int64 `json:"leave,omitempty"`
+	// Came says how the VM came to its host, for people, if it was moved.
+	Came string `json:"came,omitempty"`
 }
 
 // Leaving reports whether the VM is on its way off its host.

@@ -38,6 +38,7 @@ func (m *Machine) drain(now time.Duration, d *draft) {
 			rec.Val.Leave = 0
 			c := Change{What: "move"}
 			c.add(d.v, rec, placement.Restart{VM: mv.VM, Name: mv.Name, To: mv.To, Why: mv.Why})
+			c.VMs[0].Val.Came = came(d.v, mv)
 			d.commit(c)
 		case mv.Stage == placement.Waiting && leaving[mv.From] < m.cfg.Moves && busy[mv.To] < m.cfg.StartTokens:
 			leaving[mv.From]++
@@ -47,6 +48,15 @@ func (m *Machine) drain(now time.Duration, d *draft) {
 				VMs: vmChange(rec), Lives: []Life{{Host: mv.To, Mod: d.v.State.Alive[mv.To].Mod}}})
 		}
 	}
+}
+
+// came says how a VM leaves its host, and how its guest took it.
+func came(v *placement.View, mv placement.Move) string {
+	text := "from host " + v.HostName(mv.From) + ", which was drained"
+	if why := v.State.Machines[mv.VM].Val.Reason; why != "" {
+		text += "; " + why
+	}
+	return text
 }
 
 // recall takes back that a VM is to leave a host that is no longer drained.

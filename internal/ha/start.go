@@ -254,6 +254,7 @@ func (c *Change) add(v *placement.View, rec cluster.Versioned[cluster.VM], r pla
 	}
 	rec.Val.Host = r.To
 	rec.Val.Generation++
+	rec.Val.Came = ""
 	if c.Text != "" {
 		c.Text += ", "
 	}

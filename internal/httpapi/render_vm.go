@@ -52,7 +52,7 @@ func (p picture) renderVM(v cluster.VM) v1.VM {
 	out := v1.VM{ID: v.ID.String(), Name: v.Name, Power: string(v.Power), Host: p.hostName(v.Host), Rack: p.rackOf(v.Host),
 		CPUs: v.CPUs, MemoryMiB: v.MemoryMiB, Volume: p.volumeName(v.Volume), Priority: priorityName(v.Priority),
 		Isolation: string(v.Isolation), Publish: renderPublish(v.Publish), SSHKeys: v.SSHKeys, UserData: v.UserData,
-		Kernel: v.Kernel, Initrd: v.Initrd, Append: v.Append, MAC: v.MAC, Created: v.Created, Assigned: v.Generation}
+		Kernel: v.Kernel, Initrd: v.Initrd, Append: v.Append, MAC: v.MAC, Came: v.Came, Created: v.Created, Assigned: v.Generation}
 	out.State, out.Reason = p.vmState(v)
 	if m, ok := p.Machines[v.ID]; ok {
 		mm := m.Val

@@ -96,6 +96,7 @@ func (p *Provisioner) assign(st *cluster.State, rec cluster.Volume, vm *cluster.
 	if host, _ := placement.PlaceVM(&with, *vm, placement.VMOptions{}); !host.IsZero() {
 		vm.Host = host
 		vm.Generation++
+		vm.Came = ""
 	}
 }
 
