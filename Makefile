@@ -7,18 +7,20 @@ LDFLAGS     := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GUEST       ?= probe
 FUZZTIME    ?= 5s
+# A kernel, modules and busybox for the guests of some tests.
+GUEST_ROOT  := $(CURDIR)/build/kernel
 SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # What the build, the tests and the drills need of Debian or Ubuntu, and the
 # commands by which it is known to be there.
-PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs
-COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4
+PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2
+COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip
 
-.PHONY: help build check test drill lab down image bench fuzz-smoke packages clean
+.PHONY: help build check test drill lab down image kernel bench figures judge-cloud-init fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/holdfast, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/holdfast
@@ -29,8 +31,8 @@ check: ## formatting, vet, staticcheck and the shape of the code
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) test -count=1 ./internal/arch/
 
-test: packages ## run all tests
-	$(GO) test ./...
+test: packages kernel ## run all tests
+	PATH="$(GUEST_ROOT)/bin:$$PATH" HOLDFAST_TEST_KERNEL="$(GUEST_ROOT)" $(GO) test ./...
 
 packages: ## install what is missing of Debian or Ubuntu
 	@missing=; for c in $(COMMANDS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$c >/dev/null || missing=$$c; done; \
@@ -68,8 +70,20 @@ build/debian.raw: $(wildcard images/*)
 	@mkdir -p build
 	$(GO) run ./images -o $@
 
+# Only Debian has this kernel; the tests that boot it say so where it is missing.
+kernel: packages ## fetch a kernel for the guests of tests; nothing is installed
+	@[ -e $(GUEST_ROOT)/bin/busybox ] || { mkdir -p build; $(GO) run ./images --kernel -o $(GUEST_ROOT) || echo "going on without a kernel for guests"; }
+
 bench: packages build ## figures beside nbdkit and qemu-nbd
 	bench/run.sh
+
+figures: packages build image ## drills and what a host costs; FIGURES="-saturate 30m -o json" and so on
+	@$(GO) run ./bench/figures $(FIGURES)
+
+judge-cloud-init: packages ## boot a Debian with its own cloud-init, and look what it did
+	@mkdir -p build
+	$(GO) run ./images --cloud-init -o build/cloud-init.raw
+	HOLDFAST_CLOUD_IMAGE=$(CURDIR)/build/cloud-init.raw $(GO) test -count=1 -v -run TestCloudInit ./lab/baddays
 
 fuzz-smoke: ## run every fuzz target for a moment
 	@set -e; for p in $$($(GO) list ./...); do \

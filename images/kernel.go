@@ -17,8 +17,12 @@ const kernelMeta = "linux-image-cloud-amd64"
 
 var kernelPackage = regexp.MustCompile(`linux-image-[0-9][0-9a-z.+-]*-cloud-amd64`)
 
-// fetchKernel downloads Debian's kernel for virtual machines and unpacks it:
-// boot/vmlinuz-VERSION and lib/modules/VERSION below out. Nothing is installed.
+// shellPackage holds a busybox that needs no libraries.
+const shellPackage = "busybox-static"
+
+// fetchKernel downloads Debian's kernel for virtual machines and unpacks it,
+// with a static busybox for an initrd: boot/vmlinuz-VERSION, lib/modules/VERSION
+// and bin/busybox below out. Nothing is installed.
 func fetchKernel(out string, fresh bool) error {
 	dir, err := cacheDir()
 	if err != nil {
@@ -31,7 +35,7 @@ func fetchKernel(out string, fresh bool) error {
 	}
 	kept := filepath.Join(dir, name)
 	if _, err := os.Stat(kept); fresh || errors.Is(err, fs.ErrNotExist) {
-		if err := unpackKernel(dir, name, kept); err != nil {
+		if err := unpack(dir, kept, name, shellPackage); err != nil {
 			return err
 		}
 	}
@@ -49,24 +53,27 @@ func fetchKernel(out string, fresh bool) error {
 	return os.Chtimes(out, now, now) // for make, which compares it with the recipe
 }
 
-func unpackKernel(dir, name, kept string) error {
+// unpack downloads packages and unpacks them into one directory.
+func unpack(dir, kept string, names ...string) error {
 	work, err := os.MkdirTemp(dir, "build-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(work)
-	get := command("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", name)
+	get := command("apt-get", append([]string{"-qq", "-o", "APT::Sandbox::User=root", "download"}, names...)...)
 	get.Dir = work
 	if err := get.Run(); err != nil {
-		return fmt.Errorf("download %s: %w", name, err)
+		return fmt.Errorf("download %q: %w", names, err)
 	}
 	debs, _ := filepath.Glob(filepath.Join(work, "*.deb"))
-	if len(debs) != 1 {
-		return fmt.Errorf("download %s: %d packages came, not one", name, len(debs))
+	if len(debs) != len(names) {
+		return fmt.Errorf("download %q: %d packages came", names, len(debs))
 	}
 	tree := filepath.Join(work, "tree")
-	if err := command("dpkg-deb", "-x", debs[0], tree).Run(); err != nil {
-		return fmt.Errorf("unpack %s: %w", name, err)
+	for _, deb := range debs {
+		if err := command("dpkg-deb", "-x", deb, tree).Run(); err != nil {
+			return fmt.Errorf("unpack %s: %w", filepath.Base(deb), err)
+		}
 	}
 	if err := os.RemoveAll(kept); err != nil {
 		return err
