@@ -22,16 +22,39 @@ func (v *Volume) fetch(dst []byte, addr uint64) error {
 		return v.fetchRemote(dst, addr, nil)
 	}
 	err := local.r.ReadAt(dst, addr)
-	var bad *store.CorruptError
-	if errors.As(err, &bad) || holdfast.IsKind(err, holdfast.IO) {
-		v.log.Error("bad bytes on this host's disk; reading from another replica", "replica", local.id.Short(), "error", err)
-		v.s.noteRot(local.st.Identity().Disk, 1, 0)
-		if ferr := v.fetchRemote(dst, addr, local); ferr != nil {
-			return holdfast.Errorf(holdfast.KindOf(err), "%w; no other replica could help: %v", err, ferr)
-		}
-		return nil
+	if !spoilt(err) {
+		return err
 	}
-	return err
+	// Each block by itself: what is good is neither fetched nor written again,
+	// and two replicas may help each other out though each is damaged.
+	for len(dst) > 0 {
+		if err := v.mend(dst[:holdfast.BlockSize], addr, local); err != nil {
+			return err
+		}
+		dst, addr = dst[holdfast.BlockSize:], addr+1
+	}
+	return nil
+}
+
+// spoilt reports whether a read failed by what the disk gave.
+func spoilt(err error) bool {
+	var bad *store.CorruptError
+	return errors.As(err, &bad) || holdfast.IsKind(err, holdfast.IO)
+}
+
+// mend reads one block of this host's replica; a bad one comes from another
+// replica, and is restored here. It blocks.
+func (v *Volume) mend(block []byte, addr uint64, local *member) error {
+	err := local.r.ReadAt(block, addr)
+	if !spoilt(err) {
+		return err
+	}
+	v.log.Error("bad bytes on this host's disk; reading from another replica", "replica", local.id.Short(), "error", err)
+	v.s.noteRot(local.st.Identity().Disk, 1, 0)
+	if ferr := v.fetchRemote(block, addr, local); ferr != nil {
+		return holdfast.Errorf(holdfast.KindOf(err), "%w; no other replica could help: %v", err, ferr)
+	}
+	return nil
 }
 
 // fetchRemote reads from the other in-sync replicas in turn. With repair set,
