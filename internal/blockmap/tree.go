@@ -54,6 +54,11 @@ func (t *Tree) MaxLSN() holdfast.LSN { return t.m.top.max }
 // MaxLSN is the highest LSN of any entry; 0 if there is none. O(1).
 func (r *Root) MaxLSN() holdfast.LSN { return r.m.top.max }
 
+// Same reports whether the map is what a root is, page for page. O(1).
+func (t *Tree) Same(r *Root) bool {
+	return t.m.top == r.m.top && (t.m.level == r.m.level || t.m.top.max == 0)
+}
+
 // Get returns the entry of a block, the zero Entry if it was never written. A
 // block beyond the end gives kind Invalid, a page that is not in memory *Miss.
 func (t *Tree) Get(addr uint64) (Entry, error) { return t.m.get(addr) }

@@ -6,44 +6,52 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 )
 
-// Pinned is a member's answer to KindPin: a root it keeps for a writer without
-// a replica of its own, until it is released or not asked for a while.
+// Pinned is a member's answer to KindPin: roots it keeps for a writer without a
+// replica of its own, until they are released or not asked for a while.
 type Pinned struct {
 	ID       uint64
-	LSN      holdfast.LSN // the prefix that the pin shows
-	Reverted holdfast.LSN // no delta since an LSN below it is possible
+	LSN      holdfast.LSN        // the prefix that the head shows
+	Reverted holdfast.LSN        // no delta since an LSN below it is possible
+	Parent   holdfast.SnapshotID // of the head, among Roots
+	Roots    []Root
 }
 
-const pinnedSize = 3 * 8
+const pinnedSize = 3*8 + 16
 
 // AppendTo appends the coding of p.
 func (p *Pinned) AppendTo(b []byte) []byte {
 	le := binary.LittleEndian
 	b = le.AppendUint64(b, p.ID)
 	b = le.AppendUint64(b, uint64(p.LSN))
-	return le.AppendUint64(b, uint64(p.Reverted))
+	b = le.AppendUint64(b, uint64(p.Reverted))
+	return AppendRoots(append(b, p.Parent.UUID[:]...), p.Roots)
 }
 
 // DecodePinned reads a Pinned.
 func DecodePinned(b []byte) (p Pinned, err error) {
-	if len(b) != pinnedSize {
+	if len(b) < pinnedSize {
 		return p, short("pin", len(b), pinnedSize)
 	}
 	le := binary.LittleEndian
 	p.ID, p.LSN, p.Reverted = le.Uint64(b), holdfast.LSN(le.Uint64(b[8:])), holdfast.LSN(le.Uint64(b[16:]))
-	return p, nil
+	copy(p.Parent.UUID[:], b[24:])
+	p.Roots, _, err = DecodeRoots(b[pinnedSize:])
+	return p, err
 }
 
-// PinPage asks for the next blocks of a pin: those of LSN above Since and not
-// above the Ask's Upto, from address From on, at most Max of them.
+// PinPage asks for the next blocks of a pinned root: those of LSN above Since,
+// or those in which it differs from Against, not above the Ask's Upto, from
+// address From on, at most Max of them.
 type PinPage struct {
-	ID    uint64
-	Since holdfast.LSN
-	From  uint64
-	Max   uint32
+	ID      uint64
+	Since   holdfast.LSN
+	From    uint64
+	Max     uint32
+	Root    holdfast.SnapshotID // zero: the head
+	Against holdfast.SnapshotID // zero: Since counts
 }
 
-const pinPageSize = 3*8 + 4
+const pinPageSize = 3*8 + 4 + 2*16
 
 // AppendTo appends the coding of p.
 func (p *PinPage) AppendTo(b []byte) []byte {
@@ -51,7 +59,8 @@ func (p *PinPage) AppendTo(b []byte) []byte {
 	b = le.AppendUint64(b, p.ID)
 	b = le.AppendUint64(b, uint64(p.Since))
 	b = le.AppendUint64(b, p.From)
-	return le.AppendUint32(b, p.Max)
+	b = le.AppendUint32(b, p.Max)
+	return append(append(b, p.Root.UUID[:]...), p.Against.UUID[:]...)
 }
 
 // DecodePinPage reads a PinPage.
@@ -61,6 +70,8 @@ func DecodePinPage(b []byte) (p PinPage, err error) {
 	}
 	le := binary.LittleEndian
 	p.ID, p.Since, p.From, p.Max = le.Uint64(b), holdfast.LSN(le.Uint64(b[8:])), le.Uint64(b[16:]), le.Uint32(b[24:])
+	copy(p.Root.UUID[:], b[28:])
+	copy(p.Against.UUID[:], b[44:])
 	if p.Max == 0 || p.Max > MaxBlocks || p.From > holdfast.MaxVolumeBlocks {
 		return p, holdfast.Errorf(holdfast.Invalid, "replica pin page: %d blocks from %d on are out of range", p.Max, p.From)
 	}

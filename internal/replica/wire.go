@@ -25,6 +25,9 @@ const (
 	KindPin                                     // Ask: keep the root, of Upto or later → Pinned
 	KindPinRead                                 // Ask + PinPage → Page + blocks
 	KindPinRelease                              // Ask + PinPage → nothing
+	KindRoots                                   // Ask → roots that it has
+	KindRootBegin                               // Ask + RootBuild → Answer
+	KindRootEnd                                 // Ask + RootBuild → Answer, when on disk
 )
 
 // Ask is the front of every request: which replica, under which authority.
@@ -275,39 +278,4 @@ func DecodeBlocks(b []byte, bulk int) (out []Block, err error) {
 		return nil, holdfast.Errorf(holdfast.Invalid, "replica blocks: the data is %d bytes too long or short", bulk)
 	}
 	return out, nil
-}
-
-// Build is the argument of the build frames.
-type Build struct {
-	Base    holdfast.LSN // the live stream continues from here
-	Scratch bool         // start from nothing
-	Blocks  uint64       // size of the volume
-	History []record.Start
-}
-
-// AppendTo appends the coding of d.
-func (d *Build) AppendTo(b []byte) []byte {
-	le := binary.LittleEndian
-	b = le.AppendUint64(b, uint64(d.Base))
-	b = le.AppendUint64(b, d.Blocks)
-	var flags uint64
-	if d.Scratch {
-		flags = 1
-	}
-	b = le.AppendUint64(b, flags)
-	return AppendHistory(b, d.History)
-}
-
-// DecodeBuild reads a Build.
-func DecodeBuild(b []byte) (d Build, err error) {
-	if len(b) < 24 {
-		return d, short("build", len(b), 24)
-	}
-	le := binary.LittleEndian
-	d.Base, d.Blocks, d.Scratch = holdfast.LSN(le.Uint64(b)), le.Uint64(b[8:]), le.Uint64(b[16:])&1 != 0
-	if d.Blocks > holdfast.MaxVolumeBlocks {
-		return d, holdfast.Errorf(holdfast.Invalid, "replica build: %d blocks are more than the largest volume", d.Blocks)
-	}
-	d.History, _, err = DecodeHistory(b[24:])
-	return d, err
 }

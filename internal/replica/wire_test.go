@@ -34,9 +34,19 @@ func TestWhatIsSaidIsUnderstood(t *testing.T) {
 			t.Errorf("report: %+v, %v", got, err)
 		}
 	}
-	build := Build{Base: lsn(4, 9), Scratch: true, Blocks: 100, History: history}
+	from := From{Kind: FromOrigin, At: lsn(3, 3), Snapshot: snapshotID(4), Origin: replicaID(5)}
+	roots := []Root{{ID: snapshotID(1), LSN: lsn(2, 1), Blocks: 100}, {ID: snapshotID(2), LSN: lsn(3, 1), Blocks: 200, Parent: snapshotID(1), Aside: true}}
+	build := Build{Base: lsn(4, 9), Reverted: lsn(3, 2), From: from, Roots: roots}
 	if got, err := DecodeBuild(build.AppendTo(nil)); err != nil || !reflect.DeepEqual(got, build) {
 		t.Errorf("build: %+v, %v", got, err)
+	}
+	end := BuildEnd{Blocks: 100, History: history}
+	if got, err := DecodeBuildEnd(end.AppendTo(nil)); err != nil || !reflect.DeepEqual(got, end) {
+		t.Errorf("build's end: %+v, %v", got, err)
+	}
+	root := RootBuild{Root: roots[1], From: from}
+	if got, err := DecodeRootBuild(root.AppendTo(nil)); err != nil || got != root {
+		t.Errorf("root: %+v, %v", got, err)
 	}
 	blocks := []Block{{Addr: 1, LSN: lsn(4, 1), Origin: holdfast.VolumeID{UUID: holdfast.UUID{7}}, Hash: 42}, {Addr: 9, LSN: lsn(4, 2), Hole: true}}
 	var b []byte
@@ -46,11 +56,11 @@ func TestWhatIsSaidIsUnderstood(t *testing.T) {
 	if got, err := DecodeBlocks(b, holdfast.BlockSize); err != nil || !reflect.DeepEqual(got, blocks) {
 		t.Errorf("blocks: %+v, %v", got, err)
 	}
-	pinned := Pinned{ID: 5, LSN: lsn(4, 4), Reverted: lsn(2, 2)}
-	if got, err := DecodePinned(pinned.AppendTo(nil)); err != nil || got != pinned {
+	pinned := Pinned{ID: 5, LSN: lsn(4, 4), Reverted: lsn(2, 2), Parent: snapshotID(2), Roots: roots}
+	if got, err := DecodePinned(pinned.AppendTo(nil)); err != nil || !reflect.DeepEqual(got, pinned) {
 		t.Errorf("pinned: %+v, %v", got, err)
 	}
-	pinPage := PinPage{ID: 5, Since: lsn(1, 1), From: 77, Max: MaxBlocks}
+	pinPage := PinPage{ID: 5, Since: lsn(1, 1), From: 77, Max: MaxBlocks, Root: snapshotID(1), Against: snapshotID(2)}
 	if got, err := DecodePinPage(pinPage.AppendTo(nil)); err != nil || got != pinPage {
 		t.Errorf("pin page: %+v, %v", got, err)
 	}
@@ -134,6 +144,17 @@ func TestBlocksBeyondTheVolumeAndTooManyAreRefused(t *testing.T) {
 	if _, err := DecodeBlocks(data.AppendTo(nil), 0); !holdfast.IsKind(err, holdfast.Invalid) {
 		t.Errorf("a block without its data: %v", err)
 	}
+	if _, _, err := DecodeRoots([]byte{0xff, 0xff, 0, 0}); !holdfast.IsKind(err, holdfast.Invalid) {
+		t.Errorf("too many roots: %v", err)
+	}
+	odd := RootBuild{Root: Root{ID: snapshotID(1), Blocks: 1}, From: From{Kind: FromOrigin + 1}}
+	if _, err := DecodeRootBuild(odd.AppendTo(nil)); !holdfast.IsKind(err, holdfast.Invalid) {
+		t.Errorf("an unknown beginning: %v", err)
+	}
+	nothing := Root{ID: snapshotID(1)}
+	if _, err := DecodeRootBuild(nothing.AppendTo(nil)); !holdfast.IsKind(err, holdfast.Invalid) {
+		t.Errorf("a root without a size: %v", err)
+	}
 	page := PinPage{Max: MaxBlocks + 1}
 	if _, err := DecodePinPage(page.AppendTo(nil)); !holdfast.IsKind(err, holdfast.Invalid) {
 		t.Errorf("a page of too many blocks: %v", err)
@@ -180,12 +201,23 @@ func FuzzDecodeReport(f *testing.F) {
 }
 
 func FuzzDecodeBuild(f *testing.F) {
-	d := Build{Base: lsn(4, 9), Scratch: true, Blocks: 100, History: history}
+	root := Root{ID: snapshotID(1), LSN: lsn(2, 1), Blocks: 100}
+	d := Build{Base: lsn(4, 9), From: From{Kind: FromHead, At: lsn(1, 1)}, Roots: []Root{root}}
+	e := BuildEnd{Blocks: 100, History: history}
+	r := RootBuild{Root: root}
 	f.Add(d.AppendTo(nil))
+	f.Add(e.AppendTo(nil))
+	f.Add(r.AppendTo(nil))
 	f.Add(bytes.Repeat([]byte{0xff}, 28))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v, err := DecodeBuild(b)
 		check(t, v, err, func(v Build) (Build, error) { return DecodeBuild(v.AppendTo(nil)) })
+		e, err := DecodeBuildEnd(b)
+		check(t, e, err, func(v BuildEnd) (BuildEnd, error) { return DecodeBuildEnd(v.AppendTo(nil)) })
+		r, err := DecodeRootBuild(b)
+		check(t, r, err, func(v RootBuild) (RootBuild, error) { return DecodeRootBuild(v.AppendTo(nil)) })
+		l, _, err := DecodeRoots(b)
+		check(t, l, err, func(v []Root) ([]Root, error) { l, _, err := DecodeRoots(AppendRoots(nil, v)); return l, err })
 	})
 }
 
@@ -234,4 +266,8 @@ func FuzzDecodePin(f *testing.F) {
 		r, _, err := DecodePage(b)
 		check(t, r, err, func(r Page) (Page, error) { v, _, err := DecodePage(r.AppendTo(nil)); return v, err })
 	})
+}
+
+func snapshotID(n byte) holdfast.SnapshotID {
+	return holdfast.SnapshotID{UUID: holdfast.UUID{0: n, 6: 0x40, 8: 0x80}}
 }

@@ -13,7 +13,7 @@ func refs(b *bed, p *Pin, since holdfast.LSN) map[uint64]BlockRef {
 	b.t.Helper()
 	out := make(map[uint64]BlockRef)
 	b.run(func() error {
-		return p.Walk(since, 0, func(addr uint64, ref BlockRef) bool {
+		return p.Walk(Changes{Since: since}, 0, func(addr uint64, ref BlockRef) bool {
 			out[addr] = ref
 			return true
 		})
@@ -35,7 +35,7 @@ func blocksOf(b *bed, p *Pin, since holdfast.LSN) []Block {
 		if !ref.Hole {
 			x.Data = make([]byte, blockSize)
 			b.run(func() error {
-				_, err := p.ReadBlock(addr, x.Data)
+				_, err := p.ReadBlock(holdfast.SnapshotID{}, addr, x.Data)
 				return err
 			})
 		}
@@ -140,7 +140,11 @@ func TestAReplicaIsRebuiltFromAnother(t *testing.T) {
 			since = 0
 		}
 		send := blocksOf(b, p, since)
-		b.run(func() error { return old.r().BeginBuild(p.LSN(), scratch) })
+		from := From{}
+		if !scratch {
+			from = From{Kind: FromHead, At: behind}
+		}
+		b.run(func() error { return old.r().BeginBuild(Build{Base: p.LSN(), From: from}) })
 		if st := old.state(); !st.Building || st.Prefix != p.LSN() {
 			t.Fatalf("while building: %+v", st)
 		}
@@ -159,7 +163,7 @@ func TestAReplicaIsRebuiltFromAnother(t *testing.T) {
 			old.want(0, 1, 2, 3, 4)
 			v.stable()
 			b.run(func() error { p = v.r().Pin(); return nil })
-			b.run(func() error { return old.r().BeginBuild(p.LSN(), scratch) })
+			b.run(func() error { return old.r().BeginBuild(Build{Base: p.LSN(), From: from}) })
 			b.run(func() error { return old.r().Ingest(blocksOf(b, p, 0)) })
 		}
 		b.run(func() error { return old.r().FinishBuild(v.state().History, 1000) })
@@ -213,7 +217,7 @@ func TestARottenBlockIsReportedAndRepaired(t *testing.T) {
 	v.want(0, 1, 2, 3)
 }
 
-func TestABuildOverAnOverlayThatWasNeverStable(t *testing.T) {
+func TestABuildBeginsFromWhatIsStableOnly(t *testing.T) {
 	for _, abort := range []bool{false, true} {
 		b := newBed(t, 24)
 		v := b.create(1, 1000)
@@ -225,8 +229,14 @@ func TestABuildOverAnOverlayThatWasNeverStable(t *testing.T) {
 		v.sync()
 		x := v.state().Prefix
 		base := x + 3
-		b.run(func() error { return v.r().BeginBuild(base, false) })
+		again := Build{Base: base, From: From{Kind: FromHead, At: x}, Roots: []RootID{{snapID(1), holdfast.MakeLSN(1, 5)}}}
+		if err := b.try(func() error { return v.r().BeginBuild(Build{Base: base, From: again.From}) }); !holdfast.IsKind(err, holdfast.Unavailable) {
+			t.Fatalf("a build over what is not stable gives %v", err)
+		}
+		v.r().SetStable(x)
+		b.run(func() error { return v.r().BeginBuild(again) })
 		v.want(0, 0, 2, 33, 44, 55)
+		v.wantSnap(snapID(1), 0, 1, 2, 3, 4)
 		w := writeRec(v.vid, x+1, 3, 400, 500, 600)
 		var in []Block
 		for i := range 3 {
@@ -252,11 +262,13 @@ func TestABuildOverAnOverlayThatWasNeverStable(t *testing.T) {
 				t.Fatalf("after giving up: %+v", st)
 			}
 		} else {
-			b.run(func() error { return v.r().FinishBuild(v.state().History, 1000) })
+			b.run(func() error { return v.r().FinishBuild([]record.Start{{Epoch: 1}}, 1000) })
 			b.settle()
 			v.want(0, 0, 2, 33, 400, 5000, 600)
+			v.wantSnap(snapID(1), 0, 1, 2, 3, 4)
 			b.crash()
 			v.want(0, 0, 2, 33, 400, 5000, 600)
+			v.wantSnap(snapID(1), 0, 1, 2, 3, 4)
 		}
 		b.run(func() error { return b.s.Remove(v.id) })
 		b.settle()

@@ -98,19 +98,9 @@ func (w *catalogWriter) state(s *Store, free map[uint32]bool) {
 	for _, o := range s.origins {
 		w.uuid(o.UUID)
 	}
-	made := make(map[*node]bool)
-	for _, r := range s.sorted {
-		if b := r.head.building; b != nil {
-			for _, n := range b.made {
-				made[n] = true
-			}
-		}
-	}
-	w.u32(uint32(len(s.nodes) - len(made)))
+	w.u32(uint32(len(s.nodes)))
 	for _, n := range s.nodes {
-		if !made[n] {
-			w.node(n)
-		}
+		w.node(n)
 	}
 	w.u32(uint32(len(s.sorted)))
 	for _, r := range s.sorted {
@@ -169,6 +159,7 @@ func (w *catalogWriter) replica(r *Replica) {
 	w.u16(uint16(len(r.damage)))
 	w.b = append(w.b, r.damage...)
 	w.head(h)
+	w.snaps(r.aside)
 }
 
 // head encodes a base and the overlay over it. What the overlay changes of
@@ -196,16 +187,20 @@ func (w *catalogWriter) head(h *head) {
 			snaps = append(snaps, sn)
 		}
 	}
+	w.snaps(snaps)
+	w.u32(uint32(len(h.overlay())))
+	for i := range h.overlay() {
+		w.rec(&h.overlay()[i])
+	}
+}
+
+func (w *catalogWriter) snaps(snaps []*snap) {
 	w.u32(uint32(len(snaps)))
 	for _, sn := range snaps {
 		w.uuid(sn.id.UUID)
 		w.u64(uint64(sn.lsn))
 		w.u64(sn.blocks)
 		w.u64(sn.node.id)
-	}
-	w.u32(uint32(len(h.overlay())))
-	for i := range h.overlay() {
-		w.rec(&h.overlay()[i])
 	}
 }
 
@@ -333,18 +328,15 @@ func (s *Store) transient() slotSet {
 	for _, p := range s.pins {
 		p.held.each(add)
 	}
-	for _, r := range s.sorted {
-		if r.head.building == nil {
-			continue
-		}
-		r.head.owned.each(add)
-		for _, o := range r.head.overlay() {
+	s.builds(func(h *head) {
+		h.owned.each(add)
+		for _, o := range h.overlay() {
 			if o.b != nil {
 				for i := range o.count {
 					add(o.b.head.seg, o.b.slot+uint16(o.idx+i))
 				}
 			}
 		}
-	}
+	})
 	return out
 }

@@ -80,11 +80,7 @@ func (s *Store) capture() *capture {
 	w.since = 0
 	c.log = logPos{place: w.seg.place, seg: w.seg.num, block: w.pos, seq: w.seq}
 	c.w.state(s, c.free)
-	for _, r := range s.sorted {
-		if r.head.building != nil {
-			c.builds = append(c.builds, r.head.base.Snapshot())
-		}
-	}
+	s.builds(func(h *head) { c.builds = append(c.builds, h.base.Snapshot()) })
 	return c
 }
 

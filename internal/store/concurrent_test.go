@@ -108,8 +108,8 @@ func TestManyTasksAtOnce(t *testing.T) {
 			p := make([]byte, blockSize)
 			for !over.Load() {
 				pin := r.Pin()
-				err := pin.Walk(0, 0, func(addr uint64, ref BlockRef) bool {
-					_, err := pin.ReadBlock(addr, p)
+				err := pin.Walk(Changes{}, 0, func(addr uint64, ref BlockRef) bool {
+					_, err := pin.ReadBlock(holdfast.SnapshotID{}, addr, p)
 					check(err)
 					return addr%7 != 0
 				})

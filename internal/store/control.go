@@ -200,6 +200,11 @@ func (s *Store) removeReplica(r *Replica) {
 	if r.head.building != nil {
 		r.abandon()
 	}
+	r.dropTaking()
+	for _, sn := range r.aside {
+		sn.node.hidden = true
+	}
+	r.aside = nil
 	r.removed = true
 	delete(s.replicas, r.id)
 	delete(s.byNum, r.num)

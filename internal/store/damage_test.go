@@ -258,7 +258,7 @@ func TestALostBatchThatWasSyncedIsDamage(t *testing.T) {
 	if again := v.state(); again.Damage != st.Damage {
 		t.Fatalf("the damage is forgotten: %+v", again)
 	}
-	b.run(func() error { return v.r().BeginBuild(holdfast.MakeLSN(1, 5), true) })
+	b.run(func() error { return v.r().BeginBuild(Build{Base: holdfast.MakeLSN(1, 5)}) })
 	b.run(func() error { return v.r().FinishBuild([]record.Start{{Epoch: 1}}, 100) })
 	if again := v.state(); again.Damage != "" || again.Building {
 		t.Fatalf("a rebuild does not heal: %+v", again)

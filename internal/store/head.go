@@ -27,8 +27,7 @@ type head struct {
 	reverted holdfast.LSN // last Revert in base: deltas since an LSN below mean nothing
 	parent   *node        // root that base descends from
 	building *build       // a build is under way
-	settled  int          // of a fallback: overlay records looked at by settleOverlay
-	owned    slotSet      // a build: the blocks that are its alone; else nil
+	owned    slotSet      // a build: the blocks that it has beyond its parent's; else nil
 	stuck    bool         // its map cannot be read; it is damaged
 
 	recs  []orec // above pos, by LSN

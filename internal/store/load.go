@@ -168,6 +168,18 @@ func (c *catalogReader) replica(s *Store) {
 	r := s.addReplica(num, id, vol)
 	r.promise, r.durProm, r.build, r.replayBuild, r.damage = promise, promise, build, active, damage
 	c.head(s, r)
+	r.aside = c.snaps(s)
+}
+
+func (c *catalogReader) snaps(s *Store) (out []*snap) {
+	for range c.count(40) {
+		sn := &snap{id: holdfast.SnapshotID{UUID: c.uuid()}, lsn: c.lsn(), blocks: c.u64()}
+		if sn.node = c.node(s, c.u64()); sn.node == nil {
+			c.bad("a snapshot has no root")
+		}
+		out = append(out, sn)
+	}
+	return out
 }
 
 func (c *catalogReader) head(s *Store, r *Replica) {
@@ -184,13 +196,7 @@ func (c *catalogReader) head(s *Store, r *Replica) {
 	for range c.count(20) {
 		h.history = append(h.history, record.Start{Epoch: holdfast.Epoch(c.u32()), Prev: holdfast.Epoch(c.u32()), Cut: c.lsn(), Generation: c.u32()})
 	}
-	for range c.count(40) {
-		sn := &snap{id: holdfast.SnapshotID{UUID: c.uuid()}, lsn: c.lsn(), blocks: c.u64()}
-		if sn.node = c.node(s, c.u64()); sn.node == nil {
-			c.bad("a snapshot has no root")
-		}
-		h.snaps = append(h.snaps, sn)
-	}
+	h.snaps = c.snaps(s)
 	for range c.count(6 + record.HeaderSize) {
 		seg, slot := c.u32(), c.u16()
 		if c.err != nil {

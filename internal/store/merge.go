@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math"
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -8,6 +9,9 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 )
+
+// mergeAll is no bound on what is merged.
+const mergeAll = math.MaxInt
 
 // mergeSlice is how many blocks are merged under one hold of the lock.
 const mergeSlice = 256
@@ -84,7 +88,13 @@ func (s *Store) giveUp(h *head, j *dropJob, err error) {
 
 func (h *head) mergeable() bool {
 	ov := h.overlay()
-	return len(ov) > 0 && ov[0].lsn <= h.stable
+	return len(ov) > 0 && ov[0].lsn <= h.stable && !h.holds(&ov[0])
+}
+
+// holds reports whether a record has to wait in the overlay until a build is
+// finished: what it would keep, set or let go is not complete before.
+func (h *head) holds(o *orec) bool {
+	return h.building != nil && (o.kind == record.Snapshot || o.kind == record.Revert || o.kind == record.DropSnap)
 }
 
 // merge moves up to budget blocks of records at or below limit into the base.
@@ -92,7 +102,7 @@ func (h *head) mergeable() bool {
 func (h *head) merge(limit holdfast.LSN, budget int) error {
 	for budget > 0 && h.gone < len(h.recs) {
 		o := &h.recs[h.gone]
-		if o.lsn > limit {
+		if o.lsn > limit || h.holds(o) {
 			break
 		}
 		var err error
@@ -276,9 +286,6 @@ func (h *head) mergeControl(o *orec) error {
 			if sn.lsn == o.lsn && sn.node == nil {
 				sn.node = s.newNode(h.parent, h.base.Snapshot(), o.lsn)
 				h.parent = sn.node
-				if h.building != nil {
-					h.building.made = append(h.building.made, sn.node)
-				}
 				h.rooted(sn)
 			}
 		}
@@ -286,9 +293,7 @@ func (h *head) mergeControl(o *orec) error {
 		for i, sn := range h.snaps {
 			if sn.dropped == o.lsn {
 				h.snaps = slices.Delete(h.snaps, i, i+1)
-				if h.building != nil {
-					h.building.drops = append(h.building.drops, sn.node)
-				} else if sn.node != nil {
+				if sn.node != nil {
 					sn.node.hidden = true
 					s.collect()
 				}
@@ -319,9 +324,7 @@ func (h *head) mergeRevert(o *orec) error {
 		above = h.parent.root
 	}
 	size := h.base.Blocks()
-	if h.building == nil {
-		h.r.s.drop(h.base.Snapshot(), above, nil)
-	}
+	h.r.s.drop(h.base.Snapshot(), above, nil)
 	h.base.Release()
 	h.base = blockmap.FromRoot(sn.node.root)
 	h.parent = sn.node

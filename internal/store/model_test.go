@@ -389,69 +389,64 @@ func (m *model) began() {
 	m.pending = nil
 }
 
-// rebuild makes a new replica out of a volume's pin and checks it.
+// rebuild makes a new replica of a volume, in one or two resyncs between which
+// the volume goes on, and checks it with its snapshots.
 func (f *fuzzer) rebuild(m *model, crash bool) {
 	f.ids++
 	c := &model{vol: &vol{f.bed, replicaID(f.ids), m.vid}}
 	f.note("build %d from %v crash %v", f.ids, m.id.Short(), crash)
 	f.run(func() error { _, err := f.s.Create(c.id, c.vid, modelBlocks); return err })
 	c.from = image{modelBlocks, map[uint64]uint64{}, map[holdfast.SnapshotID]image{}}
-	img := m.image(m.last())
-	from := m.r()
-	var at holdfast.LSN
-	if f.during(crash, func() error {
-		p := from.Pin()
-		defer p.Release()
-		at = p.LSN()
-		r := f.s.Replica(c.id)
-		if err := r.BeginBuild(at, f.rng.IntN(2) == 0); err != nil {
-			return err
+	for range 1 + f.rng.IntN(2) {
+		img := m.image(m.last())
+		from := m.r()
+		var at holdfast.LSN
+		if !f.during(crash, func() error {
+			p := from.Pin()
+			defer p.Release()
+			at = p.LSN()
+			return resync(p, f.s.Replica(c.id), from.State().History, img.blocks, f.rng)
+		}) {
+			f.interrupted(c, crash)
+			return
 		}
-		var blocks []Block
-		err := p.Walk(0, 0, func(addr uint64, ref BlockRef) bool {
-			blocks = append(blocks, Block{Addr: addr, LSN: ref.LSN, Origin: ref.Origin, Hash: ref.Hash, Hole: ref.Hole})
-			return true
-		})
-		if err != nil {
-			return err
+		f.note("built %d up to %v", c.id.UUID[15], at)
+		c.from, c.at = img.clone(), at
+		c.check(f)
+		if f.rng.IntN(2) == 0 {
+			f.during(false, f.s.Checkpoint)
 		}
-		f.rng.Shuffle(len(blocks), func(i, j int) { blocks[i], blocks[j] = blocks[j], blocks[i] })
-		for i := range blocks {
-			if !blocks[i].Hole {
-				blocks[i].Data = make([]byte, blockSize)
-				if _, err := p.ReadBlock(blocks[i].Addr, blocks[i].Data); err != nil {
-					return err
-				}
+		for range f.rng.IntN(4) {
+			if f.append(m); m.gone {
+				break
 			}
 		}
-		for len(blocks) > 0 {
-			n := min(len(blocks), 1+f.rng.IntN(60))
-			if err := r.Ingest(blocks[:n]); err != nil {
-				return err
-			}
-			blocks = blocks[n:]
+		if m.gone {
+			break
 		}
-		return r.FinishBuild(from.State().History, img.blocks)
-	}) {
-		c.from, c.at, c.synced, c.stable = image{img.blocks, img.cells, map[holdfast.SnapshotID]image{}}, at, at, at
-		f.compareImage(c, img.cells)
-		f.run(func() error { return f.s.Remove(c.id) })
-		return
+		f.during(false, func() error { return syncTo(m.r(), m.last()) })
+		m.synced = m.last()
 	}
+	f.run(func() error { return f.s.Remove(c.id) })
+}
+
+// interrupted checks what a resync leaves that did not end: what was there
+// before it, or all of it.
+func (f *fuzzer) interrupted(c *model, crash bool) {
 	if crash {
 		f.crashed()
 	}
-	if r := f.s.Replica(c.id); r != nil {
-		if !crash {
-			f.run(r.AbortBuild)
-		}
-		if st := r.State(); !st.Building && st.Prefix > 0 {
-			f.compareImage(c, img.cells)
-		} else {
-			f.compareImage(c, nil)
-		}
-		f.run(func() error { return f.s.Remove(c.id) })
+	r := f.s.Replica(c.id)
+	if r == nil {
+		return
 	}
+	if !crash {
+		f.run(r.AbortBuild)
+	}
+	if st := r.State(); st.Prefix == c.at {
+		c.check(f)
+	}
+	f.run(func() error { return f.s.Remove(c.id) })
 }
 
 // crashed cuts the power and brings the model in line with what survived.

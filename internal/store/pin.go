@@ -9,12 +9,15 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/record"
 )
 
-// Pin keeps the head as it was for walking, as for a resync. It is not
-// durable, and it keeps the space of what is overwritten meanwhile.
+// Pin keeps the head and the snapshots as they were for walking, as for a
+// resync. It is not durable, and it keeps the space of what is overwritten or
+// let go meanwhile.
 type Pin struct {
 	r        *Replica
 	lsn      holdfast.LSN
 	root     *blockmap.Root
+	kept     []keptRoot // snapshots, ascending
+	above    holdfast.SnapshotID
 	parent   *node
 	reverted holdfast.LSN
 	held     slotSet // freed since, and freed for good at Release
@@ -45,6 +48,10 @@ func (r *Replica) Pin() *Pin {
 		}
 		p.root = tree.Snapshot()
 		tree.Release()
+		if err := p.keep(h); err != nil {
+			p.drop()
+			return err
+		}
 		p.lsn, p.parent, p.reverted = h.prefix, h.parent, h.reverted
 		for _, o := range h.overlay() {
 			if o.kind == record.Revert {
@@ -64,30 +71,35 @@ func (r *Replica) Pin() *Pin {
 // flatten returns a new tree with the overlay applied. Under the lock; the
 // error may be a *blockmap.Miss.
 func (h *head) flatten() (*blockmap.Tree, error) {
+	return h.flattened(h.blocks, h.index, h.zeros, h.under.top())
+}
+
+// flattened returns a new tree with some state of the overlay applied.
+func (h *head) flattened(blocks uint64, index map[uint64]oref, zeros zeroRanges, view *blockmap.Root) (*blockmap.Tree, error) {
 	h.r.s.closeBatch()
 	h.r.s.commit.Set()
 	var under *blockmap.Root
-	if v := h.under.top(); v != nil {
-		under = v.Share()
+	if view != nil {
+		under = view.Share()
 	} else {
 		under = h.base.Snapshot()
 	}
 	tree := blockmap.FromRoot(under)
 	under.Release()
-	if err := h.overlayOn(tree); err != nil {
+	if err := h.overlayOn(tree, blocks, index, zeros); err != nil {
 		tree.Release()
 		return nil, err
 	}
 	return tree, nil
 }
 
-func (h *head) overlayOn(tree *blockmap.Tree) error {
-	if h.blocks > tree.Blocks() {
-		if err := tree.Grow(h.blocks); err != nil {
+func (h *head) overlayOn(tree *blockmap.Tree, blocks uint64, index map[uint64]oref, zeros zeroRanges) error {
+	if blocks > tree.Blocks() {
+		if err := tree.Grow(blocks); err != nil {
 			return err
 		}
 	}
-	for _, z := range h.zeros {
+	for _, z := range zeros {
 		for z.n > 0 {
 			done, err := tree.SetRange(z.addr, z.n, z.lsn, h.r.origin, nil)
 			if err != nil {
@@ -96,9 +108,9 @@ func (h *head) overlayOn(tree *blockmap.Tree) error {
 			z = zeroRange{z.addr + done, z.n - done, z.lsn + holdfast.LSN(done)}
 		}
 	}
-	for _, addr := range slices.Sorted(maps.Keys(h.index)) {
-		w := h.index[addr]
-		if z, ok := h.zeros.find(addr); ok && z > w.lsn {
+	for _, addr := range slices.Sorted(maps.Keys(index)) {
+		w := index[addr]
+		if z, ok := zeros.find(addr); ok && z > w.lsn {
 			continue
 		}
 		if _, err := tree.Set(addr, h.entryOf(w.b, w.idx, w.lsn)); err != nil {
@@ -130,7 +142,7 @@ func (p *Pin) Release() {
 	isP := func(x *Pin) bool { return x == p }
 	p.r.pins = slices.DeleteFunc(p.r.pins, isP)
 	s.pins = slices.DeleteFunc(s.pins, isP)
-	p.root.Release()
+	p.drop()
 	var heir *Pin
 	if n := len(p.r.pins); n > 0 {
 		heir = p.r.pins[n-1]
@@ -162,87 +174,6 @@ func (p *Pin) check() error {
 		return holdfast.Errorf(holdfast.Closed, "disk %s is closed", p.r.s.id.Disk)
 	}
 	return nil
-}
-
-// walkSlice is how many blocks a walk collects under one hold of the lock.
-const walkSlice = 1024
-
-// Walk calls f for every block of the pin whose LSN is above since, from
-// address from on, ascending, tombstones included, until f returns false. Kind
-// Gap if the volume was reverted after since: no delta tells what changed; walk
-// from 0 and build from scratch.
-func (p *Pin) Walk(since holdfast.LSN, from uint64, f func(addr uint64, b BlockRef) bool) error {
-	type item struct {
-		addr, n uint64
-		ref     BlockRef
-	}
-	var items []item
-	if since > 0 && since < p.reverted {
-		return holdfast.Errorf(holdfast.Gap, "replica %s: the volume was reverted at %v, a delta since %v is not possible; build from scratch", p.r.id, p.reverted, since)
-	}
-	for done := false; !done; {
-		items = items[:0]
-		err := p.r.s.withMap(func() error {
-			if err := p.check(); err != nil {
-				return err
-			}
-			err := p.root.Walk(since, from, func(addr, n uint64, e blockmap.Entry) bool {
-				items = append(items, item{addr, n, BlockRef{e.LSN, p.r.s.origins[e.Origin], e.Hash, e.Hole()}})
-				from = addr + n
-				return len(items) < walkSlice
-			})
-			done = err == nil && len(items) < walkSlice
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		for _, it := range items {
-			for i := range it.n {
-				ref := it.ref
-				ref.LSN += holdfast.LSN(i)
-				if !f(it.addr+i, ref) {
-					return nil
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// ReadBlock reads and verifies one block of the pin into dst, which is one
-// block long.
-func (p *Pin) ReadBlock(addr uint64, dst []byte) (BlockRef, error) {
-	if len(dst) != blockSize {
-		return BlockRef{}, holdfast.Errorf(holdfast.Invalid, "read of %d bytes: use one block of %d", len(dst), blockSize)
-	}
-	s := p.r.s
-	var ref BlockRef
-	var ps []piece
-	err := s.withMap(func() error {
-		if err := p.check(); err != nil {
-			return err
-		}
-		e, err := p.root.Get(addr)
-		if err != nil {
-			return err
-		}
-		ref = BlockRef{e.LSN, s.origins[e.Origin], e.Hash, e.Hole()}
-		pc := piece{addr: addr, f: found{lsn: e.LSN, hash: e.Hash, origin: e.Origin, seg: e.Seg, slot: e.Slot}}
-		if s.fill(&pc, dst) {
-			ps = append(ps, pc)
-		}
-		return nil
-	})
-	if err != nil {
-		return ref, err
-	}
-	err = s.readPieces(dst, ps)
-	s.unpin(ps)
-	if err != nil {
-		return ref, p.r.readError(err)
-	}
-	return ref, nil
 }
 
 // Tail calls f with the records above after, in order, Data included, up to

@@ -238,6 +238,15 @@ func (r *Replica) pageError(addr uint64, err error) error {
 	return &CorruptError{Replica: r.id, Addr: addr, cause: err}
 }
 
+// unreadable marks the replica damaged if err says that its map cannot be read.
+// Under the lock.
+func (r *Replica) unreadable(err error) error {
+	if holdfast.IsKind(err, holdfast.Corrupt) || holdfast.IsKind(err, holdfast.IO) {
+		r.markDamaged("its block map cannot be read: " + err.Error())
+	}
+	return err
+}
+
 // pageID packs where a map page is stored: segment, slot and blocks.
 func pageID(seg uint32, slot uint16, blocks int) blockmap.PageID {
 	return blockmap.PageID(uint64(seg)<<20 | uint64(slot)<<4 | uint64(blocks))

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
@@ -276,6 +277,10 @@ func (s *Store) findBadMaps() {
 			r.head.stuck = true
 			r.markDamaged("its block map cannot be read: " + err.Error())
 		}
+		r.aside = slices.DeleteFunc(r.aside, func(sn *snap) bool { // it will be sent again
+			sn.node.hidden = check(sn.node.root) != nil
+			return sn.node.hidden
+		})
 	}
 }
 

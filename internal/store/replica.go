@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
-	"github.com/holdfast-cloud/holdfast/internal/blockmap"
 	"github.com/holdfast-cloud/holdfast/internal/checksum"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 )
@@ -22,12 +21,13 @@ type Replica struct {
 	damage      string
 	build       bool // building, also when interrupted
 	removed     bool
-	replayBuild bool             // recovery: what follows in the log belongs to a build that did not survive
-	finishing   bool             // a build is finished but not yet durable
-	unneeded    []blockmap.Entry // of the fallback's overlay, replaced by the build
+	replayBuild bool // recovery: what follows in the log belongs to a build that did not survive
+	finishing   bool // a build is finished but not yet durable
 
 	head     *head
-	fallback *head // during a build: the head before it
+	fallback *head   // during a build: the head before it
+	taking   *taking // a root that is being received
+	aside    []*snap // roots that were received, for the next build
 	pins     []*Pin
 }
 
@@ -52,6 +52,7 @@ type State struct {
 	Building  bool           // not eligible: a resync or rebuild is under way, or was when the host stopped
 	Damage    string         // "": none; else why this replica is not eligible
 	Snapshots []SnapshotInfo // ascending
+	Aside     []SnapshotInfo // roots that a resync or rebuild has brought and not yet used
 }
 
 // State returns the replica's state as of now.
@@ -65,6 +66,9 @@ func (r *Replica) State() State {
 		if sn.dropped == 0 {
 			st.Snapshots = append(st.Snapshots, SnapshotInfo{sn.id, sn.lsn, sn.blocks})
 		}
+	}
+	for _, sn := range r.aside {
+		st.Aside = append(st.Aside, SnapshotInfo{sn.id, sn.lsn, sn.blocks})
 	}
 	return st
 }

@@ -28,14 +28,27 @@ func (s *Store) newNode(parent *node, root *blockmap.Root, lsn holdfast.LSN) *no
 	return n
 }
 
-// heads calls f for every head, builds and their fallbacks included.
+// heads calls f for every head: builds, their fallbacks and roots that are
+// being received included.
 func (s *Store) heads(f func(*head)) {
 	for _, r := range s.sorted {
 		f(r.head)
 		if r.fallback != nil {
 			f(r.fallback)
 		}
+		if r.taking != nil {
+			f(r.taking.head)
+		}
 	}
+}
+
+// builds calls f for every head that does not outlive a restart.
+func (s *Store) builds(f func(*head)) {
+	s.heads(func(h *head) {
+		if h.building != nil {
+			f(h)
+		}
+	})
 }
 
 // dropJob frees, in the background, the blocks of a root that went: those that
@@ -137,7 +150,7 @@ func (s *Store) dissolve(n *node) bool {
 			return false
 		}
 	}
-	if kids > 1 {
+	if kids > 1 || kidHead != nil && kidHead.building != nil { // a build that is given up must find what it began from
 		return false
 	}
 	var above *blockmap.Root

@@ -29,7 +29,7 @@ func (s *Service) serveRead(m *member, a replica.Ask, rest, _ []byte) (out trans
 	for i := range n {
 		at := len(bulk)
 		buf := bulk[at : at+holdfast.BlockSize]
-		ref, err := pin.ReadBlock(addr+i, buf)
+		ref, err := pin.ReadBlock(holdfast.SnapshotID{}, addr+i, buf)
 		if err != nil {
 			return transport.Frame{}, err
 		}
@@ -45,13 +45,74 @@ func (s *Service) serveRead(m *member, a replica.Ask, rest, _ []byte) (out trans
 	return out, nil
 }
 
+// serveRoots tells which snapshots the replica has, whatever they belong to.
+func (s *Service) serveRoots(m *member, a replica.Ask, _, _ []byte) (out transport.Frame, err error) {
+	if err = m.check(a.Epoch, s.Clock.Now()); err != nil {
+		return out, err
+	}
+	st := m.r.State()
+	var roots []replica.Root
+	for i, x := range append(st.Aside, st.Snapshots...) {
+		roots = append(roots, replica.Root{ID: x.ID, LSN: x.LSN, Blocks: x.Blocks, Aside: i < len(st.Aside)})
+	}
+	if len(roots) > replica.MaxRoots {
+		return out, tooManyRoots(m.id, len(roots))
+	}
+	return transport.Frame{Head: replica.AppendRoots(nil, roots)}, nil
+}
+
+func tooManyRoots(id holdfast.ReplicaID, n int) error {
+	return holdfast.Errorf(holdfast.Invalid, "replica %s has %d snapshots, at most %d can be sent; delete some", id.Short(), n, replica.MaxRoots)
+}
+
+func (s *Service) serveRootBegin(m *member, a replica.Ask, rest, _ []byte) (transport.Frame, error) {
+	d, err := replica.DecodeRootBuild(rest)
+	if err == nil {
+		err = m.check(a.Epoch, s.Clock.Now())
+	}
+	if err == nil {
+		m.r.SetStable(a.Stable)
+		err = m.r.BeginRoot(rootID(d.Root), d.Blocks, storeFrom(d.From))
+	}
+	if err != nil {
+		return transport.Frame{}, err
+	}
+	return s.answered(m)
+}
+
+func (s *Service) serveRootEnd(m *member, a replica.Ask, rest, _ []byte) (transport.Frame, error) {
+	d, err := replica.DecodeRootBuild(rest)
+	if err == nil {
+		err = m.check(a.Epoch, s.Clock.Now())
+	}
+	if err == nil {
+		err = m.r.FinishRoot(rootID(d.Root))
+	}
+	if err != nil {
+		return transport.Frame{}, err
+	}
+	return s.answered(m)
+}
+
+func rootID(r replica.Root) store.RootID { return store.RootID{ID: r.ID, LSN: r.LSN} }
+
+func storeFrom(f replica.From) store.From {
+	kinds := [...]store.FromKind{store.FromNothing, store.FromHead, store.FromSnapshot, store.FromOrigin}
+	return store.From{Kind: kinds[f.Kind], Snapshot: f.Snapshot, Origin: f.Origin, At: f.At}
+}
+
 func (s *Service) serveBuildBegin(m *member, a replica.Ask, rest, _ []byte) (transport.Frame, error) {
 	d, err := replica.DecodeBuild(rest)
 	if err == nil {
 		err = m.check(a.Epoch, s.Clock.Now())
 	}
 	if err == nil {
-		err = m.r.BeginBuild(d.Base, d.Scratch)
+		m.r.SetStable(a.Stable)
+		b := store.Build{Base: d.Base, From: storeFrom(d.From), Reverted: d.Reverted}
+		for _, r := range d.Roots {
+			b.Roots = append(b.Roots, rootID(r))
+		}
+		err = m.r.BeginBuild(b)
 	}
 	if err != nil {
 		return transport.Frame{}, err
@@ -86,7 +147,7 @@ func storeBlocks(ids []replica.Block, bulk []byte) []store.Block {
 }
 
 func (s *Service) serveBuildEnd(m *member, a replica.Ask, rest, _ []byte) (transport.Frame, error) {
-	d, err := replica.DecodeBuild(rest)
+	d, err := replica.DecodeBuildEnd(rest)
 	if err == nil {
 		err = m.check(a.Epoch, s.Clock.Now())
 	}

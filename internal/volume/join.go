@@ -21,12 +21,13 @@ func (v *Volume) mendSome() {
 	now := v.s.Clock.Now()
 	v.mu.Lock()
 	var todo *cluster.Replica
-	if v.failed == nil && !v.joining() {
+	if v.failed == nil && !v.joining() && !v.copying {
 		for i := range v.rec.Others {
 			ref := v.rec.Others[i]
 			if now >= v.mending[ref.ID] && v.s.Records.Alive(ref.Host) {
 				todo = &ref
 				v.mending[ref.ID] = now + joinPatience
+				v.copying = true
 				break
 			}
 		}
@@ -63,7 +64,7 @@ func (v *Volume) joining() bool {
 func (v *Volume) Mending() (bool, float64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.joining(), v.progress
+	return v.joining() || v.copying, v.progress
 }
 
 // joiner brings one replica into the in-sync set (STORE §5 "Join", §9).
@@ -81,27 +82,47 @@ func (j *joiner) run() (err error) {
 			v.m.Remove(j.i)
 			v.pump()
 		}
+		v.copying = false
 		v.mending[j.ref.ID] = v.s.Clock.Now() + mendAgain
 		done := v.takeDone()
 		v.mu.Unlock()
 		tell(done)
 	}()
-	since, scratch, boot, err := j.prepare()
+	has, err := j.prepare()
 	if err != nil {
 		return err
 	}
-	src, base, err := j.attach(boot)
+	if err := j.sendRoots(has); err != nil {
+		return err
+	}
+	src, base, err := j.attach(has.boot)
 	if err != nil {
 		return err
 	}
 	defer src.release()
-	if since < src.reverted() {
-		// The head was set back since: across roots a highest LSN proves
-		// nothing. Rebuild by compare.
-		since, scratch = 0, true
+	if err := j.sendHead(src, has, base); err != nil {
+		return err
 	}
-	begin := replica.Build{Base: base, Scratch: scratch, Blocks: v.Record().Blocks}
-	if err := j.step(replica.KindBuildBegin, begin.AppendTo(nil), nil); err != nil {
+	end := replica.BuildEnd{Blocks: v.Record().Blocks, History: v.history}
+	if err := j.step(replica.KindBuildEnd, end.AppendTo(nil), nil); err != nil {
+		return err
+	}
+	return j.admit()
+}
+
+// sendHead begins the build of the joiner's head, lets the live stream go on
+// and copies what is below it.
+func (j *joiner) sendHead(src source, has *holding, base holdfast.LSN) error {
+	v := j.v
+	shows := src.shows()
+	if len(has.lacks(shows.Roots)) > 0 {
+		return holdfast.Errorf(holdfast.Conflict, "a snapshot was made while the copy was being prepared")
+	}
+	c, err := j.begin(has, &shows, replica.Root{LSN: base + 1, Parent: shows.Parent}, func(from replica.From) error {
+		d := replica.Build{Base: base, Reverted: shows.Reverted, From: from, Roots: shows.Roots}
+		return j.step(replica.KindBuildBegin, d.AppendTo(nil), nil)
+	})
+	if err != nil {
 		return err
 	}
 	v.mu.Lock()
@@ -110,15 +131,12 @@ func (j *joiner) run() (err error) {
 	done := v.takeDone()
 	v.mu.Unlock()
 	tell(done)
-	if err := j.copy(src, since, base); err != nil {
-		return err
-	}
-	end := replica.Build{Blocks: v.Record().Blocks, History: v.history}
-	if err := j.step(replica.KindBuildEnd, end.AppendTo(nil), nil); err != nil {
-		return err
-	}
-	return j.admit()
+	c.upto = base
+	return j.copy(src, c)
 }
+
+// longStep bounds the steps that wait for a checkpoint of the joiner's disk.
+const longStep = 10 * time.Second
 
 // step sends one request to the joiner and takes its answer. A joiner that was
 // dropped meanwhile stays dropped.
@@ -129,7 +147,19 @@ func (j *joiner) step(kind transport.Kind, more []byte, bulk [][]byte) error {
 func (j *joiner) stepTo(kind transport.Kind, upto holdfast.LSN, more []byte, bulk [][]byte) error {
 	v := j.v
 	asked := v.s.Clock.Now()
-	f, err := v.s.ask(j.ref, kind, replica.Ask{Epoch: v.epoch, Upto: upto}, more, bulk)
+	v.mu.Lock()
+	a := replica.Ask{Replica: j.ref.ID, Epoch: v.epoch, Stable: v.m.Stable(), Upto: upto}
+	failed := v.failed
+	v.mu.Unlock()
+	if failed != nil {
+		return failed
+	}
+	limit := askTimeout
+	if kind == replica.KindRootEnd || kind == replica.KindBuildEnd {
+		limit = longStep
+	}
+	head := append(a.AppendTo(make([]byte, 0, 64+len(more))), more...)
+	f, err := transport.Call(v.s.Clock, v.s.Net, j.ref.Host, transport.Frame{Kind: kind, Head: head, Bulk: bulk}, limit)
 	if err != nil {
 		return err
 	}
@@ -153,56 +183,7 @@ func (j *joiner) stepTo(kind transport.Kind, upto holdfast.LSN, more []byte, bul
 	return nil
 }
 
-// prepare has the joiner promise the epoch and finds from where it must be
-// brought up to date: the last LSN its history shares with the volume's.
-func (j *joiner) prepare() (since holdfast.LSN, scratch bool, boot holdfast.BootID, err error) {
-	v := j.v
-	f, err := v.s.ask(j.ref, replica.KindPromise, replica.Ask{Epoch: v.epoch}, nil, nil)
-	if holdfast.IsKind(err, holdfast.NotFound) {
-		// A replica that was planned but not made yet, or whose disk was wiped.
-		if err = v.s.CreateReplica(j.ref, v.id, v.Record().Blocks, holdfast.ReplicaID{}, holdfast.SnapshotID{}); err == nil {
-			f, err = v.s.ask(j.ref, replica.KindPromise, replica.Ask{Epoch: v.epoch}, nil, nil)
-		}
-	}
-	if err != nil {
-		return 0, false, boot, err
-	}
-	rep, err := replica.DecodeReport(f.Head)
-	if err != nil {
-		return 0, false, boot, err
-	}
-	if rep.Promise > v.epoch {
-		return 0, false, boot, holdfast.Errorf(holdfast.Fenced, "replica %s has promised epoch %d", j.ref.ID.Short(), rep.Promise)
-	}
-	if rep.Building {
-		if err := j.step(replica.KindBuildAbort, nil, nil); err != nil {
-			return 0, false, boot, err
-		}
-		if f, err = v.s.ask(j.ref, replica.KindPromise, replica.Ask{Epoch: v.epoch}, nil, nil); err == nil {
-			rep, err = replica.DecodeReport(f.Head)
-		}
-		if err != nil {
-			return 0, false, boot, err
-		}
-	}
-	if rep.Damaged {
-		return 0, true, rep.Boot, nil
-	}
-	v.mu.Lock()
-	issued := v.m.Issued()
-	v.mu.Unlock()
-	since = replica.Common(rep.History, rep.Prefix, v.history, issued)
-	if since < rep.Stable {
-		// It parted below what it may not give up: rebuild by compare.
-		return 0, true, rep.Boot, nil
-	}
-	if since < rep.Prefix {
-		_, err = v.s.ask(j.ref, replica.KindTruncate, replica.Ask{Epoch: v.epoch, Upto: since}, nil, nil)
-	}
-	return since, false, rep.Boot, err
-}
-
-// attach begins to wait for the joiner and pins the root it is copied from: all
+// attach begins to wait for the joiner and pins the roots it is copied from: all
 // above base reaches the joiner by the live stream.
 func (j *joiner) attach(boot holdfast.BootID) (source, holdfast.LSN, error) {
 	v := j.v
@@ -212,20 +193,14 @@ func (j *joiner) attach(boot holdfast.BootID) (source, holdfast.LSN, error) {
 	v.refs = append(v.refs, j.ref)
 	v.grow()
 	v.held[j.i] = preparing
-	local := v.local
 	v.mu.Unlock()
-	var src source
-	if local != nil {
-		src = &localSource{v: v, pin: local.r.Pin()}
-	} else {
-		var err error
-		if src, err = v.pinRemote(base); err != nil {
-			return nil, base, err
-		}
+	src, err := v.pin(base)
+	if err != nil {
+		return nil, base, err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.rooted > base && v.rooted <= src.lsn() {
+	if v.rooted > base && v.rooted <= src.shows().LSN {
 		// The pin shows what is above that root, not the root itself.
 		v.tasks.Go(src.release)
 		return nil, base, holdfast.Errorf(holdfast.Conflict, "a root was kept or set at %v while the copy was being prepared", v.rooted)
@@ -233,10 +208,13 @@ func (j *joiner) attach(boot holdfast.BootID) (source, holdfast.LSN, error) {
 	return src, base, nil
 }
 
-// copy sends every block of the source above since and not above base.
-func (j *joiner) copy(src source, since, base holdfast.LSN) error {
+// copy sends every block of the source that is asked for.
+func (j *joiner) copy(src source, c changes) error {
 	for at, more := uint64(0), true; more; {
-		pg, err := src.page(since, base, at)
+		if err := j.v.Err(); err != nil {
+			return err
+		}
+		pg, err := src.page(c, at)
 		if err == nil && pg.n > 0 {
 			err = j.step(replica.KindIngest, pg.head, pg.bulk)
 		}

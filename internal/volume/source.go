@@ -12,14 +12,22 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/transport"
 )
 
-// source is where the content of a joiner comes from: one root, as of the
-// joiner's base or later. Blocks that are newer than the base are left out,
-// since the live stream carries them.
+// source is where the content of a joiner comes from: the head and the
+// snapshots as of some LSN.
 type source interface {
-	page(since, base holdfast.LSN, from uint64) (page, error)
-	lsn() holdfast.LSN
-	reverted() holdfast.LSN
+	page(c changes, from uint64) (page, error)
+	shows() replica.Pinned
 	release()
+}
+
+// changes says which blocks are wanted: those of a root (zero: the head) that
+// are newer than since, or that differ from another root, and not newer than
+// upto. What is newer in the head the live stream carries.
+type changes struct {
+	root    holdfast.SnapshotID
+	since   holdfast.LSN
+	against holdfast.SnapshotID
+	upto    holdfast.LSN
 }
 
 // page is some blocks of a source, in the coding of an ingest.
@@ -32,16 +40,16 @@ type page struct {
 }
 
 // pageOf takes the next page of a pin; read reads a block's data.
-func pageOf(pin *store.Pin, since, base holdfast.LSN, from uint64, limit int, read func(addr uint64, buf []byte) error) (page, error) {
+func pageOf(pin *store.Pin, c changes, from uint64, limit int, read func(addr uint64, buf []byte) error) (page, error) {
 	pg := page{next: from}
 	var data []uint64
-	err := pin.Walk(since, from, func(addr uint64, ref store.BlockRef) bool {
+	err := pin.Walk(store.Changes{Root: c.root, Since: c.since, Against: c.against}, from, func(addr uint64, ref store.BlockRef) bool {
 		if pg.n == limit {
 			pg.more = true
 			return false
 		}
 		pg.next = addr + 1
-		if ref.LSN > base {
+		if ref.LSN > c.upto {
 			return true
 		}
 		b := replica.Block{Addr: addr, LSN: ref.LSN, Origin: ref.Origin, Hash: ref.Hash, Hole: ref.Hole}
@@ -63,24 +71,33 @@ func pageOf(pin *store.Pin, since, base holdfast.LSN, from uint64, limit int, re
 	return pg, err
 }
 
+// pinned describes a pin.
+func pinned(id uint64, pin *store.Pin) replica.Pinned {
+	p := replica.Pinned{ID: id, LSN: pin.LSN(), Reverted: pin.Reverted(), Parent: pin.Parent()}
+	for _, r := range pin.Roots() {
+		p.Roots = append(p.Roots, replica.Root{ID: r.ID, LSN: r.LSN, Blocks: r.Blocks, Parent: r.Parent})
+	}
+	return p
+}
+
 // localSource is a pin of this host's own replica.
 type localSource struct {
 	v   *Volume
 	pin *store.Pin
 }
 
-func (l *localSource) lsn() holdfast.LSN      { return l.pin.LSN() }
-func (l *localSource) reverted() holdfast.LSN { return l.pin.Reverted() }
-func (l *localSource) release()               { l.pin.Release() }
+func (l *localSource) shows() replica.Pinned { return pinned(0, l.pin) }
+func (l *localSource) release()              { l.pin.Release() }
 
-func (l *localSource) page(since, base holdfast.LSN, from uint64) (page, error) {
-	return pageOf(l.pin, since, base, from, ingestBatch, l.read)
+func (l *localSource) page(c changes, from uint64) (page, error) {
+	return pageOf(l.pin, c, from, ingestBatch, func(addr uint64, buf []byte) error { return l.read(c.root, addr, buf) })
 }
 
-// read reads a block of the pin; one that fails its hash is repaired from
-// another in-sync replica first.
-func (l *localSource) read(addr uint64, buf []byte) error {
-	_, err := l.pin.ReadBlock(addr, buf)
+// read reads a block of the pin. One of the head that fails its hash is
+// repaired from another in-sync replica first; for one of a snapshot the next
+// try copies from another host.
+func (l *localSource) read(root holdfast.SnapshotID, addr uint64, buf []byte) error {
+	_, err := l.pin.ReadBlock(root, addr, buf)
 	var bad *store.CorruptError
 	if !errors.As(err, &bad) {
 		return err
@@ -91,8 +108,26 @@ func (l *localSource) read(addr uint64, buf []byte) error {
 	if local == nil || l.v.fetchRemote(make([]byte, holdfast.BlockSize), addr, local) != nil {
 		return err
 	}
-	_, err = l.pin.ReadBlock(addr, buf)
+	if _, err = l.pin.ReadBlock(root, addr, buf); err != nil {
+		l.v.mu.Lock()
+		l.v.copyElsewhere = true
+		l.v.mu.Unlock()
+	}
 	return err
+}
+
+// pin keeps the volume's roots somewhere, as of base or later.
+func (v *Volume) pin(base holdfast.LSN) (source, error) {
+	v.mu.Lock()
+	local := v.local
+	if v.copyElsewhere {
+		local, v.copyElsewhere = nil, false
+	}
+	v.mu.Unlock()
+	if local == nil {
+		return v.pinRemote(base)
+	}
+	return &localSource{v: v, pin: local.r.Pin()}, nil
 }
 
 // remoteSource is a root that another in-sync member keeps for a writer that
@@ -120,8 +155,7 @@ func (v *Volume) pinRemote(base holdfast.LSN) (source, error) {
 	return nil, err
 }
 
-func (r *remoteSource) lsn() holdfast.LSN      { return r.pin.LSN }
-func (r *remoteSource) reverted() holdfast.LSN { return r.pin.Reverted }
+func (r *remoteSource) shows() replica.Pinned { return r.pin }
 
 func (r *remoteSource) release() {
 	more := replica.PinPage{ID: r.pin.ID, Max: 1}
@@ -130,9 +164,9 @@ func (r *remoteSource) release() {
 	}
 }
 
-func (r *remoteSource) page(since, base holdfast.LSN, from uint64) (pg page, err error) {
-	ask := replica.PinPage{ID: r.pin.ID, Since: since, From: from, Max: ingestBatch}
-	f, err := r.v.s.ask(r.ref, replica.KindPinRead, replica.Ask{Epoch: r.v.epoch, Upto: base}, ask.AppendTo(nil), nil)
+func (r *remoteSource) page(c changes, from uint64) (pg page, err error) {
+	ask := replica.PinPage{ID: r.pin.ID, Since: c.since, From: from, Max: ingestBatch, Root: c.root, Against: c.against}
+	f, err := r.v.s.ask(r.ref, replica.KindPinRead, replica.Ask{Epoch: r.v.epoch, Upto: c.upto}, ask.AppendTo(nil), nil)
 	if err != nil {
 		return pg, err
 	}
@@ -188,6 +222,10 @@ func (s *Service) servePin(m *member, a replica.Ask, _, _ []byte) (transport.Fra
 		clock.Sleep(s.Clock, pinRetry)
 	}
 	pin := m.r.Pin()
+	if n := len(pin.Roots()); n > replica.MaxRoots {
+		pin.Release()
+		return transport.Frame{}, tooManyRoots(m.id, n)
+	}
 	s.mu.Lock()
 	if len(s.pins) >= maxPins || s.closed {
 		s.mu.Unlock()
@@ -199,7 +237,7 @@ func (s *Service) servePin(m *member, a replica.Ask, _, _ []byte) (transport.Fra
 	s.pins[id] = &heldPin{pin: pin, of: m.id, seen: s.Clock.Now()}
 	s.mu.Unlock()
 	s.Clock.AfterFunc(pinIdle, func() { s.expirePin(id) })
-	p := replica.Pinned{ID: id, LSN: pin.LSN(), Reverted: pin.Reverted()}
+	p := pinned(id, pin)
 	return transport.Frame{Head: p.AppendTo(nil)}, nil
 }
 
@@ -249,8 +287,9 @@ func (s *Service) servePinRead(m *member, a replica.Ask, rest, _ []byte) (out tr
 	if err != nil {
 		return out, err
 	}
-	pg, err := pageOf(pin, p.Since, a.Upto, p.From, int(p.Max), func(addr uint64, buf []byte) error {
-		_, err := pin.ReadBlock(addr, buf)
+	c := changes{root: p.Root, since: p.Since, against: p.Against, upto: a.Upto}
+	pg, err := pageOf(pin, c, p.From, int(p.Max), func(addr uint64, buf []byte) error {
+		_, err := pin.ReadBlock(p.Root, addr, buf)
 		return err
 	})
 	if err != nil {

@@ -51,11 +51,16 @@ type Volume struct {
 	failed    error             // why the volume no longer serves
 	stable    time.Duration     // when stable was last as high as issued
 	done      []finished
-	wantSync  localSync // what the local disk is to be asked to make durable; see due
+	wantSync  localSync                            // what the local disk is to be asked to make durable; see due
 	mending   map[holdfast.ReplicaID]time.Duration // earliest next try
 	session   *session
-	progress  float64      // of the copy to a joiner
-	rooted    holdfast.LSN // last record that keeps or sets a root
+	progress  float64                              // of the copy to a joiner
+	rooted    holdfast.LSN                         // last record that keeps or sets a root
+	awaited   map[holdfast.ReplicaID]time.Duration // joiners that wait for their origin's, since when
+	copying   bool                                 // a joiner is at work, though it may not be waited for yet
+	// copyElsewhere has the next copy come from another host: this one's replica
+	// has a block of a snapshot that fails its hash.
+	copyElsewhere bool
 
 	reconfig clock.Event // something for the task that changes the in-sync set
 	tick     clock.Event

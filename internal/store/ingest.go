@@ -1,0 +1,178 @@
+package store
+
+import (
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/blockmap"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
+)
+
+// Block is one block as it travels in a resync, rebuild or repair.
+type Block struct {
+	Addr   uint64
+	LSN    holdfast.LSN
+	Origin holdfast.VolumeID // the volume that it was written as
+	Hash   uint64
+	Hole   bool // a tombstone: no Hash, no Data
+	Data   []byte
+}
+
+const ingestBytes = 48
+
+func (b *Block) check() error {
+	if b.Hole {
+		if len(b.Data) != 0 || b.Hash != 0 {
+			return holdfast.Errorf(holdfast.Invalid, "block %d: a hole with data", b.Addr)
+		}
+		return nil
+	}
+	if len(b.Data) != blockSize {
+		return holdfast.Errorf(holdfast.Invalid, "block %d: %d bytes, need %d", b.Addr, len(b.Data), blockSize)
+	}
+	if checksum.Block(b.Origin, b.Addr, b.LSN, b.Data) != b.Hash {
+		return holdfast.Errorf(holdfast.Corrupt, "block %d at %v does not match its hash; it was damaged on the way", b.Addr, b.LSN)
+	}
+	return nil
+}
+
+// receiver is the head that takes blocks now: a root's, else the build's.
+func (r *Replica) receiver() *head {
+	if r.taking != nil {
+		return r.taking.head
+	}
+	return r.head
+}
+
+// Ingest puts blocks into the root that is being received, else into the build,
+// in any order; per block the higher LSN wins. None may be newer than the root
+// or the build's base. Hashes are verified (kind Corrupt). The blocks are not
+// durable before FinishRoot or FinishBuild.
+func (r *Replica) Ingest(blocks []Block) error {
+	for i := range blocks {
+		if err := blocks[i].check(); err != nil {
+			return err
+		}
+	}
+	s := r.s
+	h, entries, err := r.store(blocks)
+	if err != nil {
+		return err
+	}
+	at := 0
+	err = s.withMap(func() error {
+		for ; at < len(blocks); at++ {
+			if r.receiver() != h || h.building == nil {
+				return r.notBuilding()
+			}
+			if err := h.ingest(blocks[at].Addr, entries[at]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.wait(func(done func(error)) error {
+		s.afterWrite(done)
+		return nil
+	})
+}
+
+// store puts blocks into the log and returns the entries that name them.
+func (r *Replica) store(blocks []Block) (*head, []blockmap.Entry, error) {
+	s := r.s
+	s.lock()
+	defer s.unlock()
+	h := r.receiver()
+	if err := r.usable(); err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case h.building == nil:
+		return nil, nil, r.notBuilding()
+	case s.floor():
+		return nil, nil, holdfast.Errorf(holdfast.NoSpace, "disk %s is full; the build of replica %s cannot go on", s.id.Disk, r.id)
+	}
+	if err := h.fit(blocks); err != nil {
+		return nil, nil, err
+	}
+	entries := make([]blockmap.Entry, len(blocks))
+	refs := make([]oref, len(blocks))
+	for i := range blocks {
+		refs[i] = s.putIngest(r, &blocks[i])
+	}
+	s.closeBatch()
+	for i := range blocks {
+		b := &blocks[i]
+		entries[i] = blockmap.Entry{LSN: b.LSN, Origin: s.originIndex(b.Origin)}
+		if !b.Hole {
+			entries[i].Hash = b.Hash
+			entries[i].Seg, entries[i].Slot = refs[i].b.head.seg, refs[i].b.slot+uint16(refs[i].idx)
+			h.owned.add(entries[i].Seg, entries[i].Slot, s.space.segBlocks)
+		}
+	}
+	return h, entries, nil
+}
+
+// fit checks blocks against the build.
+func (h *head) fit(blocks []Block) error {
+	for i := range blocks {
+		b := &blocks[i]
+		if b.LSN > h.building.base || b.LSN == 0 {
+			return holdfast.Errorf(holdfast.Invalid, "block %d has LSN %v, but what is built takes blocks up to %v; later ones come as records", b.Addr, b.LSN, h.building.base)
+		}
+		if b.Addr >= holdfast.MaxVolumeBlocks {
+			return holdfast.Errorf(holdfast.Invalid, "block %d is beyond the largest volume", b.Addr)
+		}
+		if b.Addr >= h.base.Blocks() { // the volume has grown since
+			if err := h.base.Grow(b.Addr + 1); err != nil {
+				return err
+			}
+			h.blocks = max(h.blocks, b.Addr+1)
+		}
+	}
+	return nil
+}
+
+func (s *Store) putIngest(r *Replica, x *Block) oref {
+	b := s.openBatch(ingestBytes)
+	p := b.begin(entryIngest, r.num)
+	p = append(p, x.Origin.UUID[:]...)
+	p = le.AppendUint64(p, x.Addr)
+	p = le.AppendUint64(p, uint64(x.LSN))
+	p = le.AppendUint64(p, x.Hash)
+	hole := byte(0)
+	if x.Hole {
+		hole = 1
+	}
+	b.end(append(p, hole, 0, 0, 0, 0, 0, 0, 0))
+	return s.putPayload(b, x)
+}
+
+// putPayload adds a block's data, if it has any, to a batch.
+func (s *Store) putPayload(b *batch, x *Block) oref {
+	ref := oref{lsn: x.LSN, b: b, idx: uint32(b.n)}
+	if !x.Hole {
+		copy(b.payload(s.shape, b.n, 1), x.Data)
+		b.n++
+		b.hashes = append(b.hashes, x.Hash)
+		s.wal.pending += blockSize
+		s.usage.Appended += blockSize
+	}
+	return ref
+}
+
+// ingest applies one block to the base unless it has it, or a newer one.
+func (h *head) ingest(addr uint64, e blockmap.Entry) error {
+	old, err := h.base.Get(addr)
+	if err != nil {
+		return err
+	}
+	if old.LSN >= e.LSN {
+		if e.Stored() {
+			h.giveBack(e)
+		}
+		return nil
+	}
+	return h.replace(addr, e)
+}
