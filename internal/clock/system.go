@@ -1,23 +1,16 @@
 package clock
 
-import (
-	"time"
-
-	"golang.org/x/sys/unix"
-)
+import "time"
 
 // System is the computer's own clock: CLOCK_BOOTTIME, so that a suspended
 // computer wakes with its leases run out, and ordinary goroutines.
 type System struct{}
 
+// boot is a cache of what the kernel knows, not a state of the program.
+var boot = newBootClock()
+
 // Now implements Clock.
-func (System) Now() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic("clock: CLOCK_BOOTTIME: " + err.Error()) // present since Linux 2.6.39
-	}
-	return time.Duration(ts.Nano())
-}
+func (System) Now() time.Duration { return boot.now() }
 
 // Wall implements Clock.
 func (System) Wall() time.Time { return time.Now() }
