@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"io"
 	"sync"
 	"sync/atomic"
 
@@ -41,7 +40,8 @@ func (in *inbound) serve() {
 	defer in.n.leave(in)
 	in.out.put(typeWelcome, 0, transport.Frame{})
 	var writer sync.WaitGroup
-	writer.Go(func() { in.w.drain(in.out) })
+	in.w.out = in.out
+	writer.Go(in.w.drain)
 	err := in.read()
 	in.w.cut(err)
 	writer.Wait()
@@ -78,7 +78,7 @@ func (in *inbound) call(raw []byte, h header) error {
 		return err
 	}
 	r := &request{in: in, id: h.id, kind: h.kind, buf: in.n.pool.get(h.size())}
-	if _, err := io.ReadFull(in.w.r, r.buf.b); err != nil {
+	if err := in.w.readFull(r.buf.b); err != nil {
 		return err
 	}
 	f, err := h.body(keep[:], r.buf.b, &r.bulk)
@@ -98,6 +98,7 @@ func (in *inbound) call(raw []byte, h header) error {
 func (in *inbound) admit(n int) error {
 	in.held.Add(int64(n))
 	for in.held.Load() > maxHeld {
+		in.w.sendNow()
 		select {
 		case <-in.w.gone:
 			return in.w.reason()

@@ -15,11 +15,16 @@ const keepBuffer = 1 << 20
 // outbox gathers coded frames while the writer is busy with the ones before,
 // so that under load many frames leave in one write. Frames are copied in:
 // their owners may end their calls, by timeout, before the bytes are sent.
+//
+// While the connection's reader is at work the outbox is corked: what its
+// handlers answer, and what they cause to be sent, gathers until the reader has
+// nothing more to do, and then the reader itself sends it.
 type outbox struct {
-	mu    sync.Mutex
-	buf   []byte
-	spare []byte
-	wake  chan struct{} // holds a token whenever buf may have become non-empty
+	mu     sync.Mutex
+	buf    []byte
+	spare  []byte
+	corked bool
+	wake   chan struct{} // holds a token whenever there may be something for the writer
 }
 
 func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
@@ -33,22 +38,47 @@ func (o *outbox) put(typ frameType, id uint64, f transport.Frame) bool {
 		return false
 	}
 	o.buf = appendFrame(o.buf, typ, id, f)
+	wake := was == 0 && !o.corked
 	o.mu.Unlock()
-	if was == 0 {
-		select {
-		case o.wake <- struct{}{}:
-		default:
-		}
+	if wake {
+		o.signal()
 	}
 	return true
 }
 
-// take hands over everything queued, nil if that is nothing; done gives the
-// memory back.
-func (o *outbox) take() []byte {
+// signal wakes the writer.
+func (o *outbox) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// cork says that the reader is at work; uncork that it is about to wait, and
+// reports whether there is something that it is to send.
+func (o *outbox) cork() {
+	o.mu.Lock()
+	o.corked = true
+	o.mu.Unlock()
+}
+
+func (o *outbox) uncork() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.buf) == 0 {
+	mine := o.corked // else the writer was woken for what there is
+	o.corked = false
+	return mine && len(o.buf) > 0
+}
+
+// take hands over everything queued, nil if that is nothing; done gives the
+// memory back.
+func (o *outbox) take() []byte { return o.takeShort(maxQueued) }
+
+// takeShort is take if no more than max bytes are queued; else it returns nil.
+func (o *outbox) takeShort(max int) []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.buf) == 0 || len(o.buf) > max {
 		return nil
 	}
 	b := o.buf
@@ -76,4 +106,5 @@ func (o *outbox) drop() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.buf = nil
+	o.corked = false
 }

@@ -3,7 +3,6 @@ package tcp
 import (
 	"context"
 	"crypto/tls"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -260,7 +259,8 @@ func (p *peer) serve(w *wire) error {
 	defer p.n.untrack(w)
 	p.n.log.Debug("connected to host", "host", p.id.String())
 	var writer sync.WaitGroup
-	writer.Go(func() { w.drain(p.out) })
+	w.out = p.out
+	writer.Go(w.drain)
 	w.cut(p.read(w))
 	writer.Wait()
 	return w.reason()
@@ -276,10 +276,10 @@ func (p *peer) read(w *wire) error {
 			return err
 		}
 		if n := headerLen + h.size(); n <= readBuffer {
-			b, err := w.r.Peek(n)
-			if err != nil {
+			if err := w.await(n); err != nil {
 				return err
 			}
+			b, _ := w.r.Peek(n)
 			if err := p.receive(h, b[:headerLen], b[headerLen:], bulk); err != nil {
 				return err
 			}
@@ -295,7 +295,7 @@ func (p *peer) read(w *wire) error {
 func (p *peer) readLarge(w *wire, h header, bulk *[1][]byte) error {
 	buf := p.n.pool.get(headerLen + h.size())
 	defer p.n.pool.put(buf)
-	if _, err := io.ReadFull(w.r, buf.b); err != nil {
+	if err := w.readFull(buf.b); err != nil {
 		return err
 	}
 	return p.receive(h, buf.b[:headerLen], buf.b[headerLen:], bulk)

@@ -34,6 +34,8 @@ type wire struct {
 	tcp  *coalescer // under conn; nil for a pipe
 	peer auth.Identity
 	r    *bufio.Reader
+	out  *outbox    // what drain and sendNow write; nil before the connection serves
+	wmu  sync.Mutex // held by who writes, also while the socket takes nothing
 
 	once sync.Once
 	why  error         // set once before gone is closed
@@ -74,94 +76,121 @@ func (w *wire) write(b []byte) error {
 	return nil
 }
 
-// drain writes what o gathers until the connection is cut.
-func (w *wire) drain(o *outbox) {
+// drain writes what the outbox gathers until the connection is cut.
+func (w *wire) drain() {
 	for {
-		for b := o.take(); b != nil; b = o.take() {
-			if err := w.write(b); err != nil {
-				w.cut(err)
-				return
-			}
-			o.done(b)
+		if err := w.drainOnce(); err != nil {
+			w.cut(err)
+			return
 		}
 		select {
 		case <-w.gone:
 			return
-		case <-o.wake:
+		case <-w.out.wake:
 		}
+	}
+}
+
+func (w *wire) drainOnce() error {
+	w.wmu.Lock()
+	defer w.wmu.Unlock()
+	if w.tcp != nil { // what sendNow could not send
+		if err := w.tcp.flush(); err != nil {
+			return err
+		}
+	}
+	for b := w.out.take(); b != nil; b = w.out.take() {
+		if err := w.write(b); err != nil {
+			return err
+		}
+		w.out.done(b)
+	}
+	return nil
+}
+
+// promptMax bounds what a reader sends by itself, in bytes. It fits the
+// coalescer's buffer with what TLS adds.
+const promptMax = writeBuffer / 2
+
+// sendNow is called by the connection's reader before it waits: it sends what
+// was gathered while it was at work, as far as the socket takes it at once. A
+// reader must not wait for the other end to read, or both could wait for ever;
+// what is left is the writer's.
+func (w *wire) sendNow() {
+	if w.out == nil || !w.out.uncork() {
+		return
+	}
+	if w.tcp == nil || !w.wmu.TryLock() {
+		w.out.signal()
+		return
+	}
+	defer w.wmu.Unlock()
+	var b []byte
+	if w.tcp.idle() {
+		b = w.out.takeShort(promptMax)
+	}
+	if b == nil {
+		w.out.signal()
+		return
+	}
+	_, err := w.conn.Write(b)
+	w.out.done(b)
+	if err != nil {
+		w.cut(err)
+	} else if !w.tcp.flushNow() {
+		w.out.signal()
+	}
+}
+
+// await waits until n bytes, at most readBuffer, are in the reader. Before it
+// waits it sends what there is to send.
+func (w *wire) await(n int) error {
+	if w.r.Buffered() >= n {
+		return nil
+	}
+	w.sendNow()
+	_, err := w.r.Peek(n)
+	w.resume()
+	return err
+}
+
+// readFull fills b, sending before it waits.
+func (w *wire) readFull(b []byte) error {
+	if w.r.Buffered() < len(b) {
+		w.sendNow()
+		defer w.resume()
+	}
+	_, err := io.ReadFull(w.r, b)
+	return err
+}
+
+// resume says that the reader is at work again.
+func (w *wire) resume() {
+	if w.out != nil {
+		w.out.cork()
 	}
 }
 
 // readHeader waits for the next frame and returns its header, still in the
 // reader.
 func (w *wire) readHeader() (raw []byte, h header, err error) {
-	raw, err = w.r.Peek(headerLen)
+	err = w.await(headerLen)
 	if errors.Is(err, io.EOF) {
 		err = holdfast.Errorf(holdfast.Unavailable, "the other end closed the connection")
 	}
 	if err != nil {
 		return nil, header{}, err
 	}
+	raw, _ = w.r.Peek(headerLen)
 	h, err = parseHeader(raw)
 	return raw, h, err
-}
-
-// coalescer sits between TLS and the socket and gathers TLS's records of at
-// most 16 KiB each into larger writes. Until hold is called it passes
-// everything on, for the handshake. TLS may write from the reading side too
-// (key updates), hence the lock.
-type coalescer struct {
-	net.Conn
-	mu      sync.Mutex
-	holding bool
-	buf     []byte
-}
-
-func (c *coalescer) hold() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.holding = true
-	c.buf = make([]byte, 0, writeBuffer)
-}
-
-func (c *coalescer) Write(b []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.holding {
-		return c.Conn.Write(b)
-	}
-	if len(c.buf)+len(b) > cap(c.buf) {
-		if err := c.flushLocked(); err != nil {
-			return 0, err
-		}
-		if len(b) > cap(c.buf) {
-			return c.Conn.Write(b)
-		}
-	}
-	c.buf = append(c.buf, b...)
-	return len(b), nil
-}
-
-func (c *coalescer) flush() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.flushLocked()
-}
-
-func (c *coalescer) flushLocked() error {
-	if len(c.buf) == 0 {
-		return nil
-	}
-	_, err := c.Conn.Write(c.buf)
-	c.buf = c.buf[:0]
-	return err
 }
 
 // secure runs the TLS handshake over an accepted or dialled connection and
 // returns the wire with the proved identity of the other end.
 func secure(ctx context.Context, conn net.Conn, upgrade func(net.Conn) *tls.Conn) (*wire, error) {
 	tuneSocket(conn)
-	under := &coalescer{Conn: conn}
+	under := newCoalescer(conn)
 	c := upgrade(under)
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
