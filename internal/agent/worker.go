@@ -103,7 +103,7 @@ func (w *worker) step() (over bool) {
 		w.closeVolume(vm)
 		w.forgetVM(vm)
 	case vm.Power != cluster.On:
-		w.closeVolume(vm)
+		w.restVolume(vm)
 		w.report(cluster.Machine{State: string(hypervisor.Off)}, vm)
 	case m == nil && vm.Shutdowns > w.reported.Shutdowns:
 		w.powerOff(vm)
@@ -224,6 +224,14 @@ func (w *worker) powerOff(vm cluster.VM) bool {
 }
 
 func (w *worker) closeVolume(vm cluster.VM) { w.closeVolumeID(vm.Volume) }
+
+// restVolume closes the volume of a VM that is off, unless it lacks a copy: then
+// it stays open to be mended.
+func (w *worker) restVolume(vm cluster.VM) {
+	if v := w.a.Volumes.Opened(vm.Volume); v != nil && len(v.Record().Others) == 0 {
+		v.Close()
+	}
+}
 
 func (w *worker) closeVolumeID(id holdfast.VolumeID) {
 	if v := w.a.Volumes.Opened(id); v != nil {
