@@ -25,6 +25,16 @@ func (m *blockModel) watch() [][]uint64 {
 	return w
 }
 
+// fallBack adds to what the blocks may hold what they may have fallen back to
+// before, if the memory of all replicas was lost and the client has not heard.
+func (m *blockModel) fallBack(w [][]uint64) {
+	for i := range m.blocks {
+		for _, tag := range m.blocks[i].floor {
+			w[i] = with(w[i], tag)
+		}
+	}
+}
+
 func (m *blockModel) unwatch(w [][]uint64) {
 	m.watchers = slices.DeleteFunc(m.watchers, func(x [][]uint64) bool { return &x[0] == &w[0] })
 }
@@ -77,6 +87,23 @@ func (m *blockModel) lost() {
 	for i := range m.blocks {
 		s := &m.blocks[i]
 		s.now = slices.Clone(s.floor)
+	}
+}
+
+// mayRevert notes that the volume may be set back to a snapshot.
+func (m *blockModel) mayRevert(may [][]uint64) {
+	for i := range m.blocks {
+		s := &m.blocks[i]
+		for _, tag := range may[i] {
+			s.now, s.floor = with(s.now, tag), with(s.floor, tag)
+		}
+	}
+}
+
+// reverted notes that the volume was set back to a snapshot, durably.
+func (m *blockModel) reverted(may [][]uint64) {
+	for i := range m.blocks {
+		m.blocks[i] = blockState{now: slices.Clone(may[i]), floor: slices.Clone(may[i])}
 	}
 }
 

@@ -26,6 +26,8 @@ type blockClient struct {
 	ops   int
 	spare [][]byte
 	done  clock.Event
+	held  bool // it is asked to use no session
+	rests bool // and does not
 
 	h    *host
 	disk export.Disk
@@ -58,6 +60,13 @@ func (c *blockClient) wait() { c.done.Wait(clock.Forever) }
 func (c *blockClient) run() {
 	defer c.done.Set()
 	for !c.s.enough() {
+		if c.held {
+			c.drop()
+			c.rests = true
+			clock.Sleep(c.s.c, 100*time.Millisecond)
+			continue
+		}
+		c.rests = false
 		if c.disk == nil && !c.connect() {
 			clock.Sleep(c.s.c, 100*time.Millisecond)
 			continue
@@ -70,6 +79,19 @@ func (c *blockClient) run() {
 		clock.Sleep(c.s.c, due-c.s.c.Now())
 	}
 	c.drop()
+	c.rests = true
+}
+
+// rest has the client give up its session, and reports whether it has.
+func (c *blockClient) rest(limit time.Duration) bool {
+	c.held = true
+	for waited := time.Duration(0); waited < limit; waited += 100 * time.Millisecond {
+		if c.rests {
+			return true
+		}
+		clock.Sleep(c.s.c, 100*time.Millisecond)
+	}
+	return false
 }
 
 // connect opens a session at a host that serves, and learns whether the memory

@@ -69,6 +69,7 @@ type simulation struct {
 	vms     *vmCheck
 	image   holdfast.VolumeID
 	op      *operator
+	faults  *faults
 	res     Result
 	ending  bool
 	settled bool          // the operator has set everything right
@@ -183,7 +184,7 @@ func (s *simulation) summary() {
 func (s *simulation) script() {
 	s.found()
 	s.begun = s.w.Now()
-	faults := s.startFaults()
+	s.faults = s.startFaults()
 	s.op = s.startOperator()
 	for _, c := range s.clients {
 		s.c.Go(c.run)
@@ -191,7 +192,7 @@ func (s *simulation) script() {
 	for _, c := range s.clients {
 		c.wait()
 	}
-	faults.stop()
+	s.faults.stop()
 	s.op.stop()
 	s.ending = true
 	s.res.Busy = s.w.Now() - s.begun
