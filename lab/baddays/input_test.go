@@ -61,6 +61,8 @@ func TestBadInput(t *testing.T) {
 		{"images", badImages},
 		{"configurations", badConfigurations},
 		{"data directories", badDataDirs},
+		{"NBD clients", badNBDClients},
+		{"a block of which there is one copy rots", oneCopyRots},
 		{"a disk that fills up", aDiskFillsUp},
 		{"join codes", badJoinCodes},
 		{"disks", badDisks},
@@ -204,7 +206,10 @@ func badDataDirs(s *scene, h lab.Host) {
 }
 
 // stranger starts a host that is in no cluster.
-func (s *scene) stranger(host int) lab.Host {
+func (s *scene) stranger(host int) lab.Host { return s.strangerBy(host, program(s.t)) }
+
+// strangerBy does it by another program.
+func (s *scene) strangerBy(host int, program string) lab.Host {
 	s.t.Helper()
 	path, dir := s.config(host, "")
 	log, err := os.Create(filepath.Join(dir, "log"))
@@ -212,7 +217,7 @@ func (s *scene) stranger(host int) lab.Host {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(program(s.t), "serve", "--config", path)
+	cmd := exec.Command(program, "serve", "--config", path)
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -261,6 +266,12 @@ func badJoinCodes(s *scene, h lab.Host) {
 	s.refused(n, nil, notAllowed, "not of the cluster that made this join code", "host", "join", foreign.String())
 	elsewhere := s.done(h, nil, "host", "code", "--rack", "elsewhere")
 	s.refused(n, nil, notAllowed, "is for rack", "host", "join", elsewhere)
+	short := s.done(h, nil, "host", "code", "--rack", "n", "--expires", "1s")
+	s.until("a code to expire", func() (bool, string) {
+		out := s.done(h, nil, "host", "code", "list", "-o", "name")
+		return len(strings.Fields(out)) == 2, out // the first one and the one for elsewhere
+	})
+	s.refused(n, nil, notAllowed, "wrong, has expired or was used", "host", "join", short)
 	s.outside(n)
 
 	s.done(n, strings.NewReader(text), "host", "join", "-")

@@ -25,6 +25,7 @@ func TestBadDays(t *testing.T) {
 		{"a host is upgraded in order", aHostIsUpgraded},
 		{"a replica loses its memory, then the writer's rack is lost and comes back", aReplicaForgets},
 		{"a frozen rack thaws after its VM moved", aFrozenRackThaws},
+		{"all hosts are stopped in order at once", allHostsAreStopped},
 		{"all racks are killed at once", allRacksAreKilled},
 		{"bytes rot on a disk", bytesRot},
 	} {
@@ -140,23 +141,56 @@ func aFrozenRackThaws(s *scene, w *witness) {
 	w.reset()
 }
 
-// allRacksAreKilled: a power cut for the whole site; racks come back in
-// whatever order, and nobody has to do anything.
-func allRacksAreKilled(s *scene, w *witness) {
-	vm := s.running(w.vm, 0)
-	if err := lab.Kill(s.l.Hosts); err != nil {
+// allHostsAreStopped: nobody answers for a while, but nothing is lost: memory
+// was written out before it went. The machine goes on where it stood, on the
+// cache generation it has; a reset would be a lie about what happened.
+func allHostsAreStopped(s *scene, w *witness) {
+	vm, before := s.running(w.vm, 0), s.inSync(w.vm)
+	if err := lab.Stop(s.t.Context(), s.l.Hosts); err != nil {
 		s.t.Fatal(err)
 	}
-	acked := w.acknowledged()
-	if n := s.qemus(); n != 0 {
-		s.t.Fatalf("%d machines outlived the power cut", n)
+	if n := s.qemus(); n != 1 {
+		s.t.Fatalf("%d machines run while all hosts' processes are away, not 1", n)
 	}
-	for _, rack := range []string{s.other(vm.Rack), vm.Rack, s.other(vm.Rack, s.other(vm.Rack))} {
-		s.start(rack)
+	for _, h := range s.l.Hosts {
+		s.startServe(h)
 	}
-	w.verified(acked)
 	s.whole()
-	s.inSync(w.vm)
-	s.oneMachine(1)
-	s.t.Logf("flushed before the power cut: %d", acked)
+	w.goesOn()
+	after, volume := s.running(w.vm, 0), s.inSync(w.vm)
+	if after.Machine.PID != vm.Machine.PID || after.Assigned != vm.Assigned {
+		s.t.Errorf("the machine was process %d (assignment %d), and is process %d (assignment %d): %s", vm.Machine.PID, vm.Assigned, after.Machine.PID, after.Assigned, after.Machine.Reason)
+	}
+	if volume.Generation != before.Generation {
+		s.t.Errorf("the cache generation rose from %d to %d, though every host was stopped in order", before.Generation, volume.Generation)
+	}
+	w.reset()
+}
+
+// allRacksAreKilled: a power cut for the whole site; racks come back in
+// whatever order, and nobody has to do anything. What was only in memory is
+// gone, and the cache generation says so.
+func allRacksAreKilled(s *scene, w *witness) {
+	for _, order := range [][]int{{1, 0, 2}, {2, 1, 0}} { // 0 is the VM's rack
+		vm, before := s.running(w.vm, 0), s.inSync(w.vm)
+		second := s.other(vm.Rack)
+		racks := []string{vm.Rack, second, s.other(vm.Rack, second)}
+		if err := lab.Kill(s.l.Hosts); err != nil {
+			s.t.Fatal(err)
+		}
+		acked := w.acknowledged()
+		if n := s.qemus(); n != 0 {
+			s.t.Fatalf("%d machines outlived the power cut", n)
+		}
+		for _, i := range order {
+			s.start(racks[i])
+		}
+		w.verified(acked)
+		s.whole()
+		if after := s.inSync(w.vm); after.Generation <= before.Generation {
+			s.t.Errorf("the cache generation was %d and is %d: it did not rise though all memory was lost", before.Generation, after.Generation)
+		}
+		s.oneMachine(1)
+		s.t.Logf("flushed before the power cut: %d", acked)
+	}
 }

@@ -119,6 +119,10 @@ func (s *scene) volume(name string) (v1.Volume, error) {
 	return ask(s, func(ctx context.Context, c *client.Client) (v1.Volume, error) { return c.Volume(ctx, name) })
 }
 
+func (s *scene) hosts() ([]v1.Host, error) {
+	return ask(s, func(ctx context.Context, c *client.Client) ([]v1.Host, error) { return c.Hosts(ctx) })
+}
+
 func (s *scene) status() (v1.Status, error) {
 	return ask(s, func(ctx context.Context, c *client.Client) (v1.Status, error) { return c.Status(ctx) })
 }
