@@ -105,10 +105,10 @@ func (l *localSource) read(root holdfast.SnapshotID, addr uint64, buf []byte) er
 	l.v.mu.Lock()
 	local := l.v.local
 	l.v.mu.Unlock()
-	if local == nil || l.v.fetchRemote(make([]byte, holdfast.BlockSize), addr, local) != nil {
-		return err
+	if local != nil && l.v.fetchRemote(make([]byte, holdfast.BlockSize), addr, local) == nil {
+		_, err = l.pin.ReadBlock(root, addr, buf)
 	}
-	if _, err = l.pin.ReadBlock(root, addr, buf); err != nil {
+	if err != nil {
 		l.v.mu.Lock()
 		l.v.copyElsewhere = true
 		l.v.mu.Unlock()

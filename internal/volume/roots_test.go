@@ -1,0 +1,312 @@
+package volume
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+)
+
+func snapID(n byte) holdfast.SnapshotID { return holdfast.SnapshotID{UUID: holdfast.UUID{0: n, 15: 1}} }
+
+// at runs f on the writer's host.
+func (sc *scene) at(v *Volume, f func() error) {
+	sc.t.Helper()
+	fin := clock.NewFuture[error](sc.w.Clock())
+	v.s.Clock.Go(func() { fin.Resolve(f()) })
+	err, _ := fin.Wait(clock.Forever)
+	sc.must(err)
+}
+
+func (sc *scene) snapshot(v *Volume, n byte) {
+	sc.t.Helper()
+	sc.at(v, func() error { _, err := v.Snapshot(snapID(n)); return err })
+}
+
+func (sc *scene) revert(v *Volume, n byte) {
+	sc.t.Helper()
+	sc.at(v, func() error { return v.Revert(snapID(n)) })
+}
+
+func (sc *scene) dropSnapshot(v *Volume, n byte) {
+	sc.t.Helper()
+	sc.at(v, func() error { return v.DropSnapshot(snapID(n)) })
+}
+
+// replicaOf finds the host's replica of a volume; nil: it has none.
+func (h *sceneHost) replicaOf(id holdfast.VolumeID) *store.Replica {
+	for _, r := range h.st.Replicas() {
+		if r.State().Volume == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// expectSnap reads a snapshot from the host's own replica.
+func (h *sceneHost) expectSnap(n byte, addr uint64, want []byte) {
+	h.sc.t.Helper()
+	got := make([]byte, len(want))
+	h.on(func() { h.sc.must(h.replicaOf(h.sc.vol.ID).ReadSnapshot(snapID(n), got, addr)) })
+	if !bytes.Equal(got, want) {
+		h.sc.t.Errorf("at %v: block %d of snapshot %d reads %x, want %x", h.sc.w.Now(), addr, n, got[0], want[0])
+	}
+}
+
+// snapshots counts those of the host's replica.
+func (h *sceneHost) snapshots() int { return len(h.replicaOf(h.sc.vol.ID).State().Snapshots) }
+
+// until waits for something that comes soon.
+func (sc *scene) until(what string, f func() bool) {
+	sc.t.Helper()
+	for range 200000 {
+		if f() {
+			return
+		}
+		clock.Sleep(sc.w.Clock(), 50*time.Microsecond)
+	}
+	sc.t.Errorf("at %v: %s never came", sc.w.Now(), what)
+	panic("scene ends")
+}
+
+// assign gives a volume another replica, on a host that has none, and drops
+// those that are away.
+func (sc *scene) assign(v *Volume, h *sceneHost, tag byte) cluster.Replica {
+	sc.t.Helper()
+	w := sc.hosts[0]
+	rec, mod, err := w.ReadVolume(v.id)
+	sc.must(err)
+	ref := cluster.Replica{ID: holdfast.ReplicaID{UUID: sc.uuid(tag)}, Host: h.id, Disk: h.did}
+	rec.Others = []cluster.Replica{ref}
+	mod, err = w.CommitVolume(rec, mod)
+	sc.must(err)
+	v.s.NoteRecord(rec, mod)
+	return ref
+}
+
+func TestARebuiltReplicaHasTheSnapshots(t *testing.T) {
+	play(t, 41, 3, 2, func(sc *scene) {
+		a, b, c := sc.hosts[0], sc.hosts[1], sc.hosts[2]
+		v := a.open()
+		sc.write(v, 0, fill('a', 300))
+		sc.snapshot(v, 1)
+		sc.write(v, 10, fill('b', 20))
+		sc.snapshot(v, 2)
+		sc.write(v, 20, fill('c', 20))
+		b.powerCut()
+		sc.inSync(1)
+		sc.assign(v, c, 61)
+		sc.inSync(2)
+		if n := v.Stats().ResyncBlocks; n != 340 {
+			t.Errorf("%d blocks were sent of 340", n)
+		}
+		a.powerCut() // what c was given is all that is left
+		v = c.open()
+		sc.expect(v, 0, fill('a', 10))
+		sc.expect(v, 10, fill('b', 10))
+		sc.expect(v, 20, fill('c', 20))
+		c.expectSnap(1, 0, fill('a', 300))
+		c.expectSnap(2, 0, fill('a', 10))
+		c.expectSnap(2, 10, fill('b', 20))
+		c.expectSnap(2, 30, fill('a', 10))
+		sc.revert(v, 1)
+		sc.expect(v, 0, fill('a', 300))
+	})
+}
+
+func TestAReplicaThatWasAwayLearnsOfSnapshots(t *testing.T) {
+	play(t, 42, 2, 2, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		v := a.open()
+		sc.write(v, 0, fill('a', 400))
+		sc.snapshot(v, 1)
+		sc.snapshot(v, 2)
+		sc.write(v, 0, fill('b', 5))
+		sc.flush(v)
+		b.powerCut()
+		sc.write(v, 5, fill('c', 5))
+		sc.inSync(1)
+		sc.snapshot(v, 3)
+		sc.write(v, 5, fill('d', 5))
+		sc.dropSnapshot(v, 1)
+		sc.snapshot(v, 4)
+		sc.write(v, 100, fill('e', 10))
+		b.boot()
+		sc.inSync(2)
+		if n := v.Stats().ResyncBlocks; n > 25 {
+			t.Errorf("%d blocks were sent of the 20 that changed", n)
+		}
+		a.powerCut()
+		v = b.open()
+		sc.expect(v, 0, fill('b', 5))
+		sc.expect(v, 5, fill('d', 5))
+		sc.expect(v, 100, fill('e', 10))
+		b.expectSnap(2, 0, fill('a', 400))
+		b.expectSnap(3, 0, fill('b', 5))
+		b.expectSnap(3, 5, fill('c', 5))
+		b.expectSnap(4, 5, fill('d', 5))
+		b.expectSnap(4, 100, fill('a', 10))
+		if n := b.snapshots(); n != 3 {
+			t.Errorf("%d snapshots, want 3: the first was deleted meanwhile", n)
+		}
+	})
+}
+
+func TestAReplicaThatWasAwayDuringARevertGetsWhatDiffers(t *testing.T) {
+	play(t, 43, 2, 2, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		v := a.open()
+		sc.write(v, 0, fill('a', 400))
+		sc.snapshot(v, 1)
+		sc.write(v, 0, fill('b', 50))
+		sc.flush(v)
+		b.powerCut()
+		sc.write(v, 50, fill('c', 5))
+		sc.inSync(1)
+		sc.revert(v, 1)
+		sc.write(v, 60, fill('d', 5))
+		b.boot()
+		sc.inSync(2)
+		if n := v.Stats().ResyncBlocks; n > 10 {
+			t.Errorf("%d blocks were sent of the 5 written since the revert", n)
+		}
+		a.powerCut()
+		v = b.open()
+		sc.expect(v, 0, fill('a', 60))
+		sc.expect(v, 60, fill('d', 5))
+		b.expectSnap(1, 0, fill('a', 400))
+	})
+}
+
+// TestRootsWhileAReplicaIsBuilt does, while a replica is being built, what its
+// build must neither lose nor do twice.
+func TestRootsWhileAReplicaIsBuilt(t *testing.T) {
+	for name, do := range map[string]struct {
+		meanwhile func(sc *scene, v *Volume)
+		after     func(sc *scene, v *Volume, c *sceneHost)
+	}{
+		"a snapshot": {
+			func(sc *scene, v *Volume) {
+				sc.write(v, 0, fill('x', 3))
+				sc.snapshot(v, 2)
+				sc.write(v, 1, fill('y', 1))
+			},
+			func(sc *scene, v *Volume, c *sceneHost) {
+				c.expectSnap(2, 0, fill('x', 3))
+				c.expectSnap(2, 3, fill('b', 6))
+				c.expectSnap(2, 9, fill('a', 891))
+				sc.expect(v, 1, fill('y', 1))
+			},
+		},
+		"a snapshot is deleted": {
+			func(sc *scene, v *Volume) { sc.dropSnapshot(v, 1) },
+			func(sc *scene, v *Volume, c *sceneHost) {
+				if n := c.snapshots(); n != 0 {
+					sc.t.Errorf("%d snapshots are left", n)
+				}
+				sc.expect(v, 0, fill('b', 9))
+			},
+		},
+		"a revert": {
+			func(sc *scene, v *Volume) {
+				sc.revert(v, 1)
+				sc.write(v, 5, fill('z', 1))
+			},
+			func(sc *scene, v *Volume, c *sceneHost) {
+				sc.expect(v, 0, fill('a', 5))
+				sc.expect(v, 5, fill('z', 1))
+				c.expectSnap(1, 0, fill('a', 900))
+			},
+		},
+		"all of it": {
+			func(sc *scene, v *Volume) {
+				sc.snapshot(v, 2)
+				sc.revert(v, 1)
+				sc.write(v, 5, fill('z', 1))
+				sc.snapshot(v, 3)
+				sc.revert(v, 2)
+				sc.dropSnapshot(v, 1)
+				sc.write(v, 6, fill('q', 1))
+			},
+			func(sc *scene, v *Volume, c *sceneHost) {
+				sc.expect(v, 0, fill('b', 6))
+				sc.expect(v, 6, fill('q', 1))
+				c.expectSnap(2, 0, fill('b', 9))
+				c.expectSnap(2, 9, fill('a', 891))
+				c.expectSnap(3, 0, fill('a', 5))
+				c.expectSnap(3, 5, fill('z', 1))
+				if n := c.snapshots(); n != 2 {
+					sc.t.Errorf("%d snapshots, want 2", n)
+				}
+			},
+		},
+	} {
+		moments := map[string]func(v *Volume, r *store.Replica) bool{
+			"while roots are sent":  func(v *Volume, r *store.Replica) bool { return v.Stats().ResyncBlocks > 200 },
+			"while the head is":     func(v *Volume, r *store.Replica) bool { return r.State().Building },
+			"while it is prepared":  func(v *Volume, r *store.Replica) bool { return true },
+			"when roots are aside":  func(v *Volume, r *store.Replica) bool { return len(r.State().Aside) > 0 },
+			"when the head is sent": func(v *Volume, r *store.Replica) bool { return v.Stats().ResyncBlocks > 1000 },
+		}
+		for when, now := range moments {
+			t.Run(name+" "+when, func(t *testing.T) {
+				play(t, 44, 3, 1, func(sc *scene) {
+					a, c := sc.hosts[0], sc.hosts[2]
+					v := a.open()
+					sc.write(v, 0, fill('a', 900))
+					sc.snapshot(v, 1)
+					sc.write(v, 0, fill('b', 9))
+					sc.write(v, 100, fill('c', 500))
+					sc.write(v, 100, fill('a', 500))
+					sc.assign(v, c, 61)
+					sc.until("the build", func() bool {
+						r := c.replicaOf(sc.vol.ID)
+						return r != nil && now(v, r)
+					})
+					do.meanwhile(sc, v)
+					sc.inSync(2)
+					clock.Sleep(sc.w.Clock(), 3*time.Second)
+					a.powerCut()
+					v = c.open()
+					do.after(sc, v, c)
+				})
+			})
+		}
+	}
+}
+
+func TestARebuildThatIsInterruptedGoesOnBehindTheLastRoot(t *testing.T) {
+	play(t, 45, 3, 1, func(sc *scene) {
+		a, c := sc.hosts[0], sc.hosts[2]
+		v := a.open()
+		sc.write(v, 0, fill('a', 800))
+		sc.snapshot(v, 1)
+		sc.write(v, 0, fill('b', 300))
+		sc.assign(v, c, 61)
+		sc.until("the first root", func() bool {
+			r := c.replicaOf(sc.vol.ID)
+			return r != nil && len(r.State().Aside) > 0
+		})
+		clock.Sleep(sc.w.Clock(), 2*time.Millisecond)
+		before := v.Stats().ResyncBlocks
+		c.powerCut()
+		clock.Sleep(sc.w.Clock(), 5*time.Second)
+		c.boot()
+		if n := len(c.replicaOf(sc.vol.ID).State().Aside); n != 1 {
+			t.Fatalf("%d roots are left", n)
+		}
+		sc.inSync(2)
+		if n := v.Stats().ResyncBlocks; before > 1100 || n > before+400 {
+			t.Errorf("%d blocks were sent before the interruption and %d after it", before, n-before)
+		}
+		a.powerCut()
+		v = c.open()
+		sc.expect(v, 0, fill('b', 300))
+		sc.expect(v, 300, fill('a', 500))
+		c.expectSnap(1, 0, fill('a', 800))
+	})
+}
