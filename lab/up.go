@@ -247,11 +247,13 @@ func (l *Lab) whole(ctx context.Context) (v1.Status, error) {
 		defer c.Close()
 		for {
 			st, err := c.Status(ctx)
+			var disks []v1.Disk
 			if err == nil {
 				last = st
-				if l.isWhole(st) {
-					break
-				}
+				disks, err = c.Disks(ctx)
+			}
+			if err == nil && l.isWhole(st) && l.disksInUse(disks) {
+				break
 			}
 			if pause(ctx) != nil {
 				return last, holdfast.Errorf(holdfast.Unavailable, "the lab is not whole after %v; host %s says: %s %v", readyTimeout, h.Name, last.Sentence, err)
@@ -268,6 +270,18 @@ func (l *Lab) isWhole(st v1.Status) bool {
 	racks := st.Counts.Racks
 	return st.Level == "ok" && st.Counts.HostsAlive == len(l.Hosts) && st.CanLose.Unknown == "" &&
 		(racks < 3 || len(st.CanLose.Racks) == racks)
+}
+
+// disksInUse wants every host to have said that its disk is in use: before,
+// nothing can be placed there.
+func (l *Lab) disksInUse(disks []v1.Disk) bool {
+	use := map[string]bool{}
+	for _, d := range disks {
+		if d.State == "in use" {
+			use[d.Host] = true
+		}
+	}
+	return len(use) == len(l.Hosts)
 }
 
 // pause waits a little between two questions.

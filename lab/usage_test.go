@@ -4,6 +4,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 )
 
 func TestAHostsProcessesAreAddedUp(t *testing.T) {
@@ -56,5 +58,19 @@ func TestARestartLeavesMachinesRunning(t *testing.T) {
 		if !is && p.name == "sleep" && !have[p] {
 			t.Errorf("process %d (%s) was ended by the restart", p.pid, p.name)
 		}
+	}
+}
+
+// Nothing can be placed on a host that has not said yet that its disk is in
+// use, though it is alive and the cluster knows the disk.
+func TestALabIsUpOnceAllItsDisksAreInUse(t *testing.T) {
+	l := &Lab{Hosts: []Host{{Name: "a1"}, {Name: "b1"}}}
+	for state, want := range map[string]bool{"in use": true, "starting": false, "away": false} {
+		if got := l.disksInUse([]v1.Disk{{Host: "a1", State: "in use"}, {Host: "b1", State: state}}); got != want {
+			t.Errorf("one is %s: %v", state, got)
+		}
+	}
+	if l.disksInUse([]v1.Disk{{Host: "a1", State: "in use"}, {Host: "a1", State: "in use"}}) {
+		t.Error("a host without a disk was passed over")
 	}
 }

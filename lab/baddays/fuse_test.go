@@ -122,6 +122,16 @@ func (d *badDisk) end() {
 	d.backing.Close()
 }
 
+// forget drops what the kernel keeps of the disk in memory. Another process
+// does it: this one serves the disk.
+func (d *badDisk) forget(s *scene) {
+	s.t.Helper()
+	out, err := exec.Command("dd", "of="+d.path, "oflag=nocache", "conv=notrunc,fdatasync", "count=0", "status=none").CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("drop the cache of %s: %v %s", d.path, err, out)
+	}
+}
+
 func (d *badDisk) does(f fault) { d.what.Store(int32(f)) }
 
 // serve answers requests until the disk is taken away.
