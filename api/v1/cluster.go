@@ -128,13 +128,14 @@ type JoinRequest struct {
 
 // JoinAnswer is what the member gives back.
 type JoinAnswer struct {
-	ClusterID   string   `json:"cluster_id"`
-	ClusterName string   `json:"cluster_name"`
-	CA          string   `json:"ca" doc:"PEM"`
-	Cert        string   `json:"cert" doc:"PEM, for the key of the request"`
-	Endpoints   []string `json:"endpoints" doc:"Client URLs of the control plane"`
-	External    bool     `json:"external,omitempty" doc:"The control plane is an external etcd cluster"`
-	Voter       bool     `json:"voter,omitempty" doc:"The host is to be a voting member"`
+	ClusterID   string            `json:"cluster_id"`
+	ClusterName string            `json:"cluster_name"`
+	CA          string            `json:"ca" doc:"PEM"`
+	Cert        string            `json:"cert" doc:"PEM, for the key of the request"`
+	Endpoints   []string          `json:"endpoints" doc:"Client URLs of the control plane"`
+	Keys        map[string]string `json:"keys,omitempty" doc:"SHA-256 of the members' public keys, by host"`
+	External    bool              `json:"external,omitempty" doc:"The control plane is an external etcd cluster"`
+	Voter       bool              `json:"voter,omitempty" doc:"The host is to be a voting member"`
 	// Initial lists name=peerURL of the control plane with the new member, as
 	// etcd's initial cluster, if the host is to vote.
 	Initial []string `json:"initial,omitempty"`

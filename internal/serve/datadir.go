@@ -41,6 +41,8 @@ type membership struct {
 	Member    bool               `json:"member"`            // runs a member of the control plane
 	Initial   string             `json:"initial,omitempty"` // etcd's initial cluster, NAME=URL,…
 	Disks     []string           `json:"disks"`             // paths given to Holdfast on this host
+	// Keys are the SHA-256 of the members' public keys by host, as last known.
+	Keys map[string]string `json:"keys,omitempty"`
 }
 
 // openDataDir makes or opens a data directory and takes its lock.

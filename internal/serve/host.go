@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -51,7 +52,9 @@ type member struct {
 	ms      membership
 	creds   auth.Credentials
 	etcd    *etcd.Member // nil: not a member of the control plane
+	gates   []*gate
 	kv      *etcd.Store
+	records atomic.Pointer[cluster.Client] // nil until there is one
 	net     *tcp.Network
 	node    *node.Node
 	publish *publisher
@@ -159,6 +162,7 @@ func (h *Host) build(m *member) (err error) {
 		Clock: clock.System{}, Rand: rand.Reader, KV: m.kv, Net: m.net, Hyper: h.hyper, Exports: h.exports, Voters: h.voters(m),
 		Watchdog: dog,
 	})
+	m.records.Store(m.node.Cluster)
 	for _, path := range m.ms.Disks {
 		if err := h.openDisk(m, path); err != nil {
 			h.log.Error("a disk is not in use", "path", path, "error", err)
@@ -314,6 +318,9 @@ func (m *member) stop(log *slog.Logger) {
 	}
 	if m.etcd != nil {
 		m.etcd.Close()
+	}
+	for _, g := range m.gates {
+		g.close()
 	}
 }
 

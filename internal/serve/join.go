@@ -276,7 +276,7 @@ func accept(ans v1.JoinAnswer) (ms membership, creds auth.Credentials, err error
 	if creds.Cert, err = auth.ParseCert([]byte(ans.Cert)); err != nil {
 		return ms, creds, err
 	}
-	ms = membership{Cluster: holdfast.ClusterID{UUID: u}, Name: ans.ClusterName, Endpoints: ans.Endpoints, Member: ans.Voter, Initial: strings.Join(ans.Initial, ",")}
+	ms = membership{Cluster: holdfast.ClusterID{UUID: u}, Name: ans.ClusterName, Endpoints: ans.Endpoints, Member: ans.Voter, Initial: strings.Join(ans.Initial, ","), Keys: ans.Keys}
 	return ms, creds, nil
 }
 
@@ -318,7 +318,7 @@ func (h *Host) Admit(ctx context.Context, r v1.JoinRequest) (v1.JoinAnswer, erro
 	}
 	ans = v1.JoinAnswer{ClusterID: m.ms.Cluster.String(), ClusterName: m.ms.Name,
 		CA: string(auth.EncodeCert(ca.Cert)), Cert: string(auth.EncodeCert(cert)), External: len(h.cfg.KV.Endpoints) > 0, Voter: member}
-	ans.Endpoints = h.cfg.KV.Endpoints
+	ans.Endpoints, ans.Keys = h.cfg.KV.Endpoints, hostKeys(st)
 	for _, host := range st.SortedHosts() {
 		if host.Val.Client != "" && !ans.External {
 			ans.Endpoints = append(ans.Endpoints, host.Val.Client)

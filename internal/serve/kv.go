@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"maps"
 	"strings"
 	"time"
 
@@ -18,12 +19,15 @@ func (h *Host) startKV(m *member) (err error) {
 	if m.ms.Member {
 		m.etcd, err = etcd.StartMember(etcd.MemberConfig{
 			Name: h.dir.id.Host.String(), DataDir: h.dir.file("etcd"),
-			ListenPeer: "https://" + h.cfg.Listen.EtcdPeer, ListenClient: "https://" + h.cfg.Listen.EtcdClient,
+			PeerSocket: h.dir.file("etcd.peer"), ClientSocket: h.dir.file("etcd.client"),
 			AdvertisePeer: h.peerURL(), AdvertiseClient: h.clientURL(),
 			TLS:   etcd.TLSFiles{Cert: files.Cert, Key: files.Key, CA: files.CA, ServerName: auth.ServerName},
 			Token: m.ms.Cluster.String(), Join: m.ms.Initial != "", InitialCluster: m.ms.Initial, Log: h.log,
 		})
 		if err != nil {
+			return err
+		}
+		if err := h.openGates(m); err != nil {
 			return err
 		}
 	}
@@ -35,6 +39,67 @@ func (h *Host) startKV(m *member) (err error) {
 	}
 	m.kv, err = etcd.Dial(etcd.DialConfig{Endpoints: dedupe(endpoints), TLS: auth.ClientTLS(m.creds, nil), Log: h.log})
 	return err
+}
+
+// openGates opens the ports of this host's etcd member to the other hosts.
+func (h *Host) openGates(m *member) error {
+	conf := auth.ServerTLS(m.creds, m.awaitKV)
+	for _, p := range []struct{ addr, socket, protocol string }{
+		{h.cfg.Listen.EtcdPeer, "etcd.peer", "http/1.1"}, {h.cfg.Listen.EtcdClient, "etcd.client", "h2"},
+	} {
+		g, err := openGate(p.addr, h.dir.file(p.socket), conf, m.admitKV, h.log, p.protocol)
+		if err != nil {
+			return err
+		}
+		m.gates = append(m.gates, g)
+	}
+	return nil
+}
+
+// admitKV decides who gets through to this host's etcd member: this host
+// itself, and the hosts whose records hold the key that they show. Until the
+// records can be read, which may take just these connections, those that were
+// last read count.
+func (m *member) admitKV(id auth.Identity) error {
+	switch {
+	case id.Kind != auth.Host:
+		return holdfast.Errorf(holdfast.Denied, "the control plane's own ports are for hosts alone")
+	case auth.SameHash(id.KeyHash, auth.KeyHash(m.creds.Cert)):
+		return nil
+	}
+	if c := m.records.Load(); c != nil && c.State().Rev > 0 {
+		return m.allow(id)
+	}
+	m.mu.Lock()
+	key := m.ms.Keys[id.Host.String()]
+	m.mu.Unlock()
+	if key == "" || !auth.SameHash(key, id.KeyHash) {
+		return holdfast.Errorf(holdfast.Denied, "host %s was no member with this key when the membership was last read", id.Host.Short())
+	}
+	return nil
+}
+
+// newcomerWait is how long a host that is not known is waited for: the record
+// of one that has just joined may be on its way.
+const newcomerWait = time.Second
+
+// awaitKV is admitKV for a new connection.
+func (m *member) awaitKV(id auth.Identity) error {
+	err := m.admitKV(id)
+	if c := m.records.Load(); err != nil && id.Kind == auth.Host && c != nil {
+		c.WaitFor(func(*cluster.State) bool { return m.admitKV(id) == nil }, newcomerWait)
+		err = m.admitKV(id)
+	}
+	return err
+}
+
+// hostKeys are the keys of the members as the cluster has them.
+func hostKeys(st *cluster.State) map[string]string {
+	keys := make(map[string]string, len(st.Hosts))
+	for _, h := range st.SortedHosts() {
+		keys[h.Val.ID.String()] = h.Val.CertKey
+	}
+	return keys
 }
 
 func dedupe(list []string) []string {
@@ -89,6 +154,7 @@ func (h *Host) followHosts(m *member) {
 		case <-time.After(endpointsEvery):
 		}
 		denied = h.denyHosts(m.node.Cluster.State(), denied)
+		h.rememberKeys(m)
 		if len(h.cfg.KV.Endpoints) > 0 {
 			continue
 		}
@@ -111,6 +177,22 @@ func (h *Host) followHosts(m *member) {
 		if err := h.remember(m, func(ms *membership) { ms.Endpoints = urls }); err != nil {
 			h.log.Warn("the control plane's addresses could not be written down", "error", err)
 		}
+	}
+}
+
+// rememberKeys writes down who the members are, for the time before the records
+// can be read after a start.
+func (h *Host) rememberKeys(m *member) {
+	st := m.node.Cluster.State()
+	keys := hostKeys(st)
+	m.mu.Lock()
+	same := maps.Equal(keys, m.ms.Keys)
+	m.mu.Unlock()
+	if st.Rev == 0 || same || !m.ms.Member {
+		return
+	}
+	if err := h.remember(m, func(ms *membership) { ms.Keys = keys }); err != nil {
+		h.log.Warn("the members' keys could not be written down", "error", err)
 	}
 }
 

@@ -57,6 +57,10 @@ type MemberConfig struct {
 	DataDir string // used by nobody else; kept for the member's life
 
 	ListenPeer, ListenClient string // URLs: https://ADDRESS:PORT
+	// PeerSocket and ClientSocket are paths of unix sockets to listen on instead
+	// of the two URLs, in plain text, for somebody in front who knows who is
+	// let in. They must lie in a directory that is closed to others.
+	PeerSocket, ClientSocket string
 	// AdvertisePeer and AdvertiseClient are what others connect to; empty
 	// means the same as the listeners.
 	AdvertisePeer, AdvertiseClient string
@@ -148,6 +152,7 @@ func (c MemberConfig) embed() (*embed.Config, error) {
 	cfg.MaxSnapFiles, cfg.MaxWalFiles = 2, 2
 	cfg.QuotaBackendBytes, cfg.MaxRequestBytes, cfg.MaxTxnOps = quotaBytes, maxRequest, maxTxnOps
 	cfg.MaxLearners = maxLearners
+	cfg.EnableGRPCGateway = false
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModePeriodic, retention
 	cfg.WarningApplyDuration, cfg.WarningUnaryRequestDuration = time.Second, 2*time.Second
 	cfg.InitialClusterToken, cfg.InitialCluster = c.Token, c.InitialCluster
@@ -172,14 +177,19 @@ func (c MemberConfig) embed() (*embed.Config, error) {
 
 func (c MemberConfig) urls(cfg *embed.Config) error {
 	for _, u := range []struct {
-		what, own, other string
-		to               *[]url.URL
+		what, own, other, socket string
+		to                       *[]url.URL
 	}{
-		{"peer listener", c.ListenPeer, "", &cfg.ListenPeerUrls},
-		{"client listener", c.ListenClient, "", &cfg.ListenClientUrls},
-		{"advertised peer", c.AdvertisePeer, c.ListenPeer, &cfg.AdvertisePeerUrls},
-		{"advertised client", c.AdvertiseClient, c.ListenClient, &cfg.AdvertiseClientUrls},
+		{"peer listener", c.ListenPeer, "", c.PeerSocket, &cfg.ListenPeerUrls},
+		{"client listener", c.ListenClient, "", c.ClientSocket, &cfg.ListenClientUrls},
+		{"advertised peer", c.AdvertisePeer, c.ListenPeer, "", &cfg.AdvertisePeerUrls},
+		{"advertised client", c.AdvertiseClient, c.ListenClient, "", &cfg.AdvertiseClientUrls},
 	} {
+		if u.socket != "" {
+			// etcd takes the path from where a URL has its host.
+			*u.to = []url.URL{{Scheme: "unix", Host: u.socket}}
+			continue
+		}
 		text := u.own
 		if text == "" {
 			text = u.other
