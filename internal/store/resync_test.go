@@ -398,3 +398,39 @@ func TestARootThatIsNotThereIsNoStart(t *testing.T) {
 	}
 	b.gone(v)
 }
+
+func TestAnOriginMayGoWhileAReplicaIsBuiltOnIt(t *testing.T) {
+	for _, end := range []string{"finished", "given up", "cut off"} {
+		b := newBed(t, 36)
+		image := b.create(1, 1000)
+		image.write(0, 1, 2, 3, 4)
+		image.stable()
+		at := image.state().Prefix
+		w := b.second(&vol{b, replicaID(5), volumeID(5)}, 9)
+		b.run(func() error {
+			return w.r().BeginBuild(Build{Base: at + 100, From: From{Kind: FromOrigin, Origin: image.id, At: at}})
+		})
+		b.run(func() error { return b.s.Remove(image.id) })
+		b.settle()
+		b.run(b.s.Checkpoint)
+		x := writeRec(w.vid, at+9, 1, 20)
+		b.run(func() error {
+			return w.r().Ingest([]Block{{Addr: 1, LSN: at + 9, Origin: w.vid, Hash: x.Hashes[0], Data: x.Data}})
+		})
+		switch end {
+		case "finished":
+			b.run(func() error { return w.r().FinishBuild([]record.Start{{Epoch: 1}}, 1000) })
+			b.settle()
+			w.want(0, 1, 20, 3, 4)
+			b.crash()
+			w.want(0, 1, 20, 3, 4)
+		case "given up":
+			b.run(w.r().AbortBuild)
+			w.want(0, 0, 0)
+		case "cut off":
+			b.crash()
+			w.want(0, 0, 0)
+		}
+		b.gone(w)
+	}
+}
