@@ -106,6 +106,9 @@ func (v *Volume) takeAnswer(i int, f transport.Frame, err error, asked time.Dura
 		return
 	}
 	v.noteFull(ans.Full)
+	if v.held[i] == backOff {
+		v.held[i] = sendable
+	}
 	if v.m.Answer(i, ans.Boot, ans.Prefix, ans.Durable, asked, v.s.Clock.Now()) == replica.Forgot {
 		v.proposeFor(proposal{i: i, why: "it restarted and lost its memory", forgot: true})
 	}
@@ -125,7 +128,7 @@ func (v *Volume) memberFailed(i int, err error) {
 			v.m.Ask(i, v.s.Clock.Now())
 			m.Sent = m.Acked
 			if v.held[i] == sendable {
-				v.held[i] = backOff // so that an unreachable peer costs no spin
+				v.held[i] = backOff // it is asked without records until it answers
 			}
 			v.tick.Set()
 		}

@@ -83,7 +83,7 @@ type hold uint8
 
 const (
 	sendable  hold = iota
-	backOff        // it could not be reached: until the next tick
+	backOff        // it could not be reached: until it answers a question
 	preparing      // a joiner that has not begun its build yet
 )
 

@@ -41,9 +41,6 @@ func (v *Volume) tickLocked(now time.Duration) {
 		if m.Gone || m.ID == v.localID {
 			continue
 		}
-		if v.held[i] == backOff {
-			v.held[i] = sendable
-		}
 		if m.Asked != 0 || m.LeaseUntil-now < replica.LeaseWriter-pingEvery {
 			v.ping(i, now)
 		}
