@@ -181,7 +181,7 @@ func (p *Provisioner) prepareClone(rec cluster.Volume, st *cluster.State) (clust
 	}
 	grow := rec.Blocks
 	rec.Blocks, rec.Epoch = o.Val.Blocks, o.Val.Epoch
-	var last error
+	last := holdfast.Errorf(holdfast.Unavailable, "none of them is alive")
 	for _, from := range o.Val.InSync {
 		if !st.AliveHost(from.Host) {
 			continue
