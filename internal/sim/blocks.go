@@ -42,8 +42,9 @@ func (m *blockModel) unwatch(w [][]uint64) {
 // blockState is one block: what it may hold now, and what it may fall back to
 // if the memory of all replicas is lost.
 type blockState struct {
-	now   []uint64 // one entry unless the fate of a write is unknown
-	floor []uint64 // since the last flush; always holds what now holds
+	now    []uint64 // one entry unless the fate of a write is unknown
+	floor  []uint64 // since the last flush; always holds what now holds
+	flying []uint64 // of now, those whose writes are under way
 }
 
 func newBlockModel(n int) *blockModel {
@@ -65,14 +66,25 @@ func with(set []uint64, tag uint64) []uint64 {
 // seen, and may be what is left.
 func (m *blockModel) submitted(b int, tag uint64) {
 	s := &m.blocks[b]
-	s.now, s.floor = with(s.now, tag), with(s.floor, tag)
+	s.now, s.floor, s.flying = with(s.now, tag), with(s.floor, tag), append(s.flying, tag)
 	for _, w := range m.watchers {
 		w[b] = with(w[b], tag)
 	}
 }
 
 // acknowledged notes that a write is done: nothing else can be seen.
-func (m *blockModel) acknowledged(b int, tag uint64) { m.blocks[b].now = []uint64{tag} }
+func (m *blockModel) acknowledged(b int, tag uint64) {
+	m.landed(b, tag)
+	m.blocks[b].now = []uint64{tag}
+}
+
+// landed notes that a write is not under way any more, whatever became of it.
+func (m *blockModel) landed(b int, tag uint64) {
+	s := &m.blocks[b]
+	if i := slices.Index(s.flying, tag); i >= 0 {
+		s.flying = slices.Delete(s.flying, i, i+1)
+	}
+}
 
 // flushed notes that everything is durable; no write was under way.
 func (m *blockModel) flushed() {
@@ -96,6 +108,9 @@ func (m *blockModel) mayRevert(may [][]uint64) {
 		s := &m.blocks[i]
 		for _, tag := range may[i] {
 			s.now, s.floor = with(s.now, tag), with(s.floor, tag)
+			for _, w := range m.watchers {
+				w[i] = with(w[i], tag)
+			}
 		}
 	}
 }
@@ -116,11 +131,16 @@ func (m *blockModel) read(b int, tag uint64) bool {
 		return false
 	}
 	if tag != 0 { // zeroes do not tell which write they are
-		gone := func(t uint64) bool { return t > tag && slices.Contains(s.now, t) }
+		gone := func(t uint64) bool { return t > tag && slices.Contains(s.now, t) && !slices.Contains(s.flying, t) }
 		s.floor = slices.DeleteFunc(slices.Clone(s.floor), gone)
 	}
 	s.floor = with(s.floor, tag)
 	s.now = []uint64{tag}
+	if !slices.Contains(s.flying, tag) {
+		for _, t := range s.flying { // it may still come
+			s.now = with(s.now, t)
+		}
+	}
 	return true
 }
 

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -29,9 +30,10 @@ type blockClient struct {
 	held  bool // it is asked to use no session
 	rests bool // and does not
 
-	h    *host
-	disk export.Disk
-	life *clockLife
+	h        *host
+	disk     export.Disk
+	life     *clockLife
+	patience time.Duration // with one operation, in this session
 }
 
 // clockLife names the process a session belongs to.
@@ -43,11 +45,13 @@ type clockLife struct {
 func (l *clockLife) over() bool { return l.h.agent == nil || l.h.lives != l.lives }
 
 const (
-	opPatience   = 40 * time.Second // more than any ejection; then the client gives the session up
+	opPatience   = 20 * time.Second // more than any ejection; then a client gives the session up
 	openPatience = 20 * time.Second
+	byePatience  = 2 * time.Second // with a session that was given up
 	depth        = 8
 	think        = 5 * time.Millisecond
-	pace         = 500 // operations a second of all clients together; after a stall, and for one that stalls, they catch up
+	hurry        = 500 * time.Microsecond // between two rounds of who is behind
+	pace         = 220                    // operations a second of all clients together; after a stall, and for one that stalls, they catch up
 )
 
 func newBlockClient(s *simulation, n int, v cluster.Volume) *blockClient {
@@ -74,9 +78,7 @@ func (c *blockClient) run() {
 		if !c.round() {
 			c.drop()
 		}
-		clock.Sleep(c.s.c, time.Duration(1+c.rng.Int64N(int64(2*think))))
-		due := c.s.begun + time.Duration(c.s.done())*time.Second/pace
-		clock.Sleep(c.s.c, due-c.s.c.Now())
+		c.keepPace()
 	}
 	c.drop()
 	c.rests = true
@@ -92,6 +94,18 @@ func (c *blockClient) rest(limit time.Duration) bool {
 		clock.Sleep(c.s.c, 100*time.Millisecond)
 	}
 	return false
+}
+
+// keepPace lets the time pass until the next round, which is little for who is
+// behind the pace.
+func (c *blockClient) keepPace() {
+	ahead := c.s.begun + time.Duration(c.s.done())*time.Second/pace - c.s.c.Now()
+	if ahead <= 0 {
+		clock.Sleep(c.s.c, time.Duration(1+c.rng.Int64N(int64(2*hurry))))
+		return
+	}
+	clock.Sleep(c.s.c, time.Duration(1+c.rng.Int64N(int64(2*think))))
+	clock.Sleep(c.s.c, ahead)
 }
 
 // connect opens a session at a host that serves, and learns whether the memory
@@ -132,6 +146,7 @@ func (c *blockClient) connect() bool {
 		return false
 	}
 	c.h, c.disk, c.life = h, d, life
+	c.patience = opPatience >> (2 * c.rng.IntN(3)) // some give up before anybody is ejected
 	c.s.res.Opened++
 	if rec.Generation != c.gen {
 		c.s.tell("client %d: unflushed writes may be lost (generation %d → %d)", c.n, c.gen, rec.Generation)
@@ -147,7 +162,7 @@ func (c *blockClient) connect() bool {
 func (c *blockClient) drop() {
 	if c.disk != nil && !c.life.over() {
 		d := c.disk
-		c.s.runOn(c.h, opPatience, d.Close)
+		c.s.runOn(c.h, byePatience, d.Close)
 	}
 	c.disk = nil
 }
@@ -157,12 +172,14 @@ type operation struct {
 	req   *export.Request
 	block int
 	tag   uint64
+	may   []uint64 // of a read: what the block may have held when it was submitted
 	err   error
 	ended bool
+	given bool // given up: whatever comes of it later is not looked at
 }
 
-// round submits a few operations on distinct blocks at once, and takes their
-// outcomes; it reports whether the session is good to go on.
+// round submits a few operations at once, and takes their outcomes; it reports
+// whether the session is good to go on.
 func (c *blockClient) round() bool {
 	if c.rng.IntN(8) == 0 {
 		return c.flush()
@@ -170,11 +187,14 @@ func (c *blockClient) round() bool {
 	blocks := c.rng.Perm(volumeBlocks)[:1+c.rng.IntN(depth)]
 	var ops []*operation
 	for _, b := range blocks {
-		ops = append(ops, c.choose(b))
+		o := c.choose(b)
+		ops = append(ops, o)
+		if o.req.Op == export.Write && c.rng.IntN(4) == 0 { // read it while it is written
+			ops = append(ops, c.reading(b))
+		}
 	}
 	good := c.submit(ops)
 	for _, o := range ops {
-		c.outcome(o)
 		if o.ended && o.req.Data != nil {
 			c.spare = append(c.spare, o.req.Data)
 		}
@@ -196,22 +216,26 @@ func (c *blockClient) buffer() []byte {
 func (c *blockClient) choose(b int) *operation {
 	o := &operation{block: b}
 	off := int64(b) * holdfast.BlockSize
-	data := c.buffer()
 	switch k := c.rng.IntN(10); {
 	case k < 5:
 		c.tag++
 		o.tag = c.tag
+		data := c.buffer()
 		fillTag(data, c.n, b, o.tag)
 		o.req = &export.Request{Op: export.Write, Off: off, Length: int64(len(data)), Data: data, FUA: c.rng.IntN(10) == 0}
 		c.model.submitted(b, o.tag)
 	case k < 6:
 		o.req = &export.Request{Op: export.Zero, Off: off, Length: holdfast.BlockSize}
-		c.spare = append(c.spare, data)
 		c.model.submitted(b, 0)
 	default:
-		o.req = &export.Request{Op: export.Read, Off: off, Length: int64(len(data)), Data: data}
+		return c.reading(b)
 	}
 	return o
+}
+
+func (c *blockClient) reading(b int) *operation {
+	return &operation{block: b, may: slices.Clone(c.model.blocks[b].now),
+		req: &export.Request{Op: export.Read, Off: int64(b) * holdfast.BlockSize, Length: holdfast.BlockSize, Data: c.buffer()}}
 }
 
 // submit hands the operations to the session and waits for all of them.
@@ -221,12 +245,17 @@ func (c *blockClient) submit(ops []*operation) bool {
 	for _, o := range ops {
 		c.ops++
 		o.req.Done = func(_ *export.Request, err error) {
+			if o.given {
+				return
+			}
 			o.err, o.ended = err, true
+			c.outcome(o)
 			if left--; left == 0 {
 				ev.Set()
 			}
 		}
 	}
+	defer c.giveUp(ops)
 	if c.life.over() {
 		return false
 	}
@@ -235,7 +264,7 @@ func (c *blockClient) submit(ops []*operation) bool {
 		c.h.agent.Go(func() { d.Submit(o.req) })
 	}
 	for waited := time.Duration(0); left > 0; waited += 100 * time.Millisecond {
-		if c.life.over() || waited > opPatience {
+		if c.life.over() || waited > c.patience {
 			return false
 		}
 		ev.Wait(100 * time.Millisecond)
@@ -248,26 +277,43 @@ func (c *blockClient) submit(ops []*operation) bool {
 	return true
 }
 
-func (c *blockClient) outcome(o *operation) {
-	c.s.note("client %d: op %d block %d tag %d: %v %v\n", c.n, o.req.Op, o.block, o.tag, o.ended, o.err)
-	if !o.ended || o.err != nil {
-		return // its fate is unknown: the model allows both
-	}
-	switch o.req.Op {
-	case export.Write, export.Zero:
-		c.model.acknowledged(o.block, o.tag)
-	case export.Read:
-		c.check(o.block, o.req.Data)
+// giveUp waits no longer for what has not ended.
+func (c *blockClient) giveUp(ops []*operation) {
+	for _, o := range ops {
+		if !o.ended {
+			o.given = true
+			c.outcome(o)
+		}
 	}
 }
 
-func (c *blockClient) check(b int, data []byte) {
-	tag, ok := tagOf(data, c.n, b)
+// outcome takes what came of an operation, at that moment. The fate of a write
+// that failed or was given up is unknown: the model allows both.
+func (c *blockClient) outcome(o *operation) {
+	c.s.note("client %d: op %d block %d tag %d: %v %v\n", c.n, o.req.Op, o.block, o.tag, o.ended, o.err)
+	good := o.ended && o.err == nil
+	switch o.req.Op {
+	case export.Write, export.Zero:
+		if good {
+			c.model.acknowledged(o.block, o.tag)
+		} else {
+			c.model.landed(o.block, o.tag)
+		}
+	case export.Read:
+		if good {
+			c.check(o)
+		}
+	}
+}
+
+func (c *blockClient) check(o *operation) {
+	b := o.block
+	tag, ok := tagOf(o.req.Data, c.n, b)
 	if !ok {
 		c.s.fail("client %d: block %d holds bytes that nobody wrote there (invariant 2)", c.n, b)
 		return
 	}
-	if may := c.model.blocks[b]; !c.model.read(b, tag) {
+	if may := c.model.blocks[b]; !c.model.read(b, tag) && !slices.Contains(o.may, tag) {
 		c.s.fail("client %d: block %d reads write %d, it may only hold %v (invariants 1, 6, 11)", c.n, b, tag, may.now)
 	}
 }
@@ -275,7 +321,6 @@ func (c *blockClient) check(b int, data []byte) {
 func (c *blockClient) flush() bool {
 	o := &operation{block: -1, req: &export.Request{Op: export.Flush}}
 	good := c.submit([]*operation{o})
-	c.s.note("client %d: flush %v %v\n", c.n, o.ended, o.err)
 	if o.ended && o.err == nil {
 		c.model.flushed()
 	}

@@ -11,12 +11,24 @@ import (
 
 // failSync makes the next sync of a disk fail: what was written since the last
 // one may be there or not, whatever reads say. Somebody takes the host's power
-// off and on later.
+// off and on later, or restarts its process, which then reads what was not
+// written from the cache of its operating system, until the power goes.
 func (f *faults) failSync() {
 	h := f.host()
 	f.s.tell("fault: a sync of %s's disk fails", h.name)
 	h.disk.FailNext(memdisk.Sync, 1)
-	f.later(func() { f.s.powerCycle(h) })
+	restart := f.rng.IntN(2) == 0
+	f.later(func() {
+		switch {
+		case !restart:
+			f.s.powerCycle(h)
+		case h.computer != nil:
+			f.s.tell("%s's process is restarted", h.name)
+			h.resume()
+			h.processDies()
+			h.boot()
+		}
+	})
 }
 
 // fullDisk takes away the room under a disk that is a sparse file.
@@ -61,16 +73,49 @@ func (s *simulation) powerCycle(h *host) {
 }
 
 const (
-	rotBytes = 40      // flipped bits
-	rotFrom  = 1 << 20 // behind superblock, roots and the first catalogs
+	rotBytes  = 40      // flipped bits
+	rotFrom   = 1 << 20 // behind superblock, roots and the first catalogs
+	lieRounds = 40      // of writes by the clients while a disk lies
+	lieChance = 0.02    // per write of the disk
 )
 
-// rot flips bits in what is written on one host's disk, while everything else is
-// whole, and has the clients read everything again: what is bad is found and
-// read from another replica. Then the host's power goes, and it must come back
-// with what it can still vouch for, or say that it cannot.
-func (s *simulation) rot(rng *rand.Rand) {
+// damage spoils what one disk holds, while everything else is whole, and has
+// the clients read everything again: what is bad is found and read from another
+// replica. Then the host's power goes, and it must come back with what it can
+// still vouch for, or say that it cannot.
+func (s *simulation) damage(rng *rand.Rand) {
 	h := s.hosts[rng.IntN(len(s.hosts))]
+	switch rng.IntN(3) {
+	case 0:
+		s.lie(h, memdisk.Chances{LostWrite: lieChance}, "loses writes")
+	case 1:
+		s.lie(h, memdisk.Chances{Misdirected: lieChance}, "writes to wrong places")
+	default:
+		s.rot(h, rng)
+	}
+	for _, c := range s.clients {
+		c.verify()
+	}
+	s.powerCycle(h)
+	s.recovered(h)
+	for _, c := range s.clients {
+		c.verify()
+	}
+}
+
+// recovered waits until the cluster is whole again, or for a while: a host whose
+// disk cannot be used any more stays without.
+func (s *simulation) recovered(h *host) {
+	for end := s.w.Now() + 15*time.Second; s.w.Now() < end; {
+		clock.Sleep(s.c, 500*time.Millisecond)
+		if h.node != nil && s.unwhole() == "" {
+			return
+		}
+	}
+}
+
+// rot flips bits in what is written.
+func (s *simulation) rot(h *host, rng *rand.Rand) {
 	s.tell("fault: bits rot on %s's disk", h.name)
 	buf := make([]byte, holdfast.BlockSize)
 	for n, tries := 0, 0; n < rotBytes && tries < 100*rotBytes; tries++ {
@@ -81,12 +126,19 @@ func (s *simulation) rot(rng *rand.Rand) {
 			n++
 		}
 	}
-	for _, c := range s.clients {
-		c.verify()
+}
+
+// lie has the clients write while a disk says that it did what it did not.
+func (s *simulation) lie(h *host, c memdisk.Chances, what string) {
+	s.tell("fault: %s's disk %s", h.name, what)
+	h.disk.SetChances(c)
+	for range lieRounds {
+		for _, c := range s.clients {
+			if c.disk == nil && !c.connect() || !c.round() {
+				c.drop()
+			}
+			clock.Sleep(s.c, time.Duration(1+c.rng.Int64N(int64(2*think))))
+		}
 	}
-	s.powerCycle(h)
-	clock.Sleep(s.c, 15*time.Second)
-	for _, c := range s.clients {
-		c.verify()
-	}
+	h.disk.SetChances(memdisk.Chances{})
 }

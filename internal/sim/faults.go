@@ -6,27 +6,76 @@ import (
 
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
+	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
 	"github.com/holdfast-cloud/holdfast/internal/transport/simnet"
 )
 
 // faults is the hand that breaks things, one fault every few seconds, and puts
-// each right again some time later.
+// each right again some time later. Each seed plays a choice of the kinds of
+// faults only, so that the others do not drown what these do together.
 type faults struct {
 	s     *simulation
 	rng   *rand.Rand
+	kinds []faultKind // those of this seed
+	sum   int         // of their weights
+	lasts time.Duration
 	over  bool
 	ended clock.Event
 	wake  clock.Event
 }
 
+// faultKind is one way to break things, and how often it is chosen.
+type faultKind struct {
+	weight int
+	strike func(*faults)
+}
+
+func faultKinds() []faultKind {
+	return []faultKind{
+		{16, func(f *faults) { f.killProcess(f.host()) }},
+		{14, func(f *faults) { f.cutPower([]*host{f.host()}, "host") }},
+		{10, (*faults).cutRack},
+		{5, func(f *faults) { f.cutPower(f.s.hosts, "everything") }},
+		{10, (*faults).isolateHost},
+		{8, (*faults).isolateRack},
+		{8, (*faults).freeze},
+		{4, (*faults).freezeProcess},
+		{5, (*faults).slowDisk},
+		{3, (*faults).hungDisk},
+		{3, (*faults).failSync},
+		{3, (*faults).fullDisk},
+		{3, (*faults).kvAway},
+		{3, (*faults).kvSlow},
+		{4, (*faults).kvLossy},
+		{2, (*faults).kvForgets},
+		{3, (*faults).badNetwork},
+		{3, (*faults).slowNetwork},
+		{3, (*faults).blip},
+		{10, (*faults).strand},
+		{8, (*faults).trap},
+	}
+}
+
 const (
 	faultSoon  = 500 * time.Millisecond  // at least, between two
 	faultEvery = 2500 * time.Millisecond // on average: 0.4 a second
-	faultLasts = 6 * time.Second         // on average
+	faultLasts = 6 * time.Second         // on average, in most seeds
+	leastKinds = 5
 )
 
 func (s *simulation) startFaults() *faults {
-	f := &faults{s: s, rng: s.w.Rand("faults"), ended: s.c.NewEvent(), wake: s.c.NewEvent()}
+	f := &faults{s: s, rng: s.w.Rand("faults"), lasts: faultLasts, ended: s.c.NewEvent(), wake: s.c.NewEvent()}
+	if f.rng.IntN(3) == 0 {
+		f.lasts /= 4
+	}
+	for all := faultKinds(); len(f.kinds) < leastKinds; {
+		f.kinds, f.sum = nil, 0
+		for _, k := range all {
+			if f.rng.IntN(2) == 0 {
+				f.kinds, f.sum = append(f.kinds, k), f.sum+k.weight
+			}
+		}
+	}
 	s.c.Go(f.run)
 	return f
 }
@@ -44,20 +93,55 @@ func (f *faults) run() {
 		if f.over {
 			return
 		}
+		if f.tooMany() {
+			f.tend()
+			continue
+		}
 		f.strike()
 	}
 }
 
+// tend does what somebody does who sees that nothing goes on: a host that has
+// given its disk up gets another chance with it.
+func (f *faults) tend() {
+	for _, h := range f.s.hosts {
+		if h.computer != nil && !h.paused && h.fenced() {
+			f.s.powerCycle(h)
+		}
+	}
+}
+
+// tooMany holds the next fault back while the clients cannot work for the last
+// ones, unless there were too few so far.
+func (f *faults) tooMany() bool {
+	gone := (f.s.w.Now() - f.s.begun).Seconds()
+	return float64(f.s.done()) < 1.5*busyOps*gone && float64(f.s.res.Faults) > 1.1*busyFaults*gone
+}
+
 // later runs undo after a while.
 func (f *faults) later(undo func()) {
-	d := time.Duration(1 + f.rng.Int64N(int64(2*faultLasts)))
+	d := time.Duration(1 + f.rng.Int64N(int64(2*f.lasts)))
 	f.s.c.Go(func() {
 		clock.Sleep(f.s.c, d)
 		undo()
 	})
 }
 
-func (f *faults) host() *host { return f.s.hosts[f.rng.IntN(len(f.s.hosts))] }
+// host chooses a host; often one whose loss is felt.
+func (f *faults) host() *host {
+	any := f.s.hosts[f.rng.IntN(len(f.s.hosts))]
+	switch f.rng.IntN(8) {
+	case 0, 1:
+		if w, _ := f.writer(); w != nil {
+			return w
+		}
+	case 2:
+		if _, h := f.joining(); h != nil {
+			return h
+		}
+	}
+	return any
+}
 
 // rack returns all hosts of a random host's rack.
 func (f *faults) rack() (name string, hosts []*host) {
@@ -73,37 +157,18 @@ func (f *faults) rack() (name string, hosts []*host) {
 // strike chooses a fault.
 func (f *faults) strike() {
 	f.s.res.Faults++
-	switch k := f.rng.IntN(100); {
-	case k < 18:
-		f.killProcess(f.host())
-	case k < 32:
-		f.cutPower([]*host{f.host()}, "host")
-	case k < 44:
-		name, hosts := f.rack()
-		f.cutPower(hosts, "rack "+name)
-	case k < 49:
-		f.cutPower(f.s.hosts, "everything")
-	case k < 60:
-		f.isolateHost()
-	case k < 68:
-		f.isolateRack()
-	case k < 76:
-		f.freeze()
-	case k < 80:
-		f.slowDisk()
-	case k < 83:
-		f.hungDisk()
-	case k < 86:
-		f.failSync()
-	case k < 89:
-		f.fullDisk()
-	case k < 93:
-		f.kvTrouble()
-	case k < 97:
-		f.badNetwork()
-	default:
-		f.blip()
+	n := f.rng.IntN(f.sum)
+	for _, k := range f.kinds {
+		if n -= k.weight; n < 0 {
+			k.strike(f)
+			return
+		}
 	}
+}
+
+func (f *faults) cutRack() {
+	name, hosts := f.rack()
+	f.cutPower(hosts, "rack "+name)
 }
 
 func (f *faults) killProcess(h *host) {
@@ -172,6 +237,7 @@ func (f *faults) isolateRack() {
 }
 
 func (f *faults) mend(h *host) {
+	f.s.net.CutHost(h.rec.ID, false, false)
 	for _, o := range f.s.hosts {
 		if o != h {
 			f.s.net.Mend(h.rec.ID, o.rec.ID)
@@ -188,6 +254,14 @@ func (f *faults) freeze() {
 	f.later(h.resume)
 }
 
+// freezeProcess stops the host's process alone; its machines go on.
+func (f *faults) freezeProcess() {
+	h := f.host()
+	f.s.tell("fault: %s's process is frozen", h.name)
+	h.pauseProcess()
+	f.later(h.resume)
+}
+
 func (f *faults) slowDisk() {
 	h := f.host()
 	f.s.tell("fault: %s's disk is slow", h.name)
@@ -195,15 +269,24 @@ func (f *faults) slowDisk() {
 	f.later(func() { h.disk.SetSlow(1) })
 }
 
-func (f *faults) kvTrouble() {
-	if f.rng.IntN(2) == 0 {
-		f.s.tell("fault: the control plane is away")
-		f.s.kv.SetDown(true)
-		f.later(func() { f.s.kv.SetDown(false) })
-		return
+// slowNetwork delays frames, one way, between a host and all others.
+func (f *faults) slowNetwork() {
+	h := f.host()
+	out, by := f.rng.IntN(2) == 0, time.Duration(1+f.rng.Int64N(int64(1500*time.Millisecond)))
+	f.s.tell("fault: frames of %s take %.3f s longer (out %v)", h.name, by.Seconds(), out)
+	slow := func(by time.Duration) {
+		for _, o := range f.s.hosts {
+			switch {
+			case o == h:
+			case out:
+				f.s.net.Slow(h.rec.ID, o.rec.ID, by)
+			default:
+				f.s.net.Slow(o.rec.ID, h.rec.ID, by)
+			}
+		}
 	}
-	f.s.tell("fault: the control plane changes its leader")
-	f.s.kv.ChangeLeader(time.Duration(f.rng.Int64N(int64(3 * time.Second))))
+	slow(by)
+	f.later(func() { slow(0) })
 }
 
 func (f *faults) badNetwork() {
@@ -218,6 +301,8 @@ func (s *simulation) heal() {
 	s.net.SetParams(simnet.LAN())
 	s.net.Heal()
 	s.kv.SetDown(false)
+	s.kv.SetLoss(0, 0)
+	s.kv.SetLatency(memkv.LeastLatency, memkv.MostLatency)
 	for _, h := range s.hosts {
 		s.kv.Cut(h.name, false, false)
 		h.disk.SetSlow(1)

@@ -52,7 +52,7 @@ func (s *simulation) found() {
 		}
 		return !st.Leader.IsZero()
 	}, time.Minute)
-	c.Close()
+	s.eye = c
 	if !ready {
 		s.fail("the hosts did not come up")
 		panic(stop{})

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 const (
 	segmentBytes = 512 << 10
 	mapLeaves    = 256
+	maxDrift     = 0.0099
 )
 
 // host is one computer over all its lives: its disk lasts, its power and its
@@ -63,12 +65,23 @@ func (s *simulation) uuid() holdfast.UUID {
 func (s *simulation) newHost(n int, rack string) *host {
 	h := &host{s: s, n: n, name: fmt.Sprintf("%s%d", rack, n)}
 	h.did = holdfast.DiskID{UUID: s.uuid()}
-	h.size = []int64{20, 32, 64}[s.rng.IntN(3)] << 20
+	h.size = []int64{13, 16, 24, 64}[s.rng.IntN(4)] << 20
 	h.disk = memdisk.New(h.size, s.w.Rand("disk "+h.name))
-	h.skew = simclock.Skew{Offset: time.Duration(s.rng.IntN(1000)) * time.Hour, Drift: (s.rng.Float64() - 0.5) / 100}
+	h.skew = simclock.Skew{Offset: time.Duration(s.rng.IntN(1000)) * time.Hour, Drift: s.drift()}
 	h.rec = cluster.Host{ID: holdfast.HostID{UUID: s.uuid()}, Name: h.name, Domain: holdfast.FaultDomain{Rack: rack},
 		Addr: "127.0.0.1:1", APIAddr: "127.0.0.1:2"}
 	return h
+}
+
+// drift draws a clock's rate error. Any two differ by less than a fiftieth,
+// which is all that the product assumes (docs/INVARIANTS.md); some are as far
+// off as that allows.
+func (s *simulation) drift() float64 {
+	d := s.rng.Float64()*2 - 1
+	if s.rng.IntN(2) == 0 {
+		d = math.Copysign(1, d)
+	}
+	return d * maxDrift
 }
 
 // powerOn begins a life of the computer, and of the process on it.
@@ -203,6 +216,14 @@ func (h *host) pause() {
 		if h.agent != nil {
 			h.agent.Pause()
 		}
+	}
+}
+
+// pauseProcess stops the process; the computer and its machines go on.
+func (h *host) pauseProcess() {
+	if h.agent != nil && !h.paused {
+		h.paused = true
+		h.agent.Pause()
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/clock/simclock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
 	"github.com/holdfast-cloud/holdfast/internal/transport/simnet"
 )
@@ -34,6 +35,7 @@ type Result struct {
 	Ops      int
 	Faults   int
 	Opened   int           // sessions that clients opened
+	Observed int           // reads by who is not the volume's client
 	Lost     int           // cache losses, each after power was lost everywhere
 	Time     time.Duration // simulated
 	Busy     time.Duration // of it, before everything was put right
@@ -68,6 +70,7 @@ type simulation struct {
 	clients []*blockClient
 	vms     *vmCheck
 	image   holdfast.VolumeID
+	eye     *cluster.Client // sees the records, for faults and checks that aim
 	op      *operator
 	faults  *faults
 	res     Result
@@ -78,6 +81,8 @@ type simulation struct {
 
 const (
 	defaultSteps = 10000
+	busyOps      = 100             // operations in every simulated second of clients and faults, on average over a run
+	busyFaults   = 0.2             // faults
 	runLimit     = time.Hour       // of simulated time: a run that needs more hangs
 	healLimit    = 3 * time.Minute // for everything to be whole again after the last fault
 )
@@ -112,11 +117,17 @@ func Run(o Options) Result {
 		s.fail("the run hangs: %v", w)
 	}
 	s.res.Time = w.Now()
-	s.res.Ops = s.done()
 	s.close()
 	s.res.Hash = s.hist.Sum64()
 	s.summary()
 	return s.res
+}
+
+// busy fails a run in which too little happened to mean anything.
+func (s *simulation) busy() {
+	if r := &s.res; s.o.Steps >= defaultSteps && len(r.Failures) == 0 && (r.rate(r.Ops) < busyOps || r.rate(r.Faults) < busyFaults) {
+		s.fail("too little happened: %.0f operations and %.2f faults a second", r.rate(r.Ops), r.rate(r.Faults))
+	}
 }
 
 // enough reports whether the clients have done what was asked for.
@@ -173,8 +184,8 @@ func (s *simulation) must(err error, what string) {
 
 func (s *simulation) summary() {
 	r := s.res
-	fmt.Fprintf(s.o.Out, "seed %d: %d operations (%.0f a second), %d faults (%.2f a second), %d sessions, %d cache losses in %.1f simulated seconds; history %016x\n",
-		r.Seed, r.Ops, r.rate(r.Ops), r.Faults, r.rate(r.Faults), r.Opened, r.Lost, r.Time.Seconds(), r.Hash)
+	fmt.Fprintf(s.o.Out, "seed %d: %d operations (%.0f a second), %d faults (%.2f a second), %d sessions, %d reads beside them, %d cache losses in %.1f simulated seconds; history %016x\n",
+		r.Seed, r.Ops, r.rate(r.Ops), r.Faults, r.rate(r.Faults), r.Opened, r.Observed, r.Lost, r.Time.Seconds(), r.Hash)
 	if len(r.Failures) > 0 {
 		fmt.Fprintf(s.o.Out, "FAILED: %d findings; again with: holdfast sim --seed %d --steps %d\n", len(r.Failures), r.Seed, s.o.Steps)
 	}
@@ -186,6 +197,7 @@ func (s *simulation) script() {
 	s.begun = s.w.Now()
 	s.faults = s.startFaults()
 	s.op = s.startOperator()
+	observer := s.startObserver()
 	for _, c := range s.clients {
 		s.c.Go(c.run)
 	}
@@ -196,9 +208,12 @@ func (s *simulation) script() {
 	s.op.stop()
 	s.ending = true
 	s.res.Busy = s.w.Now() - s.begun
+	s.res.Ops = s.done()
+	s.busy()
 	s.heal()
 	s.converge()
 	s.verify()
+	s.res.Observed = observer.reads
 }
 
 func (s *simulation) close() {

@@ -8,7 +8,6 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
-	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
 	"github.com/holdfast-cloud/holdfast/internal/store"
 )
@@ -92,7 +91,7 @@ func (s *simulation) verify() {
 	}
 	s.op.check()
 	if len(s.res.Failures) == 0 {
-		s.rot(s.w.Rand("rot"))
+		s.damage(s.w.Rand("damage"))
 	}
 	s.tell("verified;%s %d tasks of the operator, %d snapshots", s.vms, s.op.done, len(s.op.snaps))
 }
@@ -129,13 +128,13 @@ func (c *blockClient) verify() {
 			clock.Sleep(c.s.c, 100*time.Millisecond)
 			continue
 		}
-		o := &operation{block: b, req: &export.Request{Op: export.Read, Off: int64(b) * holdfast.BlockSize, Length: holdfast.BlockSize, Data: make([]byte, holdfast.BlockSize)}}
+		o := c.reading(b)
 		if !c.submit([]*operation{o}) {
 			tries, last = tries+1, o.err
 			c.drop()
 			continue
 		}
-		c.outcome(o)
+		c.spare = append(c.spare, o.req.Data)
 		b++
 	}
 	if !c.flush() {

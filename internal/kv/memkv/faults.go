@@ -50,6 +50,20 @@ func (s *Server) Cut(host string, requests, replies bool) {
 	}
 }
 
+// SetLoss sets the probabilities that a request, or its answer, is lost.
+func (s *Server) SetLoss(request, reply float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cfg.LoseRequest, s.cfg.LoseReply = request, reply
+}
+
+// SetLatency bounds each direction of each call from now on.
+func (s *Server) SetLatency(least, most time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cfg.MinLatency, s.cfg.MaxLatency = least, most
+}
+
 // ChangeLeader elects another leader: calls wait until stall has passed, then
 // every lease has its whole time again.
 func (s *Server) ChangeLeader(stall time.Duration) {

@@ -18,6 +18,12 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
 
+// The bounds of the latency of a server in the same room.
+const (
+	LeastLatency = 100 * time.Microsecond
+	MostLatency  = 3 * time.Millisecond
+)
+
 // Config says how the server behaves. The zero value of a duration or a
 // probability means what its comment says.
 type Config struct {
@@ -26,7 +32,7 @@ type Config struct {
 	// Rand returns the random stream of that name; simclock's World.Rand fits.
 	Rand func(name string) *rand.Rand
 	// MinLatency and MaxLatency bound each direction of each call; zero means
-	// 100 µs and 3 ms.
+	// LeastLatency and MostLatency.
 	MinLatency, MaxLatency time.Duration
 	// WatchLag is added to the delivery of changes, up to this much; zero is none.
 	WatchLag time.Duration
@@ -68,7 +74,7 @@ type change struct {
 // NewServer returns an empty map.
 func NewServer(cfg Config) *Server {
 	if cfg.MaxLatency == 0 {
-		cfg.MinLatency, cfg.MaxLatency = 100*time.Microsecond, 3*time.Millisecond
+		cfg.MinLatency, cfg.MaxLatency = LeastLatency, MostLatency
 	}
 	if cfg.History == 0 {
 		cfg.History = 10000
