@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"net"
+
+	"github.com/holdfast-cloud/holdfast/internal/transport/socket"
 )
 
 // copyMax is the longest payload that is copied between the headers of a
@@ -48,6 +50,9 @@ func (b *batch) writeTo(w io.Writer) error {
 	}
 	if b.mark < len(b.buf) {
 		b.vec = append(b.vec, b.buf[b.mark:])
+	}
+	if c, plain := w.(*socket.Conn); plain {
+		w = c.Conn // that can do writev
 	}
 	rest := b.vec // WriteTo consumes its receiver
 	_, err := rest.WriteTo(w)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/transport/socket"
 )
 
 // connection is one accepted client, from accept to close. Its offer is set
@@ -109,6 +110,9 @@ func (c *connection) serve(cfg *tls.Config) {
 	}()
 	c.raw.SetDeadline(time.Now().Add(s.lim.Handshake))
 	h := &handshake{house: c, tls: cfg, needTLS: cfg != nil, options: s.lim.Options, nc: c.raw}
+	if plain, ok := socket.New(c.raw); ok {
+		h.nc = plain
+	}
 	a, err := h.run()
 	if err != nil {
 		if !quiet(err) {

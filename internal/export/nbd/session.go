@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/transport/socket"
 )
 
 // flushAt is the size of a batch, in bytes, at which it is written although
@@ -42,10 +43,10 @@ type session struct {
 	free    *slot
 	out     *batch // replies to be written
 	spare   *batch
-	prompt  *prompt // nil: only the flusher writes what completes late
-	left    *batch  // begun by prompt and left to the flusher, which has writing
-	wanted  bool    // the flusher has been asked
-	stopped bool    // the flusher shall end
+	prompt  *socket.Conn // nc, if it is a plain socket; else only the flusher writes what completes late
+	left    *batch       // begun by prompt and left to the flusher, which has writing
+	wanted  bool         // the flusher has been asked
+	stopped bool         // the flusher shall end
 	writing bool
 	count   int   // requests not answered yet
 	bytes   int64 // their payloads
@@ -66,7 +67,8 @@ type slot struct {
 }
 
 func newSession(nc, raw net.Conn, br *bufio.Reader, disk export.Disk, p *pool, lim Limits) *session {
-	s := &session{nc: nc, raw: raw, br: br, disk: disk, pool: p, lim: lim, out: &batch{}, spare: &batch{}, prompt: newPrompt(nc)}
+	s := &session{nc: nc, raw: raw, br: br, disk: disk, pool: p, lim: lim, out: &batch{}, spare: &batch{}}
+	s.prompt, _ = nc.(*socket.Conn)
 	s.room.L, s.work.L, s.none.L = &s.mu, &s.mu, &s.mu
 	return s
 }
@@ -230,7 +232,7 @@ func (s *session) promptLocked() {
 	for !s.out.empty() && len(s.out.vec) == 0 && s.dead == nil {
 		b := s.takeOut()
 		s.mu.Unlock()
-		b.sent = s.prompt.write(b.buf)
+		b.sent = s.prompt.WriteNow(b.buf)
 		s.mu.Lock()
 		if b.sent < len(b.buf) {
 			s.left = b

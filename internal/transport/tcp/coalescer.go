@@ -4,7 +4,8 @@ import (
 	"bufio"
 	"net"
 	"sync"
-	"syscall"
+
+	"github.com/holdfast-cloud/holdfast/internal/transport/socket"
 )
 
 // coalescer sits between TLS and the socket. It gathers TLS's records of at
@@ -13,28 +14,21 @@ import (
 // the reading side too (key updates), hence the lock.
 type coalescer struct {
 	net.Conn
-	in  *bufio.Reader // the reading side's alone
-	raw syscall.RawConn
+	in    *bufio.Reader // the reading side's alone
+	plain *socket.Conn  // Conn, if it is a socket
 
 	mu      sync.Mutex
 	holding bool
 	buf     []byte
 	sent    int // of buf, by flushNow
-	try     func(fd uintptr) bool
 }
 
 func newCoalescer(conn net.Conn) *coalescer {
-	c := &coalescer{Conn: conn, in: bufio.NewReaderSize(conn, readBuffer)}
-	if sc, ok := conn.(syscall.Conn); ok {
-		c.raw, _ = sc.SyscallConn() // nil: flushNow sends nothing
+	c := &coalescer{Conn: conn}
+	if plain, ok := socket.New(conn); ok {
+		c.Conn, c.plain = plain, plain
 	}
-	c.try = func(fd uintptr) bool {
-		n, err := syscall.Write(int(fd), c.buf[c.sent:]) // the socket is non-blocking
-		if err == nil && n > 0 {
-			c.sent += n
-		}
-		return true // an error is met again by the writer, who may wait
-	}
+	c.in = bufio.NewReaderSize(c.Conn, readBuffer)
 	return c
 }
 
@@ -83,7 +77,11 @@ func (c *coalescer) flush() error {
 func (c *coalescer) flushNow() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.raw == nil || c.raw.Write(c.try) != nil || c.sent < len(c.buf) {
+	if c.plain == nil {
+		return false
+	}
+	c.sent += c.plain.WriteNow(c.buf[c.sent:])
+	if c.sent < len(c.buf) {
 		return false
 	}
 	c.buf, c.sent = c.buf[:0], 0
