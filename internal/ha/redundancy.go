@@ -66,7 +66,7 @@ func (m *Machine) redundancy(now time.Duration, d *draft) {
 		}
 	}
 	slices.SortStableFunc(poor, func(a, b cluster.Volume) int {
-		return cmp.Compare(len(d.v.InSync(a)), len(d.v.InSync(b)))
+		return cmp.Or(cmp.Compare(len(d.v.InSync(a)), len(d.v.InSync(b))), cmp.Compare(clones(a), clones(b)))
 	})
 	for _, vol := range poor {
 		if underWay >= m.cfg.Builds {
@@ -76,6 +76,15 @@ func (m *Machine) redundancy(now time.Duration, d *draft) {
 			return
 		}
 	}
+}
+
+// clones orders what others may be clones of before linked clones: a clone is
+// built beside it, as what it differs by.
+func clones(vol cluster.Volume) int {
+	if vol.Origin != nil {
+		return 1
+	}
+	return 0
 }
 
 // rebuild adds a replica to be built; false means that no disk can take it.

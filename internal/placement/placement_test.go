@@ -106,6 +106,31 @@ func TestALinkedCloneStandsWhereItsOriginDoes(t *testing.T) {
 	}
 }
 
+func TestACloneIsRebuiltBesideWhatItWasClonedFrom(t *testing.T) {
+	s := draw(t, `
+		host a1 rack=a down
+		host b1 rack=b
+		host b2 rack=b
+		host c1 rack=c
+		host d1 rack=d free=40
+		volume image in-sync=b1 others=d1 image
+		volume clone in-sync=b1 others=a1 origin=image`)
+	spot, ok, why := placement.PlaceReplica(s, s.Volumes[sketch.Volume("clone")].Val)
+	if !ok || spot.Host != sketch.Host("d1") || !strings.Contains(why.Chosen[0], "beside") {
+		t.Errorf("%v %v: %s", spot, ok, why)
+	}
+	s = draw(t, `
+		host a1 rack=a down
+		host b1 rack=b
+		host b2 rack=b
+		host c1 rack=c
+		volume image in-sync=b1,b2 image
+		volume clone in-sync=b1 others=a1 origin=image`)
+	if spot, ok, why = placement.PlaceReplica(s, s.Volumes[sketch.Volume("clone")].Val); !ok || spot.Host != sketch.Host("c1") {
+		t.Errorf("another rack comes first: %v %v: %s", spot, ok, why)
+	}
+}
+
 func TestARebuildGoesToAnotherRackIfThereIsOne(t *testing.T) {
 	s := draw(t, `
 		host a1 rack=a down

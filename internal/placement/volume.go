@@ -44,12 +44,15 @@ func PlaceVolume(s *cluster.State, blocks uint64, copies int, c Constraints) ([]
 }
 
 // PlaceReplica chooses a disk for one more replica of a volume, on a host that
-// has none of it, in a rack without a usable copy if there is one.
+// has none of it, in a rack without a usable copy if there is one. Among those a
+// linked clone goes to a disk that has, or is being given, what it was cloned
+// from: there it is only what it differs by.
 func PlaceReplica(s *cluster.State, vol cluster.Volume) (Spot, bool, Why) {
 	v := Look(s)
 	p := newDiskPlan(v, vol.Blocks, Constraints{})
 	p.holds(v, vol.InSync, "in-sync")
 	p.holds(v, vol.Others, "stale or unfinished")
+	p.beside(v, vol.Origin)
 	best := p.best()
 	if best == nil {
 		p.why.Short = fmt.Sprintf("no disk on another host can take a copy of volume %s", vol.Name)
@@ -73,10 +76,11 @@ type diskPlan struct {
 
 // candidate is a disk that may take a copy.
 type candidate struct {
-	id   holdfast.DiskID
-	host *Host
-	name string
-	room int64 // bytes, the scarcer of what is free and what is not promised
+	id     holdfast.DiskID
+	host   *Host
+	name   string
+	beside bool  // it holds what a clone was made from
+	room   int64 // bytes, the scarcer of what is free and what is not promised
 }
 
 func newDiskPlan(v *View, blocks uint64, c Constraints) *diskPlan {
@@ -181,8 +185,23 @@ func (p *diskPlan) holds(v *View, replicas []cluster.Replica, what string) {
 	}
 }
 
+// beside marks the disks that have a usable replica of what a clone was made
+// from, or are to get one.
+func (p *diskPlan) beside(v *View, o *cluster.Origin) {
+	if o == nil {
+		return
+	}
+	rec := v.State.Volumes[o.Volume].Val
+	for _, r := range slices.Concat(rec.InSync, rec.Others) {
+		for _, c := range p.disks {
+			c.beside = c.beside || c.id == r.Disk && !rec.Deleted
+		}
+	}
+}
+
 // best returns the disk with the most room in an unused rack, else on an
-// unused host, else nil. Ties go to the first in the order of the cluster.
+// unused host, else nil; one beside a clone's origin comes before more room.
+// Ties go to the first in the order of the cluster.
 func (p *diskPlan) best() *candidate {
 	var best *candidate
 	bestFresh := false
@@ -191,7 +210,17 @@ func (p *diskPlan) best() *candidate {
 			continue
 		}
 		fresh := !p.usedRacks[c.host.Domain]
-		if best == nil || fresh && !bestFresh || fresh == bestFresh && c.room > best.room {
+		better := best == nil
+		switch {
+		case better:
+		case fresh != bestFresh:
+			better = fresh
+		case c.beside != best.beside:
+			better = c.beside
+		default:
+			better = c.room > best.room
+		}
+		if better {
 			best, bestFresh = c, fresh
 		}
 	}
@@ -200,6 +229,9 @@ func (p *diskPlan) best() *candidate {
 
 func (p *diskPlan) take(c *candidate) {
 	text := fmt.Sprintf("%s in rack %s, %s not promised", c.name, c.host.Domain, bytesText(max(c.room, 0)))
+	if c.beside {
+		text += ", beside what it was cloned from"
+	}
 	if p.usedRacks[c.host.Domain] {
 		p.sameRack = true
 		text += ", no other rack is left"

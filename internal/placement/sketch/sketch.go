@@ -243,6 +243,9 @@ func (c *Cluster) volume(w *words) {
 	if w.has("writer") {
 		v.Writer = Host(w.text("writer", ""))
 	}
+	if o := w.text("origin", ""); o != "" {
+		v.Origin = &cluster.Origin{Volume: Volume(o)}
+	}
 	v.Image = w.flag("image", v.Image)
 	v.Sealed = w.flag("sealed", v.Sealed)
 	v.Deleted = w.flag("deleted", v.Deleted)
