@@ -75,15 +75,15 @@ func (a *Agent) followVMs(st *cluster.State) {
 	}
 }
 
-// followVolumes exports every volume that can be written to, and tells open
-// ones what their records say now.
+// followVolumes exports every volume, images once they are sealed and only to be
+// read, and tells open ones what their records say now.
 func (a *Agent) followVolumes(st *cluster.State) {
 	for _, v := range st.SortedVolumes() {
 		rec := v.Val
 		a.Volumes.NoteRecord(rec, v.Mod)
 		exported := a.Socket(rec.ID) != ""
 		switch {
-		case rec.Deleted || rec.Image:
+		case rec.Deleted || rec.Image && !rec.Sealed:
 			if exported {
 				a.withdraw(rec.ID)
 			}
@@ -111,7 +111,7 @@ func (a *Agent) exportedIDs() []holdfast.VolumeID {
 
 func (a *Agent) publish(rec cluster.Volume) {
 	id := rec.ID
-	path, err := a.Exports.Publish(id, rec.Name, a.Volumes.Target(id, rec.Blocks))
+	path, err := a.Exports.Publish(id, rec.Name, a.Volumes.Target(rec))
 	if err != nil {
 		a.Log.Error("a volume could not be exported", "volume", rec.Name, "error", err)
 		return

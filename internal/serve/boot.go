@@ -113,7 +113,7 @@ func (h *Host) imageFile(name string) (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	disk, err := m.node.Volumes.Target(rec.Val.ID, rec.Val.Blocks).Open(true)
+	disk, err := m.node.Volumes.Target(rec.Val).Open(true)
 	if err != nil {
 		return "", err
 	}

@@ -65,7 +65,8 @@ func (s *slicePool) put(v *[]*op) { s.p.Put(v) }
 // submit starts a request of this host's own.
 func (v *Volume) submit(r *export.Request) { v.submitFor(nil, r) }
 
-// submitFor starts a request; it may block only where a read goes to the disk.
+// submitFor starts a request; it does not block: what has to wait for another
+// host or for a medium does so on a task of its own.
 func (v *Volume) submitFor(ss *session, r *export.Request) {
 	switch r.Op {
 	case export.Read:
@@ -190,7 +191,7 @@ const fullWait = 10 * time.Second
 // room reports whether a write may go ahead: there is room for it, or there
 // has been none for so long that it is to fail. v.mu is held.
 func (v *Volume) room() bool {
-	full := v.full || v.local != nil && v.local.st.Full()
+	full := v.othersFull() || v.local != nil && v.local.st.Full()
 	if !full {
 		v.fullSince, v.noRoom = -1, false
 		return true
@@ -345,11 +346,15 @@ func (v *Volume) read(r *export.Request) {
 		v.readUnaligned(r)
 		return
 	}
-	if v.local == nil {
-		v.tasks.Go(func() { v.fetched(r, v.fetch(r.Data, uint64(r.Off)/holdfast.BlockSize)) })
-		return
+	addr := uint64(r.Off) / holdfast.BlockSize
+	switch {
+	case v.local != nil && v.local.r.ReadNow(r.Data, addr):
+		v.fetched(r, nil)
+	case v.local == nil || v.local.st.Waits():
+		v.tasks.Go(func() { v.fetched(r, v.fetch(r.Data, addr)) })
+	default:
+		v.fetched(r, v.fetch(r.Data, addr))
 	}
-	v.fetched(r, v.fetch(r.Data, uint64(r.Off)/holdfast.BlockSize))
 }
 
 func (v *Volume) readable(r *export.Request) error {
@@ -374,7 +379,7 @@ func (v *Volume) readUnaligned(r *export.Request) {
 		copy(r.Data, buf[uint64(r.Off)%holdfast.BlockSize:])
 		v.fetched(r, err)
 	}
-	if v.local == nil {
+	if v.local == nil || v.local.st.Waits() {
 		v.tasks.Go(run)
 		return
 	}

@@ -63,7 +63,7 @@ func TestASessionOpensAVolumeWhereAGoodReplicaIs(t *testing.T) {
 	play(t, 23, 3, 1, func(sc *scene) {
 		a, c := sc.hosts[0], sc.hosts[2]
 		c.on(func() {
-			d, err := c.s.Target(sc.vol.ID, sc.vol.Blocks).Open(false)
+			d, err := c.s.Target(sc.vol).Open(false)
 			sc.must(err)
 			d.Close()
 		})

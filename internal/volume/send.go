@@ -105,7 +105,7 @@ func (v *Volume) takeAnswer(i int, f transport.Frame, err error, asked time.Dura
 		v.memberFailed(i, err)
 		return
 	}
-	v.noteFull(ans.Full)
+	v.noteFull(i, ans.Full)
 	if v.held[i] == backOff {
 		v.held[i] = sendable
 	}
@@ -114,7 +114,19 @@ func (v *Volume) takeAnswer(i int, f transport.Frame, err error, asked time.Dura
 	}
 }
 
-func (v *Volume) noteFull(full bool) { v.full = full }
+// noteFull takes what member i says of its disk; v.mu is held.
+func (v *Volume) noteFull(i int, full bool) { v.full[i] = full }
+
+// othersFull reports whether the disk of a member elsewhere has only its
+// reserve left; v.mu is held.
+func (v *Volume) othersFull() bool {
+	for i, full := range v.full {
+		if full && !v.m.Members()[i].Gone {
+			return true
+		}
+	}
+	return false
+}
 
 // memberFailed decides what an error from member i means; v.mu is held.
 func (v *Volume) memberFailed(i int, err error) {

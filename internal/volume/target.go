@@ -21,21 +21,23 @@ func (v *Volume) Session(readOnly bool) (export.Disk, error) { return v.startSes
 // opens the volume here if nobody else writes it, and forwards to its writer
 // otherwise.
 type Target struct {
-	s      *Service
-	id     holdfast.VolumeID
-	blocks uint64
+	s        *Service
+	id       holdfast.VolumeID
+	blocks   uint64
+	readOnly bool
 }
 
-// Target returns the target of a volume of the given size in blocks.
-func (s *Service) Target(id holdfast.VolumeID, blocks uint64) *Target {
-	return &Target{s: s, id: id, blocks: blocks}
+// Target returns the target of a volume as its record describes it; a sealed
+// image may only be read.
+func (s *Service) Target(rec cluster.Volume) *Target {
+	return &Target{s: s, id: rec.ID, blocks: rec.Blocks, readOnly: rec.Image && rec.Sealed}
 }
 
 // Size implements export.Target.
 func (t *Target) Size() int64 { return int64(t.blocks) * holdfast.BlockSize }
 
 // ReadOnly implements export.Target.
-func (t *Target) ReadOnly() bool { return false }
+func (t *Target) ReadOnly() bool { return t.readOnly }
 
 // Open implements export.Target.
 func (t *Target) Open(readOnly bool) (export.Disk, error) {

@@ -45,7 +45,7 @@ type Volume struct {
 	bytes     int64             // of recs
 	waiting   []*op             // not admitted: the window or a disk is full, or an unaligned write is in the way
 	edges     []span            // blocks of unaligned writes under way
-	full      bool              // a remote member said that its disk is full
+	full      []bool            // members that said that their disk is full, by index
 	fullSince time.Duration     // when a write first met a full disk; negative: there is room
 	noRoom    bool              // and has waited long enough
 	failed    error             // why the volume no longer serves
@@ -146,6 +146,7 @@ func (v *Volume) grow() {
 	for n := len(v.m.Members()); len(v.flying) < n; {
 		v.flying = append(v.flying, 0)
 		v.held = append(v.held, sendable)
+		v.full = append(v.full, false)
 		v.syncing = append(v.syncing, syncState{})
 	}
 }

@@ -185,9 +185,9 @@ func TestAForwardedSessionReachesTheWriter(t *testing.T) {
 		a, c := sc.hosts[0], sc.hosts[2]
 		v := a.open()
 		c.on(func() {
-			d, err := c.s.Target(sc.vol.ID, sc.vol.Blocks).Open(false)
+			d, err := c.s.Target(sc.vol).Open(false)
 			sc.must(err)
-			if _, err := c.s.Target(sc.vol.ID, sc.vol.Blocks).Open(false); !holdfast.IsKind(err, holdfast.Busy) {
+			if _, err := c.s.Target(sc.vol).Open(false); !holdfast.IsKind(err, holdfast.Busy) {
 				t.Errorf("a second writing session got %v, want busy", err)
 			}
 			ev := c.clk.NewEvent()
@@ -234,5 +234,60 @@ func TestRottenBlocksAreRepairedFromTheOtherReplica(t *testing.T) {
 			t.Errorf("%d blocks repaired, want 1", s.Repaired)
 		}
 		sc.expect(v, 7, want)
+	})
+}
+
+func TestASealedImageIsOnlyRead(t *testing.T) {
+	play(t, 10, 2, 1, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		v := a.open()
+		sc.write(v, 1, fill('a', 1))
+		sc.at(v, func() error { v.Close(); return nil })
+		rec, mod, err := a.ReadVolume(sc.vol.ID)
+		sc.must(err)
+		rec.Image, rec.Sealed = true, true
+		_, err = a.CommitVolume(rec, mod)
+		sc.must(err)
+		for _, h := range []*sceneHost{a, b} { // where it is, and by way of that host
+			h.on(func() {
+				target := h.s.Target(rec)
+				if !target.ReadOnly() {
+					t.Error("an image is offered for writing")
+				}
+				if _, err := target.Open(false); !holdfast.IsKind(err, holdfast.Denied) {
+					t.Errorf("a writing session of an image: %v", err)
+				}
+				d, err := target.Open(true)
+				sc.must(err)
+				defer d.Close()
+				done := clock.NewFuture[error](h.clk)
+				buf := make([]byte, holdfast.BlockSize)
+				d.Submit(&export.Request{Op: export.Read, Off: holdfast.BlockSize, Length: holdfast.BlockSize, Data: buf, Done: func(_ *export.Request, err error) { done.Resolve(err) }})
+				err, _ = done.Wait(clock.Forever)
+				sc.must(err)
+				if buf[0] != 'a' {
+					t.Errorf("the image reads %x", buf[0])
+				}
+			})
+		}
+	})
+}
+
+// TestOneFullDiskOfSeveralIsRemembered: the answer of a replica that has room
+// does not hide that another has none.
+func TestOneFullDiskOfSeveralIsRemembered(t *testing.T) {
+	play(t, 11, 3, 3, func(sc *scene) {
+		v := sc.hosts[0].open()
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.noteFull(1, true)
+		v.noteFull(2, false)
+		if v.room() {
+			t.Error("there is room though a disk is full")
+		}
+		v.m.Remove(1)
+		if !v.room() {
+			t.Error("there is no room though the full disk does not count any more")
+		}
 	})
 }
