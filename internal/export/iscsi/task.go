@@ -1,0 +1,414 @@
+package iscsi
+
+import (
+	"errors"
+
+	"github.com/holdfast-cloud/holdfast/internal/export/iscsi/pdu"
+	"github.com/holdfast-cloud/holdfast/internal/export/iscsi/scsi"
+)
+
+// task is one SCSI command of a session. Its fields belong to the session's
+// lock; buf is filled by the reader of its connection alone.
+type task struct {
+	scsi.Task
+	s         *session
+	c         *connection // that it came on, and is answered on
+	bound     func(*scsi.Task)
+	next      *task
+	itt       uint32
+	lun       [8]byte
+	edtl      int64 // expected data transfer length; 0 in a direction not expected
+	immediate bool  // not of the command window
+	begun     bool  // the unit knows it and will call done
+
+	buf  *buffer
+	hold *buffer // unsolicited data of a command that waits for memory
+	cost int64   // of the session's memory
+
+	// Data from the initiator.
+	got     int64 // bytes received, in order
+	filling bool  // the reader is writing into a buffer
+	dropped bool  // it ended meanwhile
+	unasked bool  // unsolicited Data-Outs are still to come
+	dataSN  uint32
+	asked   int64 // up to where R2Ts were sent
+	r2tSN   uint32
+	bursts  []burst // R2Ts that are not satisfied yet, oldest first
+	spoilt  *spoil  // what ends it instead of the command's own result
+	// spoiling says that its unit was told to abort it for that.
+	spoiling bool
+}
+
+// burst is one R2T that was sent.
+type burst struct {
+	ttt    uint32
+	end    int64 // offset after its last byte
+	dataSN uint32
+}
+
+// spoil is a failure of the transfer itself.
+type spoil struct {
+	key  scsi.Key
+	code scsi.Code
+}
+
+// memory returns where data is received into.
+func (t *task) memory() *buffer {
+	if t.buf != nil {
+		return t.buf
+	}
+	return t.hold
+}
+
+// segment is the data segment of a PDU: still on the wire, or kept since the
+// PDU came too early.
+type segment struct {
+	n    int
+	kept []byte
+	wire bool
+}
+
+// into fills b, exactly as long as the segment.
+func (g segment) into(c *connection, b []byte) error {
+	if g.wire {
+		return c.r.Data(b)
+	}
+	copy(b, g.kept)
+	return nil
+}
+
+func (g segment) skip(c *connection) error {
+	if g.wire {
+		return c.r.Skip()
+	}
+	return nil
+}
+
+// command handles a SCSI command PDU from the wire.
+func (c *connection) command(h *pdu.Header, ahs []byte) error {
+	s := c.s
+	if _, good := pdu.ExtendedCDB(ahs); !good || s.offer == nil {
+		if err := c.r.Skip(); err != nil {
+			return err
+		}
+		c.reject(h, pdu.ReasonProtocol)
+		return nil
+	}
+	s.mu.Lock()
+	switch c.turn(h) {
+	case ignored:
+		s.mu.Unlock()
+		return c.r.Skip()
+	case tooEarly:
+		s.mu.Unlock()
+		return c.keepEarly(h)
+	case rejected:
+		s.mu.Unlock()
+		if err := c.r.Skip(); err != nil {
+			return err
+		}
+		c.reject(h, pdu.ReasonTooManyImm)
+		return nil
+	}
+	if err := c.start(h, segment{n: h.DataLength(), wire: true}); err != nil {
+		return err
+	}
+	return s.runEarly()
+}
+
+// start begins a command whose turn has come and goes on with it as far as
+// possible; s.mu is held, and given up.
+func (c *connection) start(h *pdu.Header, g segment) error {
+	s := c.s
+	t, err := c.begin(h)
+	if err == nil && g.n > 0 {
+		err = c.immediateData(t, g)
+	}
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	if !g.wire { // not on its own reader
+		c.proceed(t, false)
+		return nil
+	}
+	c.proceed(t, true)
+	return nil
+}
+
+// verdict on a PDU's place in the order of commands.
+type verdict int
+
+const (
+	inTurn verdict = iota
+	ignored
+	tooEarly
+	rejected
+)
+
+// turn decides whether a PDU's turn has come (§4.2.2.1) and, if so, counts it.
+// s.mu is held.
+func (c *connection) turn(h *pdu.Header) verdict {
+	s := c.s
+	command := h.Op() == pdu.Command
+	if h.Immediate() {
+		if command {
+			if s.immediate >= s.srv.lim.Immediate {
+				return rejected
+			}
+			s.immediate++
+		}
+		return inTurn
+	}
+	switch ahead := int32(h.Word(pdu.AtCmdSN) - s.expCmdSN); {
+	case ahead < 0 || int(ahead) >= s.room():
+		return ignored
+	case ahead > 0:
+		return tooEarly
+	}
+	s.expCmdSN++
+	if command {
+		s.outstanding++
+	}
+	return inTurn
+}
+
+// begin makes the task of a command whose turn has come; s.mu is held.
+func (c *connection) begin(h *pdu.Header) (*task, error) {
+	s := c.s
+	itt := h.ITT()
+	if s.tasks[itt] != nil || itt == pdu.NoTag {
+		return nil, errGarbage("a command with the tag %#x of another", itt)
+	}
+	t := s.newTask()
+	t.c, t.itt, t.lun, t.immediate = c, itt, h.LUN(), h.Immediate()
+	t.Path, t.LUN, t.Done = s.path, t.lun, t.bound
+	copy(t.CDB[:], h[pdu.AtCDB:])
+	switch h.Flags() & pdu.AttrMask {
+	case pdu.Ordered:
+		t.Attr = scsi.Ordered
+	case pdu.Head:
+		t.Attr = scsi.Head
+	default:
+		t.Attr = scsi.Simple
+	}
+	t.edtl = int64(h.Word(pdu.AtLength))
+	write := h.Flags()&pdu.CommandWrite != 0
+	if h.Flags()&(pdu.CommandWrite|pdu.CommandRead) == 0 {
+		t.edtl = 0
+	}
+	t.Expect = t.edtl
+	t.unasked = write && h.Flags()&pdu.Final == 0
+	if t.unasked && (s.par.initialR2T || int64(h.DataLength()) >= min(t.edtl, int64(s.par.firstBurst))) {
+		t.unasked = false // there is nothing that may come
+	}
+	s.tasks[itt] = t
+	t.begun = s.path.Begin(&t.Task)
+	if t.begun && t.Dir != scsi.Out && write {
+		t.edtl = 0 // nothing of what the command sends was expected
+	}
+	return t, nil
+}
+
+// immediateData receives the data that came with a command; s.mu is held, and
+// given up meanwhile.
+func (c *connection) immediateData(t *task, g segment) error {
+	switch takes := t.begun && t.Dir == scsi.Out; {
+	case !c.s.par.immediateData || g.n > c.s.par.firstBurst || int64(g.n) > t.Expect:
+		return errGarbage("immediate data of %d bytes", g.n)
+	case !takes:
+		t.got += int64(g.n)
+		c.s.mu.Unlock()
+		err := g.skip(c)
+		c.s.mu.Lock()
+		return err
+	}
+	return c.receive(t, g)
+}
+
+// receive puts a data segment into a task's memory at t.got; s.mu is held, and
+// given up meanwhile. The task may have ended when it returns.
+func (c *connection) receive(t *task, g segment) error {
+	s := c.s
+	s.secure(t)
+	mem := t.memory().mem
+	wanted := int(min(int64(g.n), max(0, min(int64(t.Need), int64(len(mem)))-t.got)))
+	at := t.got
+	if g.wire && c.r.R.Buffered() < g.n {
+		c.flushLocked() // about to wait for the initiator
+		if s.tasks[t.itt] != t {
+			s.mu.Unlock()
+			err := g.skip(c)
+			s.mu.Lock()
+			return err
+		}
+	}
+	t.filling = true
+	s.mu.Unlock()
+	var err error
+	if wanted == g.n {
+		err = g.into(c, mem[at:at+int64(g.n)])
+	} else { // more than the command takes
+		b := make([]byte, g.n)
+		if err = g.into(c, b); err == nil {
+			copy(mem[min(at, int64(len(mem))):], b[:wanted])
+		}
+	}
+	s.mu.Lock()
+	t.filling = false
+	broken := errors.Is(err, pdu.ErrDataDigest)
+	if t.dropped {
+		s.recycle(t)
+		if broken {
+			return nil
+		}
+		return err
+	}
+	t.got += int64(g.n)
+	if broken {
+		t.spoilt = &spoil{scsi.AbortedCommand, scsi.CRCError}
+		return nil
+	}
+	return err
+}
+
+// secure gives a task that takes data its memory: all of it if the session
+// may have that much now, else as much as may come unasked. s.mu is held.
+func (s *session) secure(t *task) {
+	if t.buf != nil || t.Need == 0 || !t.begun {
+		return
+	}
+	if t.Need <= s.par.firstBurst || s.grant(int64(t.Need)) {
+		t.fit(int64(t.Need))
+		return
+	}
+	if t.hold == nil && t.Dir == scsi.Out {
+		t.hold = s.srv.pool.get(min(t.Need, s.par.firstBurst))
+	}
+}
+
+// grant reports whether n more bytes may be used; s.mu is held.
+func (s *session) grant(n int64) bool { return s.bytes == 0 || s.bytes+n <= s.srv.lim.Bytes }
+
+// fit lends the task its whole buffer; s.mu is held.
+func (t *task) fit(n int64) {
+	t.cost = n
+	t.s.bytes += n
+	t.buf = t.s.srv.pool.get(int(n))
+	if t.hold != nil {
+		copy(t.buf.mem[:min(t.got, n)], t.hold.mem)
+		t.s.srv.pool.put(t.hold)
+		t.hold = nil
+	}
+}
+
+// release gives memory back; s.mu is held.
+func (s *session) release(n int64) { s.bytes -= n }
+
+// feedLocked goes on with tasks that waited for memory, as far as there is
+// some; s.mu is held, and given up meanwhile.
+func (s *session) feedLocked() {
+	for len(s.starved) > 0 && s.dead == nil {
+		t := s.starved[0]
+		if s.tasks[t.itt] != t || !t.begun || t.buf != nil { // ended meanwhile
+			s.starved = s.starved[1:]
+			continue
+		}
+		if !s.grant(int64(t.Need)) || t.filling {
+			return
+		}
+		s.starved = s.starved[1:]
+		t.fit(int64(t.Need))
+		t.c.proceed(t, false)
+		s.mu.Lock()
+	}
+}
+
+// starve puts a task into the line for memory; s.mu is held.
+func (s *session) starve(t *task) {
+	for _, x := range s.starved {
+		if x == t {
+			return
+		}
+	}
+	s.starved = append(s.starved, t)
+}
+
+// proceed takes a task as far as it can go: it waits for data, asks for it,
+// runs, or is answered. s.mu is held; proceed gives it up. inline says that
+// the caller is the reader of t's connection.
+func (c *connection) proceed(t *task, inline bool) {
+	s := c.s
+	if s.tasks[t.itt] != t || t.filling { // it ended; or its reader goes on with it
+		s.mu.Unlock()
+		return
+	}
+	switch {
+	case !t.begun && t.unasked, t.begun && t.spoilt == nil && t.unasked && t.Dir == scsi.Out && t.got < int64(t.Need):
+		s.mu.Unlock() // more comes by itself
+		return
+	case !t.begun:
+		c.respond(t)
+		s.mu.Unlock()
+		return
+	case t.spoilt != nil:
+		t.spoiling = true
+		seq := t.Seq()
+		s.mu.Unlock()
+		t.TaskUnit().Abort(&t.Task, seq, func() {})
+		return
+	}
+	if s.secure(t); t.Need > 0 && t.buf == nil {
+		s.starve(t)
+		s.mu.Unlock()
+		return
+	}
+	if t.Dir == scsi.Out && t.got < int64(t.Need) {
+		c.ask(t)
+		s.mu.Unlock()
+		return
+	}
+	if t.unasked { // all it takes is here, and more than that is still to come
+		s.mu.Unlock()
+		return
+	}
+	if t.buf != nil {
+		t.Buf = t.buf.mem[:t.Need]
+	}
+	s.mu.Unlock()
+	if inline {
+		c.inline.Store(t)
+	}
+	s.path.Run(&t.Task)
+	if inline {
+		c.inline.Store(nil)
+	}
+}
+
+// ask sends as many R2Ts as may be outstanding; s.mu is held.
+func (c *connection) ask(t *task) {
+	s := c.s
+	t.asked = max(t.asked, t.got)
+	for len(t.bursts) < s.par.outstandingR2T && t.asked < int64(t.Need) {
+		n := min(int64(s.par.maxBurst), int64(t.Need)-t.asked)
+		s.nextTTT++
+		if s.nextTTT == pdu.NoTag {
+			s.nextTTT = 0
+		}
+		var h pdu.Header
+		h.SetOp(pdu.Ready)
+		h[1] = pdu.Final
+		h.SetLUN(t.lun)
+		h.SetWord(pdu.AtITT, t.itt)
+		h.SetWord(pdu.AtTTT, s.nextTTT)
+		h.SetWord(pdu.AtStatSN, c.statSN) // told, not used up
+		h.SetWord(pdu.AtDataSN, t.r2tSN)
+		h.SetWord(pdu.AtOffset, uint32(t.asked))
+		h.SetWord(pdu.AtDesired, uint32(n))
+		t.r2tSN++
+		t.asked += n
+		t.bursts = append(t.bursts, burst{ttt: s.nextTTT, end: t.asked})
+		c.queue(&h, nil)
+		c.wake(nil)
+	}
+}
