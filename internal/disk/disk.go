@@ -32,3 +32,11 @@ type Device interface {
 	// undefined until written.
 	Discard(off, n int64) error
 }
+
+// Prompt is a Device that knows what it can read without waiting for its
+// medium. A device in memory need not be one.
+type Prompt interface {
+	// ReadNow fills p from off and returns true, or returns false at once if
+	// that would wait or fail; then p holds anything.
+	ReadNow(p []byte, off int64) bool
+}

@@ -28,6 +28,36 @@ func (r *Replica) ReadAt(dst []byte, addr uint64) error {
 	return r.read(dst, addr, nil)
 }
 
+// ReadNow is ReadAt of what can be had without waiting for the disk. It returns
+// false at once if that is not everything, or if anything is wrong with it: then
+// dst holds anything, and ReadAt says what is the matter. See Waits.
+func (r *Replica) ReadNow(dst []byte, addr uint64) bool {
+	if r.s.prompt == nil || len(dst)%blockSize != 0 {
+		return false
+	}
+	var pieces [readBlocks]piece
+	for len(dst) > 0 {
+		n := min(len(dst)/blockSize, readBlocks)
+		part := dst[:n*blockSize]
+		ps, err := r.lookupPieces(pieces[:0], part, addr, nil)
+		if err != nil {
+			return false
+		}
+		ok := r.s.readPiecesNow(part, ps)
+		r.s.unpin(ps)
+		if !ok {
+			return false
+		}
+		dst = dst[n*blockSize:]
+		addr += uint64(n)
+	}
+	return true
+}
+
+// Waits reports whether reads of this disk may wait for a medium, and ReadNow
+// can tell which.
+func (s *Store) Waits() bool { return s.prompt != nil }
+
 // ReadSnapshot is ReadAt of a snapshot; kind NotFound if there is none.
 func (r *Replica) ReadSnapshot(id holdfast.SnapshotID, dst []byte, addr uint64) error {
 	return r.read(dst, addr, &id)
@@ -161,13 +191,36 @@ type badBlock struct {
 
 func (e *badBlock) Error() string { return "block does not match its hash" }
 
+// together counts the pieces at the front that one read can fetch.
+func together(ps []piece) int {
+	n := 1
+	for n < len(ps) && ps[n].off == ps[n-1].off+blockSize && ps[n].at == ps[n-1].at+1 && ps[0].off >= 0 {
+		n++
+	}
+	return n
+}
+
+// readPiecesNow is readPieces of what the device need not wait for.
+func (s *Store) readPiecesNow(dst []byte, ps []piece) bool {
+	for len(ps) > 0 {
+		n := together(ps)
+		if ps[0].off < 0 || !s.prompt.ReadNow(dst[ps[0].at*blockSize:(ps[0].at+n)*blockSize], ps[0].off) {
+			return false
+		}
+		for i := range ps[:n] {
+			if ps[i].verify(dst) != nil {
+				return false
+			}
+		}
+		ps = ps[n:]
+	}
+	return true
+}
+
 // readPieces reads and verifies; runs that lie together are read together.
 func (s *Store) readPieces(dst []byte, ps []piece) error {
 	for len(ps) > 0 {
-		n := 1
-		for n < len(ps) && ps[n].off == ps[n-1].off+blockSize && ps[n].at == ps[n-1].at+1 && ps[0].off >= 0 {
-			n++
-		}
+		n := together(ps)
 		buf := dst[ps[0].at*blockSize : (ps[0].at+n)*blockSize]
 		if ps[0].off < 0 {
 			return &badBlock{ps[0].addr, errLostBlock}

@@ -18,13 +18,14 @@ import (
 // merge moves what is stable into base maps, keep makes checkpoints, prepares
 // segments and cleans.
 type Store struct {
-	dev  disk.Device
-	clk  clock.Clock
-	log  *slog.Logger
-	o    Options
-	sb   superblock
-	id   Identity
-	life uint64
+	dev    disk.Device
+	prompt disk.Prompt // dev, if it is one; else nil
+	clk    clock.Clock
+	log    *slog.Logger
+	o      Options
+	sb     superblock
+	id     Identity
+	life   uint64
 
 	wasClean bool // it was closed in order before it was opened
 
@@ -78,6 +79,7 @@ func newStore(dev disk.Device, o Options, sb superblock) *Store {
 		pages: blockmap.NewPages(nil), space: newSpace(segBlocks, sb.places),
 		replicas: make(map[holdfast.ReplicaID]*Replica), byNum: make(map[uint32]*Replica), originOf: make(map[holdfast.VolumeID]uint16), nextNum: 1}
 	s.wal.next = noPlace
+	s.prompt, _ = dev.(disk.Prompt)
 	return s
 }
 

@@ -113,6 +113,31 @@ func TestReadsSeeWhatIsWrittenPastTheCache(t *testing.T) {
 	}
 }
 
+func TestReadNowReadsWhatIsInMemory(t *testing.T) {
+	d, err := Open(newFile(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, got := bytes.Repeat([]byte{7}, 8192), make([]byte, 8192)
+	if err := d.WriteAt(want, 4096); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.ReadAt(got, 4096); err != nil { // now it is in the page cache
+		t.Fatal(err)
+	}
+	clear(got)
+	if d.ReadNow(got, 4096) && !bytes.Equal(got, want) {
+		t.Error("what is read at once is not what was written")
+	}
+	if d.ReadNow(got, d.Geometry().Size) || d.ReadNow(got[:100], 0) {
+		t.Error("a read beyond the end, or of half a sector, succeeds")
+	}
+	d.Close()
+	if d.ReadNow(got, 4096) {
+		t.Error("a closed disk is read")
+	}
+}
+
 func TestMountedBlockDeviceIsRefused(t *testing.T) {
 	dev := loop(t)
 	if out, err := exec.Command("mkfs.ext4", "-q", dev).CombinedOutput(); err != nil {
