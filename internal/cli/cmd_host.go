@@ -146,9 +146,9 @@ func (a *app) joinCmd() *cobra.Command {
 func (a *app) removeCmd() *cobra.Command {
 	return &cobra.Command{Use: "remove HOST", Short: "Strike a host that will not come back", Args: args("HOST"),
 		Long: `Strike a host from the membership: one that is stopped and will not come back.
-It is refused while the host is alive, while it holds the only good copy of a
-volume, and while the control plane could not agree on anything without it.
-Copies that it held are built elsewhere.`,
+It is refused while the host is alive, and while it holds the only good copy of a
+volume. Copies that it held are built elsewhere. Its certificate opens nothing
+any more.`,
 		Example: "  holdfast host drain beta       # first, if it still works\n  holdfast host remove beta",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			if err := c.RemoveHost(ctx, args[0]); err != nil {

@@ -120,6 +120,27 @@ func (c *Client) Refresh() (*State, error) {
 	})
 }
 
+// ReadVolume reads one volume's record, as of a revision not older than the
+// call; kind NotFound if there is none. The picture does not change by it.
+func (c *Client) ReadVolume(id holdfast.VolumeID) (Versioned[Volume], error) {
+	if err := c.Err(); err != nil {
+		return Versioned[Volume]{}, err
+	}
+	k := volumeKind()
+	it, err := c.get(k.key(id.String()))
+	if err != nil {
+		return Versioned[Volume]{}, err
+	}
+	if it.Mod == 0 {
+		return Versioned[Volume]{}, holdfast.Errorf(holdfast.NotFound, "volume %s does not exist", id.Short())
+	}
+	v, err := decode(k, it.Key, it.Value)
+	if err != nil {
+		return Versioned[Volume]{}, holdfast.Errorf(holdfast.Corrupt, "%s cannot be read: %w", it.Key, err)
+	}
+	return Versioned[Volume]{Mod: it.Mod, Val: v}, nil
+}
+
 // adopt replaces the picture by what next makes of it.
 func (c *Client) adopt(next func(old *State) (*State, error)) (*State, error) {
 	c.mu.Lock()

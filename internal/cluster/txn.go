@@ -40,6 +40,9 @@ func (c *Client) Begin() *Txn { return &Txn{c: c} }
 // allowed, so long work is split by it.
 func (t *Txn) Len() int { return len(t.ops) + 2*len(t.names) }
 
+// Conditions returns how many records the commit depends on so far.
+func (t *Txn) Conditions() int { return len(t.conds) }
+
 func (t *Txn) fail(err error) {
 	if t.err == nil {
 		t.err = err

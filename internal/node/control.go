@@ -18,15 +18,8 @@ type control struct{ n *Node }
 
 // ReadVolume implements volume.Records.
 func (c *control) ReadVolume(id holdfast.VolumeID) (cluster.Volume, kv.Rev, error) {
-	st, err := c.n.Cluster.Refresh()
-	if err != nil {
-		return cluster.Volume{}, 0, err
-	}
-	v, ok := st.Volumes[id]
-	if !ok {
-		return cluster.Volume{}, 0, holdfast.Errorf(holdfast.NotFound, "volume %s does not exist", id.Short())
-	}
-	return v.Val, v.Mod, nil
+	v, err := c.n.Cluster.ReadVolume(id)
+	return v.Val, v.Mod, err
 }
 
 // CommitVolume implements volume.Records.

@@ -1,0 +1,92 @@
+package placement_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/holdfast-cloud/holdfast/internal/placement"
+	"github.com/holdfast-cloud/holdfast/internal/placement/sketch"
+)
+
+func TestAHostIsNeededForWhatNobodyElseHasNow(t *testing.T) {
+	c, err := sketch.Draw(`
+		host a1 rack=a
+		host b1 rack=b
+		host c1 rack=c
+		volume safe in-sync=a1,b1 writer=b1
+		volume only in-sync=a1
+		volume away in-sync=a1,c1
+		volume theirs in-sync=b1,c1
+		lose a1
+		lose c1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := placement.LastCopies(c.State(), sketch.Host("a1")); !slices.Equal(got, []string{"away", "only"}) {
+		t.Errorf("needed for %v", got)
+	}
+	var held []string
+	for _, v := range placement.HeldBy(c.State(), sketch.Host("a1")) {
+		held = append(held, v.Val.Name)
+	}
+	if !slices.Equal(held, []string{"away", "only", "safe"}) {
+		t.Errorf("holds %v", held)
+	}
+	if err := c.Do("return c1"); err != nil {
+		t.Fatal(err)
+	}
+	if got := placement.LastCopies(c.State(), sketch.Host("a1")); !slices.Equal(got, []string{"only"}) {
+		t.Errorf("after a return needed for %v", got)
+	}
+}
+
+// Nothing is drained that is not there, and what is planned for a host that is
+// not drained yet is what draining it then does.
+func TestADrainIsPlannedAsItIsDone(t *testing.T) {
+	c, err := sketch.Draw(`
+		host a1 rack=a
+		host b1 rack=b mem=3000
+		host c1 rack=c mem=3000
+		volume db in-sync=a1,c1 writer=a1
+		vm db volume=db host=a1 running mem=1024 priority=2
+		vm web host=a1 running mem=1024
+		vm big host=a1 running mem=2048 priority=0
+		vm off host=a1 mem=512 off
+		vm else host=b1 running mem=256`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	say := func(ms []placement.Move) (out []string) {
+		for _, m := range ms {
+			to := "nowhere"
+			for _, n := range []string{"a1", "b1", "c1"} {
+				if m.To == sketch.Host(n) {
+					to = n
+				}
+			}
+			out = append(out, m.Name+" "+string(m.Stage)+" "+to)
+		}
+		return out
+	}
+	planned := say(placement.Moves(placement.Look(c.State()), nil, sketch.Host("a1")))
+	if want := []string{"db waiting c1", "web waiting b1", "big stays nowhere"}; !slices.Equal(planned, want) {
+		t.Fatalf("planned %q", planned)
+	}
+	if now := placement.Moves(placement.Look(c.State()), nil); len(now) != 0 {
+		t.Fatalf("nothing is drained, and yet %q", say(now))
+	}
+	for _, line := range []string{"host a1 drained", "vm web leave"} {
+		if err := c.Do(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if now := say(placement.Moves(placement.Look(c.State()), nil)); !slices.Equal(now, []string{"web leaving c1", "db waiting c1", "big waiting b1"}) { // who is on the way has its place first
+		t.Fatalf("drained: %q", now)
+	}
+	if err := c.Do("lose a1"); err != nil {
+		t.Fatal(err)
+	}
+	if now := placement.Moves(placement.Look(c.State()), nil); len(now) != 0 {
+		t.Fatalf("a lost host is drained: %q", say(now))
+	}
+}
