@@ -32,10 +32,10 @@ func TestBadDisks(t *testing.T) {
 		fails bool // the disk must be reported
 	}{
 		{"slow", slowDisk, false},
+		{"its reads fail", readsFail, true},
 		{"its writes fail", writesFail, true},
 		{"its fdatasync fails", syncsFail, true},
 		{"the file system below it is full", diskFull, false},
-		{"its reads fail", readsFail, true},
 	} {
 		ok := t.Run(part.name, func(t *testing.T) {
 			s := s.as(t)

@@ -97,8 +97,12 @@ func argv(s hypervisor.Spec, accel string, l layout) []string {
 		"-object", "rng-builtin,id=random",
 		"-device", fmt.Sprintf("virtio-rng-pci,rng=random,addr=%#x", slotRandom),
 	)
+	first := 0
+	if l.kernel != "" {
+		first = 1 // QEMU's loader of kernels has taken place 0
+	}
 	for i, d := range s.Disks {
-		a = append(a, diskArgs(i, d)...)
+		a = append(a, diskArgs(i, first+i, d)...)
 	}
 	if l.seed != "" {
 		a = append(a, "-blockdev", "driver=raw,node-name=seed,read-only=on,file.driver=file,file.locking=off,file.filename="+esc(l.seed),
@@ -136,12 +140,15 @@ func accelArgs(accel string, memoryMiB int) []string {
 // failures of a volume are a full pool, which ends, or a lost epoch, after
 // which this machine must not run. A failed read is told to the guest: it is a
 // damaged block without a good copy, and waiting would not mend it.
-func diskArgs(i int, d hypervisor.Disk) []string {
+//
+// boot is the disk's place in the order in which the firmware tries to start
+// from something.
+func diskArgs(i, boot int, d hypervisor.Disk) []string {
 	node := fmt.Sprintf("driver=nbd,node-name=disk%d,server.type=unix,server.path=%s,export=%s,reconnect-delay=%d,cache.direct=on,cache.no-flush=off,discard=unmap",
 		i, esc(d.Socket), esc(d.Export), reconnectDelay)
 	if d.ReadOnly {
 		node += ",read-only=on"
 	}
-	dev := fmt.Sprintf("virtio-blk-pci,drive=disk%d,id=blk%d,addr=%#x,bootindex=%d,write-cache=on,werror=stop,rerror=report", i, i, slotFirstDisk+i, i)
+	dev := fmt.Sprintf("virtio-blk-pci,drive=disk%d,id=blk%d,addr=%#x,bootindex=%d,write-cache=on,werror=stop,rerror=report", i, i, slotFirstDisk+i, boot)
 	return []string{"-blockdev", node, "-device", dev}
 }

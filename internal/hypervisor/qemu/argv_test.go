@@ -21,7 +21,6 @@ func goldenSpec() hypervisor.Spec {
 func TestArguments(t *testing.T) {
 	paths := layout{monitor: "/r/sock/monitor", serial: "/r/sock/serial", serialLog: "/r/sock/serial.log", net: "/r/sock/net"}
 	direct := goldenSpec()
-	direct.Disks = nil
 	direct.Kernel, direct.Initrd, direct.Append = "/boot/vmlinuz", "/boot/initrd", "console=ttyS0 quiet"
 	directPaths := paths
 	directPaths.kernel, directPaths.initrd = "/r/files/kernel", "/r/files/initrd"
