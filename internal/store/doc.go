@@ -9,6 +9,15 @@
 // first. SetStable merges the overlay's front into the base; truncation drops
 // its back. Checkpoint and cleaner touch only the base.
 //
+// # Roots and builds
+//
+// Snapshots, clones and what builds began from are nodes of one forest of roots
+// (roots.go). A resync or rebuild receives the roots that a replica lacks
+// (BeginRoot, Ingest, FinishRoot), each upon one that is there, and then a head
+// (BeginBuild, Ingest beside Append, FinishBuild); until that is finished the
+// head before it is the fallback. A Pin shows a head and its snapshots to copy
+// from.
+//
 // # Concurrency
 //
 // A Store is safe for use by many tasks. No method holds a lock while it waits

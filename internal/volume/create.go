@@ -8,6 +8,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/record"
+	"github.com/holdfast-cloud/holdfast/internal/replica"
 	"github.com/holdfast-cloud/holdfast/internal/store"
 	"github.com/holdfast-cloud/holdfast/internal/transport"
 )
@@ -112,9 +113,16 @@ func (s *Service) serveRemove(_ holdfast.HostID, f transport.Frame, reply func(t
 	})
 }
 
+// maxSnapshots bounds the snapshots of a volume that are listed, so that all
+// there are can travel (replica.MaxRoots).
+const maxSnapshots = replica.MaxRoots / 2
+
 // Snapshot keeps the volume's content as of now under id, on every in-sync
-// replica, and returns its LSN. It blocks.
+// replica, and returns its LSN. Kind NoSpace if there are 500 already. It blocks.
 func (v *Volume) Snapshot(id holdfast.SnapshotID) (holdfast.LSN, error) {
+	if rec := v.Record(); len(rec.Snapshots) >= maxSnapshots {
+		return 0, holdfast.Errorf(holdfast.NoSpace, "volume %s has %d snapshots, no more can be kept; delete some", rec.Name, len(rec.Snapshots))
+	}
 	return v.control(record.Record{Kind: record.Snapshot, Snapshot: id})
 }
 
