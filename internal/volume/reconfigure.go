@@ -114,9 +114,33 @@ func (v *Volume) ejectMember(p proposal) {
 		return
 	}
 	if kept != nil && v.Err() == nil {
-		v.log.Warn("volume stalls", "why", kept)
+		v.log.Warn("volume stalls", "why", kept, "because", p.why)
 		clock.Sleep(v.s.Clock, time.Second)
+		v.again(p.i)
 	}
+}
+
+// again gives a member that cannot be done without what it lacks once more:
+// what it refused it may take by now. A full disk has a cleaner.
+func (v *Volume) again(i int) {
+	v.mu.Lock()
+	if m := &v.m.Members()[i]; v.failed == nil && !m.Gone {
+		switch {
+		case m.ID == v.localID:
+			for j := v.recs.after(m.Sent); j < v.recs.len(); j++ {
+				if r := v.recs.at(j); !v.appendLocal(r) {
+					break
+				}
+			}
+		case v.flying[i] == 0 && m.Sent > m.Acked:
+			m.Sent = m.Acked
+		}
+	}
+	v.pump()
+	v.admitLocked()
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
 }
 
 func (v *Volume) refAt(i int) cluster.Replica {

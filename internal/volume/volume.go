@@ -345,22 +345,24 @@ func (v *Volume) issue(r record.Record) error {
 	return nil
 }
 
-// appendLocal appends to this host's own replica, short-cutting the network.
-func (v *Volume) appendLocal(r *record.Record) {
+// appendLocal appends to this host's own replica, short-cutting the network,
+// and reports whether that was done.
+func (v *Volume) appendLocal(r *record.Record) bool {
 	i := v.m.Find(v.localID)
 	if i < 0 {
-		return
+		return false
 	}
 	now := v.s.Clock.Now()
 	err := v.local.appendOne(v.epoch, r, now)
 	if err != nil {
 		v.memberFailed(i, err)
-		return
+		return false
 	}
 	m := &v.m.Members()[i]
 	m.Sent = r.Last()
 	prefix, durable := v.local.r.Position()
 	v.m.Answer(i, m.Boot, prefix, durable, now, now)
+	return true
 }
 
 // appendOne is append for a single record of this host's own writer.
