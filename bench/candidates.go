@@ -7,84 +7,145 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast/internal/export/nbd"
 )
 
-// candidate is a server behind a unix socket.
+// candidate is what is measured: a server behind a unix socket, a file, or a
+// volume in this process.
 type candidate struct {
-	name   string
-	socket string
-	base   string  // the candidate that its ratio refers to
-	goals  []goals // what the ratio should be, by workload
-	cmd    *exec.Cmd
-}
-
-// goals are the least ratios to the base.
-type goals struct {
-	workload string
-	ratio    float64
+	name    string
+	base    string // the candidate that its ratio refers to
+	uri     string // of its disk
+	clients []string
+	file    string // used directly, past the page cache
+	durable *durable
+	only    string // the one cell that it takes part in; empty: all it can
+	goals   map[string]goal
+	cmd     *exec.Cmd
 }
 
 const (
 	nbdkitFile   = "nbdkit file"
 	nbdkitMemory = "nbdkit memory"
+	rawDisk      = "raw disk, O_DIRECT"
 )
 
+// clientBytes is the disk of each of several clients.
+const clientBytes = 64 << 20
+
+// can reports whether a candidate takes part in a cell.
+func (c *candidate) can(w cell) bool {
+	switch {
+	case c.only != "":
+		return c.only == w.name
+	case w.durable:
+		return c.durable != nil || c.file != ""
+	case w.clients:
+		return len(c.clients) > 0
+	}
+	return c.uri != "" || c.file != ""
+}
+
+// run returns the operations per second of one turn.
+func (c *candidate) run(w cell, s settings) (float64, error) {
+	if w.durable && c.durable != nil {
+		return c.durable.run(s.Seconds)
+	}
+	return fio(c, w, s)
+}
+
+func uri(socket, export string) string { return "nbd+unix:///" + export + "?socket=" + socket }
+
 // candidates starts the rivals, with their sockets and files in the given
-// directories, and names the sockets of s. What it returns beside an error is
+// directories, and names what was given in s. What it returns beside an error is
 // to be stopped as well.
-func candidates(s settings, sockets, files string) ([]*candidate, error) {
-	var cs []*candidate
-	start := func(name, base string, args ...string) error {
-		c := &candidate{name: name, base: base, socket: filepath.Join(sockets, strconv.Itoa(len(cs)))}
-		for i, a := range args {
-			if a == "SOCKET" {
-				args[i] = c.socket
-			}
-		}
-		cs = append(cs, c)
-		return c.start(args)
-	}
-	for i, args := range [][]string{
-		{nbdkitFile, "nbdkit", "-f", "-U", "SOCKET", "file"},
-		{"qemu-nbd", "qemu-nbd", "--persistent", "--format=raw", "--cache=writeback", "--socket", "SOCKET"},
+func candidates(s settings, sockets, files string) (cs []*candidate, err error) {
+	for _, start := range []func() (*candidate, error){
+		func() (*candidate, error) { return startNbdkit(s, sockets, files) },
+		func() (*candidate, error) { return startQemu(s, sockets, files) },
+		func() (*candidate, error) {
+			file, err := preallocated(files, "raw", s.Size)
+			return &candidate{name: rawDisk, base: nbdkitFile, file: file}, err
+		},
+		func() (*candidate, error) { return startDurable(files) },
 	} {
-		file, err := preallocated(files, i, s.Size)
+		c, err := start()
+		if c != nil {
+			cs = append(cs, c)
+		}
 		if err != nil {
 			return cs, err
 		}
-		if err := start(args[0], nbdkitFile, append(args[1:], file)...); err != nil {
-			return cs, err
+	}
+	cs = append(cs, volumes(s)...)
+	if !s.Memory {
+		return cs, nil
+	}
+	c := &candidate{name: nbdkitMemory, base: nbdkitMemory}
+	cs = append(cs, c)
+	if err := c.start(sockets+"/m", "nbdkit", "-f", "-U", sockets+"/m", "memory", fmt.Sprint(s.Size)); err != nil {
+		return cs, err
+	}
+	c, err = startMemory(s.Size, sockets)
+	return append(cs, c), err
+}
+
+// volumes names Holdfast's volumes.
+func volumes(s settings) (cs []*candidate) {
+	add := func(name, socket, clients string, goals map[string]goal, only string) {
+		if socket == "" {
+			return
 		}
-	}
-	if s.One != "" {
-		cs = append(cs, &candidate{name: "Holdfast, one copy", socket: s.One, base: nbdkitFile,
-			goals: []goals{{workloads[0].name, 0.7}, {workloads[1].name, 0.7}, {workloads[2].name, 0.7}}})
-	}
-	if s.Two != "" {
-		cs = append(cs, &candidate{name: "Holdfast, two copies", socket: s.Two, base: nbdkitFile,
-			goals: []goals{{workloads[1].name, 0.5}, {workloads[2].name, 0.4}}})
-	}
-	if s.Memory {
-		if err := start(nbdkitMemory, nbdkitMemory, "nbdkit", "-f", "-U", "SOCKET", "memory", fmt.Sprint(s.Size)); err != nil {
-			return cs, err
+		c := &candidate{name: name, base: nbdkitFile, uri: uri(socket, ""), goals: goals, only: only}
+		for _, path := range filepath.SplitList(clients) {
+			c.clients = append(c.clients, uri(path, ""))
 		}
-		c, err := startMemory(s.Size, sockets)
 		cs = append(cs, c)
-		if err != nil {
-			return cs, err
+	}
+	add("Holdfast, one copy", s.One, s.OneClients, goalsOfOne(), "")
+	add("Holdfast, two copies", s.Two, s.TwoClients, goalsOfTwo(), "")
+	add("Holdfast, two, always durable", s.Always, "", nil, "random write, 32")
+	return cs
+}
+
+func startNbdkit(s settings, sockets, files string) (*candidate, error) {
+	c := &candidate{name: nbdkitFile, base: nbdkitFile, uri: uri(sockets+"/k", "disk")}
+	dir := filepath.Join(files, "nbdkit")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := preallocated(dir, "disk", s.Size); err != nil {
+		return nil, err
+	}
+	for i := range 8 {
+		name := fmt.Sprint("client", i)
+		c.clients = append(c.clients, uri(sockets+"/k", name))
+		if _, err := preallocated(dir, name, clientBytes); err != nil {
+			return nil, err
 		}
 	}
-	return cs, nil
+	return c, c.start(sockets+"/k", "nbdkit", "-f", "-U", sockets+"/k", "file", "dir="+dir)
+}
+
+func startQemu(s settings, sockets, files string) (*candidate, error) {
+	c := &candidate{name: "qemu-nbd", base: nbdkitFile, uri: uri(sockets+"/q", "")}
+	file, err := preallocated(files, "qemu", s.Size)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.start(sockets+"/q", "qemu-nbd", "--persistent", "--format=raw", "--cache=writeback", "--socket", sockets+"/q", file)
 }
 
 // preallocated makes a file of size bytes that has been written throughout:
 // no candidate pays for the file's growth.
-func preallocated(dir string, i int, size int64) (string, error) {
-	path, err := filepath.Abs(filepath.Join(dir, fmt.Sprintf("disk%d.raw", i)))
+func preallocated(dir, name string, size int64) (string, error) {
+	path, err := filepath.Abs(filepath.Join(dir, name))
 	if err != nil {
 		return "", err
 	}
@@ -100,7 +161,7 @@ func preallocated(dir string, i int, size int64) (string, error) {
 }
 
 // start runs a server and waits for its socket to answer.
-func (c *candidate) start(args []string) error {
+func (c *candidate) start(socket string, args ...string) error {
 	c.cmd = exec.Command(args[0], args[1:]...)
 	c.cmd.Stderr = os.Stderr
 	if err := c.cmd.Start(); err != nil {
@@ -108,7 +169,7 @@ func (c *candidate) start(args []string) error {
 		return fmt.Errorf("start %s: %w", c.name, err)
 	}
 	for range 100 {
-		if _, err := os.Stat(c.socket); err == nil {
+		if _, err := os.Stat(socket); err == nil {
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -116,27 +177,47 @@ func (c *candidate) start(args []string) error {
 	return nil
 }
 
-// check opens the volume once and sees that it is large enough.
-func (c *candidate) check(size int64) error {
-	vol, err := nbd.Dial("unix", c.socket, "", nil)
+// prepare fills what will be read with noise and reads it once, so that every
+// candidate is measured with what it keeps of it in the page cache.
+func (c *candidate) prepare(size int64) error {
+	if c.uri == "" {
+		return nil
+	}
+	if err := fill(c, c.uri, size); err != nil {
+		return err
+	}
+	for _, u := range c.clients {
+		if err := fill(c, u, clientBytes); err != nil {
+			return err
+		}
+	}
+	_, err := runFio(c, []string{"--rw=read", "--bs=1m", "--iodepth=4", fmt.Sprintf("--size=%d", size)}, c.uri)
+	return err
+}
+
+// check opens a volume once and sees that it is large enough.
+func check(socket string, size int64) error {
+	vol, err := nbd.Dial("unix", socket, "", nil)
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.name, err)
+		return fmt.Errorf("%s: %w", socket, err)
 	}
 	defer vol.Close()
 	if vol.Size() < size || vol.ReadOnly() {
 		return fmt.Errorf("%s: the volume has %d bytes (read-only: %v); %d writable ones are needed, see -size",
-			c.name, vol.Size(), vol.ReadOnly(), size)
+			socket, vol.Size(), vol.ReadOnly(), size)
 	}
 	return nil
 }
 
-// stop ends a server that was started here.
+// stop ends what was started here.
 func (c *candidate) stop() {
-	if c == nil || c.cmd == nil {
-		return
+	if c.durable != nil {
+		c.durable.close()
 	}
-	c.cmd.Process.Signal(os.Interrupt)
-	c.cmd.Wait()
+	if c.cmd != nil {
+		c.cmd.Process.Signal(os.Interrupt)
+		c.cmd.Wait()
+	}
 }
 
 // startMemory runs this program again, to serve memory.
@@ -156,8 +237,10 @@ func startMemory(size int64, dir string) (*candidate, error) {
 		c.cmd = nil
 		return c, err
 	}
-	if _, err := fmt.Fscanln(out, &c.socket); err != nil {
+	var socket string
+	if _, err := fmt.Fscanln(out, &socket); err != nil {
 		return c, fmt.Errorf("%s did not start: %w", c.name, err)
 	}
+	c.uri = uri(socket, "")
 	return c, nil
 }

@@ -1,10 +1,10 @@
 // Command bench measures Holdfast's volumes beside nbdkit and qemu-nbd, all
-// through fio's nbd engine over unix sockets on this computer: 4 KiB random
-// reads and writes at depth 32 within the page cache, and pairs of a write and
-// a flush. The candidates take turns, several times, and the medians and
-// their ratios to nbdkit are printed as a table and, with -json, as JSON.
+// through fio's nbd engine over unix sockets on this computer, beside the raw
+// disk past the page cache, and a volume at its own interface. The candidates
+// take turns in every cell, several times, and the medians and their ratios are
+// printed as a table and, with -json, as JSON. See docs/BENCHMARKS.md.
 //
-//	go run ./bench -one SOCKET [-two SOCKET]
+//	go run ./bench -one SOCKET [-two SOCKET] ...
 //
 // SOCKET is the path that a host publishes for a volume of one copy, of two
 // copies. -memory adds the NBD server over a volume in memory and nbdkit's
@@ -16,24 +16,32 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 )
 
 type settings struct {
-	One     string  `json:"-"` // socket of the volume with one copy
-	Two     string  `json:"-"` // of the one with two
-	Memory  bool    `json:"memory"`
-	Dir     string  `json:"dir"`
-	Size    int64   `json:"bytes"`   // range that is used
-	Runs    int     `json:"runs"`    // turns of each candidate
-	Seconds float64 `json:"seconds"` // length of a turn
+	One                    string  `json:"-"` // socket of the volume with one copy
+	Two                    string  `json:"-"` // of the one with two
+	OneClients, TwoClients string  `json:"-"` // sockets of eight volumes each, separated by colons
+	Always                 string  `json:"-"` // of one with two copies, every write of which is durable
+	Memory                 bool    `json:"memory"`
+	Only                   string  `json:"only,omitempty"` // cells whose name contains this
+	Dir                    string  `json:"dir"`
+	Size                   int64   `json:"bytes"`   // range that is used
+	Runs                   int     `json:"runs"`    // turns of each candidate
+	Seconds                float64 `json:"seconds"` // length of a turn
 }
 
 func main() {
 	var s settings
 	flag.StringVar(&s.One, "one", "", "`socket` of a volume with one copy; its content is overwritten")
 	flag.StringVar(&s.Two, "two", "", "`socket` of a volume with two copies; its content is overwritten")
+	flag.StringVar(&s.Always, "always", "", "`socket` of a volume with two copies and durability always")
+	flag.StringVar(&s.OneClients, "one-clients", "", "`sockets` of eight volumes with one copy, of 64 MiB or more, separated by colons")
+	flag.StringVar(&s.TwoClients, "two-clients", "", "`sockets` of eight with two copies")
+	flag.StringVar(&s.Only, "only", "", "measure only the cells whose name contains this `text`")
 	flag.BoolVar(&s.Memory, "memory", false, "also measure volumes in memory")
 	flag.StringVar(&s.Dir, "dir", ".cache/bench", "`directory` for the files of nbdkit and qemu-nbd; use the disk that Holdfast uses")
 	flag.Int64Var(&s.Size, "size", 512<<20, "`bytes` that are read and written; the volumes must be as large")
@@ -117,6 +125,9 @@ func measure(s settings) (*report, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(sockets)
+	if err := checkVolumes(s); err != nil {
+		return nil, err
+	}
 	cs, err := candidates(s, sockets, files)
 	defer func() {
 		for _, c := range cs {
@@ -127,28 +138,60 @@ func measure(s settings) (*report, error) {
 		return nil, err
 	}
 	for _, c := range cs {
-		if err := c.check(s.Size); err != nil {
-			return nil, err
-		}
-		if err := fill(c, s.Size); err != nil {
+		if err := c.prepare(s.Size); err != nil {
 			return nil, err
 		}
 	}
 	rep := &report{Settings: s, Started: time.Now().UTC()}
-	for _, w := range workloads {
-		rows := make([]result, len(cs))
-		for turn := range s.Runs {
-			for i := range cs {
-				at := (i + turn) % len(cs) // no one always follows the same
-				ops, err := fio(cs[at], w, s)
-				if err != nil {
-					return nil, err
-				}
-				rows[at].Runs = append(rows[at].Runs, ops)
-				fmt.Fprintf(os.Stderr, "%-18s %-26s %9.0f /s\n", w.name, cs[at].name, ops)
+	for _, w := range cells {
+		if strings.Contains(w.name, s.Only) {
+			if err := rep.measure(w, cs, s); err != nil {
+				return nil, err
 			}
 		}
-		rep.add(w, cs, rows)
 	}
 	return rep, nil
+}
+
+// measure lets the candidates of one cell take turns.
+func (r *report) measure(w cell, all []*candidate, s settings) error {
+	var cs []*candidate
+	for _, c := range all {
+		if c.can(w) {
+			cs = append(cs, c)
+		}
+	}
+	rows := make([]result, len(cs))
+	for turn := range s.Runs {
+		for i := range cs {
+			at := (i + turn) % len(cs) // no one always follows the same
+			ops, err := cs[at].run(w, s)
+			if err != nil {
+				return err
+			}
+			rows[at].Runs = append(rows[at].Runs, ops)
+			fmt.Fprintf(os.Stderr, "%-22s %-30s %9.0f /s\n", w.name, cs[at].name, ops)
+		}
+	}
+	r.add(w, cs, rows)
+	return nil
+}
+
+// checkVolumes sees that every volume answers and is large enough.
+func checkVolumes(s settings) error {
+	for _, socket := range []string{s.One, s.Two, s.Always} {
+		if socket != "" {
+			if err := check(socket, s.Size); err != nil {
+				return err
+			}
+		}
+	}
+	for _, list := range []string{s.OneClients, s.TwoClients} {
+		for _, socket := range filepath.SplitList(list) {
+			if err := check(socket, clientBytes); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
