@@ -185,7 +185,9 @@ func (h *Host) build(m *member) (err error) {
 	if h.cfg.NBDTCP == "" {
 		return nil
 	}
-	_, err = h.exports.ListenTLS(h.cfg.NBDTCP, auth.ServerTLS(m.creds, m.allow))
+	conf := auth.ServerTLS(m.creds, m.allow)
+	conf.MinVersion = tls.VersionTLS12 // initiators are others' programs, and some know no later one
+	_, err = h.exports.ListenTLS(h.cfg.NBDTCP, conf)
 	return err
 }
 
