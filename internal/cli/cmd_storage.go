@@ -333,7 +333,9 @@ func (a *app) openImage(ctx context.Context, path string, n int64) (io.ReadClose
 		return f, end, nil
 	}
 	f.Close()
-	src, err := qemuimg.Open(ctx, path, qemuimg.Options{})
+	bar := a.progress("converting "+filepath.Base(path), end)
+	src, err := qemuimg.Open(ctx, path, qemuimg.Options{Progress: func(f float64) { bar.at(int64(f * float64(end))) }})
+	bar.done(err)
 	if err != nil {
 		return nil, 0, err
 	}

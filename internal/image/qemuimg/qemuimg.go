@@ -30,6 +30,8 @@ type Options struct {
 	TempDir string
 	// ConvertTime bounds a conversion; 0 is an hour.
 	ConvertTime time.Duration
+	// Progress, if not nil, is told how far a conversion is: 0 to 1, rising.
+	Progress func(fraction float64)
 }
 
 // Limits of qemu-img as it looks at a file that nobody has vetted.
@@ -154,12 +156,13 @@ type info struct {
 func inspect(ctx context.Context, tool, path string, limit int64) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, infoTime)
 	defer cancel()
-	out, err := runLimited(ctx, []limitOf{{unix.RLIMIT_AS, infoMemory}, {unix.RLIMIT_CPU, infoCPU}},
+	var out capped
+	err := runLimited(ctx, []limitOf{{unix.RLIMIT_AS, infoMemory}, {unix.RLIMIT_CPU, infoCPU}}, &out,
 		tool, "info", "-f", "qcow2", "--output=json", path)
 	if err != nil {
 		return 0, err
 	}
-	return parseInfo(out, limit)
+	return parseInfo(out.Bytes(), limit)
 }
 
 // parseInfo judges the output of qemu-img info.
@@ -195,8 +198,8 @@ func convertTo(ctx context.Context, tool, path, raw string, size int64, opt Opti
 	// The file might have been exchanged since it was looked at: the driver
 	// and the absence of a backing file are stated, not guessed.
 	source := `json:{"driver":"qcow2","backing":null,"file":{"driver":"file","filename":` + quote(path) + `}}`
-	_, err := runLimited(ctx, []limitOf{{unix.RLIMIT_FSIZE, uint64(size) + holdfast.BlockSize}},
-		tool, "convert", "-O", "raw", source, raw)
+	limits := []limitOf{{unix.RLIMIT_FSIZE, uint64(size) + holdfast.BlockSize}}
+	err := runLimited(ctx, limits, &percents{tell: opt.Progress}, tool, "convert", "-p", "-O", "raw", source, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -223,38 +226,37 @@ type limitOf struct {
 	value    uint64
 }
 
-// runLimited runs tool and returns what it prints, at most infoOutput bytes.
-// The limits are set as soon as the child exists; it is given nothing to read
-// from, and no environment.
-func runLimited(ctx context.Context, limits []limitOf, tool string, args ...string) ([]byte, error) {
+// runLimited runs tool; out gets what it prints. The limits are set as soon as
+// the child exists; it is given nothing to read from, and no environment.
+func runLimited(ctx context.Context, limits []limitOf, out io.Writer, tool string, args ...string) error {
 	cmd := exec.CommandContext(ctx, tool, args...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}
-	var out, text capped
-	cmd.Stdout, cmd.Stderr = &out, &text
+	var text capped
+	cmd.Stdout, cmd.Stderr = out, &text
 	if err := cmd.Start(); ctx.Err() != nil {
 		if err == nil {
 			cmd.Wait()
 		}
-		return nil, errLate(ctx)
+		return errLate(ctx)
 	} else if err != nil {
-		return nil, holdfast.Errorf(holdfast.IO, "start qemu-img: %w", err)
+		return holdfast.Errorf(holdfast.IO, "start qemu-img: %w", err)
 	}
 	for _, l := range limits {
 		lim := unix.Rlimit{Cur: l.value, Max: l.value}
 		if err := unix.Prlimit(cmd.Process.Pid, l.resource, &lim, nil); err != nil && !errors.Is(err, unix.ESRCH) {
 			cmd.Process.Kill()
 			cmd.Wait()
-			return nil, holdfast.Errorf(holdfast.IO, "limit qemu-img: %w", err)
+			return holdfast.Errorf(holdfast.IO, "limit qemu-img: %w", err)
 		}
 	}
 	err := cmd.Wait()
 	switch {
 	case ctx.Err() != nil:
-		return nil, errLate(ctx)
+		return errLate(ctx)
 	case err != nil:
-		return nil, holdfast.Errorf(holdfast.Invalid, "qemu-img cannot read this image: %w: %s", err, bytes.TrimSpace(text.Bytes()))
+		return holdfast.Errorf(holdfast.Invalid, "qemu-img cannot read this image: %w: %s", err, bytes.TrimSpace(text.Bytes()))
 	}
-	return out.Bytes(), nil
+	return nil
 }
 
 func errLate(ctx context.Context) error {
