@@ -20,6 +20,7 @@ import (
 // come back so, a whole site that does, and a host that joins. Who is a member
 // is told by the records, and certificates hold at any time, etcd's included.
 func TestWrongClocks(t *testing.T) {
+	t.Parallel() // labs live side by side, and mostly wait
 	needs(t, "qemu-system-x86_64", "unshare")
 	clocks := newClocks(t)
 	s := newLab(t, 3, lab.DefaultDiskSize)

@@ -12,6 +12,7 @@ import (
 // fails in one way after the other. The guest goes on: there is another copy.
 // Then the disk is well again, the host is restarted, and all is as it was.
 func TestBadDisks(t *testing.T) {
+	t.Parallel() // labs live side by side, and mostly wait
 	needs(t, "qemu-system-x86_64")
 	needsFUSE(t)
 	s := newLab(t, 3, lab.DefaultDiskSize)

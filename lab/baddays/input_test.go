@@ -51,6 +51,7 @@ const smallDisk = 512 << 20
 // TestBadInput gives one cluster of one host everything that people and
 // scripts get wrong, and looks that nothing half made is left.
 func TestBadInput(t *testing.T) {
+	t.Parallel() // labs live side by side, and mostly wait
 	s := newLab(t, 1, smallDisk)
 	h := s.l.Hosts[0]
 	for _, part := range []struct {

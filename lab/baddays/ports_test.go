@@ -25,6 +25,7 @@ sleep 100000
 // TestPublishedPortsLeadToTheGuest sends bytes through every host's address to
 // a guest and back: before its rack is lost, after, and when the rack is back.
 func TestPublishedPortsLeadToTheGuest(t *testing.T) {
+	t.Parallel() // labs live side by side, and mostly wait
 	needs(t, "qemu-system-x86_64")
 	guest := linuxGuest(t, serveBytes)
 	s := newLab(t, 3, lab.DefaultDiskSize)

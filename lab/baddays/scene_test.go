@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,9 @@ type scene struct {
 	t *testing.T
 	l *lab.Lab
 }
+
+// choosing is held while a lab chooses its addresses and takes them.
+var choosing sync.Mutex
 
 // newLab brings a lab up under /tmp, where paths are short enough for
 // sockets, and takes it down with the test.
@@ -59,9 +63,11 @@ func newLab(t *testing.T, racks int, disk int64) *scene {
 		os.RemoveAll(dir)
 	})
 	var progress bytes.Buffer
-	begin := time.Now()
+	binary, begin := program(t), time.Now()
+	choosing.Lock() // two labs must not choose the same free addresses
 	s.l, err = lab.Up(t.Context(), lab.Options{Dir: filepath.Join(dir, "l"), Racks: racks, PerRack: 1, DiskSize: disk,
-		Binary: program(t), Progress: &progress, Getenv: getenv})
+		Binary: binary, Progress: &progress, Getenv: getenv})
+	choosing.Unlock()
 	if err != nil {
 		if l, oerr := lab.Open(filepath.Join(dir, "l")); oerr == nil {
 			s.l = l
