@@ -81,11 +81,12 @@ func (v *Volume) submitFor(ss *session, r *export.Request) {
 		return
 	}
 	o := newOp(r)
-	o.ss = ss
 	v.mu.Lock()
 	switch {
 	case v.failed != nil:
 		v.finishLocked(o, v.failed)
+	case !ss.enter(o):
+		v.finishLocked(o, errSessionClosed())
 	case len(v.waiting) > 0 || !v.admissible(r):
 		v.waiting = append(v.waiting, o)
 	default:
@@ -321,11 +322,13 @@ func (v *Volume) mergeEdges(o *op, sp span) {
 // on disk at every in-sync replica.
 func (v *Volume) flush(ss *session, r *export.Request) {
 	o := newOp(r)
-	o.ss = ss
 	v.mu.Lock()
-	if v.failed != nil {
+	switch {
+	case v.failed != nil:
 		v.finishLocked(o, v.failed)
-	} else {
+	case !ss.enter(o):
+		v.finishLocked(o, errSessionClosed())
+	default:
 		v.stats.Flushes++
 		v.m.Pend(v.m.Issued(), true, o)
 		v.pump()

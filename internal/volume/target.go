@@ -1,6 +1,8 @@
 package volume
 
 import (
+	"slices"
+
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
@@ -166,7 +168,35 @@ func (s *Service) fenceBelow(m *member, e holdfast.Epoch) {
 type session struct {
 	v        *Volume
 	readOnly bool
-	closed   bool
+	// Below: under v.mu.
+	closed  bool
+	under   int         // writes and flushes that have not ended
+	drained clock.Event // set when none is left, once it is closed
+}
+
+// enter counts an operation, unless the session is over; nil is no session.
+// v.mu is held.
+func (ss *session) enter(o *op) bool {
+	switch {
+	case ss == nil:
+		return true
+	case ss.closed:
+		return false
+	}
+	o.ss = ss
+	ss.under++
+	return true
+}
+
+// left notes that an operation has ended; v.mu is held.
+func (ss *session) left() {
+	if ss.under--; ss.under == 0 && ss.drained != nil {
+		ss.drained.Set()
+	}
+}
+
+func errSessionClosed() error {
+	return holdfast.Errorf(holdfast.Closed, "this session was closed")
 }
 
 // startSession starts a session; a second writing one is refused.
@@ -207,7 +237,7 @@ func (ss *session) Submit(r *export.Request) {
 	closed := ss.closed
 	ss.v.mu.Unlock()
 	if closed {
-		r.Done(r, holdfast.Errorf(holdfast.Closed, "this session was closed"))
+		r.Done(r, errSessionClosed())
 		return
 	}
 	if ss.readOnly && r.Op != export.Read && r.Op != export.Flush {
@@ -223,7 +253,9 @@ func (ss *session) Extents(off, n int64, max int) ([]export.Extent, error) {
 }
 
 // Close implements export.Disk: it ends the session when the volume has
-// completed what the session submitted before.
+// completed what the session submitted before. Writes that have not begun, for
+// want of room, never will: if they did after the initiator's next session had
+// begun, they would overwrite its writes (STORE §10).
 func (ss *session) Close() {
 	v := ss.v
 	v.mu.Lock()
@@ -232,7 +264,22 @@ func (ss *session) Close() {
 		return
 	}
 	ss.closed = true
+	v.waiting = slices.DeleteFunc(v.waiting, func(o *op) bool {
+		if o.ss != ss {
+			return false
+		}
+		v.finishLocked(o, errSessionClosed())
+		return true
+	})
+	if ss.under > 0 {
+		ss.drained = v.s.Clock.NewEvent()
+	}
+	done := v.takeDone()
 	v.mu.Unlock()
+	tell(done)
+	if ss.drained != nil {
+		ss.drained.Wait(clock.Forever)
+	}
 	if v.Err() == nil {
 		v.do(export.Request{Op: export.Flush}) // everything before it is complete, and durable, when it returns
 	}

@@ -244,7 +244,13 @@ func (v *Volume) fail(err error) {
 	}
 }
 
-func (v *Volume) finishLocked(o *op, err error) { v.done = append(v.done, finished{o, err}) }
+// finishLocked ends an operation; v.mu is held.
+func (v *Volume) finishLocked(o *op, err error) {
+	v.done = append(v.done, finished{o, err})
+	if o.ss != nil {
+		o.ss.left()
+	}
+}
 
 // due is what is to be done once v.mu is given up.
 type due struct {

@@ -1,0 +1,51 @@
+package volume
+
+import (
+	"testing"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+)
+
+// TestAClosedSessionWritesNoMore: a write waits behind another one, whose edges
+// cannot be read just now, when its session is closed. The next session does
+// not begin before the first write has ended, and the second is never made.
+func TestAClosedSessionWritesNoMore(t *testing.T) {
+	play(t, 1, 1, 1, func(sc *scene) {
+		h := sc.hosts[0]
+		v := h.open()
+		sc.write(v, 0, fill(1, 1))
+		sc.flush(v)
+		var first export.Disk
+		h.on(func() { first, _ = v.Session(false) })
+		ends := make([]error, 2)
+		ended := 0
+		submit := func(i int, r export.Request) {
+			r.Done = func(_ *export.Request, err error) { ends[i] = err; ended++ }
+			h.on(func() { first.Submit(&r) })
+		}
+		h.disk.SetHung(true)
+		submit(0, export.Request{Op: export.Write, Off: 512, Length: 512, Data: fill(2, 1)[:512]})
+		submit(1, export.Request{Op: export.Write, Length: holdfast.BlockSize, Data: fill(3, 1)})
+		closed := sc.w.Clock().NewEvent()
+		h.clk.Go(func() { first.Close(); closed.Set() })
+		clock.Sleep(sc.w.Clock(), time.Second)
+		h.on(func() {
+			if _, err := v.Session(false); !holdfast.IsKind(err, holdfast.Busy) {
+				t.Errorf("another session while a write of the first is under way: %v", err)
+			}
+		})
+		h.disk.SetHung(false)
+		closed.Wait(clock.Forever)
+		if ended != 2 || ends[0] != nil || !holdfast.IsKind(ends[1], holdfast.Closed) {
+			t.Errorf("%d writes ended, with %v", ended, ends)
+		}
+		want := fill(1, 1)
+		copy(want[512:1024], fill(2, 1))
+		sc.expect(v, 0, want)
+		clock.Sleep(sc.w.Clock(), time.Second)
+		sc.expect(v, 0, want)
+	})
+}
