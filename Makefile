@@ -16,7 +16,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip
 
-.PHONY: help build check test drill lab down image kernel bench figures judge-cloud-init fuzz-smoke packages clean
+.PHONY: help build check test drill lab down image kernel bench judges figures judge-cloud-init fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -84,6 +84,16 @@ judge-cloud-init: packages ## boot a Debian with its own cloud-init, and look wh
 	@mkdir -p build
 	$(GO) run ./images --cloud-init -o build/cloud-init.raw
 	HOLDFAST_CLOUD_IMAGE=$(CURDIR)/build/cloud-init.raw $(GO) test -count=1 -v -run TestCloudInit ./lab/baddays
+
+# What the judges need beyond that; nbd-client and xfsprogs, fuse and so on.
+JUDGE_PACKAGES := $(PACKAGES) xfsprogs python3-libnbd nbd-client fuse3 openssl util-linux diffutils
+JUDGE_COMMANDS := mkfs.xfs nbdsh nbd-client fusermount3 openssl losetup fstrim cmp
+
+judges: build ## let others' programs judge; QUICK=1 in a minute, JUDGES='-run fio' for some
+	@$(MAKE) --no-print-directory packages PACKAGES='$(JUDGE_PACKAGES)' COMMANDS='$(COMMANDS) $(JUDGE_COMMANDS)'
+	@$(GO) build -o bin/judges ./lab/judges
+	@mkdir -p build
+	@bin/judges $(if $(QUICK),-quick) -summary build/judges.json $(JUDGES)
 
 fuzz-smoke: ## run every fuzz target for a moment
 	@set -e; for p in $$($(GO) list ./...); do \

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"time"
+)
+
+// The verdicts.
+const (
+	passed  = "passed"
+	failed  = "failed"
+	skipped = "skipped"
+)
+
+// patience bounds a judge, and every wait for something that must happen. It
+// is generous: what is judged is whether, never how fast.
+const patience = 2 * time.Minute
+
+// judge is one program of others, or several together, and what it is asked.
+type judge struct {
+	name  string
+	needs []string // programs
+	// try lets it judge. It says in a few words what was done, with figures;
+	// an error is a verdict against the product unless it is a skip.
+	try func(ctx context.Context, c *court) (said string, err error)
+}
+
+// skip is why a judge could not judge.
+type skip struct{ why string }
+
+func (s skip) Error() string { return s.why }
+
+// judges returns all of them, in the order in which they are heard.
+func judges() []judge {
+	return []judge{
+		{"nbdinfo", []string{"nbdinfo", "qemu-io"}, nbdinfo},
+		{"nbdinfo-tls", []string{"nbdinfo", "openssl"}, nbdinfoTLS},
+		{"nbd-client", []string{"nbd-client"}, nbdClient},
+		{"nbdcopy", []string{"nbdcopy", "cmp"}, nbdcopy},
+		{"qemu-img", []string{"qemu-img", "cmp"}, qemuImg},
+		{"qemu-io", []string{"qemu-io"}, qemuIO},
+		{"qemu-img-compare", []string{"qemu-io", "qemu-img"}, sameOperations},
+		{"libnbd", []string{"nbdsh"}, libnbdModel},
+		{"fio-verify", []string{"fio"}, fioVerify},
+		{"fio-kills", []string{"fio", "nbdinfo"}, fioKills},
+		{"fio-power-cuts", []string{"fio", "nbdinfo"}, fioPowerCuts},
+		{"libnbd-kills", []string{"nbdsh"}, libnbdKills},
+		{"libnbd-power-cuts", []string{"nbdsh"}, libnbdPowerCuts},
+		{"blkverify-kills", []string{"qemu-io", "qemu-img"}, blkverifyKills},
+		{"quorum-kills", []string{"qemu-io", "qemu-img"}, quorumKills},
+		{"fsx-ext4", []string{"nbdfuse", "losetup", "mkfs.ext4", "e2fsck", "fstrim", "fusermount3"}, fsxExt4},
+		{"fsx-xfs", []string{"nbdfuse", "losetup", "mkfs.xfs", "xfs_repair", "fstrim", "fusermount3"}, fsxXFS},
+		{"fsx-ext4-kills", []string{"qemu-storage-daemon", "losetup", "mkfs.ext4", "e2fsck", "fstrim"}, fsxExt4Kills},
+		{"fsx-xfs-kills", []string{"qemu-storage-daemon", "losetup", "mkfs.xfs", "xfs_repair", "fstrim"}, fsxXFSKills},
+		{"damaged-files", []string{"nbdcopy"}, damagedFiles},
+		{"damaged-simulated", []string{"go"}, damagedSimulated},
+		{"nbd-tester-client", nil, func(context.Context, *court) (string, error) {
+			return "", skip{"the test client of the NBD project is in no package of Debian's"}
+		}},
+	}
+}
+
+// judgeAll brings the lab up, hears every judge and ends the lab.
+func judgeAll(ctx context.Context, o options, tell func(result)) ([]result, error) {
+	c, err := open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	var out []result
+	bad := false
+	for _, j := range judges() {
+		if !o.only.MatchString(j.name) {
+			continue
+		}
+		r := j.hear(ctx, c)
+		bad = bad || r.Verdict == failed
+		out = append(out, r)
+		tell(r)
+	}
+	return out, c.close(bad && o.keep)
+}
+
+func (j judge) hear(ctx context.Context, c *court) result {
+	r := result{Judge: j.name, Verdict: passed}
+	for _, p := range j.needs {
+		if path, err := exec.LookPath(p); err != nil || path == "" {
+			r.Verdict, r.Said = skipped, p+" is not installed here ('make judges' installs what Debian has)"
+			return r
+		}
+	}
+	begin := time.Now()
+	said, err := func() (string, error) {
+		if err := c.ready(ctx); err != nil {
+			return "", fmt.Errorf("before it began: %w", err)
+		}
+		return j.try(ctx, c)
+	}()
+	r.Seconds, r.Said = time.Since(begin).Seconds(), said
+	var s skip
+	switch {
+	case errors.As(err, &s):
+		r.Verdict, r.Said = skipped, s.why
+	case err != nil:
+		r.Verdict, r.Said = failed, fmt.Sprintf("%v (seed %d)", err, c.o.seed)
+	}
+	return r
+}
