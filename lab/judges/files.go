@@ -172,7 +172,7 @@ func (m *mount) round(ctx context.Context, i, n int, kill bool) (did int, during
 	go func() { both <- errors.Join(<-done, <-done) }()
 	if kill {
 		pause(ctx, m.v.c.within(2000e6))
-		during, err = m.v.killWriter(ctx, both)
+		during, err = m.v.killWriter(ctx, m.at, both)
 	} else {
 		err = <-both
 	}

@@ -22,9 +22,10 @@ func (v *volume) forwarding(ctx context.Context) (lab.Host, error) {
 }
 
 // killWriter kills the rack of a volume's writer, waits for what is using the
-// volume to end, starts the rack again and waits until all is well. It says
-// whether the use was under way at the kill.
-func (v *volume) killWriter(ctx context.Context, done <-chan error) (during bool, err error) {
+// volume at some host to end, starts the rack again and waits until all is
+// well. It says whether the use was under way at the kill. If the user's own
+// host was the writer, it is started first: there is no other way for it.
+func (v *volume) killWriter(ctx context.Context, at lab.Host, done <-chan error) (during bool, err error) {
 	w, err := v.writer(ctx)
 	if err != nil {
 		return false, err
@@ -39,6 +40,9 @@ func (v *volume) killWriter(ctx context.Context, done <-chan error) (during bool
 	if err := lab.Kill([]lab.Host{w}); err != nil {
 		return false, err
 	}
+	if at.Name == w.Name {
+		err = v.c.start(ctx, w)
+	}
 	if !ended {
 		select {
 		case used = <-done:
@@ -46,6 +50,6 @@ func (v *volume) killWriter(ctx context.Context, done <-chan error) (during bool
 			used = fmt.Errorf("it did not end within %v after rack %s was killed", 2*patience, w.Rack)
 		}
 	}
-	err = errors.Join(used, v.c.start(ctx, w))
+	err = errors.Join(used, err, v.c.start(ctx, w))
 	return !ended, errors.Join(err, v.c.whole(ctx))
 }

@@ -178,7 +178,7 @@ func (c *court) mirrored(ctx context.Context, name string, m may, options func(s
 		text := script(c.rng, v.size, each, m)
 		go func() { done <- play(ctx, text, "--image-opts", options(v.socket(at), ref)) }()
 		pause(ctx, c.within(1500e6))
-		during, err := v.killWriter(ctx, done)
+		during, err := v.killWriter(ctx, at, done)
 		if err != nil {
 			return "", fmt.Errorf("cycle %d, at host %s: %w", i, at.Name, err)
 		}

@@ -68,14 +68,6 @@ func (v *volume) record(ctx context.Context) (v1.Volume, error) {
 	return ask(ctx, v.c, func(ctx context.Context, cl *client.Client) (v1.Volume, error) { return cl.Volume(ctx, v.name) })
 }
 
-// inSync waits until it has both copies.
-func (v *volume) inSync(ctx context.Context) error {
-	return until(ctx, "volume "+v.name+" to have its copies", func() (bool, string) {
-		rec, err := v.record(ctx)
-		return err == nil && rec.State == "ok", fmt.Sprint(rec.State, " ", err)
-	})
-}
-
 // served waits until a host lets initiators in, and makes it or another one
 // the writer by that.
 func (v *volume) served(ctx context.Context, h lab.Host) error {
@@ -95,20 +87,6 @@ func (v *volume) writer(ctx context.Context) (lab.Host, error) {
 		return ok, fmt.Sprint(rec.Writer, " ", err)
 	})
 	return h, err
-}
-
-// holder returns a host that has a copy of it, not the given one.
-func (v *volume) holder(ctx context.Context, not string) (lab.Host, error) {
-	rec, err := v.record(ctx)
-	if err != nil {
-		return lab.Host{}, err
-	}
-	for _, r := range rec.Replicas {
-		if h, ok := v.c.host(r.Host); ok && h.Name != not {
-			return h, nil
-		}
-	}
-	return lab.Host{}, fmt.Errorf("volume %s has no copy outside host %s", v.name, not)
 }
 
 // bystander returns a host that has no copy of it: initiators there are
