@@ -158,6 +158,10 @@ func (w *catalogWriter) replica(r *Replica) {
 	w.bool(r.fallback != nil)
 	w.u16(uint16(len(r.damage)))
 	w.b = append(w.b, r.damage...)
+	w.u32(uint32(len(r.origins)))
+	for _, i := range r.origins {
+		w.u16(i)
+	}
 	w.head(h)
 	w.snaps(r.aside)
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/disk"
 )
 
 // lock and unlock guard everything in a store. Callbacks that became due under
@@ -121,6 +122,10 @@ func (s *Store) commitOnce() bool {
 	w.queue = nil
 	w.flight = append(w.flight, work...)
 	sync := w.waiters > 0
+	// A single batch behind which nothing waits for the sync is written and
+	// made durable in one step.
+	syncWriter, one := s.dev.(disk.SyncWriter)
+	one = one && sync && len(work) == 1 && len(w.flight) == 1
 	synced, ckpt, next := w.synced, s.ckptSeq, w.next
 	s.unlock()
 	if len(work) == 0 && !sync {
@@ -128,7 +133,11 @@ func (s *Store) commitOnce() bool {
 	}
 	for i, b := range work {
 		p := s.frame(b, synced, ckpt, s.nextAfter(work[i:], next))
-		err := s.devWrite(p, s.offset(b.head.place, b.head.block))
+		write := s.dev.WriteAt
+		if one {
+			write = syncWriter.WriteSync
+		}
+		err := s.devWriteBy(write, p, s.offset(b.head.place, b.head.block))
 		s.lock()
 		if err != nil {
 			s.fence(holdfast.Errorf(holdfast.IO, "disk %s: write of batch %d failed: %w; the disk is not used any more", s.id.Disk.Short(), b.seq, err))
@@ -138,8 +147,11 @@ func (s *Store) commitOnce() bool {
 		s.wrote(b, synced)
 		s.unlock()
 	}
-	if sync {
-		return s.syncLog()
+	switch {
+	case one:
+		return s.syncedLog(nil)
+	case sync:
+		return s.syncedLog(s.dev.Sync())
 	}
 	return true
 }
@@ -182,9 +194,9 @@ func (s *Store) wrote(b *batch, synced uint64) {
 	s.drained()
 }
 
-// syncLog makes everything written durable and tells who waits for it.
-func (s *Store) syncLog() bool {
-	err := s.dev.Sync()
+// syncedLog takes the outcome of a sync of everything written and tells who
+// waits for it.
+func (s *Store) syncedLog(err error) bool {
 	s.lock()
 	defer s.unlock()
 	if err != nil {
@@ -249,8 +261,10 @@ func (s *Store) offset(place, block uint32) int64 {
 	return s.sb.dataStart + int64(place)*s.sb.segmentBytes + int64(block)*blockSize
 }
 
-func (s *Store) devWrite(p []byte, off int64) error {
-	err := s.dev.WriteAt(p, off)
+func (s *Store) devWrite(p []byte, off int64) error { return s.devWriteBy(s.dev.WriteAt, p, off) }
+
+func (s *Store) devWriteBy(write func([]byte, int64) error, p []byte, off int64) error {
+	err := write(p, off)
 	s.mu.Lock()
 	s.usage.Written += int64(len(p))
 	s.mu.Unlock()

@@ -30,8 +30,12 @@ func (s *Store) Replica(id holdfast.ReplicaID) *Replica {
 }
 
 // addReplica makes a replica known.
-func (s *Store) addReplica(num uint32, id holdfast.ReplicaID, vol holdfast.VolumeID) *Replica {
-	r := &Replica{s: s, id: id, vol: vol, num: num, origin: s.originIndex(vol)}
+func (s *Store) addReplica(num uint32, id holdfast.ReplicaID, vol holdfast.VolumeID) (*Replica, error) {
+	origin, err := s.originIndex(vol)
+	if err != nil {
+		return nil, err
+	}
+	r := &Replica{s: s, id: id, vol: vol, num: num, origin: origin, origins: []uint16{origin}}
 	s.replicas[id] = r
 	s.byNum[num] = r
 	s.nextNum = max(s.nextNum, num+1)
@@ -39,18 +43,7 @@ func (s *Store) addReplica(num uint32, id holdfast.ReplicaID, vol holdfast.Volum
 		return slices.Compare(x.id.UUID[:], id.UUID[:])
 	})
 	s.sorted = slices.Insert(s.sorted, i, r)
-	return r
-}
-
-// originIndex is the number by which map entries name a volume.
-func (s *Store) originIndex(vol holdfast.VolumeID) uint16 {
-	if i, ok := s.originOf[vol]; ok {
-		return i
-	}
-	s.origins = append(s.origins, vol)
-	i := uint16(len(s.origins) - 1)
-	s.originOf[vol] = i
-	return i
+	return r, nil
 }
 
 // Create makes an empty replica with prefix 0, durable on return. Repeating it
@@ -67,7 +60,9 @@ func (s *Store) Create(id holdfast.ReplicaID, vol holdfast.VolumeID, blocks uint
 		if err != nil {
 			return err
 		}
-		r = s.addReplica(s.nextNum, id, vol)
+		if r, err = s.addReplica(s.nextNum, id, vol); err != nil {
+			return err
+		}
 		r.head = newHead(r, tree)
 		p := append(append([]byte(nil), id.UUID[:]...), vol.UUID[:]...)
 		s.put(entryCreate, r.num, le.AppendUint64(p, blocks))
@@ -91,9 +86,6 @@ func (s *Store) existing(id holdfast.ReplicaID, vol holdfast.VolumeID) (*Replica
 			return nil, holdfast.Errorf(holdfast.Exists, "replica %s is of volume %s, not of %s", id, r.vol, vol)
 		}
 		return r, nil
-	}
-	if _, known := s.originOf[vol]; !known && len(s.origins) >= math.MaxUint16 {
-		return nil, holdfast.Errorf(holdfast.NoSpace, "disk %s has held %d volumes, no more can be told apart; move replicas to another disk", s.id.Disk, len(s.origins))
 	}
 	return nil, nil
 }
@@ -124,7 +116,9 @@ func (s *Store) Clone(id holdfast.ReplicaID, vol holdfast.VolumeID, from *Replic
 		if err := from.head.merge(at, math.MaxInt); err != nil {
 			return err
 		}
-		r = s.addReplica(s.nextNum, id, vol)
+		if r, err = s.addReplica(s.nextNum, id, vol); err != nil {
+			return err
+		}
 		r.linkTo(from.head, snap)
 		p := append(append([]byte(nil), id.UUID[:]...), vol.UUID[:]...)
 		p = append(le.AppendUint32(p, from.num), snap.UUID[:]...)
@@ -163,6 +157,7 @@ func (h *head) cloneable(id holdfast.SnapshotID) (holdfast.LSN, error) {
 // been merged, or of from's whole content.
 func (r *Replica) linkTo(from *head, id holdfast.SnapshotID) {
 	s := r.s
+	r.mayHold(from.r.origins...)
 	var n *node
 	blocks := from.blocks
 	if !id.IsZero() {

@@ -97,6 +97,14 @@ func (r *Replica) store(blocks []Block) (*head, []blockmap.Entry, error) {
 		return nil, nil, err
 	}
 	entries := make([]blockmap.Entry, len(blocks))
+	for i := range blocks {
+		o, err := s.originIndex(blocks[i].Origin)
+		if err != nil {
+			return nil, nil, err
+		}
+		r.mayHold(o)
+		entries[i] = blockmap.Entry{LSN: blocks[i].LSN, Origin: o}
+	}
 	refs := make([]oref, len(blocks))
 	for i := range blocks {
 		refs[i] = s.putIngest(r, &blocks[i])
@@ -104,7 +112,6 @@ func (r *Replica) store(blocks []Block) (*head, []blockmap.Entry, error) {
 	s.closeBatch()
 	for i := range blocks {
 		b := &blocks[i]
-		entries[i] = blockmap.Entry{LSN: b.LSN, Origin: s.originIndex(b.Origin)}
 		if !b.Hole {
 			entries[i].Hash = b.Hash
 			entries[i].Seg, entries[i].Slot = refs[i].b.head.seg, refs[i].b.slot+uint16(refs[i].idx)

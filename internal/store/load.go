@@ -165,7 +165,23 @@ func (c *catalogReader) replica(s *Store) {
 	if c.err != nil {
 		return
 	}
-	r := s.addReplica(num, id, vol)
+	if _, ok := s.originOf[vol]; !ok {
+		c.bad("a replica's volume has no number")
+		return
+	}
+	r, err := s.addReplica(num, id, vol)
+	if err != nil {
+		c.err = err
+		return
+	}
+	for range c.count(2) {
+		i := c.u16()
+		if int(i) >= len(s.origins) {
+			c.bad("a number names no volume")
+			return
+		}
+		r.mayHold(i)
+	}
 	r.promise, r.durProm, r.build, r.replayBuild, r.damage = promise, promise, build, active, damage
 	c.head(s, r)
 	r.aside = c.snaps(s)

@@ -107,7 +107,11 @@ func (s *Store) replayCreate(e *entry) {
 		s.log.Error("a replica in the log has no proper size", "disk", s.id.Disk.String(), "replica", id.String(), "err", err)
 		return
 	}
-	r := s.addReplica(e.replica, id, vol)
+	r, err := s.addReplica(e.replica, id, vol)
+	if err != nil {
+		s.log.Error("a replica in the log cannot be made", "disk", s.id.Disk.String(), "replica", id.String(), "err", err)
+		return
+	}
 	r.head = newHead(r, tree)
 }
 
@@ -119,16 +123,20 @@ func (s *Store) replayClone(e *entry) {
 	if s.byNum[e.replica] != nil || s.replicas[id] != nil {
 		return
 	}
-	var err error
+	r, err := s.addReplica(e.replica, id, vol)
+	if err != nil {
+		s.log.Error("a clone in the log cannot be made", "disk", s.id.Disk.String(), "replica", id.String(), "err", err)
+		return
+	}
+	tree, _ := s.pages.New(1)
+	r.head = newHead(r, tree)
 	if from != nil {
 		if err = s.mergeUpTo(from.head, at); err == nil && (snap.IsZero() || from.head.snap(snap) != nil && from.head.snap(snap).node != nil) {
-			s.addReplica(e.replica, id, vol).linkTo(from.head, snap)
+			tree.Release()
+			r.linkTo(from.head, snap)
 			return
 		}
 	}
-	r := s.addReplica(e.replica, id, vol)
-	tree, _ := s.pages.New(1)
-	r.head = newHead(r, tree)
 	r.markDamaged("what it was cloned from cannot be found")
 }
 

@@ -14,8 +14,9 @@ type Replica struct {
 	s           *Store
 	id          holdfast.ReplicaID
 	vol         holdfast.VolumeID
-	num         uint32 // names it in the log
-	origin      uint16 // of blocks written here
+	num         uint32   // names it in the log
+	origin      uint16   // of blocks written here
+	origins     []uint16 // of all blocks that its roots may hold, ascending
 	promise     holdfast.Epoch
 	durProm     holdfast.Epoch // the promise that is on disk
 	damage      string

@@ -52,6 +52,7 @@ type Store struct {
 	nextNum      uint32
 	origins      []holdfast.VolumeID
 	originOf     map[holdfast.VolumeID]uint16
+	originLimit  int // maxOrigins
 	nodes        []*node
 	nextNode     uint64
 	jobs         []*dropJob
@@ -77,7 +78,7 @@ func newStore(dev disk.Device, o Options, sb superblock) *Store {
 	s := &Store{dev: dev, clk: o.Clock, log: o.Log, o: o, sb: sb, id: sb.id, shape: shapeFor(segBlocks), nowhere: &segment{},
 		commit: o.Clock.NewEvent(), merge: o.Clock.NewEvent(), keep: o.Clock.NewEvent(), tasks: clock.NewGroup(o.Clock),
 		pages: blockmap.NewPages(nil), space: newSpace(segBlocks, sb.places),
-		replicas: make(map[holdfast.ReplicaID]*Replica), byNum: make(map[uint32]*Replica), originOf: make(map[holdfast.VolumeID]uint16), nextNum: 1}
+		replicas: make(map[holdfast.ReplicaID]*Replica), byNum: make(map[uint32]*Replica), originOf: make(map[holdfast.VolumeID]uint16), nextNum: 1, originLimit: maxOrigins}
 	s.wal.next = noPlace
 	s.prompt, _ = dev.(disk.Prompt)
 	return s

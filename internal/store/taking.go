@@ -176,7 +176,11 @@ func (r *Replica) startNode(from From) (*node, error) {
 		}
 		return sn.node, nil
 	case FromOrigin:
-		return r.s.originNode(from)
+		n, err := r.s.originNode(from)
+		if err == nil {
+			r.mayHold(r.s.replicas[from.Origin].origins...)
+		}
+		return n, err
 	}
 	return nil, holdfast.Errorf(holdfast.Invalid, "a root cannot begin as %d", from.Kind)
 }
