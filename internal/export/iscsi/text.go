@@ -40,7 +40,7 @@ func (c *connection) textRequest(h *pdu.Header, data []byte) error {
 	for _, p := range pairs {
 		switch p.Key {
 		case "SendTargets":
-			c.text = c.sendTargets(c.text, lower(p.Value))
+			c.text = c.sendTargets(c.text, p.Value)
 		case "MaxRecvDataSegmentLength":
 			if v, good := pdu.Number(p.Value, 512, 1<<24-1); good {
 				s.mu.Lock()
@@ -98,11 +98,14 @@ func (c *connection) textResponse(req *pdu.Header, data []byte, last bool, ttt u
 func (c *connection) sendTargets(b []byte, which string) []byte {
 	s := c.s
 	var names []string
+	if which != "" && which != "All" && !pdu.ValidName(which) || which == "" && s.offer == nil {
+		return pdu.AppendPair(b, "SendTargets", reject)
+	}
 	switch {
-	case s.offer != nil && (which == "" || which == s.offer.Name):
+	case s.offer != nil && (which == "" || which == "All" || which == s.offer.Name):
 		names = []string{s.offer.Name}
 	case s.offer != nil:
-	case which == "all":
+	case which == "All":
 		names = c.srv.visible(s.initiator, s.entries)
 	case slices.Contains(c.srv.visible(s.initiator, s.entries), which):
 		names = []string{which}

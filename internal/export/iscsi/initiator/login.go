@@ -78,6 +78,20 @@ type exchange struct {
 }
 
 func (s *Session) connect(nc net.Conn, cid uint16) error {
+	c, err := s.negotiate(nc, cid)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.conns = append(s.conns, c)
+	s.mu.Unlock()
+	s.readers.Add(1)
+	go c.read()
+	return nil
+}
+
+// negotiate logs a connection in.
+func (s *Session) negotiate(nc net.Conn, cid uint16) (*conn, error) {
 	c := &conn{s: s, nc: nc, r: pdu.Reader{R: bufio.NewReaderSize(nc, 64<<10), MaxData: 1 << 24}, sendMax: 8192}
 	x := &exchange{s: s, c: c, cid: cid, answers: map[string]string{}}
 	names := []pdu.Pair{{Key: "InitiatorName", Value: s.cfg.Name}}
@@ -88,7 +102,7 @@ func (s *Session) connect(nc net.Conn, cid uint16) error {
 	}
 	if s.cfg.User != "" {
 		if err := x.security(names); err != nil {
-			return err
+			return nil, err
 		}
 		names = nil
 	}
@@ -100,7 +114,7 @@ func (s *Session) connect(nc net.Conn, cid uint16) error {
 		keys = append(keys, pdu.Pair{Key: "HeaderDigest", Value: "CRC32C,None"}, pdu.Pair{Key: "DataDigest", Value: "CRC32C,None"})
 	}
 	if err := x.round(pdu.StageOperational, pdu.StageFull, true, append(names, keys...)); err != nil {
-		return err
+		return nil, err
 	}
 	if s.cfg.Digests {
 		c.r.HeaderDigest, c.r.DataDigest = x.answers["HeaderDigest"] == "CRC32C", x.answers["DataDigest"] == "CRC32C"
@@ -110,12 +124,7 @@ func (s *Session) connect(nc net.Conn, cid uint16) error {
 	}
 	c.sendMax = x.number("MaxRecvDataSegmentLength", 8192)
 	c.expStatSN = x.statSN
-	s.mu.Lock()
-	s.conns = append(s.conns, c)
-	s.mu.Unlock()
-	s.readers.Add(1)
-	go c.read()
-	return nil
+	return c, nil
 }
 
 // settle notes the session's parameters.
@@ -246,4 +255,13 @@ func (x *exchange) round(now, next byte, transit bool, keys []pdu.Pair) error {
 		x.s.maxCmdSN = r.Word(pdu.AtMaxCmdSN)
 	}
 	return nil
+}
+
+// Enter logs in over nc and leaves the connection to the caller, who then
+// speaks for himself.
+func Enter(nc net.Conn, cfg Config) error {
+	s := &Session{cfg: cfg, pending: map[uint32]*call{}, cmdSN: 1}
+	s.settled.L = &s.mu
+	_, err := s.negotiate(nc, 0)
+	return err
 }

@@ -38,7 +38,8 @@ type conn struct {
 	nc        net.Conn
 	r         pdu.Reader
 	sendMax   int
-	expStatSN uint32 // of the session's lock
+	expStatSN uint32 // of the session's lock, as
+	leaving   bool   // its end is no failure
 
 	wmu sync.Mutex
 	buf []byte
@@ -56,6 +57,8 @@ type Command struct {
 	Expect int
 	// Change, if set, may alter the command's header before it is sent.
 	Change func(*pdu.Header)
+	// Data, if set, may alter the header of every Data-Out.
+	Data func(*pdu.Header)
 	// Hold keeps Data-Outs that R2Ts ask for back.
 	Hold bool
 }
@@ -207,15 +210,20 @@ func (s *Session) Tag() (itt, cmdSN uint32) {
 	return s.nextITT + 1, s.cmdSN
 }
 
-// Manage runs a task management function.
+// Manage runs a task management function and waits for its answer.
 func (s *Session) Manage(function byte, lun [8]byte, itt, cmdSN uint32) (Reply, error) {
+	return wait(func(done func(Reply, error)) { s.StartManage(function, lun, itt, cmdSN, done) })
+}
+
+// StartManage sends a task management function; done is called with its answer.
+func (s *Session) StartManage(function byte, lun [8]byte, itt, cmdSN uint32, done func(Reply, error)) {
 	var h pdu.Header
 	h[0] = byte(pdu.TaskRequest) | pdu.Immediate
 	h[1] = pdu.Final | function
 	h.SetLUN(lun)
 	h.SetWord(pdu.AtTTT, itt)
 	h.SetWord(pdu.AtRefCmdSN, cmdSN)
-	return s.simple(0, &h, nil)
+	s.post(0, &h, nil, done)
 }
 
 // Ping sends a NOP and returns its answer.
@@ -251,6 +259,10 @@ func (s *Session) Logout(reason byte, cid uint16) (Reply, error) {
 	var h pdu.Header
 	h[0], h[1] = byte(pdu.LogoutReq)|pdu.Immediate, pdu.Final|reason
 	h.SetHalf(pdu.AtCID, cid)
+	if s.mu.Lock(); reason == 1 && int(cid) < len(s.conns) {
+		s.conns[cid].leaving = true
+	}
+	s.mu.Unlock()
 	r, err := s.simple(0, &h, nil)
 	if err == nil && reason == 0 {
 		s.Close()
@@ -262,14 +274,17 @@ func (s *Session) Logout(reason byte, cid uint16) (Reply, error) {
 func (s *Session) Raw(h pdu.Header, data []byte) (Reply, error) { return s.simple(0, &h, data) }
 
 func (s *Session) simple(conn int, h *pdu.Header, data []byte) (Reply, error) {
-	return wait(func(done func(Reply, error)) {
-		c, err := s.begin(conn, h, &call{done: done})
-		if err != nil {
-			done(Reply{}, err)
-			return
-		}
-		if err := c.send(h, data); err != nil {
-			s.fail(err)
-		}
-	})
+	return wait(func(done func(Reply, error)) { s.post(conn, h, data, done) })
+}
+
+// post sends a PDU that is answered by one.
+func (s *Session) post(conn int, h *pdu.Header, data []byte, done func(Reply, error)) {
+	c, err := s.begin(conn, h, &call{done: done})
+	if err != nil {
+		done(Reply{}, err)
+		return
+	}
+	if err := c.send(h, data); err != nil {
+		s.fail(err)
+	}
 }

@@ -41,6 +41,9 @@ func (c *conn) dataOut(k *call, itt, ttt uint32, from, to int) {
 		h.SetWord(pdu.AtTTT, ttt)
 		h.SetWord(pdu.AtDataSN, sn)
 		h.SetWord(pdu.AtOffset, uint32(from))
+		if k.cmd.Data != nil {
+			k.cmd.Data(&h)
+		}
 		if err := c.send(&h, k.cmd.Out[from:from+n]); err != nil {
 			return
 		}
@@ -53,6 +56,13 @@ func (c *conn) read() {
 	defer c.s.readers.Done()
 	for {
 		if err := c.one(); err != nil {
+			c.s.mu.Lock()
+			leaving := c.leaving
+			c.s.mu.Unlock()
+			if leaving {
+				c.nc.Close()
+				return
+			}
 			c.s.fail(holdfast.Errorf(holdfast.Unavailable, "the connection to the target ended: %w", err))
 			return
 		}

@@ -22,6 +22,7 @@ type command struct {
 	access access
 	medium bool // needs a medium that is open
 	change bool // changes the medium
+	flush  bool // promises that earlier changes are durable
 	silent bool // reports no unit attention
 	// begin checks the CDB and sets Dir, Want, Need and the span.
 	begin func(*Task) *Sense
@@ -145,9 +146,10 @@ func (u *Unit) ready(t *Task) *Sense {
 			return sense(DataProtect, WriteProtected)
 		case u.mode.swp:
 			return sense(DataProtect, SoftwareProtected)
-		case t.state.lost:
-			return sense(MediumError, WriteError)
 		}
+	}
+	if (c.change || c.flush) && t.state.lost {
+		return sense(MediumError, WriteError)
 	}
 	return nil
 }

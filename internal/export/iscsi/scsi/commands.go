@@ -156,9 +156,9 @@ func (t *table) addWrites() {
 	w(opWriteVerify16, "WRITE AND VERIFY(16)", "8e16ffffffffffffffffffffffff3f00", beginWriteVerify, runWriteVerify)
 	w(opOrWrite16, "ORWRITE(16)", "8b18ffffffffffffffffffffffff3f00", beginOrWrite, runOrWrite)
 	w(opCompareAndWrite, "COMPARE AND WRITE", "8918ffffffffffffffff000000ff3f00", beginCompareAndWrite, runCompareAndWrite)
-	t.add(&command{op: opSyncCache10, action: -1, name: "SYNCHRONIZE CACHE(10)", access: accessWrite, medium: true,
+	t.add(&command{op: opSyncCache10, action: -1, name: "SYNCHRONIZE CACHE(10)", access: accessWrite, medium: true, flush: true,
 		begin: beginSync, run: runSync}, "3506ffffffff3fffff00")
-	t.add(&command{op: opSyncCache16, action: -1, name: "SYNCHRONIZE CACHE(16)", access: accessWrite, medium: true,
+	t.add(&command{op: opSyncCache16, action: -1, name: "SYNCHRONIZE CACHE(16)", access: accessWrite, medium: true, flush: true,
 		begin: beginSync, run: runSync}, "9106ffffffffffffffffffffffff3f00")
 	w(opWriteSame10, "WRITE SAME(10)", "4108ffffffff3fffff00", beginWriteSame, runWriteSame)
 	w(opWriteSame16, "WRITE SAME(16)", "9309ffffffffffffffffffffffff3f00", beginWriteSame, runWriteSame)

@@ -93,6 +93,11 @@ func (u *Unit) startLocked(t *Task) {
 		u.mu.Unlock()
 		return
 	}
+	if t.state.lost && (t.cmd.change || t.cmd.flush) { // found when the disk was opened again
+		u.mu.Unlock()
+		t.end(CheckCondition, sense(MediumError, WriteError))
+		return
+	}
 	t.phase, t.disk = running, u.disk
 	if t.alone {
 		u.alone++

@@ -73,7 +73,6 @@ const (
 	SpaceExhausted       Code = 0x2707
 	MediumMayHaveChanged Code = 0x2800
 	PowerOn              Code = 0x2900
-	PowerOnOccurred      Code = 0x2901
 	BusReset             Code = 0x2902
 	DeviceReset          Code = 0x2903
 	NexusLoss            Code = 0x2907

@@ -125,9 +125,6 @@ func beginWriteAtomic(t *Task) *Sense {
 // the span, everything is flushed. IMMED is not used: a status that comes
 // before the flush has ended would promise what is not known yet.
 func beginSync(t *Task) *Sense {
-	if t.state.lost {
-		return sense(MediumError, WriteError)
-	}
 	first, blocks, _ := span(&t.CDB)
 	s := t.locate(first, blocks)
 	t.first, t.blocks = 0, 0

@@ -158,7 +158,7 @@ func (u *Unit) attach(n Nexus) (*nexusState, error) {
 		return nil, holdfast.Errorf(holdfast.Unavailable, "volume %s has %d initiators already", u.opt.Name, maxNexuses)
 	case st == nil:
 		st = &nexusState{nexus: n}
-		st.pending.add(PowerOnOccurred)
+		st.pending.add(PowerOn)
 		u.nexuses[n] = st
 	default:
 		st.pending.add(NexusLoss)
