@@ -1,7 +1,6 @@
 package baddays
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -82,6 +81,6 @@ func TestCloudInit(t *testing.T) {
 		t.Errorf("what belongs to every boot ran %d times in 2 boots, what belongs to an instance %d times", booted, once)
 	}
 	if t.Failed() {
-		t.Log(fmt.Sprint("the guest said:\n", said.String()))
+		t.Logf("the guest said:\n%s", said)
 	}
 }

@@ -1,7 +1,6 @@
 package baddays
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -69,7 +68,7 @@ func TestBadDisks(t *testing.T) {
 			s.inSync(w.vm)
 			s.oneMachine(1)
 			w.reset()
-			t.Log(fmt.Sprintf("%d requests failed; status said:\n%s", disk.failed.Load()-failed, out))
+			t.Logf("%d requests failed; status said:\n%s", disk.failed.Load()-failed, out)
 		})
 		w.s = s
 		if !ok {

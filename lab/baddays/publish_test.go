@@ -8,7 +8,7 @@ import (
 
 // publishedPorts are answered at every host's address while the VM is on, and
 // at none once it is gone. The probe guest does not speak TCP; that bytes get
-// through is tested in internal/serve and internal/hypervisor.
+// through is tested by TestPublishedPortsLeadToTheGuest.
 func publishedPorts(s *scene, w *witness) {
 	h := s.anyHost()
 	s.done(h, nil, "vm", "create", "web", "--image", "probe", "--memory", "32MiB", "--publish", "8080:80/tcp")
