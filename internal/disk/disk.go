@@ -40,3 +40,10 @@ type Prompt interface {
 	// that would wait or fail; then p holds anything.
 	ReadNow(p []byte, off int64) bool
 }
+
+// SyncWriter is a Device that writes and makes durable in one step.
+type SyncWriter interface {
+	// WriteSync is WriteAt of a write that is durable when it returns nil. It
+	// says nothing of other writes.
+	WriteSync(p []byte, off int64) error
+}

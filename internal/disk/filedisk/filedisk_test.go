@@ -138,6 +138,34 @@ func TestReadNowReadsWhatIsInMemory(t *testing.T) {
 	}
 }
 
+func TestWriteSyncWritesLikeWriteAt(t *testing.T) {
+	for _, cache := range []Cache{Reads, Both} {
+		d, err := Open(newFile(t), Options{Cache: cache})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, got := alignedBuffer(3<<20, 4096), make([]byte, 3<<20)
+		for i := range want {
+			want[i] = byte(i ^ i>>9)
+		}
+		for _, p := range [][]byte{want, want[512:1024]} { // past the cache where that goes, and through it
+			if err := d.WriteSync(p, 4096); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.ReadAt(got[:len(p)], 4096); err != nil || !bytes.Equal(got[:len(p)], p) {
+				t.Errorf("cache %d: %d bytes written are not what is read (%v)", cache, len(p), err)
+			}
+		}
+		if err := d.WriteSync(want, d.Geometry().Size); !holdfast.IsKind(err, holdfast.Invalid) {
+			t.Errorf("a write beyond the end: %v", err)
+		}
+		d.Close()
+		if err := d.WriteSync(want, 0); !holdfast.IsKind(err, holdfast.Closed) {
+			t.Errorf("a write to a closed disk: %v", err)
+		}
+	}
+}
+
 func TestMountedBlockDeviceIsRefused(t *testing.T) {
 	dev := loop(t)
 	if out, err := exec.Command("mkfs.ext4", "-q", dev).CombinedOutput(); err != nil {

@@ -141,6 +141,58 @@ func (v *device) Sync() error {
 	return nil
 }
 
+// WriteSync implements disk.SyncWriter: at its end this write, and no other, is
+// durable; what was written before to the same sectors is gone with it.
+func (v *device) WriteSync(p []byte, off int64) error {
+	if err := v.check("write", off, int64(len(p))); err != nil {
+		return err
+	}
+	d := v.d
+	d.mu.Lock()
+	if v.over {
+		defer d.mu.Unlock()
+		return v.closed()
+	}
+	d.stats.Writes++
+	d.stats.Syncs++
+	d.stats.BytesWritten += int64(len(p))
+	w, err := d.admit(p, off)
+	bad := err == nil && d.fails(Sync)
+	if passed := v.pass(v.o.WriteTime+v.o.SyncTime, len(p)); passed != nil {
+		return passed
+	}
+	defer d.mu.Unlock()
+	if w == nil || err != nil {
+		return err
+	}
+	w.returned = true
+	if bad {
+		w.pieces = tear(d.rng, w.pieces)
+	}
+	d.bury(w)
+	d.settle(map[*write]bool{w: true})
+	if bad {
+		return ioError("sync", off)
+	}
+	return nil
+}
+
+// bury takes what w covers out of the unsynced writes before it.
+func (d *Disk) bury(w *write) {
+	over := make(map[int64]uint8, len(w.pieces))
+	for _, p := range w.pieces {
+		over[p.no] |= p.mask
+	}
+	for _, older := range d.pending {
+		if older == w {
+			return
+		}
+		for i := range older.pieces {
+			older.pieces[i].mask &^= over[older.pieces[i].no]
+		}
+	}
+}
+
 // Discard implements disk.Device. Whole pages become zero or, sometimes, stay
 // as they are: the content is undefined and nobody may rely on either.
 func (v *device) Discard(off, n int64) error {

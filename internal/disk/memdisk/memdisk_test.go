@@ -117,6 +117,32 @@ func TestPowerCutKeepsWhatWasSyncedAndTearsTheRest(t *testing.T) {
 	}
 }
 
+func TestAWriteThatSyncsCoversItselfOnly(t *testing.T) {
+	lost := 0
+	for seed := range uint64(200) {
+		d := New(1<<20, stream(seed))
+		dev := open(t, d)
+		put(t, dev, 'a', 0, 8192)
+		if err := dev.(disk.SyncWriter).WriteSync(bytes.Repeat([]byte{'b'}, 4096), 2048); err != nil {
+			t.Fatal(err)
+		}
+		put(t, dev, 'c', 65536, 4096)
+		if got := look(d, 0, 8192); got != "aaaabbbbbbbbaaaa" {
+			t.Fatalf("before the crash: %s", got)
+		}
+		d.Crash()
+		if got := look(d, 2048, 4096); got != "bbbbbbbb" {
+			t.Fatalf("seed %d: of what was synced, %q is left", seed, got)
+		}
+		if look(d, 65536, 4096) != "cccccccc" {
+			lost++
+		}
+	}
+	if lost == 0 {
+		t.Error("no other write was ever lost")
+	}
+}
+
 func TestWritesDuringASyncAreNotCovered(t *testing.T) {
 	lost, lostUnderWay := 0, 0
 	for seed := range uint64(50) {
