@@ -48,6 +48,7 @@ type Volume struct {
 	Origin     string     `json:"origin,omitempty" doc:"Image or volume, with @snapshot, that it is a clone of"`
 	Snapshots  []Snapshot `json:"snapshots"`
 	VM         string     `json:"vm,omitempty"`
+	Import     *float64   `json:"import,omitempty" doc:"How far the import of an image is, 0 to 1, if that is known; only where one image is shown"`
 	Created    time.Time  `json:"created"`
 }
 

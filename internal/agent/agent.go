@@ -42,6 +42,8 @@ type Control interface {
 	DeleteVM(v cluster.VM, mod kv.Rev) error
 	// CommitVolume replaces a volume's record if it was last changed at mod.
 	CommitVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error)
+	// ReadVolume reads a volume's record as it is now.
+	ReadVolume(id holdfast.VolumeID) (cluster.Volume, kv.Rev, error)
 	// DeleteVolume removes a volume's record if it was last changed at mod.
 	DeleteVolume(v cluster.Volume, mod kv.Rev) error
 }
@@ -79,6 +81,8 @@ type Agent struct {
 	published map[holdfast.VolumeID]string // sockets
 	opening   map[holdfast.VolumeID]bool   // for mending
 	caring    map[holdfast.VolumeID]bool   // opened for mending; owned by the converging task
+
+	nextDropped time.Duration // owned by the converging task
 }
 
 // New returns an agent that does nothing yet.

@@ -35,6 +35,7 @@ func (a *Agent) follow(st *cluster.State) {
 	a.followVMs(st)
 	a.takeCare(st)
 	a.removeReplicas(st)
+	a.removeDropped(st)
 }
 
 // workerIDs returns the VMs with workers in order; a.mu is held.

@@ -244,7 +244,13 @@ func (a *app) revertCmd() *cobra.Command {
 
 func imageColumns() []column[v1.Volume] {
 	cols := volumeColumns()
-	return append(cols[:4:4], cols[8:]...)
+	cols = append(cols[:4:4], cols[8:]...)
+	return append(cols, column[v1.Volume]{"IMPORTED", true, func(v v1.Volume) any {
+		if v.Import == nil {
+			return ""
+		}
+		return fmt.Sprintf("%.0f %%", *v.Import*100)
+	}})
 }
 
 func (a *app) imageCmd() *cobra.Command {

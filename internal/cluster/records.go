@@ -107,9 +107,13 @@ type Volume struct {
 	InSync     []Replica       `json:"in_sync"`
 	Others     []Replica       `json:"others,omitempty"` // assigned, stale or being built; not in the in-sync set
 
-	Image   bool `json:"image,omitempty"`   // immutable, may be cloned
-	Sealed  bool `json:"sealed,omitempty"`  // an image whose import is complete
-	Deleted bool `json:"deleted,omitempty"` // being removed; the record goes when its replicas are gone
+	Image  bool `json:"image,omitempty"`  // immutable, may be cloned
+	Sealed bool `json:"sealed,omitempty"` // an image whose import is complete
+	// Importer is the host that imports an image that is not sealed, and
+	// ImporterBoot its life in which it does: with that the import ends.
+	Importer     holdfast.HostID `json:"importer,omitzero"`
+	ImporterBoot holdfast.BootID `json:"importer_boot,omitzero"`
+	Deleted      bool            `json:"deleted,omitempty"` // being removed; the record goes when its replicas are gone
 
 	Origin    *Origin       `json:"origin,omitempty"` // of a linked clone
 	Snapshots []Snapshot    `json:"snapshots,omitempty"`

@@ -69,6 +69,7 @@ func (m *Machine) Step(now time.Duration, wall time.Time, s *cluster.State) ([]C
 		m.start(now, d)
 		m.drain(now, d)
 		m.redundancy(now, d)
+		m.abandoned(d)
 	}
 	m.mend(d)
 	d.flush("incident", "timeline")

@@ -38,10 +38,24 @@ func (s *Server) imageRoutes() {
 	read(s, "/v1/images", "image-list", "The images", func(p picture, _ *none) ([]v1.Volume, error) {
 		return render(p.only(true), p.renderVolume), nil
 	})
-	read(s, "/v1/images/{image}", "image-show", "One image", func(p picture, in *ref) (v1.Volume, error) {
-		v, err := p.image(in.Image)
-		return p.renderVolume(v), err
-	})
+	act(s, s.operation("GET", "/v1/images/{image}", "image-show", "One image, and how far its import is", 200),
+		func(ctx context.Context, in *ref) (v1.Volume, error) {
+			p, err := s.picture(ctx)
+			if err != nil {
+				return v1.Volume{}, err
+			}
+			v, err := p.image(in.Image)
+			if err != nil {
+				return v1.Volume{}, err
+			}
+			out := p.renderVolume(v)
+			if !v.Sealed {
+				if a, err := s.o.Backend.Activity(ctx, v.ID); err == nil {
+					out.Import = &a.ResyncDone
+				}
+			}
+			return out, nil
+		})
 	do(s, s.operation("DELETE", "/v1/images/{image}", "image-delete", "Delete an image; its clones stay", 204),
 		func(ctx context.Context, in *ref) error {
 			v, err := lookup(ctx, s, in.Image, picture.image)

@@ -383,3 +383,73 @@ func TestAHostJoinsAndAnotherIsRemoved(t *testing.T) {
 	}
 	s.whole()
 }
+
+// The host that imports an image is killed in the middle: the image goes, and
+// its name is free. One that is only cut off for a while goes on.
+func TestAnImportThatIsInterruptedLeavesNothing(t *testing.T) {
+	s := newScene(t, 8, 3)
+	a := s.boxes[0]
+	begin := func() (id holdfast.VolumeID) {
+		s.on(a, func(p *provision.Provisioner) {
+			rec, err := p.CreateVolume(provision.VolumeSpec{Name: "debian", Blocks: 64, Image: true})
+			s.ok(err)
+			_, err = a.node.Volumes.Open(rec.ID)
+			s.ok(err)
+			id = rec.ID
+		})
+		return id
+	}
+	id := begin()
+	s.kv.Cut(a.name, true, true)
+	s.run(20 * time.Second)
+	s.kv.Cut(a.name, false, false)
+	s.run(20 * time.Second)
+	if v, ok := s.eye.State().Volumes[id]; !ok || v.Val.Deleted {
+		t.Fatal("an import was given up though its host lives")
+	}
+	a.kill()
+	s.run(10 * time.Second)
+	a.start()
+	s.until("the half-made image is gone", func(st *cluster.State) bool { return len(st.Volumes) == 0 })
+	s.run(5 * time.Second)
+	if n := s.replicas(); n != 0 {
+		t.Errorf("%d replicas are left of it", n)
+	}
+	id = begin()
+	s.on(a, func(p *provision.Provisioner) {
+		_, err := p.CreateVM(vmSpec("db", id))
+		s.kind(err, holdfast.Unavailable) // it is still being imported
+		_, err = p.Seal(id, 64)
+		s.ok(err)
+		_, err = p.CreateVM(vmSpec("db", id))
+		s.ok(err)
+	})
+	a.kill()
+	a.start()
+	s.until("the VM runs", func(st *cluster.State) bool { return runs(st, "db") })
+}
+
+// A host was away for so long that its copies were built elsewhere: when it is
+// back the copies that nobody names any more go from its disk.
+func TestCopiesThatWereDroppedGoFromTheirDisks(t *testing.T) {
+	s := newScene(t, 9, 3)
+	a := s.boxes[0]
+	var rec cluster.Volume
+	s.on(a, func(p *provision.Provisioner) {
+		var err error
+		rec, err = p.CreateVolume(provision.VolumeSpec{Name: "data", Blocks: 64})
+		s.ok(err)
+	})
+	id, lost := rec.ID, s.box(rec.InSync[1].Host)
+	lost.pull()
+	s.until("another copy is built", func(st *cluster.State) bool {
+		v := st.Volumes[id].Val
+		return len(v.InSync) == 2 && v.InSync[0].Host != lost.rec.ID && v.InSync[1].Host != lost.rec.ID
+	})
+	lost.powerOn()
+	s.until("the host is back", func(st *cluster.State) bool { return st.AliveHost(lost.rec.ID) && mended(st) })
+	s.run(30 * time.Second)
+	if n := s.replicas(); n != 2 {
+		t.Errorf("%d replicas of a volume of two copies", n)
+	}
+}

@@ -86,7 +86,7 @@ func New(c Config, s Seams) *Node {
 		c.Agent(&ac)
 	}
 	n.Agent = agent.New(ac)
-	n.Make = &provision.Provisioner{Cluster: n.Cluster, Volumes: n.Volumes, Clock: s.Clock, Rand: s.Rand, Log: c.Log}
+	n.Make = &provision.Provisioner{Self: n.Self, Boot: c.Host.Boot, Cluster: n.Cluster, Volumes: n.Volumes, Clock: s.Clock, Rand: s.Rand, Log: c.Log}
 	return n
 }
 

@@ -177,6 +177,7 @@ func (p *Provisioner) Seal(id holdfast.VolumeID, blocks uint64) (cluster.Volume,
 	}
 	return p.change(id, func(_ *cluster.State, rec *cluster.Volume) error {
 		rec.Sealed, rec.Writer, rec.Blocks = true, holdfast.HostID{}, blocks
+		rec.Importer, rec.ImporterBoot = holdfast.HostID{}, holdfast.BootID{}
 		return nil
 	})
 }

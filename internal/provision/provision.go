@@ -25,6 +25,8 @@ const settle = 15 * time.Second
 
 // Provisioner acts from one host.
 type Provisioner struct {
+	Self    holdfast.HostID
+	Boot    holdfast.BootID // this life of the host
 	Cluster *cluster.Client
 	Volumes *volume.Service
 	Clock   clock.Clock
@@ -118,6 +120,9 @@ func (p *Provisioner) prepare(spec VolumeSpec) (cluster.Volume, *cluster.State, 
 	rec := cluster.Volume{
 		ID: holdfast.VolumeID{UUID: id}, Name: spec.Name, Blocks: spec.Blocks, Copies: spec.Copies, Min: max(spec.Min, 1),
 		Durability: spec.Durability, Image: spec.Image, Origin: spec.Origin, Created: p.Clock.Wall(),
+	}
+	if rec.Image {
+		rec.Importer, rec.ImporterBoot = p.Self, p.Boot
 	}
 	if rec.Durability == "" {
 		rec.Durability = cluster.OnFlush

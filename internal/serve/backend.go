@@ -69,6 +69,9 @@ func (h *Host) Activity(ctx context.Context, id holdfast.VolumeID) (v1.Activity,
 	if err != nil {
 		return v1.Activity{}, err
 	}
+	if a, ok := h.importing(id); ok {
+		return a, nil
+	}
 	if v := m.node.Volumes.Opened(id); v != nil {
 		s := v.Stats()
 		a := v1.Activity{Host: h.cfg.Name, Epoch: uint32(v.Epoch()), ReadBytes: s.ReadBytes, WrittenBytes: s.WrittenBytes,

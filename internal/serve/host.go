@@ -42,6 +42,8 @@ type Host struct {
 	hyper   *qemu.Hypervisor
 	exports *nbd.Server
 
+	imports sync.Map // holdfast.VolumeID → image.Progress, of those under way
+
 	mu      sync.Mutex
 	joining bool
 	run     *member

@@ -2,9 +2,11 @@ package serve
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/export"
@@ -23,6 +25,7 @@ func (h *Host) ImportImage(ctx context.Context, n httpapi.NewImage, r io.Reader)
 	if err != nil {
 		return rec, err
 	}
+	defer h.imports.Delete(rec.ID)
 	blocks, err := h.fillImage(m, rec, n, r)
 	if err == nil {
 		rec, err = m.node.Make.Seal(rec.ID, blocks)
@@ -34,6 +37,21 @@ func (h *Host) ImportImage(ctx context.Context, n httpapi.NewImage, r io.Reader)
 		return rec, err
 	}
 	return rec, nil
+}
+
+// importing is how far an import by this host is; ok is false if there is none.
+func (h *Host) importing(id holdfast.VolumeID) (a v1.Activity, ok bool) {
+	v, ok := h.imports.Load(id)
+	if !ok {
+		return a, false
+	}
+	p := v.(image.Progress)
+	a = v1.Activity{Host: h.cfg.Name, WrittenBytes: p.Done, Resync: fmt.Sprintf("imported: %d bytes, %d bytes a second", p.Done, p.Rate)}
+	if p.Total > 0 {
+		a.ResyncDone = float64(p.Done) / float64(p.Total)
+		a.Resync = fmt.Sprintf("imported: %d of %d bytes, %d bytes a second", p.Done, p.Total, p.Rate)
+	}
+	return a, true
 }
 
 // imageBlocks is the size of the image in blocks; where only the stream's end
@@ -64,7 +82,8 @@ func (h *Host) fillImage(m *member, rec cluster.Volume, n httpapi.NewImage, r io
 		return 0, err
 	}
 	defer disk.Close()
-	res, err := image.Import(r, sink{disk}, image.Options{Size: n.Size, Max: disk.Size(), Clock: clock.System{}})
+	res, err := image.Import(r, sink{disk}, image.Options{Size: n.Size, Max: disk.Size(), Clock: clock.System{},
+		Progress: func(p image.Progress) { h.imports.Store(rec.ID, p) }})
 	return uint64(res.Size) / holdfast.BlockSize, err
 }
 

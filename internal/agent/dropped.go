@@ -1,0 +1,72 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+)
+
+// droppedEvery is how often a host looks for replicas that their volumes have
+// dropped.
+const droppedEvery = 10 * time.Second
+
+// removeDropped removes this host's replicas that their volumes do not name any
+// more: others were built while this host was away. A replica whose volume has
+// no record at all is left alone, for a record may be missing by mistake, and
+// so is one that knows of a later epoch than the record, which is then an old
+// one from a backup.
+func (a *Agent) removeDropped(st *cluster.State) {
+	now := a.Clock.Now()
+	if now < a.nextDropped {
+		return
+	}
+	a.nextDropped = now + droppedEvery
+	for _, disk := range a.Volumes.Stores() {
+		for _, r := range disk.Replicas() {
+			s := r.State()
+			if rec, ok := st.Volumes[s.Volume]; ok && dropped(rec.Val, s) && whole(st, rec.Val) {
+				a.removeIfDropped(disk, s)
+			}
+		}
+	}
+}
+
+// dropped reports whether a record does not name a replica any more.
+func dropped(rec cluster.Volume, s store.State) bool {
+	for _, set := range [][]cluster.Replica{rec.InSync, rec.Others} {
+		for _, ref := range set {
+			if ref.ID == s.Replica {
+				return false
+			}
+		}
+	}
+	return s.Promise <= rec.Epoch
+}
+
+// whole reports whether a volume has all its copies in sync on living hosts.
+func whole(st *cluster.State, rec cluster.Volume) bool {
+	n := 0
+	for _, ref := range rec.InSync {
+		if st.AliveHost(ref.Host) {
+			n++
+		}
+	}
+	return n > 0 && n >= min(rec.Copies, len(st.Hosts))
+}
+
+// removeIfDropped asks the control plane first: the picture may be old, and a
+// replica that it does not show be a new one.
+func (a *Agent) removeIfDropped(disk *store.Store, s store.State) {
+	rec, _, err := a.Control.ReadVolume(s.Volume)
+	if err != nil || !dropped(rec, s) {
+		return
+	}
+	ref := cluster.Replica{ID: s.Replica, Host: a.Self, Disk: disk.Identity().Disk}
+	if err := a.Volumes.RemoveReplica(ref); err != nil && !holdfast.IsKind(err, holdfast.NotFound) {
+		a.Log.Info("a replica that its volume has dropped could not be removed yet", "volume", rec.Name, "error", err)
+		return
+	}
+	a.Log.Info("a replica that its volume has dropped is removed", "volume", rec.Name, "replica", s.Replica.Short())
+}
