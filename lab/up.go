@@ -22,6 +22,7 @@ const DefaultDiskSize = 8 << 30
 const (
 	startTimeout = 30 * time.Second // for a host to answer
 	readyTimeout = 60 * time.Second // for the cluster to be whole
+	slowStart    = 10 * time.Second // for processes to exist, on a machine that is busy
 	pollEvery    = 50 * time.Millisecond
 )
 
@@ -122,13 +123,15 @@ func (h Host) answering(ctx context.Context) error {
 	defer cancel()
 	c := client.Socket(h.Socket())
 	defer c.Close()
-	begin := time.Now()
+	begin, kept := time.Now(), false // kept: its keeper has been there, which ends when nothing is left
 	for {
 		_, err := c.Self(ctx)
 		if err == nil {
 			return nil
 		}
-		if word, _ := h.condition(); (word == isDead || word == isAgentOut) && time.Since(begin) > time.Second {
+		alive := len(h.keepers()) > 0
+		kept = kept || alive
+		if word, _ := h.condition(); (word == isDead || word == isAgentOut) && (kept && !alive || time.Since(begin) > slowStart) {
 			return holdfast.Errorf(holdfast.Unavailable, "host %s ended while starting:\n%s\nall of it is in %s", h.Name, h.lastWords(), h.Log())
 		}
 		if pause(ctx) != nil {
