@@ -145,9 +145,12 @@ func (c *court) fioCycle(ctx context.Context, v *volume, i int, lost func(lab.Ho
 		return wrote, 0, err
 	}
 	dead := lost(w)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() {
-		pause(ctx, 300e6+c.within(1500e6))
-		_ = os.WriteFile(filepath.Join(dir, "now"), nil, 0o600) // fio ends if it cannot be
+		_ = v.written(ctx)
+		pause(ctx, c.within(1200e6))
+		_ = os.WriteFile(filepath.Join(dir, "now"), nil, 0o600)
 	}()
 	wrote, err = fio(ctx, dir, v.uri(at), append(job, "--do_verify=0", "--verify_state_save=1", "--trigger-file="+filepath.Join(dir, "now"), "--trigger="+c.killCommand(dead))...)
 	if len(wrote.Jobs) != 1 {

@@ -89,6 +89,21 @@ func (v *volume) writer(ctx context.Context) (lab.Host, error) {
 	return h, err
 }
 
+// written waits until something more has been written to it.
+func (v *volume) written(ctx context.Context) error {
+	first := int64(-1)
+	return until(ctx, "something to be written to volume "+v.name, func() (bool, string) {
+		a, err := ask(ctx, v.c, func(ctx context.Context, cl *client.Client) (v1.Activity, error) { return cl.Activity(ctx, v.name) })
+		if err != nil {
+			return false, err.Error()
+		}
+		if first < 0 {
+			first = a.WrittenBytes
+		}
+		return a.WrittenBytes != first, "nothing is"
+	})
+}
+
 // bystander returns a host that has no copy of it: initiators there are
 // carried to the writer.
 func (v *volume) bystander(ctx context.Context) (lab.Host, error) {
