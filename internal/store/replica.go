@@ -204,8 +204,8 @@ func (r *Replica) append(rec *record.Record) error {
 func (r *Replica) allowed(x *record.Record) error {
 	switch x.Kind {
 	case record.Grow:
-		if x.Blocks < r.head.blocks || x.Blocks > holdfast.MaxVolumeBlocks {
-			return holdfast.Errorf(holdfast.Invalid, "record %v: a volume of %d blocks cannot become one of %d; volumes only grow", x.LSN, r.head.blocks, x.Blocks)
+		if x.Blocks > holdfast.MaxVolumeBlocks { // to fewer blocks than there are it changes nothing: a build may have been told of more already
+			return holdfast.Errorf(holdfast.Invalid, "record %v: a volume cannot have %d blocks", x.LSN, x.Blocks)
 		}
 	case record.Write, record.Zero, record.EpochStart, record.Snapshot, record.Revert, record.DropSnap:
 	default:

@@ -139,10 +139,21 @@ func (v *Volume) DropSnapshot(id holdfast.SnapshotID) error {
 	return err
 }
 
-// growTo gives the replicas the record's new size in blocks. It blocks.
-func (v *Volume) growTo(blocks uint64) {
-	if _, err := v.control(record.Record{Kind: record.Grow, Blocks: blocks}); err != nil && v.Err() == nil {
-		v.log.Error("the volume could not be grown", "blocks", blocks, "error", err)
+// takeRecord takes the volume's record as it is now; if it says that the volume
+// is larger, so are the replicas from here on. v.mu is held; the caller pumps.
+func (v *Volume) takeRecord(rec cluster.Volume, mod kv.Rev) {
+	grown := rec.Blocks > v.rec.Blocks
+	v.rec, v.mod = rec, mod
+	if grown && v.failed == nil {
+		v.growLocked()
+	}
+}
+
+// growLocked gives the replicas the record's size. Should it be forgotten, the
+// next opening does it again. v.mu is held.
+func (v *Volume) growLocked() {
+	if err := v.issue(record.Record{Kind: record.Grow, Blocks: v.rec.Blocks}); err != nil {
+		v.log.Error("the volume could not be grown", "blocks", v.rec.Blocks, "error", err)
 	}
 }
 
@@ -181,13 +192,11 @@ func (s *Service) NoteRecord(rec cluster.Volume, mod kv.Rev) {
 		return
 	}
 	v.mu.Lock()
-	grown := false
 	if mod > v.mod && rec.Epoch == v.epoch {
-		grown = rec.Blocks > v.rec.Blocks
-		v.rec, v.mod = rec, mod
+		v.takeRecord(rec, mod)
+		v.pump()
 	}
+	done := v.takeDone()
 	v.mu.Unlock()
-	if grown {
-		v.tasks.Go(func() { v.growTo(rec.Blocks) })
-	}
+	tell(done)
 }

@@ -82,6 +82,9 @@ func (j *joiner) run() (err error) {
 			v.m.Remove(j.i)
 			v.pump()
 		}
+		if err == nil {
+			delete(v.awaited, j.ref.ID)
+		}
 		v.copying = false
 		v.mending[j.ref.ID] = v.s.Clock.Now() + mendAgain
 		done := v.takeDone()

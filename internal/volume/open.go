@@ -27,7 +27,7 @@ type takeover struct {
 	mod   kv.Rev
 	epoch holdfast.Epoch
 
-	blocks uint64 // size of the replicas, which the record may exceed
+	blocks uint64 // size of the smallest replica, which the record may exceed
 }
 
 // seat is an in-sync member that takes part in an opening.
@@ -180,6 +180,9 @@ func (t *takeover) finish(seats []seat) (*Volume, error) {
 	}
 	best := seats[cut.Best]
 	t.blocks = best.report.Blocks
+	for _, st := range seats { // one may have been built when the volume was larger than its records said
+		t.blocks = min(t.blocks, st.report.Blocks)
+	}
 	var keep []seat
 	for i, st := range seats {
 		if i == cut.Best || reports[i].Eligible() && t.level(st, best, cut.LSN) == nil {

@@ -60,17 +60,17 @@ func (v *Volume) reconfigureOne() bool {
 	v.mu.Lock()
 	switch {
 	case v.failed != nil:
-	case len(v.eject) > 0:
-		p := v.eject[0]
-		v.mu.Unlock()
-		v.ejectMember(p)
-		return true
-	case len(v.admitting) > 0:
+	case len(v.admitting) > 0: // first: without it there may be too few to eject another
 		a := v.admitting[0]
 		v.admitting = v.admitting[1:]
 		v.mu.Unlock()
 		a.err = a.j.commit()
 		a.ended.Set()
+		return true
+	case len(v.eject) > 0:
+		p := v.eject[0]
+		v.mu.Unlock()
+		v.ejectMember(p)
 		return true
 	}
 	v.mu.Unlock()
@@ -204,7 +204,7 @@ func (v *Volume) commit(change func(*cluster.Volume) (bool, error)) error {
 
 func (v *Volume) adopt(rec cluster.Volume, mod kv.Rev) {
 	v.mu.Lock()
-	v.rec, v.mod = rec, mod
+	v.takeRecord(rec, mod)
 	v.mu.Unlock()
 }
 

@@ -86,27 +86,20 @@ func (j *joiner) promised() (rep replica.Report, err error) {
 }
 
 // shared brings the joiner to the last LSN that its history shares with the
-// volume's, on disk and stable, and returns it; 0 if it parted below what it
-// may not give up, so that nothing it has counts.
+// volume's and that is on disk everywhere, and returns it; 0 if that is below
+// what it may not give up, so that nothing it has counts. It does not wait for
+// other replicas: one that is lost may be what the joiner is needed for.
 func (j *joiner) shared(rep *replica.Report) (holdfast.LSN, error) {
 	v := j.v
 	v.mu.Lock()
-	issued := v.m.Issued()
+	issued, stable := v.m.Issued(), v.m.Stable()
 	v.mu.Unlock()
-	since := replica.Common(rep.History, rep.Prefix, v.history, issued)
+	since := min(replica.Common(rep.History, rep.Prefix, v.history, issued), stable)
 	if since < rep.Stable || since == 0 {
 		return 0, nil
 	}
 	if since < rep.Prefix {
 		if err := j.stepTo(replica.KindTruncate, since, nil, nil); err != nil {
-			return 0, err
-		}
-	}
-	v.mu.Lock()
-	stable := v.m.Stable() >= since
-	v.mu.Unlock()
-	if !stable { // then it is the volume's for good
-		if err := v.Flush(); err != nil {
 			return 0, err
 		}
 	}

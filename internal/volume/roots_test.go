@@ -310,3 +310,38 @@ func TestARebuildThatIsInterruptedGoesOnBehindTheLastRoot(t *testing.T) {
 		c.expectSnap(1, 0, fill('a', 800))
 	})
 }
+
+// TestAJoinerIsNotKeptWaitingByALostReplica: too few are left to do without the
+// lost one, and what the joiner still holds in memory is not on disk everywhere.
+func TestAJoinerIsNotKeptWaitingByALostReplica(t *testing.T) {
+	play(t, 47, 3, 3, func(sc *scene) {
+		a, b, c := sc.hosts[0], sc.hosts[1], sc.hosts[2]
+		rec, mod, err := a.ReadVolume(sc.vol.ID)
+		sc.must(err)
+		rec.Min = 2
+		_, err = a.CommitVolume(rec, mod)
+		sc.must(err)
+		v := a.open()
+		sc.write(v, 1, fill('a', 1))
+		sc.flush(v)
+		c.clk.Pause()
+		sc.w.Clock().Go(func() { sc.write(v, 2, fill('b', 1)) })
+		sc.until("the ejection", func() bool { return len(sc.record().InSync) == 2 })
+		b.powerCut()
+		written := false
+		sc.w.Clock().Go(func() { sc.write(v, 3, fill('c', 1)); written = true })
+		clock.Sleep(sc.w.Clock(), 5*time.Second)
+		if written {
+			t.Error("a write was acknowledged by fewer replicas than there must be")
+		}
+		c.clk.Resume()
+		sc.until("the write", func() bool { return written })
+		for i, tag := range []byte("abc") {
+			got := fill(0, 1)
+			c.on(func() { sc.must(c.replicaOf(sc.vol.ID).ReadAt(got, uint64(i+1))) })
+			if got[0] != tag {
+				t.Errorf("block %d of the joiner is %x", i+1, got[0])
+			}
+		}
+	})
+}

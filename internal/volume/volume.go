@@ -134,8 +134,11 @@ func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *
 	v.grow()
 	v.tasks.Go(v.watch)
 	v.tasks.Go(v.reconfigure)
-	if grow := v.rec.Blocks; grow > t.blocks {
-		v.tasks.Go(func() { v.growTo(grow) })
+	if v.rec.Blocks > t.blocks {
+		v.mu.Lock()
+		v.growLocked()
+		v.pump()
+		v.mu.Unlock()
 	}
 	v.log.Info("volume opened", "in_sync", len(seats), "cut", history[len(history)-1].Cut.String(), "generation", t.rec.Generation)
 	return v

@@ -291,3 +291,27 @@ func TestOneFullDiskOfSeveralIsRemembered(t *testing.T) {
 		}
 	})
 }
+
+// TestAVolumeGrowsThoughItsWriterLearnsOfItByTheWay: the larger size is in the
+// record that a lost commit is decided by anew.
+func TestAVolumeGrowsThoughItsWriterLearnsOfItByTheWay(t *testing.T) {
+	play(t, 12, 2, 2, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		v := a.open()
+		sc.write(v, 1, fill('a', 1))
+		rec, mod, err := b.ReadVolume(sc.vol.ID)
+		sc.must(err)
+		rec.Blocks += 100
+		_, err = b.CommitVolume(rec, mod)
+		sc.must(err)
+		b.powerCut()
+		sc.write(v, 2, fill('b', 1)) // waits for the ejection
+		sc.write(v, int64(rec.Blocks)-1, fill('c', 1))
+		sc.expect(v, int64(rec.Blocks)-1, fill('c', 1))
+		b.boot()
+		sc.inSync(2)
+		a.powerCut()
+		v = b.open()
+		sc.expect(v, int64(rec.Blocks)-1, fill('c', 1))
+	})
+}
