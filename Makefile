@@ -16,7 +16,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip
 
-.PHONY: help build check test drill lab down image kernel bench judges figures judge-cloud-init fuzz-smoke packages clean
+.PHONY: help build check test drill lab down image kernel bench judges figures judge-cloud-init judge-iscsi fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -94,6 +94,10 @@ judges: build ## let others' programs judge; QUICK=1 in a minute, JUDGES='-run f
 	@$(GO) build -o bin/judges ./lab/judges
 	@mkdir -p build
 	@bin/judges $(if $(QUICK),-quick) -summary build/judges.json $(JUDGES)
+
+judge-iscsi: ## let libiscsi's suite and QEMU judge the iSCSI target over a memory volume
+	@$(MAKE) --no-print-directory packages PACKAGES='libiscsi-bin qemu-utils qemu-block-extra' COMMANDS='iscsi-test-cu iscsi-ls iscsi-inq qemu-io'
+	@$(GO) test -count=1 -v -run TestJudge ./internal/export/iscsi | sed -n 's/^ *judges_test.go:[0-9]*: //p; /^[-a-zA-Z]/p' | grep -v '^==='
 
 fuzz-smoke: ## run every fuzz target for a moment
 	@set -e; for p in $$($(GO) list ./...); do \

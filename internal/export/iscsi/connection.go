@@ -77,7 +77,7 @@ func (c *connection) run() {
 }
 
 func (c *connection) log(err error, what string) {
-	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, errGoodbye) {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, errGoodbye) || errors.Is(err, errCarried) {
 		return
 	}
 	name, target := "", ""

@@ -36,7 +36,7 @@ func (c *connection) dataOut(h *pdu.Header) error {
 	var err error
 	switch {
 	case n == 0:
-	case t.begun && t.Dir == scsi.Out && t.Need > 0:
+	case t.takes():
 		err = c.receive(t, segment{n: n, wire: true})
 	default:
 		t.got += int64(n)

@@ -35,6 +35,8 @@ func FuzzConnection(f *testing.F) {
 	d[1] = pdu.Final
 	d.SetWord(pdu.AtTTT, pdu.NoTag)
 	f.Add(append(append(append([]byte(nil), w[:]...), 1, 2, 3, 4, 5, 6, 7, 8), d[:]...), true)
+	w[pdu.AtCDB+8] = 0 // it writes no block
+	f.Add(append(append(append([]byte(nil), w[:]...), 1, 2, 3, 4, 5, 6, 7, 8), d[:]...), true)
 	f.Fuzz(func(t *testing.T, b []byte, session bool) {
 		target := newMemory(t, mib)
 		u, err := scsi.New(target, scsi.Options{ID: unitID(1)})

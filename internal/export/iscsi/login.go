@@ -35,13 +35,18 @@ func (r *refusal) Error() string { return r.why }
 
 func refuse(status uint16, why string) error { return &refusal{status, why} }
 
+// errElsewhere says that another host serves the target. The whole login
+// request must be at hand for it to go there.
+var errElsewhere error = &refusal{pdu.LoginUnavailable, "another host serves the target, and the login came in too many pieces to be carried there"}
+
 // enter runs the login phase and returns the connection's session, with the
 // connection in it.
 func (c *connection) enter() (*session, error) {
 	l := &login{c: c, n: negotiation{params: defaultParams(), lim: c.srv.lim, seen: map[string]bool{}}}
 	var h pdu.Header
 	for range maxLoginPDUs {
-		if _, err := c.r.Next(&h); err != nil {
+		ahs, err := c.r.Next(&h)
+		if err != nil {
 			return nil, err
 		}
 		if h.Op() != pdu.LoginRequest {
@@ -51,7 +56,11 @@ func (c *connection) enter() (*session, error) {
 		if err := c.r.Data(data); err != nil {
 			return nil, err
 		}
+		first := !l.begun
 		s, err := l.request(&h, data)
+		if err == errElsewhere && first {
+			err = c.carry(l.targetName, &h, ahs, data)
+		}
 		if r, ok := err.(*refusal); ok {
 			l.answer(&h, r.status, nil, false)
 			return nil, holdfast.Errorf(holdfast.Denied, "login of %q to %q refused: %s", clip(l.initiator), clip(l.targetName), r.why)
@@ -149,6 +158,9 @@ func (l *login) findTarget() error {
 	l.auth.entries = o.Access.of(l.initiator)
 	if len(l.auth.entries) == 0 {
 		return refuse(pdu.LoginForbidden, "the initiator is not on the target's list")
+	}
+	if o.Device == nil {
+		return errElsewhere
 	}
 	l.target = o
 	if l.n.leading {

@@ -51,6 +51,9 @@ func (c *connection) respond(t *task) {
 	} else {
 		s.outstanding-- // before the answer, which tells of the room
 	}
+	if t.Dir == scsi.In && t.writes {
+		t.edtl = 0 // nothing of what the command sends was expected
+	}
 	flags, residual := t.residual()
 	dataSN := uint32(0)
 	told := false

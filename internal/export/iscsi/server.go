@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/export/iscsi/pdu"
@@ -16,6 +17,10 @@ import (
 type Config struct {
 	Limits Limits
 	Log    *slog.Logger // nil discards
+	// Forward connects to the host that serves a target which is offered here
+	// without a device: to a ServeConn there, with the given portal group. nil:
+	// such targets are not available.
+	Forward func(target string, group uint16) (net.Conn, error)
 	// Elsewhere lists portals of other hosts that lead to a target, for
 	// discovery; nil: none.
 	Elsewhere func(target string) []Address
@@ -30,9 +35,9 @@ type Address struct {
 
 // Target is what a server offers under an iSCSI name.
 type Target struct {
-	Name   string // an iSCSI name: iqn., eui. or naa.
-	Alias  string // for people
-	Device *scsi.Device
+	Name   string       // an iSCSI name: iqn., eui. or naa.
+	Alias  string       // for people
+	Device *scsi.Device // nil: another host serves it (Config.Forward)
 	Access Access
 }
 
@@ -156,7 +161,9 @@ func (s *Server) Withdraw(name string) {
 	for _, x := range open {
 		<-x.ended
 	}
-	o.Device.Close()
+	if o.Device != nil {
+		o.Device.Close()
+	}
 }
 
 // Close withdraws everything and waits for every connection to end.
@@ -192,6 +199,7 @@ func (s *Server) accept(p *portal) {
 			if closed || !temporary(err) {
 				return
 			}
+			time.Sleep(50 * time.Millisecond) // out of file descriptors, most likely: others may end
 			continue
 		}
 		s.serve(nc, p)

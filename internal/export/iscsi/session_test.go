@@ -312,3 +312,30 @@ func TestManyLongTransfersShareTheMemory(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// Data that comes with a command that takes none is passed over, whatever the
+// way it comes.
+func TestDataThatNobodyWants(t *testing.T) {
+	s := offerMemory(t, mib).login(initiator.Config{Keys: keys("InitialR2T", "No", "FirstBurstLength", "65536", "MaxRecvDataSegmentLength", "4096")})
+	data := noise(1, 300<<10)
+	for _, c := range []initiator.Command{
+		{CDB: rw16(write16, 0, 0, false), Out: data}, // writes no block
+		{CDB: rw16(write16, 0, 1, false), Out: data}, // writes one
+		{CDB: make([]byte, 6), Out: data},            // takes no data
+		{CDB: []byte{0x55, 0x10, 0, 0, 0, 0, 0, 0, 0, 0}, Out: data},
+	} {
+		r := must(t, s, c)
+		if want := uint32(len(data) - int(c.CDB[len(c.CDB)-3])*512); r.Flags != pdu.Underflow || len(c.CDB) == 16 && r.Residual != want {
+			t.Errorf("command % x: residual %d, flags %#x; want %d less", c.CDB, r.Residual, r.Flags, want)
+		}
+	}
+	for _, c := range []initiator.Command{
+		{CDB: rw16(write16, 1<<40, 1, false), Out: data},
+		{CDB: []byte{0xff, 0, 0, 0, 0, 0}, Out: data},
+	} {
+		if r := run(t, s, c); r.Status != 2 {
+			t.Errorf("command % x ended with status %#x", c.CDB, r.Status)
+		}
+	}
+	must(t, s, writeCmd(0, data[:4096]))
+}

@@ -19,6 +19,7 @@ type task struct {
 	lun       [8]byte
 	edtl      int64 // expected data transfer length; 0 in a direction not expected
 	immediate bool  // not of the command window
+	writes    bool  // the initiator is to send
 	begun     bool  // the unit knows it and will call done
 
 	buf  *buffer
@@ -197,23 +198,20 @@ func (c *connection) begin(h *pdu.Header) (*task, error) {
 	if h.Flags()&(pdu.CommandWrite|pdu.CommandRead) == 0 {
 		t.edtl = 0
 	}
-	t.Expect = t.edtl
+	t.Expect, t.writes = t.edtl, write
 	t.unasked = write && h.Flags()&pdu.Final == 0
 	if t.unasked && (s.par.initialR2T || int64(h.DataLength()) >= min(t.edtl, int64(s.par.firstBurst))) {
 		t.unasked = false // there is nothing that may come
 	}
 	s.tasks[itt] = t
 	t.begun = s.path.Begin(&t.Task)
-	if t.begun && t.Dir != scsi.Out && write {
-		t.edtl = 0 // nothing of what the command sends was expected
-	}
 	return t, nil
 }
 
 // immediateData receives the data that came with a command; s.mu is held, and
 // given up meanwhile.
 func (c *connection) immediateData(t *task, g segment) error {
-	switch takes := t.begun && t.Dir == scsi.Out; {
+	switch takes := t.takes(); {
 	case !c.s.par.immediateData || g.n > c.s.par.firstBurst || int64(g.n) > t.Expect:
 		return errGarbage("immediate data of %d bytes", g.n)
 	case !takes:
@@ -225,6 +223,10 @@ func (c *connection) immediateData(t *task, g segment) error {
 	}
 	return c.receive(t, g)
 }
+
+// takes reports whether the command has a use for data from the initiator; one
+// that was refused, or that writes no block, has not.
+func (t *task) takes() bool { return t.begun && t.Dir == scsi.Out && t.Need > 0 }
 
 // receive puts a data segment into a task's memory at t.got; s.mu is held, and
 // given up meanwhile. The task may have ended when it returns.

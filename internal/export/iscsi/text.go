@@ -126,6 +126,9 @@ func (s *Server) addresses(target string, c *connection) (list []Address) {
 	portals := slices.Clone(s.portals)
 	s.mu.Unlock()
 	for _, p := range portals {
+		if p.ln == nil {
+			continue
+		}
 		a := Address{Addr: p.told, Group: p.group}
 		if a.Addr == "" {
 			a.Addr = p.ln.Addr().String()

@@ -69,12 +69,11 @@ func (s *Session) Add(nc net.Conn) error {
 
 // exchange is a login under way.
 type exchange struct {
-	s        *Session
-	c        *conn
-	cid      uint16
-	answers  map[string]string
-	statSN   uint32
-	question []byte // our challenge
+	s       *Session
+	c       *conn
+	cid     uint16
+	answers map[string]string
+	statSN  uint32
 }
 
 func (s *Session) connect(nc net.Conn, cid uint16) error {

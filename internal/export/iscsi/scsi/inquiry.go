@@ -108,7 +108,7 @@ func (u *Unit) blockLimits() []byte {
 	b := make([]byte, 60)
 	physical := uint32(4096 >> u.shift)
 	at := func(off int, v uint32) { be.PutUint32(b[off-4:], v) }
-	b[4-4] = 0x01 // WSNZ
+	b[0] = 0x01 // WSNZ, byte 4 of the page
 	b[5-4] = compareMost
 	be.PutUint16(b[6-4:], uint16(physical))
 	at(8, uint32(u.opt.MaxTransfer>>u.shift))

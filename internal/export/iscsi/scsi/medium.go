@@ -64,7 +64,7 @@ func (u *Unit) adoptLocked(d export.Disk) {
 		generation, tells = c.CacheGeneration(), true
 	}
 	if u.used && u.tells && tells && generation != u.memory {
-		u.lostLocked(nil)
+		u.lostLocked()
 	}
 	u.disk, u.used, u.memory, u.tells = d, true, generation, tells
 	u.resizedLocked(d.Size())
@@ -79,14 +79,12 @@ func (u *Unit) resizedLocked(size int64) {
 
 // lostLocked marks that memory with unflushed writes is gone: for everybody
 // who may have written them. u.mu is held.
-func (u *Unit) lostLocked(but *nexusState) {
+func (u *Unit) lostLocked() {
 	acked := u.acked.Load()
 	dirty := acked != u.flushed.Load()
 	for _, st := range u.nexuses {
 		st.lost = st.lost || dirty
-		if st != but {
-			st.pending.add(PowerOn)
-		}
+		st.pending.add(PowerOn)
 	}
 	u.flushed.Store(acked)
 }
@@ -123,8 +121,8 @@ func (u *Unit) diskFailed(d export.Disk, err error) {
 		return
 	}
 	u.log.Warn("the session on a volume ended", "volume", u.opt.Name, "err", err)
-	if kind == holdfast.LostCache {
-		u.lostLocked(nil)
+	if kind == holdfast.LostCache || !u.tells && u.acked.Load() != u.flushed.Load() {
+		u.lostLocked() // if the disk does not tell, nobody can vouch for it
 	} else {
 		u.attention(AccessStateChanged, nil)
 	}

@@ -221,6 +221,17 @@ func TestAFailOver(t *testing.T) {
 	}
 }
 
+// A disk that does not tell its generation is not believed.
+func TestAFailOverThatNobodyCanVouchFor(t *testing.T) {
+	s := newStage(t, Options{}, nil)
+	p := s.path(1)
+	s.good(s.run(p, write10(0, 1), block(1), 0))
+	s.bad.Fail(export.Read, 0, holdfast.Errorf(holdfast.Closed, "the session ended"))
+	s.want(s.run(p, read10(0, 1), nil, 512), CheckCondition, NotReady, InTransition)
+	s.want(s.run(p, flush, nil, 0), CheckCondition, UnitAttention, PowerOn)
+	s.want(s.run(p, flush, nil, 0), CheckCondition, MediumError, WriteError)
+}
+
 func TestAFullVolume(t *testing.T) {
 	s := newStage(t, Options{}, nil)
 	p := s.path(1)
