@@ -30,6 +30,10 @@ func (s *Service) serveRead(m *member, a replica.Ask, rest, _ []byte) (out trans
 		at := len(bulk)
 		buf := bulk[at : at+holdfast.BlockSize]
 		ref, err := pin.ReadBlock(holdfast.SnapshotID{}, addr+i, buf)
+		if spoilt(err) {
+			s.Log.Error("bad bytes on this host's disk; another host wanted them", "replica", m.id.Short(), "error", err)
+			s.noteRot(m.st.Identity().Disk, 1, 0)
+		}
 		if err != nil {
 			return transport.Frame{}, err
 		}

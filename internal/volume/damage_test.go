@@ -301,3 +301,31 @@ func TestADiskDamagedAnywhereNeverLies(t *testing.T) {
 	}
 	t.Logf("%d disks were damaged, %d of them refused", rounds, refusals)
 }
+
+// TestAWriterWithoutAReplicaReadsAroundDamage: what is read comes from other
+// hosts only, and both have damaged blocks. They tell of it; that they are
+// restored there, too, waits for scrubbing.
+func TestAWriterWithoutAReplicaReadsAroundDamage(t *testing.T) {
+	play(t, 23, 3, 2, func(sc *scene) {
+		k := &kept{sc: sc, rng: rand.New(rand.NewPCG(23, 0)), versions: make([]uint32, 256)}
+		v := sc.hosts[2].open()
+		for range 2 {
+			for addr := 0; addr < len(k.versions); addr += 64 {
+				k.write(v, addr, 64)
+			}
+		}
+		sc.flush(v)
+		for i := range 2 {
+			where := k.places(sc.hosts[i])
+			for addr := i; addr < len(k.versions); addr += 16 { // never the same block on both
+				k.poke(sc.hosts[i], where[addr], k.block(addr, 1))
+			}
+		}
+		k.readAll(v)
+		for i := range 2 {
+			if found, _ := sc.hosts[i].repaired(); found == 0 {
+				t.Errorf("host %d tells nobody that its disk is damaged", i)
+			}
+		}
+	})
+}

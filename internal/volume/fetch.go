@@ -39,7 +39,7 @@ func (v *Volume) fetch(dst []byte, addr uint64) error {
 // spoilt reports whether a read failed by what the disk gave.
 func spoilt(err error) bool {
 	var bad *store.CorruptError
-	return errors.As(err, &bad) || holdfast.IsKind(err, holdfast.IO)
+	return errors.As(err, &bad) || holdfast.IsKind(err, holdfast.IO) || holdfast.IsKind(err, holdfast.Corrupt)
 }
 
 // mend reads one block of this host's replica; a bad one comes from another
@@ -57,9 +57,25 @@ func (v *Volume) mend(block []byte, addr uint64, local *member) error {
 	return nil
 }
 
-// fetchRemote reads from the other in-sync replicas in turn. With repair set,
-// the good blocks replace the bad ones there.
+// fetchRemote reads from the other in-sync replicas in turn; if none has all of
+// it undamaged, each block from whichever has it. With repair set, the good
+// blocks replace the bad ones there.
 func (v *Volume) fetchRemote(dst []byte, addr uint64, repair *member) error {
+	err := v.fetchWhole(dst, addr, repair)
+	if len(dst) == holdfast.BlockSize || !spoilt(err) {
+		return err
+	}
+	for len(dst) > 0 {
+		if err := v.fetchWhole(dst[:holdfast.BlockSize], addr, repair); err != nil {
+			return err
+		}
+		dst, addr = dst[holdfast.BlockSize:], addr+1
+	}
+	return nil
+}
+
+// fetchWhole reads all of a range from the first other replica that has it.
+func (v *Volume) fetchWhole(dst []byte, addr uint64, repair *member) error {
 	err := holdfast.Errorf(holdfast.Unavailable, "volume %s has no other in-sync replica", v.rec.Name)
 	for _, ref := range v.others() {
 		if err = v.fetchFrom(ref, dst, addr, repair); err == nil {
