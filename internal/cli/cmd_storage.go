@@ -134,11 +134,16 @@ func (a *app) planDelete(ctx context.Context, get func(context.Context, string) 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "%s, %s (replicas: %d, snapshots: %d), would be lost.\n", plain(v.Name), formatSize(v.Size), len(v.Replicas), len(v.Snapshots))
+	return a.planned(lossOf(v)...)
+}
+
+// lossOf says what would be lost with a volume.
+func lossOf(v v1.Volume) []string {
+	lines := []string{fmt.Sprintf("%s, %s (replicas: %d, snapshots: %d), would be lost.", v.Name, formatSize(v.Size), len(v.Replicas), len(v.Snapshots))}
 	if v.VM != "" {
-		fmt.Fprintf(a.Stdout, "It is the disk of VM %s, so this would be refused.\n", plain(v.VM))
+		lines = append(lines, fmt.Sprintf("It is the disk of VM %s, so this would be refused.", v.VM))
 	}
-	return nil
+	return lines
 }
 
 func (a *app) volumeCreateCmd(use string) *cobra.Command {
@@ -232,8 +237,7 @@ func (a *app) revertCmd() *cobra.Command {
 			}
 			for _, s := range v.Snapshots {
 				if s.Name == args[1] || s.ID == args[1] {
-					fmt.Fprintf(a.Stdout, "Volume %s would be as it was at %s; everything written since would be lost.\n", plain(v.Name), people(s.Created))
-					return nil
+					return a.planned(fmt.Sprintf("Volume %s would be as it was at %s; everything written since would be lost.", v.Name, people(s.Created)))
 				}
 			}
 			return holdfast.Errorf(holdfast.NotFound, "volume %s has no snapshot called %q; it has %s", v.Name, args[1], snapshots(v))

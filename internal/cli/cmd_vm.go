@@ -112,16 +112,16 @@ func (a *app) planDeleteVM(ctx context.Context, c *client.Client, name string, k
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "VM %s (%s) would be deleted.\n", plain(v.Name), plain(v.State))
+	lines := []string{fmt.Sprintf("VM %s (%s) would be deleted.", v.Name, v.State)}
 	if keep {
-		fmt.Fprintf(a.Stdout, "Its disk %s would stay.\n", plain(v.Volume))
-		return nil
+		return a.planned(append(lines, fmt.Sprintf("Its disk %s would stay.", v.Volume))...)
 	}
-	return a.planDelete(ctx, func(ctx context.Context, n string) (v1.Volume, error) {
-		d, err := c.Volume(ctx, n)
-		d.VM = ""
-		return d, err
-	}, v.Volume)
+	d, err := c.Volume(ctx, v.Volume)
+	if err != nil {
+		return err
+	}
+	d.VM = "" // it goes with it
+	return a.planned(append(lines, lossOf(d)...)...)
 }
 
 // settled waits until a VM is in the state that was asked for, and prints it.

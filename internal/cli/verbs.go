@@ -72,3 +72,14 @@ func (a *app) done(what, name, sentence string) error {
 	}
 	return nil
 }
+
+// planned prints what would be done, one line each, or an object of them.
+func (a *app) planned(lines ...string) error {
+	if a.structured() {
+		return a.encode(map[string][]string{"plan": lines})
+	}
+	for _, l := range lines {
+		fmt.Fprintln(a.Stdout, plain(l))
+	}
+	return nil
+}
