@@ -26,18 +26,18 @@ func (f *faults) writer() (*host, cluster.Volume) {
 }
 
 // joining returns a volume that a replica is joining, with its writer and the
-// joiner's host.
-func (f *faults) joining() (writer, joiner *host) {
+// joiner's host; nil: there is none.
+func (f *faults) joining() (writer, joiner *host, v holdfast.VolumeID) {
 	for _, v := range f.s.eye.State().SortedVolumes() {
 		if len(v.Val.Others) == 0 {
 			continue
 		}
 		w, j := f.s.byID(v.Val.Writer), f.s.byID(v.Val.Others[0].Host)
 		if w != nil && w.node != nil && j.node != nil && w != j {
-			return w, j
+			return w, j, v.Val.ID
 		}
 	}
-	return nil, nil
+	return nil, nil, v
 }
 
 // strand cuts the writer of a volume off from the other replicas, sometimes
@@ -98,19 +98,25 @@ const (
 
 // trap waits for a replica that joins a volume, and then strikes.
 func (f *faults) trap() {
-	what := f.rng.IntN(6)
+	what := f.rng.IntN(8)
 	after := time.Duration(f.rng.Int64N(int64(600 * time.Millisecond)))
 	f.s.tell("fault: something will happen when a replica joins (%d)", what)
 	f.s.c.Go(func() {
 		for end := f.s.c.Now() + trapLasts; f.s.c.Now() < end && !f.s.ending; clock.Sleep(f.s.c, trapLook) {
-			if w, j := f.joining(); w != nil {
-				clock.Sleep(f.s.c, after)
-				if !f.s.ending {
-					f.s.res.Faults++
-					f.spring(w, j, what)
-				}
+			w, j, v := f.joining()
+			if w == nil {
+				continue
+			}
+			f.s.res.Faults++
+			if what >= 6 {
+				f.lateAddition(w, j, v)
 				return
 			}
+			clock.Sleep(f.s.c, after)
+			if !f.s.ending {
+				f.spring(w, j, what)
+			}
+			return
 		}
 	})
 }
@@ -136,4 +142,36 @@ func (f *faults) spring(w, j *host, what int) {
 	case 5:
 		f.killProcess(j)
 	}
+}
+
+// lateAddition keeps a writer from hearing that its joiner was added, cuts the
+// two off from one another as soon as it was, and then ends the writer: what it
+// acknowledged meanwhile must be at the joiner, which may take over.
+func (f *faults) lateAddition(w, j *host, v holdfast.VolumeID) {
+	f.s.tell("fault: answers of the control plane to %s get lost, and it will lose the joiner %s, and its power", w.name, j.name)
+	f.s.kv.Cut(w.name, false, true)
+	f.later(func() { f.mend(w) })
+	for end := f.s.c.Now() + additionWait; !f.added(j, v); clock.Sleep(f.s.c, time.Millisecond) {
+		if f.s.c.Now() > end || f.s.ending {
+			return
+		}
+	}
+	f.s.net.Cut(w.rec.ID, j.rec.ID)
+	f.s.net.Cut(j.rec.ID, w.rec.ID)
+	clock.Sleep(f.s.c, time.Duration(f.rng.Int64N(int64(2*time.Second))))
+	if !f.s.ending {
+		f.cutPower([]*host{w}, "the writer "+w.name)
+	}
+}
+
+const additionWait = 2 * time.Second
+
+// added reports whether the record says that a replica on j is in sync.
+func (f *faults) added(j *host, v holdfast.VolumeID) bool {
+	for _, r := range f.s.eye.State().Volumes[v].Val.InSync {
+		if r.Host == j.rec.ID {
+			return true
+		}
+	}
+	return false
 }

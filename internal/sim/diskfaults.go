@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -77,6 +78,7 @@ const (
 	rotFrom   = 1 << 20 // behind superblock, roots and the first catalogs
 	lieRounds = 40      // of writes by the clients while a disk lies
 	lieChance = 0.02    // per write of the disk
+	aloneFor  = 15 * time.Second
 )
 
 // damage spoils what one disk holds, while everything else is whole, and has
@@ -85,21 +87,41 @@ const (
 // still vouch for, or say that it cannot.
 func (s *simulation) damage(rng *rand.Rand) {
 	h := s.hosts[rng.IntN(len(s.hosts))]
-	switch rng.IntN(3) {
-	case 0:
+	rots := false
+	switch k := rng.IntN(4); {
+	case k == 0 && s.roomy():
 		s.lie(h, memdisk.Chances{LostWrite: lieChance}, "loses writes")
-	case 1:
+	case k == 1 && s.roomy():
 		s.lie(h, memdisk.Chances{Misdirected: lieChance}, "writes to wrong places")
 	default:
 		s.rot(h, rng)
+		rots = true
 	}
 	for _, c := range s.clients {
 		c.verify()
 	}
-	s.powerCycle(h)
+	if rots && rng.IntN(2) == 0 {
+		s.returnFirst(h) // a lost last write cannot be told from one that was never made
+	} else {
+		s.powerCycle(h)
+	}
 	s.recovered(h)
 	for _, c := range s.clients {
 		c.verify()
+	}
+}
+
+// returnFirst cuts all power. The host whose disk is bad comes back long before
+// the others, so that nobody else can tell what it does not know any more.
+func (s *simulation) returnFirst(h *host) {
+	s.tell("power of everything is cut, %s comes back first", h.name)
+	for _, o := range s.hosts {
+		o.powerCut()
+	}
+	h.powerOn()
+	clock.Sleep(s.c, aloneFor)
+	for _, o := range s.hosts {
+		o.powerOn()
 	}
 }
 
@@ -114,18 +136,29 @@ func (s *simulation) recovered(h *host) {
 	}
 }
 
-// rot flips bits in what is written.
+// rot flips bits in what is written; some of them in what was written last,
+// where the log is.
 func (s *simulation) rot(h *host, rng *rand.Rand) {
 	s.tell("fault: bits rot on %s's disk", h.name)
+	late := h.disk.Recent()
 	buf := make([]byte, holdfast.BlockSize)
 	for n, tries := 0, 0; n < rotBytes && tries < 100*rotBytes; tries++ {
 		at := rotFrom + rng.Int64N(h.size-rotFrom)
+		if n%4 == 0 {
+			at = late[rng.IntN(len(late))] + rng.Int64N(holdfast.BlockSize)
+		}
 		h.disk.Peek(buf, at&^(holdfast.BlockSize-1))
-		if *(*[holdfast.BlockSize]byte)(buf) != [holdfast.BlockSize]byte{} {
+		if at >= rotFrom && *(*[holdfast.BlockSize]byte)(buf) != [holdfast.BlockSize]byte{} {
 			h.disk.Rot(at)
 			n++
 		}
 	}
+}
+
+// roomy reports whether no disk may become full. Where one does, its replicas
+// are ejected, and what is left may be the copy on the disk that lies.
+func (s *simulation) roomy() bool {
+	return !slices.ContainsFunc(s.hosts, func(h *host) bool { return h.size < 24<<20 })
 }
 
 // lie has the clients write while a disk says that it did what it did not.

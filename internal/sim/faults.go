@@ -50,7 +50,8 @@ func faultKinds() []faultKind {
 		{2, (*faults).kvForgets},
 		{3, (*faults).badNetwork},
 		{3, (*faults).slowNetwork},
-		{3, (*faults).blip},
+		{5, (*faults).blip},
+		{6, (*faults).restart},
 		{10, (*faults).strand},
 		{8, (*faults).trap},
 	}
@@ -136,7 +137,7 @@ func (f *faults) host() *host {
 			return w
 		}
 	case 2:
-		if _, h := f.joining(); h != nil {
+		if _, h, _ := f.joining(); h != nil {
 			return h
 		}
 	}
@@ -192,15 +193,45 @@ func (f *faults) cutPower(hosts []*host, what string) {
 	}
 }
 
-// blip is a power cut of two seconds that may go unnoticed.
+// blip is a power cut of up to two seconds that may go unnoticed.
 func (f *faults) blip() {
-	h := f.host()
-	f.s.tell("fault: %s loses power for two seconds", h.name)
+	h := f.replicaHost()
+	f.s.tell("fault: %s loses power for a moment", h.name)
 	h.powerCut()
 	f.s.c.Go(func() {
 		clock.Sleep(f.s.c, time.Duration(f.rng.Int64N(int64(2*time.Second))))
 		h.powerOn()
 	})
+}
+
+// restart is the end of a process whose next life begins at once.
+func (f *faults) restart() {
+	h := f.replicaHost()
+	if h.computer == nil {
+		return
+	}
+	f.s.tell("fault: %s's process is killed and starts again", h.name)
+	h.resume()
+	h.processDies()
+	f.s.c.Go(func() {
+		clock.Sleep(f.s.c, time.Duration(f.rng.Int64N(int64(300*time.Millisecond))))
+		if h.computer != nil {
+			h.boot()
+		}
+	})
+}
+
+// replicaHost chooses a host; mostly one that has a replica of a volume that
+// another host writes.
+func (f *faults) replicaHost() *host {
+	if w, v := f.writer(); w != nil && f.rng.IntN(4) > 0 {
+		for _, r := range v.InSync {
+			if r.Host != w.rec.ID {
+				return f.s.byID(r.Host)
+			}
+		}
+	}
+	return f.host()
 }
 
 func (f *faults) isolateHost() {

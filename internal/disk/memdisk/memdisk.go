@@ -51,6 +51,9 @@ type write struct {
 	returned bool // the caller knows that it was written
 }
 
+// recentPages is how many of the pages written last are remembered.
+const recentPages = 128
+
 // Disk is one disk across all lives of its host. It is safe for concurrent use.
 type Disk struct {
 	size int64
@@ -61,7 +64,9 @@ type Disk struct {
 	cache   map[int64]*page // what reads see where it differs from the medium
 	pending []*write        // not yet durable, oldest first
 	bad     map[int64]uint8 // sectors that cannot be read until they are written
-	life    *device         // who has it open
+	recent  [recentPages]int64
+	turn    int     // in recent
+	life    *device // who has it open
 	faults  faults
 	stats   Stats
 }
@@ -186,9 +191,22 @@ func split(b []byte, off int64) []piece {
 	return ps
 }
 
+// Recent returns the offsets of the pages that were written last, in no order,
+// some of them twice, and zeroes if there were fewer.
+func (d *Disk) Recent() (offs []int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, no := range d.recent {
+		offs = append(offs, no*pageSize)
+	}
+	return offs
+}
+
 // accept puts a write into the cache, where reads see it.
 func (d *Disk) accept(w *write) {
 	for _, p := range w.pieces {
+		d.recent[d.turn%recentPages] = p.no
+		d.turn++
 		d.cache[p.no] = merge(d.get(p.no), p)
 		d.heal(p)
 	}

@@ -1,0 +1,98 @@
+package main
+
+// edit replaces a text of a file, which must be there exactly once: when the
+// code moves, the bug fails loudly instead of planting nothing.
+type edit struct{ file, old, new string }
+
+// bug is a mistake that somebody could make, as edits of the source.
+type bug struct {
+	name  string
+	rule  string // the rule of the store, or the promise, that it breaks
+	edits []edit
+	hard  bool // the simulator is known not to find it; test says what does
+	test  string
+}
+
+const (
+	openGo     = "internal/volume/open.go"
+	joinGo     = "internal/volume/join.go"
+	ioGo       = "internal/volume/io.go"
+	memberGo   = "internal/volume/member.go"
+	changeGo   = "internal/volume/reconfigure.go"
+	writerGo   = "internal/replica/writer.go"
+	rootsGo    = "internal/volume/roots.go"
+	takeoverGo = "internal/replica/takeover.go"
+	replicaGo  = "internal/store/replica.go"
+	scanGo     = "internal/store/scan.go"
+	mergeGo    = "internal/store/merge.go"
+	ckptGo     = "internal/store/checkpoint.go"
+	readGo     = "internal/store/read.go"
+	workerGo   = "internal/agent/worker.go"
+	controlGo  = "internal/node/control.go"
+)
+
+// bugs are the bugs that are planted, in the order of the rules.
+func bugs() []bug {
+	return []bug{
+		{name: "skip-epoch-check", rule: "authority below the promise is refused (3)", edits: []edit{
+			{memberGo, "\tif e != m.promise {\n\t\tif e < m.promise {", "\tif e > m.promise {\n\t\tif e < m.promise {"}}},
+		{name: "acknowledge-before-ejection", rule: "nothing is acknowledged without a member before its ejection is known (1)", edits: []edit{
+			{changeGo, "\tv.eject = append(v.eject, p)\n", "\tv.eject = append(v.eject, p)\n\tv.m.Remove(p.i)\n"}}},
+		{name: "accept-a-gap", rule: "a replica takes only the next LSN (7)", edits: []edit{
+			{replicaGo, "\tif !x.Follows(h.prefix) {\n\t\treturn holdfast.Errorf(holdfast.Gap, \"replica %s: record %v", "\tif !x.Follows(h.prefix) && x.LSN.Epoch() != h.prefix.Epoch() {\n\t\treturn holdfast.Errorf(holdfast.Gap, \"replica %s: record %v"}}},
+		{name: "ignore-boot-id", rule: "a replica that lost its memory cannot vouch (7)", edits: []edit{
+			{writerGo, "\tif boot != m.Boot {\n\t\treturn Forgot", "\tif false {\n\t\treturn Forgot"}}},
+		{name: "stop-recovery-at-rot", rule: "what a later batch calls synced and cannot be read is damage, not a torn tail (1)", edits: []edit{
+			{scanGo, "later >= pos.seq {", "later >= pos.seq && false {"}}},
+		{name: "accept-an-old-generation", rule: "a batch is of its segment's present use (8)", edits: []edit{
+			{scanGo, "\t\tok = ok && h.seq == pos.seq && (h.seg == pos.seg || pos.block == 0 && h.seg > pos.seg)\n", "\t\tok = ok && len(sc.batches) < 1<<14\n"}}},
+		{name: "checkpoint-above-stable", rule: "checkpoint and cleaner touch nothing above stable (8, 11)", edits: []edit{
+			{mergeGo, "h.merge(h.stable, mergeSlice)", "h.merge(holdfast.LSN(math.MaxUint64), mergeSlice)"}}},
+		{name: "acknowledge-without-the-joiner", rule: "a joiner counts before its add is sent (1, 7)", edits: []edit{
+			{joinGo, "\tv.m.SetInSync(j.i)\n\tv.mu.Unlock()\n", "\tv.mu.Unlock()\n"},
+			{joinGo, "\tv.stats.Joins++\n", "\tv.stats.Joins++\n\tv.m.SetInSync(j.i)\n"},
+			{writerGo, "\t\tif m := &w.members[i]; !m.Gone {\n\t\t\tl = min(l, m.Acked)", "\t\tif m := &w.members[i]; !m.Gone && m.InSync {\n\t\t\tl = min(l, m.Acked)"}}},
+		{name: "flushed-is-not-on-the-joiner", rule: "what was flushed before an add is on the joiner's disk (1)", hard: true,
+			test: "go test ./internal/volume -run TestWhatWasFlushedBeforeAJoin", edits: []edit{
+				{joinGo, "flushed := min(v.m.Stable(), v.m.Acked())", "flushed := holdfast.LSN(0)"}}},
+		{name: "prune-across-a-revert", rule: "a delta by highest LSN is valid only inside one lineage (7)", edits: []edit{
+			{rootsGo, "straight := h.since >= shows.Reverted || h.since <= first", "straight := true"}}},
+		{name: "lose-a-root-in-resync", rule: "a resync brings the missing roots too (7)", edits: []edit{
+			{joinGo, "From: from, Roots: shows.Roots}", "From: from, Roots: shows.Roots[:len(shows.Roots)/2]}"}}},
+		{name: "resume-an-old-cache", rule: "the cache generation rises when no member kept its memory (12)", edits: []edit{
+			{openGo, "\tif !cut.Kept {\n", "\tif false {\n"}}},
+		{name: "serve-an-unacknowledged-record", rule: "a read that meets an unacknowledged record waits for it (6)", edits: []edit{
+			{ioGo, "\tcase v.m.Acked() == v.m.Issued():\n", "\tcase true:\n"}}},
+		{name: "reuse-a-victim-early", rule: "a victim is reused only after its new directory is on disk (8)", edits: []edit{
+			{ckptGo, "\t\t\tc.free[g.num] = true\n", "\t\t\tc.free[g.num] = true\n\t\t\ts.space.free = append(s.space.free, g.place)\n"},
+			{ckptGo, "\t\ts.space.free = append(s.space.free, g.place)\n\t\tg.place, g.guests = noPlace, nil\n", "\t\tg.place, g.guests = noPlace, nil\n"}}},
+		{name: "lease-from-the-answer", rule: "a lease counts from before the question (6)", edits: []edit{
+			{writerGo, "max(m.LeaseUntil, asked+LeaseWriter)", "max(m.LeaseUntil, now+LeaseWriter)"}}},
+		{name: "read-without-a-lease", rule: "a read is served only under leases (6)", edits: []edit{
+			{ioGo, "\tcase !v.m.Leased(v.localID, v.s.Clock.Now()):\n\t\tv.leaseless(o)\n\tcase v.m.Acked()", "\tcase v.m.Acked()"}}},
+		{name: "open-without-outwaiting", rule: "an opening outwaits the leases of earlier writers (6)", edits: []edit{
+			{openGo, "\tclock.Sleep(t.s.Clock, cut.Wait-(t.s.Clock.Now()-asked))\n", "\t_ = asked\n"}}},
+		{name: "health-at-the-start-of-a-rebuild", rule: "health is granted when a rebuild is verified (1, 7)", edits: []edit{
+			{joinGo, "\tc.upto = base\n\treturn j.copy(src, c)\n", "\tc.upto = base\n\tif err := j.admit(); err != nil {\n\t\treturn err\n\t}\n\treturn j.copy(src, c)\n"},
+			{takeoverGo, "return !r.Building && !r.Damaged", "return !r.Damaged"}}},
+		{name: "void-a-flushed-suffix", rule: "recovery goes up to the longest whole prefix (1)", edits: []edit{
+			{scanGo, "b.seq > synced && !s.wholePayload(b, vols)", "b.seq > synced"}}},
+		{name: "a-promise-in-memory-only", rule: "a promise is on disk before it is told (3)", hard: true,
+			test: "go test ./internal/volume ./internal/store -run 'Promise|Deposed'", edits: []edit{
+				{memberGo, "if err := m.r.Promise(e); err != nil {", "if err := error(nil); err != nil {"}}},
+		{name: "unknown-taken-for-done", rule: "an unknown outcome is read again (1, 3)", edits: []edit{
+			{changeGo, "\t\tif err == nil {\n\t\t\tv.adopt(rec, next)\n", "\t\tif err == nil || holdfast.IsKind(err, holdfast.Unknown) {\n\t\t\tv.adopt(rec, next)\n"}}},
+		{name: "drop-a-re-proposed-tail", rule: "the cut is the highest undamaged prefix (1)", edits: []edit{
+			{takeoverGo, "r.Prefix > c.LSN", "r.Prefix < c.LSN"}}},
+		{name: "keep-a-dead-suffix", rule: "a returning replica is cut to what it shares (11)", edits: []edit{
+			{openGo, "\tif at < st.report.Prefix {\n", "\tif at = st.report.Prefix; false {\n"}}},
+		{name: "start-a-VM-twice", rule: "only the host a VM is assigned to writes its disk (4)", edits: []edit{
+			{controlGo, "vm.Val.Power == cluster.On {\n\t\tif vm.Val.Host", "false {\n\t\tif vm.Val.Host"}}},
+		{name: "adopt-a-machine-of-a-dead-generation", rule: "a machine runs at its VM's generation (4)", edits: []edit{
+			{workerGo, " || m.Spec().Generation != vm.Generation) {\n\t\tw.end", ") {\n\t\tw.end"}}},
+		{name: "go-on-without-the-cache", rule: "a guest whose unflushed writes are gone starts again (12)", edits: []edit{
+			{workerGo, "\tif v.Record().Generation != m.Spec().Cache {\n\t\t// Its", "\tif false {\n\t\t// Its"}}},
+		{name: "trust-what-is-read", rule: "every read is compared with the map's hash (2)", edits: []edit{
+			{readGo, "dst[p.at*blockSize:(p.at+1)*blockSize]) != p.f.hash {", "dst[p.at*blockSize:(p.at+1)*blockSize]) != p.f.hash && false {"}}},
+	}
+}
