@@ -7,6 +7,8 @@ LDFLAGS     := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GUEST       ?= probe
 FUZZTIME    ?= 5s
+SEEDS       ?= 500
+BUGSEEDS    ?= 200
 # A kernel, modules and busybox for the guests of some tests.
 GUEST_ROOT  := $(CURDIR)/build/kernel
 SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -16,7 +18,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip
 
-.PHONY: help build check test drill lab down image kernel bench judges figures judge-cloud-init judge-iscsi fuzz-smoke packages clean
+.PHONY: help build check test sim bugs drill lab down image kernel bench judges figures judge-cloud-init judge-iscsi fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -31,8 +33,14 @@ check: ## formatting, vet, staticcheck and the shape of the code
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) test -count=1 ./internal/arch/
 
-test: packages kernel ## run all tests
-	PATH="$(GUEST_ROOT)/bin:$$PATH" HOLDFAST_TEST_KERNEL="$(GUEST_ROOT)" $(GO) test ./...
+test: packages kernel ## run all tests, the simulator with SEEDS seeds
+	PATH="$(GUEST_ROOT)/bin:$$PATH" HOLDFAST_TEST_KERNEL="$(GUEST_ROOT)" SIM_SEEDS=$(SEEDS) $(GO) test ./...
+
+sim: ## play SEEDS seeds of the simulator
+	SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -run 'TestSeeds|TestSameSeed' ./internal/sim
+
+bugs: ## plant known bugs, one by one, and have the simulator find them
+	$(GO) run ./internal/sim/bugs -seeds $(BUGSEEDS)
 
 packages: ## install what is missing of Debian or Ubuntu
 	@missing=; for c in $(COMMANDS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$c >/dev/null || missing=$$c; done; \
