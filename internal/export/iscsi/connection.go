@@ -34,6 +34,7 @@ type connection struct {
 	wanted   bool   // the flusher has been asked
 	stopped  bool   // the flusher shall end
 	writing  bool
+	ready    bool      // the last answer of the login is out; others may write now
 	closing  bool      // logged out: what is queued is sent, then it closes
 	work     sync.Cond // the flusher waits for something to write
 	drained  sync.Cond // the reader waits for output to go away
@@ -61,9 +62,15 @@ func (c *connection) run() {
 	}
 	c.nc.SetDeadline(time.Time{})
 	c.r.HeaderDigest, c.r.DataDigest, c.r.MaxData = c.par.headerDigest, c.par.dataDigest, maxRecv
+	s.mu.Lock()
 	for _, b := range []*batch{c.out, c.spare} {
 		b.headerDigest, b.dataDigest = c.par.headerDigest, c.par.dataDigest
 	}
+	c.ready = true
+	if c.closing { // the session logged out meanwhile
+		c.nc.SetReadDeadline(time.Now())
+	}
+	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		c.flusher()
@@ -178,7 +185,7 @@ func (c *connection) flushAndWait() error {
 // lock while it writes; if another goroutine is writing, that one goes on.
 func (c *connection) flushLocked() {
 	s := c.s
-	if c.writing {
+	if c.writing || !c.ready {
 		return
 	}
 	c.writing = true

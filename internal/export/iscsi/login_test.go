@@ -2,6 +2,8 @@ package iscsi_test
 
 import (
 	"errors"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -209,4 +211,49 @@ func TestConnectionsBeyondTheLimitAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRefused(t, s.Add(o.dial()), pdu.LoginTooMany)
+}
+
+// A target is withdrawn while an initiator that logs in does not take its last
+// answer.
+func TestWithdrawingATargetDuringALogin(t *testing.T) {
+	u := newUnit(t, newMemory(t, mib), scsi.Options{})
+	s := iscsi.New(iscsi.Config{})
+	defer s.Close()
+	if err := s.Offer(iscsi.Target{Name: targetName, Device: newDevice(t, u), Access: anybody}); err != nil {
+		t.Fatal(err)
+	}
+	nc, theirs := net.Pipe()
+	defer nc.Close()
+	s.ServeConn(theirs, 1)
+	var h pdu.Header
+	h[0], h[1] = byte(pdu.LoginRequest)|pdu.Immediate, pdu.Transit|pdu.StageOperational<<2|pdu.StageFull
+	text := pdu.AppendPair(pdu.AppendPair(nil, "InitiatorName", hostName), "TargetName", targetName)
+	h.SetDataLength(len(text))
+	if _, err := nc.Write(append(append(h[:], text...), make([]byte, pdu.Padding(len(text)))...)); err != nil {
+		t.Fatal(err)
+	}
+	one := make([]byte, 1)
+	if _, err := io.ReadFull(nc, one); err != nil || pdu.Opcode(one[0]) != pdu.LoginResponse { // the session exists
+		t.Fatalf("opcode %#x, %v", one[0], err)
+	}
+	gone := make(chan struct{})
+	go func() {
+		s.Withdraw(targetName)
+		close(gone)
+	}()
+	for {
+		again, err := initiator.Login(dialTo(s), initiator.Config{Name: hostName + "x", Target: targetName})
+		if err != nil {
+			break // the withdrawal has begun
+		}
+		again.Close()
+	}
+	io.Copy(io.Discard, nc)
+	<-gone
+}
+
+func dialTo(s *iscsi.Server) net.Conn {
+	a, b := net.Pipe()
+	s.ServeConn(b, 1)
+	return a
 }

@@ -128,6 +128,9 @@ func (s *session) announce(event byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.conns {
+		if !c.ready {
+			continue
+		}
 		var h pdu.Header
 		h.SetOp(pdu.AsyncMessage)
 		h[1] = pdu.Final
