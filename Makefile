@@ -91,7 +91,7 @@ figures: packages build image ## drills and what a host costs; FIGURES="-saturat
 judge-cloud-init: packages ## boot a Debian with its own cloud-init, and look what it did
 	@mkdir -p build
 	$(GO) run ./images --cloud-init -o build/cloud-init.raw
-	HOLDFAST_CLOUD_IMAGE=$(CURDIR)/build/cloud-init.raw $(GO) test -count=1 -v -run TestCloudInit ./lab/baddays
+	HOLDFAST_CLOUD_IMAGE=$(CURDIR)/build/cloud-init.raw $(GO) test -count=1 -v -timeout 30m -run TestCloudInit ./lab/baddays
 
 # What the judges need beyond that; nbd-client and xfsprogs, fuse and so on.
 JUDGE_PACKAGES := $(PACKAGES) xfsprogs python3-libnbd nbd-client fuse3 openssl util-linux diffutils
