@@ -154,9 +154,11 @@ func (s *Service) volumes() []*Volume {
 // Close ends all sessions and volumes, and waits for the service's tasks. The
 // stores are closed by their owner afterwards.
 func (s *Service) Close() {
+	g := clock.NewGroup(s.Clock)
 	for _, v := range s.volumes() {
-		v.Close()
+		g.Go(v.Close)
 	}
+	g.Wait()
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()

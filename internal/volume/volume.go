@@ -184,11 +184,28 @@ func (v *Volume) Err() error {
 // Close flushes, ends the sessions and stops being the writer's process. The
 // record keeps naming this host; the next opening is a new epoch.
 func (v *Volume) Close() {
-	if v.Err() == nil && v.Flush() == nil {
+	if v.Err() == nil && v.rest() {
 		v.tellStable()
 	}
 	v.fail(holdfast.Errorf(holdfast.Closed, "volume %s was closed", v.rec.Name))
 	v.tasks.Wait()
+}
+
+// restWait bounds how long a volume that is closed waits for its replicas. One
+// that stalls may do so for days, and a host must be able to stop: what was
+// acknowledged and not flushed is then kept as it is when a host dies.
+const restWait = 10 * time.Second
+
+// rest flushes the volume and reports whether that ended well within restWait.
+func (v *Volume) rest() bool {
+	ended := v.s.Clock.NewEvent()
+	var err error
+	v.submit(&export.Request{Op: export.Flush, Done: func(_ *export.Request, e error) { err = e; ended.Set() }})
+	if !ended.Wait(restWait) {
+		v.log.Warn("the volume is closed though not everything is on disk at every replica")
+		return false
+	}
+	return err == nil
 }
 
 // tellStable lets every in-sync replica know that all it holds is on disk

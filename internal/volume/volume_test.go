@@ -315,3 +315,29 @@ func TestAVolumeGrowsThoughItsWriterLearnsOfItByTheWay(t *testing.T) {
 		sc.expect(v, int64(rec.Blocks)-1, fill('c', 1))
 	})
 }
+
+func TestAHostStopsThoughItsVolumeStalls(t *testing.T) {
+	play(t, 31, 2, 2, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		v := a.open()
+		sc.write(v, 1, fill('a', 1))
+		sc.flush(v)
+		sc.kv.SetDown(true) // so that the other replica cannot be ejected
+		sc.net.CutHost(b.id, true, true)
+		failed := sc.w.Clock().NewEvent()
+		a.clk.Go(func() {
+			v.submit(&export.Request{Op: export.Write, Off: 0, Length: holdfast.BlockSize, Data: fill('b', 1), Done: func(_ *export.Request, err error) {
+				if err != nil {
+					failed.Set()
+				}
+			}})
+		})
+		clock.Sleep(sc.w.Clock(), 5*time.Second)
+		closed := false
+		a.clk.Go(func() { v.Close(); closed = true })
+		clock.Sleep(sc.w.Clock(), time.Minute)
+		if !closed || !failed.Wait(0) {
+			t.Errorf("a minute after it was closed: closed %v, the write that cannot be acknowledged has failed %v; want both", closed, failed.Wait(0))
+		}
+	})
+}
