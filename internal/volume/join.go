@@ -211,6 +211,23 @@ func (j *joiner) attach(boot holdfast.BootID) (source, holdfast.LSN, error) {
 	return src, base, nil
 }
 
+// A joiner whose disk is full is given a page again while its cleaner makes room;
+// for less than a pin is kept for nobody.
+const (
+	roomAgain = 250 * time.Millisecond
+	roomWait  = pinIdle * 4 / 5
+)
+
+func (j *joiner) sendPage(pg page) error {
+	for waited := time.Duration(0); ; waited += roomAgain {
+		err := j.step(replica.KindIngest, pg.head, pg.bulk)
+		if !holdfast.IsKind(err, holdfast.NoSpace) || waited >= roomWait {
+			return err
+		}
+		clock.Sleep(j.v.s.Clock, roomAgain)
+	}
+}
+
 // copy sends every block of the source that is asked for.
 func (j *joiner) copy(src source, c changes) error {
 	for at, more := uint64(0), true; more; {
@@ -219,7 +236,7 @@ func (j *joiner) copy(src source, c changes) error {
 		}
 		pg, err := src.page(c, at)
 		if err == nil && pg.n > 0 {
-			err = j.step(replica.KindIngest, pg.head, pg.bulk)
+			err = j.sendPage(pg)
 		}
 		if err != nil {
 			return err
