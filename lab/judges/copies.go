@@ -25,7 +25,11 @@ func noisy(path string, size int64, seed uint64) error {
 // nbdcopy copies a file to a volume at one host and back at another one, by
 // socket and by TLS.
 func nbdcopy(ctx context.Context, c *court) (string, error) {
-	v, err := c.volume(ctx, "nbdcopy", 64*mib, "")
+	size := int64(64 * mib)
+	if c.o.quick {
+		size = 8 * mib
+	}
+	v, err := c.volume(ctx, "nbdcopy", size, "")
 	if err != nil {
 		return "", err
 	}

@@ -171,7 +171,7 @@ func (m *mount) round(ctx context.Context, i, n int, kill bool) (did int, during
 	both := make(chan error, 1)
 	go func() { both <- errors.Join(<-done, <-done) }()
 	if kill {
-		pause(ctx, m.v.c.within(2000e6))
+		pause(ctx, m.v.c.within(800e6))
 		during, err = m.v.killWriter(ctx, m.at, both)
 	} else {
 		err = <-both

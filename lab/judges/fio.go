@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast/lab"
 )
@@ -56,7 +57,7 @@ func fio(ctx context.Context, dir, uri string, args ...string) (r fioReport, err
 func fioVerify(ctx context.Context, c *court) (string, error) {
 	size := int64(128 * mib)
 	if c.o.quick {
-		size = 32 * mib
+		size = 16 * mib
 	}
 	v, err := c.volume(ctx, "fio", size, "")
 	if err != nil {
@@ -98,7 +99,11 @@ func fioPowerCuts(ctx context.Context, c *court) (string, error) {
 }
 
 func (c *court) fioCycles(ctx context.Context, name, durability string, cycles int, lost func(lab.Host) []lab.Host) (string, error) {
-	v, err := c.volume(ctx, name, 128*mib, durability)
+	size := int64(128 * mib)
+	if c.o.quick {
+		size = 64 * mib
+	}
+	v, err := c.volume(ctx, name, size, durability)
 	if err != nil {
 		return "", err
 	}
@@ -149,7 +154,7 @@ func (c *court) fioCycle(ctx context.Context, v *volume, i int, lost func(lab.Ho
 	defer cancel()
 	go func() {
 		_ = v.written(ctx)
-		pause(ctx, c.within(1200e6))
+		pause(ctx, c.within(time.Duration(v.size/mib)*8*time.Millisecond))
 		_ = os.WriteFile(filepath.Join(dir, "now"), nil, 0o600)
 	}()
 	wrote, err = fio(ctx, dir, v.uri(at), append(job, "--do_verify=0", "--verify_state_save=1", "--trigger-file="+filepath.Join(dir, "now"), "--trigger="+c.killCommand(dead))...)
