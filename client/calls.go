@@ -152,16 +152,27 @@ func (c *Client) DeleteImage(ctx context.Context, image string) error {
 	return c.call(ctx, "DELETE", path("images", image), nil, nil)
 }
 
-// ImportImage streams a raw disk. size is its length in bytes, or -1 if the
-// end of r decides; copies 0 means the default.
-func (c *Client) ImportImage(ctx context.Context, name string, size int64, copies int, r io.Reader) (v1.Volume, error) {
+// NewImage says what is imported.
+type NewImage struct {
+	Name   string
+	Size   int64 // bytes; -1: the end of the stream decides
+	Copies int   // 0: the default
+	AsIs   bool  // no disk: the bytes are kept whatever they look like, as of a compressed initrd
+}
+
+// ImportImage streams a raw disk.
+func (c *Client) ImportImage(ctx context.Context, n NewImage, r io.Reader) (v1.Volume, error) {
 	var out v1.Volume
-	var n string
-	if copies > 0 {
-		n = strconv.Itoa(copies)
+	var copies, asIs string
+	if n.Copies > 0 {
+		copies = strconv.Itoa(n.Copies)
 	}
+	if n.AsIs {
+		asIs = "true"
+	}
+	name, size := n.Name, n.Size
 	in := &counted{r: r, want: size}
-	req, err := c.request(ctx, "POST", query(path("images"), "name", name, "copies", n), io.NopCloser(in))
+	req, err := c.request(ctx, "POST", query(path("images"), "name", name, "copies", copies, "as_is", asIs), io.NopCloser(in))
 	if err != nil {
 		return out, err
 	}

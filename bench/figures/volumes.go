@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/client"
 	"github.com/holdfast-cloud/holdfast/internal/export/nbd"
 	"github.com/holdfast-cloud/holdfast/lab"
 )
@@ -59,7 +60,7 @@ func (m *measurement) clone(ctx context.Context) error {
 	size := m.imageGiB << 30
 	m.say("importing an image of %d GiB, of which %d MiB are data", m.imageGiB, size/dataEvery*holdfast.BlockSize>>20)
 	begin := time.Now()
-	if _, err := m.first.ImportImage(ctx, "large", size, 0, &sparse{size: size, r: rand.NewChaCha8([32]byte{1})}); err != nil {
+	if _, err := m.first.ImportImage(ctx, client.NewImage{Name: "large", Size: size}, &sparse{size: size, r: rand.NewChaCha8([32]byte{1})}); err != nil {
 		return err
 	}
 	m.report.add(fmt.Sprintf("import of an image of %d GiB", m.imageGiB), "s", "", []float64{time.Since(begin).Seconds()})

@@ -280,10 +280,12 @@ func (a *app) imageImportCmd() *cobra.Command {
 	var name string
 	var total sizeFlag
 	var copies int
+	var asIs bool
 	c := &cobra.Command{Use: "import FILE|-", Short: "Import a disk image, raw or QCOW2 (this one by way of qemu-img)", Args: args("FILE"),
-		Example: "  holdfast image import debian-12.raw\n  xz -dc appliance.raw.xz | holdfast image import --name appliance -",
+		Example: "  holdfast image import debian-12.raw\n  xz -dc appliance.raw.xz | holdfast image import --name appliance -\n" +
+			"  holdfast image import --as-is --name initrd /boot/initrd.img    # for vm create --initrd",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			in, n, err := a.openImage(ctx, args[0], int64(total))
+			in, n, err := a.openImage(ctx, args[0], int64(total), asIs)
 			if err != nil {
 				return err
 			}
@@ -295,19 +297,20 @@ func (a *app) imageImportCmd() *cobra.Command {
 				return fmt.Errorf("%w; give another with --name", err)
 			}
 			bar := a.progress("importing "+name, n)
-			v, err := c.ImportImage(ctx, name, n, copies, bar.reader(in))
+			v, err := c.ImportImage(ctx, client.NewImage{Name: name, Size: n, Copies: copies, AsIs: asIs}, bar.reader(in))
 			bar.done(err)
 			return printed(a, v, err, imageColumns(), volumeName)
 		})}
 	c.Flags().StringVar(&name, "name", "", "`name` of the image; default: the file's")
 	c.Flags().Var(&total, "size", "size of what comes from standard input, if it is known; less or more is then refused")
 	c.Flags().IntVar(&copies, "copies", 0, "copies in distinct racks (default 2, as far as there are racks)")
+	c.Flags().BoolVar(&asIs, "as-is", false, "keep the bytes as they are, whatever they look like: a kernel or a compressed initrd for direct boot")
 	return c
 }
 
 // openImage opens what is to be imported and says how long it is (-1: as long
 // as it is).
-func (a *app) openImage(ctx context.Context, path string, n int64) (io.ReadCloser, int64, error) {
+func (a *app) openImage(ctx context.Context, path string, n int64, asIs bool) (io.ReadCloser, int64, error) {
 	if path == "-" {
 		if n == 0 {
 			n = -1
@@ -339,7 +342,7 @@ func (a *app) openImage(ctx context.Context, path string, n int64) (io.ReadClose
 	}
 	head := make([]byte, image.SniffLen)
 	k, _ := f.ReadAt(head, 0) // what cannot be read here fails when it is imported
-	if image.Sniff(head[:k]) != image.QCOW2 {
+	if asIs || image.Sniff(head[:k]) != image.QCOW2 {
 		return f, end, nil
 	}
 	f.Close()

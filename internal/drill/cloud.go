@@ -161,7 +161,7 @@ func (c *cloud) have(ctx context.Context, name string, size int64, open func() (
 		return err
 	}
 	defer r.Close()
-	_, err = c.clients[c.order()[0]].ImportImage(ctx, name, size, 0, r)
+	_, err = c.clients[c.order()[0]].ImportImage(ctx, client.NewImage{Name: name, Size: size}, r)
 	return err
 }
 

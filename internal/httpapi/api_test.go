@@ -90,7 +90,7 @@ func TestAClusterFromNothingToARunningVM(t *testing.T) {
 	}
 
 	three, _ := serve(t, apitest.Three())
-	img, err := three.ImportImage(ctx, "deb", -1, 0, bytes.NewReader(make([]byte, 10000)))
+	img, err := three.ImportImage(ctx, client.NewImage{Name: "deb", Size: -1}, bytes.NewReader(make([]byte, 10000)))
 	if err != nil || img.Size != 3*holdfast.BlockSize || img.State != "ok" || !img.Image {
 		t.Fatalf("import: %+v, %v", img, err)
 	}
@@ -152,7 +152,7 @@ func TestEverythingOfAVolume(t *testing.T) {
 func TestBadRequestsAreRefusedWithTheReason(t *testing.T) {
 	b := apitest.Three()
 	c, sock := serve(t, b)
-	if _, err := c.ImportImage(context.Background(), "deb", 8192, 0, bytes.NewReader(make([]byte, 8192))); err != nil {
+	if _, err := c.ImportImage(context.Background(), client.NewImage{Name: "deb", Size: 8192}, bytes.NewReader(make([]byte, 8192))); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range []struct {
@@ -216,11 +216,11 @@ func TestAnImportThatBreaksOffLeavesNothing(t *testing.T) {
 	b := apitest.Three()
 	c, _ := serve(t, b)
 	broken := io.MultiReader(bytes.NewReader(make([]byte, 100000)), failing{})
-	if _, err := c.ImportImage(context.Background(), "deb", 200000, 0, broken); err == nil {
+	if _, err := c.ImportImage(context.Background(), client.NewImage{Name: "deb", Size: 200000}, broken); err == nil {
 		t.Fatal("an import that broke off was accepted")
 	}
 	b.Space = 4096
-	_, err := c.ImportImage(context.Background(), "deb", -1, 0, bytes.NewReader(make([]byte, 8192)))
+	_, err := c.ImportImage(context.Background(), client.NewImage{Name: "deb", Size: -1}, bytes.NewReader(make([]byte, 8192)))
 	if !holdfast.IsKind(err, holdfast.NoSpace) {
 		t.Fatalf("larger than space: %v", err)
 	}
@@ -238,7 +238,7 @@ func TestAConsoleShowsHistoryAndTakesInput(t *testing.T) {
 	b := apitest.Three()
 	b.Echo = func(s string) string { return "you said " + s }
 	c, _ := serve(t, b)
-	if _, err := c.ImportImage(ctx, "deb", -1, 0, strings.NewReader("x")); err != nil {
+	if _, err := c.ImportImage(ctx, client.NewImage{Name: "deb", Size: -1}, strings.NewReader("x")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.CreateVM(ctx, v1.VMSpec{Name: "v", Image: "deb"}); err != nil {

@@ -141,6 +141,7 @@ type NewImage struct {
 	Name   string
 	Size   int64 // bytes; -1 if the stream's end decides
 	Copies int   // as in NewVolume
+	AsIs   bool  // the bytes are no disk: a kernel, an initrd
 }
 
 // Images is about images.

@@ -2,9 +2,9 @@ package httpapi
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/image"
 )
 
 // importImage is the request of an image import: the body is the disk, raw.
@@ -20,6 +21,7 @@ type importImage struct {
 	Name   string `query:"name" required:"true" maxLength:"63" doc:"Name of the new image"`
 	Size   int64  `query:"size" minimum:"0" doc:"Bytes of the body, if its length is not sent; an import that ends early is then refused"`
 	Copies int    `query:"copies" minimum:"0" maximum:"8"`
+	AsIs   bool   `query:"as_is" doc:"Keep the bytes as they are, whatever they look like: a compressed initrd, say"`
 	length int64
 	body   io.Reader
 }
@@ -77,7 +79,7 @@ func (s *Server) importImage(ctx context.Context, in *importImage) (v1.Volume, e
 	if err := checkCopies("image "+in.Name, in.Copies, 0); err != nil {
 		return v1.Volume{}, err
 	}
-	n := NewImage{Name: in.Name, Size: -1, Copies: in.Copies}
+	n := NewImage{Name: in.Name, Size: -1, Copies: in.Copies, AsIs: in.AsIs}
 	switch {
 	case in.Size > 0 && in.length > 0 && in.Size != in.length:
 		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "image %s: the size given is %d bytes, the body has %d; send the whole image", in.Name, in.Size, in.length)
@@ -90,7 +92,7 @@ func (s *Server) importImage(ctx context.Context, in *importImage) (v1.Volume, e
 		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "image %s: %d bytes are more than a volume can hold (64TiB)", in.Name, n.Size)
 	}
 	body := bufio.NewReaderSize(uploaded{in.body}, 1<<20)
-	if err := checkRaw(in.Name, body); err != nil {
+	if err := checkImage(n, body); err != nil {
 		return v1.Volume{}, err
 	}
 	v, err := s.o.Backend.ImportImage(ctx, n, body)
@@ -112,31 +114,18 @@ func (u uploaded) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// checkRaw refuses what is empty or plainly not a raw disk image, for a VM
-// would only fail to boot from it later.
-func checkRaw(name string, r *bufio.Reader) error {
-	head, err := r.Peek(16)
+// checkImage refuses what is empty or, unless it shall be kept as it is, plainly
+// not a raw disk, for a VM would only fail to boot from it later.
+func checkImage(n NewImage, r *bufio.Reader) error {
+	head, err := r.Peek(image.SniffLen)
 	if len(head) == 0 {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		return holdfast.Errorf(holdfast.Invalid, "image %s: it is empty; there is nothing to import", name)
+		return holdfast.Errorf(holdfast.Invalid, "image %s: it is empty; there is nothing to import", n.Name)
 	}
-	for _, f := range []struct{ format, magic string }{
-		{"qcow2", "QFI\xfb"}, {"vmdk", "KDMV"}, {"vmdk", "# Disk Descriptor"[:16]}, {"vhdx", "vhdxfile"},
-		{"vpc", "conectix"}, {"gzip", "\x1f\x8b"}, {"xz", "\xfd7zXZ\x00"}, {"zstd", "\x28\xb5\x2f\xfd"},
-	} {
-		if bytes.HasPrefix(head, []byte(f.magic)) {
-			return notRaw(name, f.format)
-		}
+	if f := image.Sniff(head); f != image.Raw && !n.AsIs {
+		return fmt.Errorf("image %s: %w", n.Name, image.NotRaw(f))
 	}
 	return nil
-}
-
-func notRaw(name, format string) error {
-	how := "convert it first: qemu-img convert -f " + format + " -O raw IN OUT"
-	if format == "gzip" || format == "xz" || format == "zstd" {
-		how = "unpack it on the way: " + format + " -dc FILE | holdfast image import --name " + name + " -"
-	}
-	return holdfast.Errorf(holdfast.Invalid, "image %s: this is a %s file, and only raw images are imported; %s", name, format, how)
 }

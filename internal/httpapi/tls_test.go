@@ -106,7 +106,7 @@ func TestOverHTTPSOnlyTheAdministratorIsServed(t *testing.T) {
 	if st, err := c.Status(ctx); err != nil || !strings.Contains(st.Sentence, "Can lose any 1 rack") {
 		t.Fatalf("the administrator: %q, %v", st.Sentence, err)
 	}
-	if _, err := c.ImportImage(ctx, "deb", -1, 0, strings.NewReader("disk")); err != nil {
+	if _, err := c.ImportImage(ctx, client.NewImage{Name: "deb", Size: -1}, strings.NewReader("disk")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.CreateVM(ctx, v1.VMSpec{Name: "v", Image: "deb"}); err != nil {

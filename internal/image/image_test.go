@@ -135,6 +135,15 @@ func TestReaderThatComesInPieces(t *testing.T) {
 	}
 }
 
+func TestACompressedInitrdIsKeptAsItIs(t *testing.T) {
+	img := append([]byte("\x1f\x8b\x08\x00"), disk(9000)...)
+	v := newVolume(t)
+	if _, err := image.Import(bytes.NewReader(img), v, image.Options{Size: int64(len(img)), AsIs: true}); err != nil {
+		t.Fatal(err)
+	}
+	v.holds(img)
+}
+
 func TestZeroesTakeNoSpace(t *testing.T) {
 	v := newVolume(t)
 	res, err := image.Import(io.LimitReader(zeroes{}, 1<<30), v, image.Options{Size: 1 << 30})

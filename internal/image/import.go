@@ -52,6 +52,8 @@ type Options struct {
 	// Max is the largest size that may be imported, in bytes; 0 is the
 	// largest volume.
 	Max int64
+	// AsIs keeps the bytes as they are, whatever they look like.
+	AsIs bool
 	// Progress, if not nil, is called about twice a second and at the end.
 	Progress func(Progress)
 	Clock    clock.Clock
@@ -155,7 +157,7 @@ func (im *importer) fill() (int, error) {
 		return 0, wrap(err, "the image broke off after %s", human(im.done+int64(n)))
 	}
 	size := im.done + int64(n)
-	if im.done == 0 {
+	if im.done == 0 && !im.opt.AsIs {
 		if f := Sniff(im.buf[:min(n, SniffLen)]); f != Raw {
 			return 0, NotRaw(f)
 		}
@@ -232,7 +234,7 @@ func (im *importer) keepTail(b []byte) {
 }
 
 func (im *importer) finish() error {
-	if im.done > vhdFooterSize && bytes.HasPrefix(im.tail, []byte(vhdFooter)) {
+	if !im.opt.AsIs && im.done > vhdFooterSize && bytes.HasPrefix(im.tail, []byte(vhdFooter)) {
 		return NotRaw(VHD)
 	}
 	if im.opt.Size < 0 {

@@ -82,7 +82,7 @@ func (h *Host) fillImage(m *member, rec cluster.Volume, n httpapi.NewImage, r io
 		return 0, err
 	}
 	defer disk.Close()
-	res, err := image.Import(r, sink{disk}, image.Options{Size: n.Size, Max: disk.Size(), Clock: clock.System{},
+	res, err := image.Import(r, sink{disk}, image.Options{Size: n.Size, Max: disk.Size(), AsIs: n.AsIs, Clock: clock.System{},
 		Progress: func(p image.Progress) { h.imports.Store(rec.ID, p) }})
 	return uint64(res.Size) / holdfast.BlockSize, err
 }

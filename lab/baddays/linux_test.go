@@ -2,7 +2,9 @@ package baddays
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,11 +34,12 @@ func linuxGuest(t *testing.T, script string) linux {
 	}
 	kernel := kernels[len(kernels)-1]
 	modules := filepath.Join(root, "lib/modules", strings.TrimPrefix(filepath.Base(kernel), "vmlinuz-"), "kernel")
-	var packed bytes.Buffer // not compressed: an image is what a disk holds, and gzip files are refused
+	var packed bytes.Buffer
+	zip := gzip.NewWriter(&packed) // as distributions do it
 	member := func(name string, mode int, content []byte) {
 		head := fmt.Sprintf("070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00", 0, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name)+1, 0, name)
 		for _, part := range []string{head, string(content)} {
-			packed.WriteString(part + strings.Repeat("\x00", (4-len(part)%4)%4)) // each part ends at a multiple of 4
+			io.WriteString(zip, part+strings.Repeat("\x00", (4-len(part)%4)%4)) // each part ends at a multiple of 4
 		}
 	}
 	for _, dir := range []string{"bin", "mod", "proc", "sys", "dev"} {
@@ -54,6 +57,9 @@ func linuxGuest(t *testing.T, script string) linux {
 		}
 	}
 	member("TRAILER!!!", 0, nil)
+	if err := zip.Close(); err != nil {
+		t.Fatal(err)
+	}
 	initrd := filepath.Join(t.TempDir(), "initrd")
 	if err := os.WriteFile(initrd, packed.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
@@ -92,8 +98,7 @@ func (s *scene) importFiles(l linux) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		b = append(b, make([]byte, (4096-len(b)%4096)%4096)...) // whole blocks
-		if _, err := c.ImportImage(s.t.Context(), name, int64(len(b)), 0, bytes.NewReader(b)); err != nil {
+		if _, err := c.ImportImage(s.t.Context(), client.NewImage{Name: name, Size: int64(len(b)), AsIs: true}, bytes.NewReader(b)); err != nil {
 			s.t.Fatal(err)
 		}
 	}

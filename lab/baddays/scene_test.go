@@ -194,7 +194,7 @@ func (s *scene) importProbe() {
 	c := client.Socket(s.l.Hosts[0].Socket())
 	defer c.Close()
 	img := append(head, make([]byte, probeSize-len(head))...)
-	if _, err := c.ImportImage(s.t.Context(), "probe", probeSize, 0, bytes.NewReader(img)); err != nil {
+	if _, err := c.ImportImage(s.t.Context(), client.NewImage{Name: "probe", Size: probeSize}, bytes.NewReader(img)); err != nil {
 		s.t.Fatal(err)
 	}
 }
