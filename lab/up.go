@@ -123,15 +123,13 @@ func (h Host) answering(ctx context.Context) error {
 	defer cancel()
 	c := client.Socket(h.Socket())
 	defer c.Close()
-	begin, kept := time.Now(), false // kept: its keeper has been there, which ends when nothing is left
+	begin := time.Now()
 	for {
 		_, err := c.Self(ctx)
 		if err == nil {
 			return nil
 		}
-		alive := len(h.keepers()) > 0
-		kept = kept || alive
-		if word, _ := h.condition(); (word == isDead || word == isAgentOut) && (kept && !alive || time.Since(begin) > slowStart) {
+		if word, _ := h.condition(); (word == isDead || word == isAgentOut) && time.Since(begin) > slowStart {
 			return holdfast.Errorf(holdfast.Unavailable, "host %s ended while starting:\n%s\nall of it is in %s", h.Name, h.lastWords(), h.Log())
 		}
 		if pause(ctx) != nil {
