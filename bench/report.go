@@ -85,8 +85,12 @@ func (r *report) print(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "CELL\tCANDIDATE\tMEDIAN\tRANGE\tRATIO\tRANGE\tOF\tGOALS")
 	for _, x := range r.Results {
-		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f to %.0f\t%.2f\t%.2f to %.2f\t%s\t%s\n", x.Cell, x.Candidate, x.Median,
-			slices.Min(x.Runs), slices.Max(x.Runs), x.Ratio, x.Least, x.Most, x.Base, x.verdicts())
+		ratio := "\t\t" // the base is not measured in this cell
+		if x.Most > 0 {
+			ratio = fmt.Sprintf("%.2f\t%.2f to %.2f\t%s", x.Ratio, x.Least, x.Most, x.Base)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f to %.0f\t%s\t%s\n", x.Cell, x.Candidate, x.Median,
+			slices.Min(x.Runs), slices.Max(x.Runs), ratio, x.verdicts())
 	}
 	t.Flush()
 }
