@@ -94,12 +94,36 @@ func (c *control) DeleteVM(v cluster.VM, mod kv.Rev) error {
 	return err
 }
 
-// DeleteVolume implements agent.Control.
+// DeleteVolume implements agent.Control. A deleted snapshot that was kept for
+// this last clone of it goes from its volume's record as well.
 func (c *control) DeleteVolume(v cluster.Volume, mod kv.Rev) error {
 	tx := c.n.Cluster.Begin()
 	tx.DeleteVolume(v.ID, mod)
+	if rec, mod, ok := unneeded(c.n.Cluster.State(), v); ok {
+		tx.PutVolume(rec, mod)
+	}
 	_, err := tx.Commit()
 	return err
+}
+
+// unneeded returns the record of the volume that v was cloned from without the
+// snapshot it was made of, if that is deleted and v was its last clone.
+func unneeded(st *cluster.State, v cluster.Volume) (rec cluster.Volume, mod kv.Rev, ok bool) {
+	if v.Origin == nil || v.Origin.Snapshot.IsZero() {
+		return rec, 0, false
+	}
+	for _, o := range st.SortedVolumes() {
+		if w := o.Val.Origin; w != nil && w.Snapshot == v.Origin.Snapshot && o.Val.ID != v.ID {
+			return rec, 0, false
+		}
+	}
+	from, ok := st.Volumes[v.Origin.Volume]
+	if !ok {
+		return rec, 0, false
+	}
+	rec = from.Val
+	rec.Snapshots = slices.DeleteFunc(slices.Clone(rec.Snapshots), func(s cluster.Snapshot) bool { return s.Hidden && s.ID == v.Origin.Snapshot })
+	return rec, from.Mod, len(rec.Snapshots) < len(from.Val.Snapshots)
 }
 
 // publishDisks tells the cluster what is free, if that has changed by a

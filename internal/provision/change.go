@@ -103,12 +103,16 @@ func (p *Provisioner) Snapshot(id holdfast.VolumeID, name string) (cluster.Snaps
 		return cluster.Snapshot{}, err
 	}
 	snap := cluster.Snapshot{ID: holdfast.SnapshotID{UUID: u}, Name: name, Created: p.Clock.Wall()}
-	if snap.LSN, err = v.Snapshot(snap.ID); err != nil {
-		return snap, err
-	}
-	_, err = p.change(id, func(_ *cluster.State, rec *cluster.Volume) error {
-		rec.Snapshots = append(rec.Snapshots, snap)
-		return nil
+	err = v.Snapshot(snap.ID, func(at holdfast.LSN) error {
+		snap.LSN = at
+		_, err := p.change(id, func(_ *cluster.State, rec *cluster.Volume) error {
+			if rec.Epoch != v.Epoch() { // its writer of now lets go what the record does not name
+				return holdfast.Errorf(holdfast.Conflict, "volume %s moved to another host while the snapshot was taken; take it again", rec.Name)
+			}
+			rec.Snapshots = append(rec.Snapshots, snap)
+			return nil
+		})
+		return err
 	})
 	return snap, err
 }

@@ -64,7 +64,7 @@ func TestACloneIsSentAsWhatDiffersFromItsImage(t *testing.T) {
 				sc.rest(v)
 				c := sc.cloneOf(a, snap)
 				sc.write(c, 10, fill('c', 5))
-				sc.at(c, func() error { _, err := c.Snapshot(snapID(7)); return err })
+				sc.snapshot(c, 7)
 				sc.write(c, 12, fill('d', 5))
 				sc.rest(a.open()) // the image is opened again, and not written to
 				sc.assign(c, b, 72)

@@ -118,12 +118,23 @@ func (s *Service) serveRemove(_ holdfast.HostID, f transport.Frame, reply func(t
 const maxSnapshots = replica.MaxRoots / 2
 
 // Snapshot keeps the volume's content as of now under id, on every in-sync
-// replica, and returns its LSN. Kind NoSpace if there are 500 already. It blocks.
-func (v *Volume) Snapshot(id holdfast.SnapshotID) (holdfast.LSN, error) {
+// replica, and has keep name it in the volume's record; without that it is let
+// go again. Kind NoSpace if there are 500 already. It blocks.
+func (v *Volume) Snapshot(id holdfast.SnapshotID, keep func(at holdfast.LSN) error) error {
 	if rec := v.Record(); len(rec.Snapshots) >= maxSnapshots {
-		return 0, holdfast.Errorf(holdfast.NoSpace, "volume %s has %d snapshots, no more can be kept; delete some", rec.Name, len(rec.Snapshots))
+		return holdfast.Errorf(holdfast.NoSpace, "volume %s has %d snapshots, no more can be kept; delete some", rec.Name, len(rec.Snapshots))
 	}
-	return v.control(record.Record{Kind: record.Snapshot, Snapshot: id})
+	v.mu.Lock()
+	v.making[id] = true
+	v.mu.Unlock()
+	at, err := v.control(record.Record{Kind: record.Snapshot, Snapshot: id})
+	if err == nil {
+		err = keep(at)
+	}
+	v.mu.Lock()
+	delete(v.making, id)
+	v.mu.Unlock()
+	return err
 }
 
 // Revert makes the head equal to a snapshot again. It blocks; no session may

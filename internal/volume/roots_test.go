@@ -2,6 +2,7 @@ package volume
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,7 +25,9 @@ func (sc *scene) at(v *Volume, f func() error) {
 
 func (sc *scene) snapshot(v *Volume, n byte) {
 	sc.t.Helper()
-	sc.at(v, func() error { _, err := v.Snapshot(snapID(n)); return err })
+	sc.at(v, func() error {
+		return v.Snapshot(snapID(n), func(holdfast.LSN) error { return v.name(snapID(n), true) })
+	})
 }
 
 func (sc *scene) revert(v *Volume, n byte) {
@@ -34,7 +37,23 @@ func (sc *scene) revert(v *Volume, n byte) {
 
 func (sc *scene) dropSnapshot(v *Volume, n byte) {
 	sc.t.Helper()
-	sc.at(v, func() error { return v.DropSnapshot(snapID(n)) })
+	sc.at(v, func() error {
+		if err := v.name(snapID(n), false); err != nil {
+			return err
+		}
+		return v.DropSnapshot(snapID(n))
+	})
+}
+
+// name has the volume's record name a snapshot, or not any more.
+func (v *Volume) name(id holdfast.SnapshotID, kept bool) error {
+	return v.commit(func(rec *cluster.Volume) (bool, error) {
+		rec.Snapshots = slices.DeleteFunc(slices.Clone(rec.Snapshots), func(s cluster.Snapshot) bool { return s.ID == id })
+		if kept {
+			rec.Snapshots = append(rec.Snapshots, cluster.Snapshot{ID: id, Name: id.Short()})
+		}
+		return true, nil
+	})
 }
 
 // replicaOf finds the host's replica of a volume; nil: it has none.
@@ -341,6 +360,44 @@ func TestAJoinerIsNotKeptWaitingByALostReplica(t *testing.T) {
 			c.on(func() { sc.must(c.replicaOf(sc.vol.ID).ReadAt(got, uint64(i+1))) })
 			if got[0] != tag {
 				t.Errorf("block %d of the joiner is %x", i+1, got[0])
+			}
+		}
+	})
+}
+
+func TestASnapshotThatWasNeverNamedIsLetGo(t *testing.T) {
+	play(t, 83, 2, 2, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		v := a.open()
+		sc.write(v, 1, fill('a', 8))
+		sc.snapshot(v, 1)
+		sc.at(v, func() error {
+			lost := holdfast.Errorf(holdfast.Unavailable, "the control plane is away")
+			if err := v.Snapshot(snapID(2), func(holdfast.LSN) error { return lost }); err != lost {
+				t.Errorf("a snapshot that could not be named: %v", err)
+			}
+			return nil
+		})
+		making := sc.w.Clock().NewEvent()
+		named := sc.w.Clock().NewEvent()
+		a.clk.Go(func() {
+			sc.must(v.Snapshot(snapID(3), func(holdfast.LSN) error {
+				making.Wait(clock.Forever)
+				return v.name(snapID(3), true)
+			}))
+			named.Set()
+		})
+		clock.Sleep(sc.w.Clock(), 3*orphanEvery) // the third is being made all the while
+		making.Set()
+		named.Wait(clock.Forever)
+		clock.Sleep(sc.w.Clock(), 3*orphanEvery)
+		for _, h := range []*sceneHost{a, b} {
+			var ids []holdfast.SnapshotID
+			for _, sn := range h.replicaOf(sc.vol.ID).State().Snapshots {
+				ids = append(ids, sn.ID)
+			}
+			if !slices.Equal(ids, []holdfast.SnapshotID{snapID(1), snapID(3)}) {
+				t.Errorf("snapshots kept: %v, want the first and the third", ids)
 			}
 		}
 	})

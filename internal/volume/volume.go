@@ -61,6 +61,8 @@ type Volume struct {
 	// copyElsewhere has the next copy come from another host: this one's replica
 	// has a block of a snapshot that fails its hash.
 	copyElsewhere bool
+	making        map[holdfast.SnapshotID]bool // snapshots that are about to be named in the record
+	orphansAt     time.Duration                // when to look for snapshots that it does not name
 
 	reconfig clock.Event // something for the task that changes the in-sync set
 	tick     clock.Event
@@ -117,8 +119,8 @@ func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *
 		fullSince: -1,
 		s:         s, id: t.rec.ID, epoch: t.epoch, history: history, rec: t.rec, mod: t.mod,
 		log:     s.Log.With("volume", t.rec.Name, "epoch", uint32(t.epoch)),
-		mending: make(map[holdfast.ReplicaID]time.Duration),
-		stable:  now, reconfig: s.Clock.NewEvent(), tick: s.Clock.NewEvent(), tasks: clock.NewGroup(s.Clock),
+		mending: make(map[holdfast.ReplicaID]time.Duration), making: make(map[holdfast.SnapshotID]bool),
+		stable: now, reconfig: s.Clock.NewEvent(), tick: s.Clock.NewEvent(), tasks: clock.NewGroup(s.Clock),
 	}
 	members := make([]replica.Member, len(seats))
 	for i, st := range seats {

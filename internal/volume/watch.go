@@ -29,6 +29,7 @@ func (v *Volume) watch() {
 		v.mu.Unlock()
 		tell(done)
 		v.mendSome()
+		v.dropOrphansSometimes()
 	}
 }
 
