@@ -93,19 +93,23 @@ judge-cloud-init: packages ## boot a Debian with its own cloud-init, and look wh
 	$(GO) run ./images --cloud-init -o build/cloud-init.raw
 	HOLDFAST_CLOUD_IMAGE=$(CURDIR)/build/cloud-init.raw $(GO) test -count=1 -v -timeout 30m -run TestCloudInit ./lab/baddays
 
-# What the judges need beyond that; nbd-client and xfsprogs, fuse and so on.
-JUDGE_PACKAGES := $(PACKAGES) xfsprogs python3-libnbd nbd-client fuse3 openssl util-linux diffutils
-JUDGE_COMMANDS := mkfs.xfs nbdsh nbd-client fusermount3 openssl losetup fstrim cmp
+# What the judges need beyond that. One of them is built on libnbd, in C: it
+# alone needs a compiler, and of the library's headers only pkg-config knows.
+JUDGE_PACKAGES := $(PACKAGES) xfsprogs nbd-client fuse3 openssl util-linux diffutils gcc libc6-dev pkg-config libnbd-dev
+JUDGE_COMMANDS  = mkfs.xfs nbd-client fusermount3 openssl losetup fstrim cmp gcc pkg-config $(shell pkg-config --exists libnbd 2>/dev/null || echo libnbd-dev)
 
 judges: build ## let others' programs judge; QUICK=1 in a minute, JUDGES='-run fio' for some
 	@$(MAKE) --no-print-directory packages PACKAGES='$(JUDGE_PACKAGES)' COMMANDS='$(COMMANDS) $(JUDGE_COMMANDS)'
-	@$(GO) build -o bin/judges ./lab/judges
 	@mkdir -p build
+	@$(GO) build -o bin/judges ./lab/judges
+	@CGO_ENABLED=1 $(GO) build -tags libnbd -o bin/judge-libnbd ./lab/judges/libnbd
+	@CGO_ENABLED=1 $(GO) test -count=1 -tags libnbd ./lab/judges/libnbd >build/judge-libnbd.log || { cat build/judge-libnbd.log; exit 1; }
 	@bin/judges $(if $(QUICK),-quick) -summary build/judges.json $(JUDGES)
 
 judge-iscsi: ## let libiscsi's suite and QEMU judge the iSCSI target over a memory volume
 	@$(MAKE) --no-print-directory packages PACKAGES='libiscsi-bin qemu-utils qemu-block-extra' COMMANDS='iscsi-test-cu iscsi-ls iscsi-inq qemu-io'
-	@$(GO) test -count=1 -v -run TestJudge ./internal/export/iscsi | sed -n 's/^ *judges_test.go:[0-9]*: //p; /^[-a-zA-Z]/p' | grep -v '^==='
+	@mkdir -p build; $(GO) test -count=1 -v -run TestJudge ./internal/export/iscsi >build/judge-iscsi.log 2>&1; status=$$?; \
+	sed -n 's/^ *judges_test.go:[0-9]*: //p; t; /^[-a-zA-Z]/p' build/judge-iscsi.log; exit $$status
 
 fuzz-smoke: ## run every fuzz target for a moment
 	@set -e; for p in $$($(GO) list ./...); do \

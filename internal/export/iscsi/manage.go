@@ -86,10 +86,10 @@ func (c *connection) abortTask(h *pdu.Header, answer func(byte)) {
 	t := s.tasks[h.Word(pdu.AtTTT)]
 	switch {
 	case t != nil && t.begun:
-		seq := t.Seq()
+		unit, seq := t.TaskUnit(), t.Seq()
 		t.spoilt = nil
 		s.mu.Unlock()
-		if !t.TaskUnit().Abort(&t.Task, seq, func() { answer(pdu.FunctionComplete) }) {
+		if !unit.Abort(&t.Task, seq, func() { answer(pdu.FunctionComplete) }) {
 			answer(pdu.NoSuchTask)
 		}
 		return

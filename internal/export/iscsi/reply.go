@@ -28,7 +28,7 @@ func (t *task) done(*scsi.Task) {
 	defer s.mu.Unlock()
 	c := t.c
 	switch {
-	case t.Aborted && t.spoiling:
+	case t.Aborted && t.spoiling && t.spoilt != nil:
 		t.Fail(t.spoilt.key, t.spoilt.code)
 		c.respond(t)
 	case t.Aborted && t.Status != scsi.TaskAborted:

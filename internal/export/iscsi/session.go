@@ -217,8 +217,9 @@ func (s *session) leave(c *connection) {
 // abortAll aborts the tasks that which chooses, without waiting for them.
 func (s *session) abortAll(which func(*task) bool) {
 	type victim struct {
-		t   *task
-		seq uint64
+		unit *scsi.Unit
+		t    *task
+		seq  uint64
 	}
 	var begun []victim
 	s.mu.Lock()
@@ -226,14 +227,14 @@ func (s *session) abortAll(which func(*task) bool) {
 		switch {
 		case !which(t):
 		case t.begun:
-			begun = append(begun, victim{t, t.Seq()})
+			begun = append(begun, victim{t.TaskUnit(), t, t.Seq()})
 		default: // waits for the end of data that nobody wants
 			s.forget(t)
 		}
 	}
 	s.mu.Unlock()
 	for _, v := range begun {
-		v.t.TaskUnit().Abort(&v.t.Task, v.seq, func() {})
+		v.unit.Abort(&v.t.Task, v.seq, func() {})
 	}
 }
 
@@ -246,11 +247,13 @@ func (s *session) forget(t *task) {
 		s.outstanding--
 	}
 	t.begun = false
-	if len(s.starved) > 0 {
-		t.c.wake(nil) // its memory may let another one go on
+	if len(s.starved) > 0 { // its memory may let another one go on
+		for _, c := range s.conns {
+			c.wake(nil)
+		}
 	}
-	if t.filling {
-		t.dropped = true // the reader puts it back when it lets go of the buffer
+	if t.filling || t.handing {
+		t.dropped = true // whoever has it in hand puts it back
 	} else {
 		s.recycle(t)
 	}

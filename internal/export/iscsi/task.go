@@ -29,7 +29,8 @@ type task struct {
 	// Data from the initiator.
 	got     int64 // bytes received, in order
 	filling bool  // the reader is writing into a buffer
-	dropped bool  // it ended meanwhile
+	handing bool  // it is being given to its unit
+	dropped bool  // it ended while filling or handing
 	unasked bool  // unsolicited Data-Outs are still to come
 	dataSN  uint32
 	asked   int64 // up to where R2Ts were sent
@@ -280,7 +281,10 @@ func (s *session) secure(t *task) {
 	if t.buf != nil || t.Need == 0 || !t.begun {
 		return
 	}
-	if t.Need <= s.par.firstBurst || s.grant(int64(t.Need)) {
+	// In the order of arrival: a later task that got memory first could be made
+	// to wait, by task attributes, for the one that waits for its memory.
+	first := len(s.starved) == 0 || s.starved[0] == t
+	if t.Need <= s.par.firstBurst || first && s.grant(int64(t.Need)) {
 		t.fit(int64(t.Need))
 		return
 	}
@@ -355,9 +359,9 @@ func (c *connection) proceed(t *task, inline bool) {
 		return
 	case t.spoilt != nil:
 		t.spoiling = true
-		seq := t.Seq()
+		unit, seq := t.TaskUnit(), t.Seq()
 		s.mu.Unlock()
-		t.TaskUnit().Abort(&t.Task, seq, func() {})
+		unit.Abort(&t.Task, seq, func() {})
 		return
 	}
 	if s.secure(t); t.Need > 0 && t.buf == nil {
@@ -377,6 +381,9 @@ func (c *connection) proceed(t *task, inline bool) {
 	if t.buf != nil {
 		t.Buf = t.buf.mem[:t.Need]
 	}
+	// An abort may end the task before its unit gets it; the value must not
+	// be used for another one until Run has returned.
+	t.handing = true
 	s.mu.Unlock()
 	if inline {
 		c.inline.Store(t)
@@ -385,6 +392,11 @@ func (c *connection) proceed(t *task, inline bool) {
 	if inline {
 		c.inline.Store(nil)
 	}
+	s.mu.Lock()
+	if t.handing = false; t.dropped {
+		s.recycle(t)
+	}
+	s.mu.Unlock()
 }
 
 // ask sends as many R2Ts as may be outstanding; s.mu is held.

@@ -36,14 +36,15 @@ func (u *Unit) abort(a *abortion, by *nexusState, always bool, which func(*Task)
 	u.mu.Lock()
 	for i := 0; i < len(u.tasks); {
 		t := u.tasks[i]
-		if t.Aborted || !which(t) {
+		if !which(t) {
 			i++
 			continue
 		}
 		n++
-		t.Aborted = true
-		t.foreign = by != nil && t.state != by
-		if t.phase == running {
+		if !t.Aborted {
+			t.Aborted, t.foreign = true, by != nil && t.state != by
+		}
+		if t.phase >= chosen {
 			a.left.Add(1)
 			t.enders = append(t.enders, a)
 			i++
@@ -63,14 +64,7 @@ func (u *Unit) abort(a *abortion, by *nexusState, always bool, which func(*Task)
 	for _, t := range drop {
 		t.Done(t)
 	}
-	for _, t := range next {
-		u.mu.Lock()
-		if t.phase != blocked {
-			u.mu.Unlock()
-			continue
-		}
-		u.startLocked(t)
-	}
+	u.startAll(next)
 	if n > 0 || always {
 		a.ended()
 	}

@@ -26,7 +26,7 @@ func (u *Unit) remove(t *Task) {
 	if t.Attr == Ordered {
 		u.ordered--
 	}
-	if t.alone && t.phase == running {
+	if t.alone && t.phase >= chosen {
 		u.alone--
 	}
 	t.phase = ended
@@ -45,7 +45,8 @@ func (u *Unit) free(t *Task) bool {
 	return true
 }
 
-// before reports whether t must wait for x.
+// before reports whether t must wait for x: for one that runs, or one that came
+// earlier, so that no two ever wait for each other.
 func (u *Unit) before(x, t *Task) bool {
 	if t.Attr != Head && x.seq < t.seq && (t.Attr == Ordered || x.Attr == Ordered) {
 		return true
@@ -53,7 +54,7 @@ func (u *Unit) before(x, t *Task) bool {
 	if !x.alone && !t.alone || !overlap(x, t) {
 		return false
 	}
-	return x.phase == running || x.phase == blocked && x.order < t.order
+	return x.phase >= chosen || (x.phase == blocked || x.phase == parked) && x.seq < t.seq
 }
 
 func overlap(a, b *Task) bool {
@@ -73,21 +74,51 @@ func (u *Unit) run(t *Task) {
 		t.end(s, nil)
 		return
 	}
-	u.order++
-	t.order = u.order
 	if !u.free(t) {
 		t.phase = blocked
 		u.blocked = append(u.blocked, t)
 		u.mu.Unlock()
 		return
 	}
+	u.choose(t)
 	u.startLocked(t)
 }
 
-// startLocked runs t, or parks it until the medium is open. It gives up u.mu.
+// choose notes that t is the next to be started: from here on it is in the way
+// of others, and an abort waits for it. u.mu is held.
+func (u *Unit) choose(t *Task) {
+	t.phase = chosen
+	if t.alone {
+		u.alone++
+	}
+}
+
+// startAll starts the tasks that unblock has chosen.
+func (u *Unit) startAll(next []*Task) {
+	for _, t := range next {
+		u.mu.Lock()
+		u.startLocked(t)
+	}
+}
+
+// startLocked runs a chosen task, or parks it until the medium is open. u.mu
+// is held; it gives it up.
 func (u *Unit) startLocked(t *Task) {
+	if t.Aborted { // since it was chosen
+		u.mu.Unlock()
+		t.end(Good, nil)
+		return
+	}
 	if t.cmd.medium && u.disk == nil {
+		if u.ejected || u.closed {
+			u.mu.Unlock()
+			t.end(CheckCondition, sense(NotReady, NoMediumEjected))
+			return
+		}
 		t.phase = parked
+		if t.alone {
+			u.alone--
+		}
 		u.parked = append(u.parked, t)
 		u.openLocked()
 		u.mu.Unlock()
@@ -99,9 +130,6 @@ func (u *Unit) startLocked(t *Task) {
 		return
 	}
 	t.phase, t.disk = running, u.disk
-	if t.alone {
-		u.alone++
-	}
 	u.mu.Unlock()
 	t.cmd.run(t)
 }
@@ -124,26 +152,20 @@ func (u *Unit) leave(t *Task) {
 	for _, e := range enders {
 		e.ended()
 	}
-	for _, n := range next {
-		u.mu.Lock()
-		if n.phase != blocked { // aborted since
-			u.mu.Unlock()
-			continue
-		}
-		u.startLocked(n)
-	}
+	u.startAll(next)
 }
 
-// unblock takes the tasks that may go on from the waiting ones; u.mu is held.
-// They still count as blocked, so that they are not overtaken.
+// unblock chooses the tasks among the waiting ones that may go on; u.mu is
+// held.
 func (u *Unit) unblock() (next []*Task) {
 	for i := 0; i < len(u.blocked); {
 		t := u.blocked[i]
-		if !u.free(t) || slices.ContainsFunc(next, func(n *Task) bool { return u.before(n, t) }) {
+		if !u.free(t) {
 			i++
 			continue
 		}
 		u.blocked = slices.Delete(u.blocked, i, i+1)
+		u.choose(t)
 		next = append(next, t)
 	}
 	return next

@@ -32,28 +32,31 @@ func (u *Unit) open() {
 	u.parked = nil
 	if err == nil {
 		u.adoptLocked(d)
-		if u.users == 0 || u.closed {
+		if u.users == 0 || u.closed || u.ejected {
 			u.closeLocked()
 		}
 	}
-	u.mu.Unlock()
-	if err != nil {
-		u.log.Warn("open the volume of a logical unit", "volume", u.opt.Name, "err", err)
+	var next []*Task
+	if u.disk != nil { // they stand in line again, as they did before
+		for _, t := range waiting {
+			t.phase = blocked
+		}
+		u.blocked = append(waiting, u.blocked...)
+		next = u.unblock()
+		waiting = nil
 	}
 	for _, t := range waiting {
-		u.mu.Lock()
-		switch {
-		case t.phase != parked: // aborted since
-			u.mu.Unlock()
-		case err != nil:
-			u.mu.Unlock()
-			t.end(CheckCondition, senseOf(err, t.cmd.change))
-		case u.disk == nil:
-			u.mu.Unlock()
-			t.end(CheckCondition, sense(NotReady, BecomingReady))
-		default:
-			u.startLocked(t)
-		}
+		u.choose(t)
+	}
+	u.mu.Unlock()
+	u.startAll(next)
+	if err != nil {
+		u.log.Warn("open the volume of a logical unit", "volume", u.opt.Name, "err", err)
+	} else {
+		err = sense(NotReady, BecomingReady)
+	}
+	for _, t := range waiting {
+		t.end(CheckCondition, senseOf(err, t.cmd.change))
 	}
 }
 

@@ -62,7 +62,6 @@ type Task struct {
 	phase phase
 	at    int    // place in the unit's list
 	seq   uint64 // order of arrival
-	order uint64 // order among the blocked
 	// first and blocks are the span of a medium access, alone whether no
 	// other task may touch it meanwhile.
 	first, blocks uint64
@@ -86,6 +85,7 @@ const (
 	arrived       // begun; its data is on the way
 	blocked       // waits for other tasks
 	parked        // waits for the medium to be opened
+	chosen        // its wait is over; whoever chose it is about to start it
 	running
 	ended
 )

@@ -60,7 +60,6 @@ type Unit struct {
 	blocked  []*Task
 	parked   []*Task
 	seq      uint64
-	order    uint64
 	ordered  int // tasks with that attribute in the set
 	alone    int // running tasks that have their span for themselves
 	nexuses  map[Nexus]*nexusState
