@@ -2,24 +2,17 @@ package main
 
 import (
 	"context"
-	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast/lab"
 )
 
-//go:embed model.py
-var modelProgram string
-
-// python is Debian's own, for which it packages libnbd.
-const python = "/usr/bin/python3"
-
-// libnbdModel lets a program on libnbd work for a while, without a fault.
+// libnbdModel lets the client on libnbd work for a while, without a fault.
 func libnbdModel(ctx context.Context, c *court) (string, error) {
 	return c.modelled(ctx, "libnbd", false, func(v *volume, done <-chan error) error {
 		d := 20 * time.Second
@@ -75,30 +68,27 @@ func (c *court) cut(ctx context.Context, hosts []lab.Host) error {
 	return c.whole(ctx)
 }
 
-// modelled runs the program while something happens to the lab.
+// modelled runs the client (lab/judges/libnbd) while something happens to the lab.
 func (c *court) modelled(ctx context.Context, name string, lossy bool, happen func(*volume, <-chan error) error) (string, error) {
+	if _, err := exec.LookPath(c.o.libnbd); err != nil {
+		return "", skip{c.o.libnbd + " is not built here ('make judges' builds it)"}
+	}
 	v, err := c.volume(ctx, name, 16*mib, "")
 	if err != nil {
 		return "", err
 	}
-	stop, program := c.path(name+".stop"), c.path("model.py")
-	if err := os.WriteFile(program, []byte(modelProgram), 0o600); err != nil {
-		return "", err
-	}
-	args := []string{program, fmt.Sprint(c.rng.Uint32()), fmt.Sprint(v.size), "0", stop}
-	if lossy {
-		args[3] = "1"
-	}
+	stop := c.path(name + ".stop")
+	args := []string{"-seed", fmt.Sprint(c.rng.Uint32()), "-size", fmt.Sprint(v.size), "-stop", stop, fmt.Sprintf("-lossy=%v", lossy)}
 	for _, h := range c.l.Hosts {
 		args = append(args, v.uri(h))
 	}
 	done := make(chan error, 1)
+	long, cancel := context.WithCancel(ctx) // a client that does not end is ended
+	defer cancel()
 	var out string
 	go func() {
 		var err error
-		long, cancel := context.WithCancel(ctx)
-		defer cancel()
-		out, err = toolFor(long, 24*time.Hour, "", "", python, args...)
+		out, err = toolFor(long, 24*time.Hour, "", "", c.o.libnbd, args...)
 		done <- err
 	}()
 	begin := time.Now()
@@ -115,15 +105,8 @@ func (c *court) modelled(ctx context.Context, name string, lossy bool, happen fu
 	if err != nil {
 		return "", fmt.Errorf("%w (after %.0f s)", err, time.Since(begin).Seconds())
 	}
-	var said struct{ Did map[string]int }
-	if err := json.Unmarshal([]byte(out), &said); err != nil {
-		return "", fmt.Errorf("the client printed %q: %w", out, err)
+	if out = strings.TrimSpace(out); out == "" {
+		return "", errors.New("the client did not say what it did")
 	}
-	var words []string
-	for _, k := range []string{"writes", "zeroes", "reads", "flushes", "statuses", "refused", "reconnects", "unanswered"} {
-		if said.Did[k] > 0 {
-			words = append(words, fmt.Sprintf("%d %s", said.Did[k], k))
-		}
-	}
-	return strings.Join(words, ", "), v.delete(ctx)
+	return out, v.delete(ctx)
 }

@@ -34,6 +34,7 @@ func main() {
 // options are what the judges are run with.
 type options struct {
 	binary  string
+	libnbd  string // the client on libnbd
 	dir     string // of the lab and of scratch files
 	quick   bool
 	cycles  int // how often a rack is killed, per judge
@@ -56,6 +57,7 @@ func run(ctx context.Context, args []string, out io.Writer) (bool, error) {
 	var o options
 	f := flag.NewFlagSet("judges", flag.ContinueOnError)
 	f.StringVar(&o.binary, "binary", "bin/holdfast", "`path` of the program")
+	f.StringVar(&o.libnbd, "libnbd", "bin/judge-libnbd", "`path` of the client on libnbd")
 	f.StringVar(&o.dir, "dir", "", "empty `directory` for the lab, on a short path (default: a temporary one)")
 	f.BoolVar(&o.quick, "quick", false, "less of everything, in about a minute")
 	f.IntVar(&o.cycles, "cycles", 0, "how often a rack is killed, per judge (default 100, quick 3)")
