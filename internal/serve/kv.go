@@ -153,8 +153,12 @@ func (h *Host) followHosts(m *member) {
 			return
 		case <-time.After(endpointsEvery):
 		}
-		denied = h.denyHosts(m.node.Cluster.State(), denied)
-		h.rememberKeys(m)
+		st := m.node.Cluster.State()
+		if st.Rev == 0 {
+			continue // nothing has been read since the start: what was written down counts
+		}
+		denied = h.denyHosts(st, denied)
+		h.rememberKeys(m, st)
 		if len(h.cfg.KV.Endpoints) > 0 {
 			continue
 		}
@@ -162,7 +166,7 @@ func (h *Host) followHosts(m *member) {
 		if m.ms.Member {
 			urls = append(urls, h.clientURL())
 		}
-		for _, host := range m.node.Cluster.State().SortedHosts() {
+		for _, host := range st.SortedHosts() {
 			if host.Val.Client != "" {
 				urls = append(urls, host.Val.Client)
 			}
@@ -182,13 +186,12 @@ func (h *Host) followHosts(m *member) {
 
 // rememberKeys writes down who the members are, for the time before the records
 // can be read after a start.
-func (h *Host) rememberKeys(m *member) {
-	st := m.node.Cluster.State()
+func (h *Host) rememberKeys(m *member, st *cluster.State) {
 	keys := hostKeys(st)
 	m.mu.Lock()
 	same := maps.Equal(keys, m.ms.Keys)
 	m.mu.Unlock()
-	if st.Rev == 0 || same || !m.ms.Member {
+	if same || !m.ms.Member {
 		return
 	}
 	if err := h.remember(m, func(ms *membership) { ms.Keys = keys }); err != nil {
