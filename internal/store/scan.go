@@ -1,6 +1,8 @@
 package store
 
 import (
+	"strconv"
+
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/checksum"
 	"github.com/holdfast-cloud/holdfast/internal/record"
@@ -128,19 +130,7 @@ func (s *Store) rewriteTail(sc *scan) error {
 }
 
 func damageText(seq uint64) string {
-	return "a part of the log that had been on disk cannot be read (batch " + utoa(seq) + ")"
-}
-
-func utoa(x uint64) string {
-	var b [20]byte
-	i := len(b)
-	for {
-		i--
-		b[i] = byte('0' + x%10)
-		if x /= 10; x == 0 {
-			return string(b[i:])
-		}
-	}
+	return "a part of the log that had been on disk cannot be read (batch " + strconv.FormatUint(seq, 10) + ")"
 }
 
 // later looks behind a header that is not there for batches that follow it, in

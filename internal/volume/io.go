@@ -341,40 +341,46 @@ func (v *Volume) flush(ss *session, r *export.Request) {
 // read serves a read: fetch, then see that the lease held and that nothing
 // fetched is still unacknowledged.
 func (v *Volume) read(r *export.Request) {
-	if err := v.readable(r); err != nil {
+	local, err := v.readable(r)
+	if err != nil {
 		r.Done(r, err)
 		return
 	}
+	waits := local == nil || local.st.Waits()
 	if (r.Off|r.Length)&(holdfast.BlockSize-1) != 0 {
-		v.readUnaligned(r)
+		v.readUnaligned(r, waits)
 		return
 	}
 	addr := uint64(r.Off) / holdfast.BlockSize
 	switch {
-	case v.local != nil && v.local.r.ReadNow(r.Data, addr):
+	case local != nil && local.r.ReadNow(r.Data, addr):
 		v.fetched(r, nil)
-	case v.local == nil || v.local.st.Waits():
+	case waits:
 		v.tasks.Go(func() { v.fetched(r, v.fetch(r.Data, addr)) })
 	default:
 		v.fetched(r, v.fetch(r.Data, addr))
 	}
 }
 
-func (v *Volume) readable(r *export.Request) error {
+// readable counts a read that may be served, and returns the replica of this
+// host that it may come from, if there is one.
+func (v *Volume) readable(r *export.Request) (local *member, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.failed != nil {
-		return v.failed
+		return nil, v.failed
 	}
 	if r.Off < 0 || r.Off+int64(len(r.Data)) > int64(v.rec.Blocks)*holdfast.BlockSize {
-		return holdfast.Errorf(holdfast.Invalid, "volume %s: %d bytes at %d are beyond its end", v.rec.Name, len(r.Data), r.Off)
+		return nil, holdfast.Errorf(holdfast.Invalid, "volume %s: %d bytes at %d are beyond its end", v.rec.Name, len(r.Data), r.Off)
 	}
 	v.stats.Reads++
 	v.stats.ReadBytes += int64(len(r.Data))
-	return nil
+	return v.local, nil
 }
 
-func (v *Volume) readUnaligned(r *export.Request) {
+// readUnaligned reads whole blocks and copies what is wanted; on a task of its
+// own if the read may wait.
+func (v *Volume) readUnaligned(r *export.Request, waits bool) {
 	sp := blocksOf(r)
 	run := func() {
 		buf := make([]byte, sp.n*holdfast.BlockSize)
@@ -382,7 +388,7 @@ func (v *Volume) readUnaligned(r *export.Request) {
 		copy(r.Data, buf[uint64(r.Off)%holdfast.BlockSize:])
 		v.fetched(r, err)
 	}
-	if v.local == nil || v.local.st.Waits() {
+	if waits {
 		v.tasks.Go(run)
 		return
 	}

@@ -21,12 +21,11 @@ func (v *Volume) mendSome() {
 	now := v.s.Clock.Now()
 	v.mu.Lock()
 	var todo *cluster.Replica
-	if v.failed == nil && !v.joining() && !v.copying {
+	if v.failed == nil && !v.copying {
 		for i := range v.rec.Others {
 			ref := v.rec.Others[i]
 			if now >= v.mending[ref.ID] && v.s.Records.Alive(ref.Host) {
 				todo = &ref
-				v.mending[ref.ID] = now + joinPatience
 				v.copying = true
 				break
 			}
@@ -45,26 +44,12 @@ func (v *Volume) mendSome() {
 	})
 }
 
-// joinPatience keeps a second join of the same replica from starting while one
-// runs; the end of a join sets the next try.
-const joinPatience = 24 * time.Hour
-
-// joining reports whether a joiner is being waited for; v.mu is held.
-func (v *Volume) joining() bool {
-	for i := range v.m.Members() {
-		if m := &v.m.Members()[i]; !m.Gone && !m.InSync {
-			return true
-		}
-	}
-	return false
-}
-
 // Mending reports whether a replica is being brought up to date, and how far
 // that has come, from 0 to 1 by address.
 func (v *Volume) Mending() (bool, float64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.joining() || v.copying, v.progress
+	return v.copying, v.progress
 }
 
 // joiner brings one replica into the in-sync set (STORE §5 "Join", §9).
@@ -138,9 +123,6 @@ func (j *joiner) sendHead(src source, has *holding, base holdfast.LSN) error {
 	return j.copy(src, c)
 }
 
-// longStep bounds the steps that wait for a checkpoint of the joiner's disk.
-const longStep = 10 * time.Second
-
 // step sends one request to the joiner and takes its answer. A joiner that was
 // dropped meanwhile stays dropped.
 func (j *joiner) step(kind transport.Kind, more []byte, bulk [][]byte) error {
@@ -151,18 +133,13 @@ func (j *joiner) stepTo(kind transport.Kind, upto holdfast.LSN, more []byte, bul
 	v := j.v
 	asked := v.s.Clock.Now()
 	v.mu.Lock()
-	a := replica.Ask{Replica: j.ref.ID, Epoch: v.epoch, Stable: v.m.Stable(), Upto: upto}
+	a := replica.Ask{Epoch: v.epoch, Stable: v.m.Stable(), Upto: upto}
 	failed := v.failed
 	v.mu.Unlock()
 	if failed != nil {
 		return failed
 	}
-	limit := askTimeout
-	if kind == replica.KindRootEnd || kind == replica.KindBuildEnd {
-		limit = longStep
-	}
-	head := append(a.AppendTo(make([]byte, 0, 64+len(more))), more...)
-	f, err := transport.Call(v.s.Clock, v.s.Net, j.ref.Host, transport.Frame{Kind: kind, Head: head, Bulk: bulk}, limit)
+	f, err := v.s.ask(j.ref, kind, a, more, bulk)
 	if err != nil {
 		return err
 	}

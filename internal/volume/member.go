@@ -15,6 +15,9 @@ import (
 // sooner is ejected by the writer anyway.
 const askTimeout = 2 * time.Second
 
+// longAsk bounds a request that waits for a checkpoint of the replica's disk.
+const longAsk = 10 * time.Second
+
 // member is the serving side of one replica on this host.
 type member struct {
 	st *store.Store

@@ -243,9 +243,6 @@ func (v *Volume) awaits(id holdfast.ReplicaID, blocks uint64) bool {
 	now := v.s.Clock.Now()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.awaited == nil {
-		v.awaited = make(map[holdfast.ReplicaID]time.Duration)
-	}
 	since, ok := v.awaited[id]
 	if !ok {
 		since = now

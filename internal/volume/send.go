@@ -178,7 +178,7 @@ func (v *Volume) syncUpto(upto holdfast.LSN) {
 		}
 		s.flying, s.asked = true, target
 		if m.ID == v.localID {
-			v.wantSync = localSync{i, target} // once v.mu is given up
+			v.wantSync = localSync{v.local.r, i, target} // once v.mu is given up
 			continue
 		}
 		v.m.Ask(i, asked)
@@ -202,11 +202,6 @@ func (v *Volume) syncedRemote(i int, f transport.Frame, err error, asked time.Du
 	done := v.takeDone()
 	v.mu.Unlock()
 	tell(done)
-}
-
-// syncLocal asks this host's own replica; v.mu is not held.
-func (v *Volume) syncLocal(l localSync) {
-	v.local.r.Sync(l.upto, func(err error) { v.syncedLocal(l, err) })
 }
 
 // syncedLocal runs on the disk's own task, which has nothing better to do than

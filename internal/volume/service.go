@@ -168,6 +168,10 @@ func (s *Service) Close() {
 // ask sends one request about a replica to the host that has it and waits.
 func (s *Service) ask(ref cluster.Replica, kind transport.Kind, a replica.Ask, more []byte, bulk [][]byte) (transport.Frame, error) {
 	a.Replica = ref.ID
+	limit := askTimeout
+	if kind == replica.KindRootEnd || kind == replica.KindBuildEnd {
+		limit = longAsk
+	}
 	head := append(a.AppendTo(make([]byte, 0, 64+len(more))), more...)
-	return transport.Call(s.Clock, s.Net, ref.Host, transport.Frame{Kind: kind, Head: head, Bulk: bulk}, askTimeout)
+	return transport.Call(s.Clock, s.Net, ref.Host, transport.Frame{Kind: kind, Head: head, Bulk: bulk}, limit)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
+	"github.com/holdfast-cloud/holdfast/internal/store"
 )
 
 // window is how many bytes of writes may be unacknowledged before further ones
@@ -28,10 +29,10 @@ type Volume struct {
 	epoch   holdfast.Epoch
 	history []record.Start
 	log     *slog.Logger
-	local   *member // this host's in-sync replica; nil: reads go to another host
-	localID holdfast.ReplicaID
 
 	mu        sync.Mutex
+	local     *member // this host's in-sync replica; nil: reads go to another host
+	localID   holdfast.ReplicaID
 	rec       cluster.Volume
 	mod       kv.Rev
 	m         *replica.Writer[*op]
@@ -57,7 +58,7 @@ type Volume struct {
 	progress  float64                              // of the copy to a joiner
 	rooted    holdfast.LSN                         // last record that keeps or sets a root
 	awaited   map[holdfast.ReplicaID]time.Duration // joiners that wait for their origin's, since when
-	copying   bool                                 // a joiner is at work, though it may not be waited for yet
+	copying   bool                                 // a joiner is at work; nothing need wait for it yet
 	// copyElsewhere has the next copy come from another host: this one's replica
 	// has a block of a snapshot that fails its hash.
 	copyElsewhere bool
@@ -116,10 +117,10 @@ type finished struct {
 func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *Volume {
 	now := s.Clock.Now()
 	v := &Volume{
-		fullSince: -1,
-		s:         s, id: t.rec.ID, epoch: t.epoch, history: history, rec: t.rec, mod: t.mod,
+		s: s, id: t.rec.ID, epoch: t.epoch, history: history, rec: t.rec, mod: t.mod,
 		log:     s.Log.With("volume", t.rec.Name, "epoch", uint32(t.epoch)),
-		mending: make(map[holdfast.ReplicaID]time.Duration), making: make(map[holdfast.SnapshotID]bool),
+		mending: make(map[holdfast.ReplicaID]time.Duration), awaited: make(map[holdfast.ReplicaID]time.Duration),
+		making: make(map[holdfast.SnapshotID]bool), fullSince: -1,
 		stable: now, reconfig: s.Clock.NewEvent(), tick: s.Clock.NewEvent(), tasks: clock.NewGroup(s.Clock),
 	}
 	members := make([]replica.Member, len(seats))
@@ -200,14 +201,11 @@ const restWait = 10 * time.Second
 
 // rest flushes the volume and reports whether that ended well within restWait.
 func (v *Volume) rest() bool {
-	ended := v.s.Clock.NewEvent()
-	var err error
-	v.submit(&export.Request{Op: export.Flush, Done: func(_ *export.Request, e error) { err = e; ended.Set() }})
-	if !ended.Wait(restWait) {
+	ended, err := v.doWithin(restWait, export.Request{Op: export.Flush})
+	if !ended {
 		v.log.Warn("the volume is closed though not everything is on disk at every replica")
-		return false
 	}
-	return err == nil
+	return ended && err == nil
 }
 
 // tellStable lets every in-sync replica know that all it holds is on disk
@@ -231,12 +229,18 @@ func (v *Volume) Flush() error {
 
 // do submits a request and waits for it.
 func (v *Volume) do(r export.Request) error {
-	ev := v.s.Clock.NewEvent()
-	var err error
-	r.Done = func(_ *export.Request, e error) { err = e; ev.Set() }
-	v.submit(&r)
-	ev.Wait(clock.Forever)
+	_, err := v.doWithin(clock.Forever, r)
 	return err
+}
+
+// doWithin is do for at most limit; ended is false if that was not enough, and
+// the request is still under way.
+func (v *Volume) doWithin(limit time.Duration, r export.Request) (ended bool, err error) {
+	fin := clock.NewFuture[error](v.s.Clock)
+	r.Done = func(_ *export.Request, e error) { fin.Resolve(e) }
+	v.submit(&r)
+	err, ended = fin.Wait(limit)
+	return ended, err
 }
 
 // fail ends the volume: every operation under way and to come gets err. Only
@@ -284,6 +288,7 @@ type due struct {
 // localSync asks this host's own replica, a member by index, for what is up to
 // an LSN; 0: for nothing.
 type localSync struct {
+	r    *store.Replica
 	i    int
 	upto holdfast.LSN
 }
@@ -301,7 +306,7 @@ func (v *Volume) takeDone() due {
 // them at once.
 func tell(d due) {
 	if d.sync.upto != 0 {
-		d.v.syncLocal(d.sync)
+		d.sync.r.Sync(d.sync.upto, func(err error) { d.v.syncedLocal(d.sync, err) })
 	}
 	last := len(d.done) - 1
 	for last >= 0 && d.done[last].op.ss == nil {

@@ -341,3 +341,22 @@ func TestAHostStopsThoughItsVolumeStalls(t *testing.T) {
 		}
 	})
 }
+
+func TestALocalReplicaIsEjectedBetweenASyncAndItsStart(t *testing.T) {
+	play(t, 37, 2, 2, func(sc *scene) {
+		v := sc.hosts[0].open()
+		sc.write(v, 1, fill('a', 1))
+		sc.at(v, func() error {
+			v.mu.Lock()
+			v.syncUpto(v.m.Acked())
+			due := v.takeDone()
+			v.local = nil // as the ejection of its replica does, as soon as the lock is given up
+			v.mu.Unlock()
+			if due.sync.upto == 0 {
+				t.Error("there is nothing to sync, so nothing is tested")
+			}
+			tell(due)
+			return nil
+		})
+	})
+}
