@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -65,7 +66,7 @@ func (r *Replica) newBuild(b Build) (*head, error) {
 		}
 		snaps = append(snaps, &snap{id: sn.id, lsn: sn.lsn, blocks: sn.blocks, node: sn.node})
 	}
-	slices.SortFunc(snaps, func(x, y *snap) int { return int(min(max(int64(x.lsn-y.lsn), -1), 1)) })
+	slices.SortFunc(snaps, func(x, y *snap) int { return cmp.Compare(x.lsn, y.lsn) })
 	h, err := r.startFrom(b.From, b.Base)
 	if err != nil {
 		return nil, err
