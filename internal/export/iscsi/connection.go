@@ -117,7 +117,7 @@ func (c *connection) settle(err error) {
 	if c.closing {
 		c.flushLocked()
 	}
-	c.out.reset(c.srv.pool)
+	c.out.Reset(c.srv.pool)
 	c.stopped, c.finished = true, true
 	c.work.Signal()
 }
@@ -175,7 +175,7 @@ func (c *connection) flushAndWait() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.flushLocked()
-	for c.out.size > backlog && s.dead == nil {
+	for c.out.Size() > backlog && s.dead == nil {
 		c.drained.Wait()
 	}
 	return s.dead
@@ -189,13 +189,13 @@ func (c *connection) flushLocked() {
 		return
 	}
 	c.writing = true
-	for !c.out.empty() && s.dead == nil {
+	for !c.out.Empty() && s.dead == nil {
 		b := c.out
 		c.out, c.spare = c.spare, nil
 		s.mu.Unlock()
-		err := b.writeTo(c.nc)
-		cost := b.cost
-		b.reset(c.srv.pool)
+		err := b.Send(c.nc)
+		cost := b.Cost
+		b.Reset(c.srv.pool)
 		s.mu.Lock()
 		c.spare = b
 		if err != nil {

@@ -250,7 +250,7 @@ func (l *login) answer(req *pdu.Header, status uint16, text []byte, transit bool
 	h.SetHalf(pdu.AtLoginStatus, status)
 	b := batch{}
 	b.add(&h, text)
-	return b.writeTo(c.nc)
+	return b.Send(c.nc)
 }
 
 // lower is the form in which iSCSI names are compared: capitals are not

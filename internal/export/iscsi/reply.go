@@ -130,8 +130,8 @@ func (c *connection) sendData(t *task, data []byte, flags byte, residual uint32)
 		off += step
 	}
 	if refers && t.buf != nil { // the batch owns the memory now
-		c.out.held = append(c.out.held, t.buf)
-		c.out.cost += t.cost
+		c.out.Hold(t.buf)
+		c.out.Cost += t.cost
 		t.buf, t.cost = nil, 0
 	}
 	return n, told

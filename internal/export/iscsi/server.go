@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/export/buffer"
 	"github.com/holdfast-cloud/holdfast/internal/export/iscsi/pdu"
 	"github.com/holdfast-cloud/holdfast/internal/export/iscsi/scsi"
 )
@@ -46,7 +47,7 @@ type Server struct {
 	lim  Limits
 	log  *slog.Logger
 	cfg  Config
-	pool *pool
+	pool *buffer.Pool
 
 	mu       sync.Mutex
 	targets  map[string]*offer
@@ -77,7 +78,7 @@ func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{lim: cfg.Limits.withDefaults(), log: cfg.Log, cfg: cfg, pool: &pool{},
+	return &Server{lim: cfg.Limits.withDefaults(), log: cfg.Log, cfg: cfg, pool: &buffer.Pool{},
 		targets: map[string]*offer{}, conns: map[*connection]struct{}{}, sessions: map[uint16]*session{}}
 }
 

@@ -264,8 +264,8 @@ func (s *session) forget(t *task) {
 
 // recycle gives a task's memory back; s.mu is held.
 func (s *session) recycle(t *task) {
-	s.srv.pool.put(t.buf)
-	s.srv.pool.put(t.hold)
+	s.srv.pool.Put(t.buf)
+	s.srv.pool.Put(t.hold)
 	s.bytes -= t.cost
 	t.Clear()
 	*t = task{s: s, Task: t.Task, bound: t.bound, bursts: t.bursts[:0]}

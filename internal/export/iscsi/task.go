@@ -3,6 +3,7 @@ package iscsi
 import (
 	"errors"
 
+	"github.com/holdfast-cloud/holdfast/internal/export/buffer"
 	"github.com/holdfast-cloud/holdfast/internal/export/iscsi/pdu"
 	"github.com/holdfast-cloud/holdfast/internal/export/iscsi/scsi"
 )
@@ -22,9 +23,9 @@ type task struct {
 	writes    bool  // the initiator is to send
 	begun     bool  // the unit knows it and will call done
 
-	buf  *buffer
-	hold *buffer // unsolicited data of a command that waits for memory
-	cost int64   // of the session's memory
+	buf  *buffer.Buffer
+	hold *buffer.Buffer // unsolicited data of a command that waits for memory
+	cost int64          // of the session's memory
 
 	// Data from the initiator.
 	got     int64 // bytes received, in order
@@ -55,7 +56,7 @@ type spoil struct {
 }
 
 // memory returns where data is received into.
-func (t *task) memory() *buffer {
+func (t *task) memory() *buffer.Buffer {
 	if t.buf != nil {
 		return t.buf
 	}
@@ -234,7 +235,7 @@ func (t *task) takes() bool { return t.begun && t.Dir == scsi.Out && t.Need > 0 
 func (c *connection) receive(t *task, g segment) error {
 	s := c.s
 	s.secure(t)
-	mem := t.memory().mem
+	mem := t.memory().Mem
 	wanted := int(min(int64(g.n), max(0, min(int64(t.Need), int64(len(mem)))-t.got)))
 	at := t.got
 	if g.wire && c.r.R.Buffered() < g.n {
@@ -289,7 +290,7 @@ func (s *session) secure(t *task) {
 		return
 	}
 	if t.hold == nil && t.Dir == scsi.Out {
-		t.hold = s.srv.pool.get(min(t.Need, s.par.firstBurst))
+		t.hold = s.srv.pool.Get(min(t.Need, s.par.firstBurst))
 	}
 }
 
@@ -300,10 +301,10 @@ func (s *session) grant(n int64) bool { return s.bytes == 0 || s.bytes+n <= s.sr
 func (t *task) fit(n int64) {
 	t.cost = n
 	t.s.bytes += n
-	t.buf = t.s.srv.pool.get(int(n))
+	t.buf = t.s.srv.pool.Get(int(n))
 	if t.hold != nil {
-		copy(t.buf.mem[:min(t.got, n)], t.hold.mem)
-		t.s.srv.pool.put(t.hold)
+		copy(t.buf.Mem[:min(t.got, n)], t.hold.Mem)
+		t.s.srv.pool.Put(t.hold)
 		t.hold = nil
 	}
 }
@@ -379,7 +380,7 @@ func (c *connection) proceed(t *task, inline bool) {
 		return
 	}
 	if t.buf != nil {
-		t.Buf = t.buf.mem[:t.Need]
+		t.Buf = t.buf.Mem[:t.Need]
 	}
 	// An abort may end the task before its unit gets it; the value must not
 	// be used for another one until Run has returned.

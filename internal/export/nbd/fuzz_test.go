@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/export/buffer"
 	"github.com/holdfast-cloud/holdfast/internal/export/memexport"
 )
 
@@ -34,7 +35,7 @@ func loopSession(t testing.TB) (*session, *script) {
 		t.Fatal(err)
 	}
 	nc := &script{}
-	s := newSession(nc, nc, bufio.NewReaderSize(nc, readBuffer), disk, &pool{}, Limits{}.withDefaults())
+	s := newSession(nc, nc, bufio.NewReaderSize(nc, readBuffer), disk, &buffer.Pool{}, Limits{}.withDefaults())
 	s.structured, s.status = true, true
 	return s, nc
 }

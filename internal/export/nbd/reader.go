@@ -179,7 +179,7 @@ func (s *session) readPayload(sl *slot) error {
 	if s.br.Buffered() < int(sl.cost) {
 		s.flush() // about to wait for the client
 	}
-	_, err := io.ReadFull(s.br, sl.buf.mem[:sl.cost])
+	_, err := io.ReadFull(s.br, sl.buf.Mem[:sl.cost])
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errGarbage("it left in the middle of a write")
 	}
@@ -197,7 +197,7 @@ func (sl *slot) abandon() {
 func (s *session) flushIfLong() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.out.cost >= flushAt {
+	if s.out.Cost >= flushAt {
 		s.flushLocked()
 	}
 	return nil

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/holdfast-cloud/holdfast/internal/export/buffer"
 )
 
 // structured enters the transmission phase with structured replies.
@@ -150,7 +152,7 @@ func TestCutRunCoversTheData(t *testing.T) {
 		rest, before := data, false
 		for i := 0; len(rest) > 0; i++ {
 			n, zero := cutRun(off, rest)
-			if n <= 0 || n > len(rest) || zero != allZero(rest[:n]) || i > 0 && zero == before {
+			if n <= 0 || n > len(rest) || zero != buffer.Zero(rest[:n]) || i > 0 && zero == before {
 				t.Fatalf("run %d of %d bytes, zero %v after %v", i, n, zero, before)
 			}
 			off, rest, before = off+uint64(n), rest[n:], zero

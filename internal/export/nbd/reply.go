@@ -2,6 +2,7 @@ package nbd
 
 import (
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/export/buffer"
 )
 
 // holeUnit is the granularity in bytes at which a long read is searched for
@@ -24,10 +25,10 @@ func (sl *slot) appendReply(b *batch, data []byte, hole bool, err error) (held b
 	case err != nil:
 		sl.appendError(b, errnoOf(err), err.Error())
 	case cmd.cmd != cmdRead:
-		b.buf = appendSimple(b.buf, cmd.cookie, ok)
+		b.Buf = appendSimple(b.Buf, cmd.cookie, ok)
 	case !sl.s.structured:
-		b.buf = appendSimple(b.buf, cmd.cookie, ok)
-		return b.payload(data)
+		b.Buf = appendSimple(b.Buf, cmd.cookie, ok)
+		return b.Payload(data)
 	case hole:
 		b.appendHole(chunkDone, cmd.cookie, cmd.off, len(data))
 	case cmd.flags&cfDF != 0 || len(data) <= holeUnit:
@@ -44,28 +45,28 @@ func (sl *slot) appendError(b *batch, e errno, why string) {
 	cookie := sl.cmd.cookie
 	switch {
 	case !sl.s.structured || e == ok && sl.cmd.cmd != cmdRead:
-		b.buf = appendSimple(b.buf, cookie, e)
+		b.Buf = appendSimple(b.Buf, cookie, e)
 	case e == ok:
-		b.buf = appendChunk(b.buf, chunkDone, chunkNone, cookie, 0)
+		b.Buf = appendChunk(b.Buf, chunkDone, chunkNone, cookie, 0)
 	default:
 		why = why[:min(len(why), maxMessage)]
-		b.buf = appendChunk(b.buf, chunkDone, chunkError, cookie, 6+len(why))
-		b.buf = be.AppendUint32(b.buf, uint32(e))
-		b.buf = be.AppendUint16(b.buf, uint16(len(why)))
-		b.buf = append(b.buf, why...)
+		b.Buf = appendChunk(b.Buf, chunkDone, chunkError, cookie, 6+len(why))
+		b.Buf = be.AppendUint32(b.Buf, uint32(e))
+		b.Buf = be.AppendUint16(b.Buf, uint16(len(why)))
+		b.Buf = append(b.Buf, why...)
 	}
 }
 
 func (b *batch) appendData(flags uint16, cookie, off uint64, data []byte) (held bool) {
-	b.buf = appendChunk(b.buf, flags, chunkData, cookie, 8+len(data))
-	b.buf = be.AppendUint64(b.buf, off)
-	return b.payload(data)
+	b.Buf = appendChunk(b.Buf, flags, chunkData, cookie, 8+len(data))
+	b.Buf = be.AppendUint64(b.Buf, off)
+	return b.Payload(data)
 }
 
 func (b *batch) appendHole(flags uint16, cookie, off uint64, n int) {
-	b.buf = appendChunk(b.buf, flags, chunkHole, cookie, 12)
-	b.buf = be.AppendUint64(b.buf, off)
-	b.buf = be.AppendUint32(b.buf, uint32(n))
+	b.Buf = appendChunk(b.Buf, flags, chunkHole, cookie, 12)
+	b.Buf = be.AppendUint64(b.Buf, off)
+	b.Buf = be.AppendUint32(b.Buf, uint32(n))
 }
 
 // appendRuns splits a long read into runs of data and of zeroes.
@@ -92,7 +93,7 @@ func (b *batch) appendRuns(cookie, off uint64, data []byte) (held bool) {
 func cutRun(off uint64, data []byte) (n int, zero bool) {
 	for n < len(data) {
 		unit := min(holeUnit-int((off+uint64(n))%holeUnit), len(data)-n)
-		z := allZero(data[n : n+unit])
+		z := buffer.Zero(data[n : n+unit])
 		if n > 0 && z != zero {
 			break
 		}
@@ -122,15 +123,15 @@ func (sl *slot) blockStatus() {
 			sl.appendError(b, errnoOf(err), err.Error())
 			return false
 		}
-		b.buf = appendChunk(b.buf, chunkDone, chunkBlockStatus, cmd.cookie, 4+8*len(extents))
-		b.buf = be.AppendUint32(b.buf, contextID)
+		b.Buf = appendChunk(b.Buf, chunkDone, chunkBlockStatus, cmd.cookie, 4+8*len(extents))
+		b.Buf = be.AppendUint32(b.Buf, contextID)
 		for _, x := range extents {
 			state := uint32(0)
 			if x.Hole {
 				state = stateHole | stateZero
 			}
-			b.buf = be.AppendUint32(b.buf, uint32(x.Length))
-			b.buf = be.AppendUint32(b.buf, state)
+			b.Buf = be.AppendUint32(b.Buf, uint32(x.Length))
+			b.Buf = be.AppendUint32(b.Buf, state)
 		}
 		return false
 	})

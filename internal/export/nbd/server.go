@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/export/buffer"
 )
 
 // maxSocketPath is the longest path of a unix socket on Linux, in bytes
@@ -37,7 +38,7 @@ type Server struct {
 	dir  string
 	lim  Limits
 	log  *slog.Logger
-	pool *pool
+	pool *buffer.Pool
 
 	mu      sync.Mutex
 	byID    map[holdfast.VolumeID]*offer
@@ -57,7 +58,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		dir: cfg.Dir, lim: cfg.Limits.withDefaults(), log: cfg.Log, pool: &pool{},
+		dir: cfg.Dir, lim: cfg.Limits.withDefaults(), log: cfg.Log, pool: &buffer.Pool{},
 		byID: map[holdfast.VolumeID]*offer{}, byName: map[string]*offer{}, conns: map[*connection]struct{}{},
 	}
 	if path := s.socketPath(holdfast.VolumeID{}); len(path) > maxSocketPath {

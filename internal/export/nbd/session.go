@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/export/buffer"
 	"github.com/holdfast-cloud/holdfast/internal/transport/socket"
 )
 
@@ -33,7 +34,7 @@ type session struct {
 	readOnly   bool
 	structured bool
 	status     bool // base:allocation was selected
-	pool       *pool
+	pool       *buffer.Pool
 	lim        Limits
 
 	mu      sync.Mutex // never held across a wait other than on the conds
@@ -60,13 +61,13 @@ type slot struct {
 	s          *session
 	req        export.Request
 	cmd        request
-	buf        *buffer
+	buf        *buffer.Buffer
 	cost       int64
 	submitting atomic.Bool
 	next       *slot
 }
 
-func newSession(nc, raw net.Conn, br *bufio.Reader, disk export.Disk, p *pool, lim Limits) *session {
+func newSession(nc, raw net.Conn, br *bufio.Reader, disk export.Disk, p *buffer.Pool, lim Limits) *session {
 	s := &session{nc: nc, raw: raw, br: br, disk: disk, pool: p, lim: lim, out: &batch{}, spare: &batch{}}
 	s.prompt, _ = nc.(*socket.Conn)
 	s.room.L, s.work.L, s.none.L = &s.mu, &s.mu, &s.mu
@@ -141,7 +142,7 @@ func (s *session) acquire(cmd request, cost int64) *slot {
 	}
 	sl.cmd, sl.cost = cmd, cost
 	if cost > 0 {
-		sl.buf = s.pool.get(int(cost))
+		sl.buf = s.pool.Get(int(cost))
 	}
 	s.count++
 	s.pending++
@@ -161,7 +162,7 @@ func (sl *slot) submit(op export.Op, fua bool) {
 	r.Data = nil
 	if op == export.Read || op == export.Write {
 		r.Length = sl.cost
-		r.Data = sl.buf.mem[:sl.cost]
+		r.Data = sl.buf.Mem[:sl.cost]
 	}
 	sl.submitting.Store(true)
 	sl.s.disk.Submit(r)
@@ -174,7 +175,7 @@ func (sl *slot) done(r *export.Request, err error) {
 		sl.s.end(err)
 	}
 	hole := err == nil && sl.cmd.cmd == cmdRead && sl.s.structured &&
-		sl.cmd.flags&cfDF == 0 && allZero(r.Data)
+		sl.cmd.flags&cfDF == 0 && buffer.Zero(r.Data)
 	sl.finish(r.More, func(b *batch) bool { return sl.appendReply(b, r.Data, hole, err) })
 }
 
@@ -187,15 +188,15 @@ func (sl *slot) finish(more bool, add func(*batch) bool) {
 	defer s.mu.Unlock()
 	if s.dead == nil {
 		if add(s.out) {
-			s.out.held = append(s.out.held, sl.buf)
+			s.out.Hold(sl.buf)
 			sl.buf = nil
 		}
 		s.out.count++
-		s.out.cost += sl.cost
+		s.out.Cost += sl.cost
 	}
 	answer := s.dead == nil && !more && !sl.submitting.Load()
 	if sl.buf != nil {
-		s.pool.put(sl.buf)
+		s.pool.Put(sl.buf)
 		sl.buf = nil
 	}
 	sl.req.Data = nil
@@ -213,7 +214,7 @@ func (sl *slot) finish(more bool, add func(*batch) bool) {
 func (s *session) answerLocked() {
 	switch {
 	case s.writing || s.wanted: // it will be
-	case s.prompt == nil || len(s.out.vec) > 0:
+	case s.prompt == nil || !s.out.Plain():
 		s.askFlusher()
 	default:
 		s.promptLocked()
@@ -229,12 +230,12 @@ func (s *session) askFlusher() {
 // up the lock while it writes.
 func (s *session) promptLocked() {
 	s.writing = true
-	for !s.out.empty() && len(s.out.vec) == 0 && s.dead == nil {
+	for !s.out.Empty() && s.out.Plain() && s.dead == nil {
 		b := s.takeOut()
 		s.mu.Unlock()
-		b.sent = s.prompt.WriteNow(b.buf)
+		b.Sent = s.prompt.WriteNow(b.Buf)
 		s.mu.Lock()
-		if b.sent < len(b.buf) {
+		if b.Sent < len(b.Buf) {
 			s.left = b
 			s.askFlusher() // and writing is its
 			return
@@ -242,7 +243,7 @@ func (s *session) promptLocked() {
 		s.wrote(b, nil)
 	}
 	s.writing = false
-	if !s.out.empty() && s.dead == nil {
+	if !s.out.Empty() && s.dead == nil {
 		s.askFlusher()
 	}
 }
@@ -256,7 +257,7 @@ func (s *session) takeOut() *batch {
 // wrote takes back a batch that has been written, or could not be.
 func (s *session) wrote(b *batch, err error) {
 	s.count -= b.count
-	s.bytes -= b.cost
+	s.bytes -= b.Cost
 	b.reset(s.pool)
 	s.spare = b
 	if err != nil {
@@ -282,14 +283,14 @@ func (s *session) flushLocked() {
 
 func (s *session) writeAll() {
 	s.writing = true
-	for s.left != nil || !s.out.empty() && s.dead == nil {
+	for s.left != nil || !s.out.Empty() && s.dead == nil {
 		b := s.left
 		s.left = nil
 		if b == nil {
 			b = s.takeOut()
 		}
 		s.mu.Unlock()
-		err := b.writeTo(s.nc)
+		err := b.Send(s.nc)
 		s.mu.Lock()
 		s.wrote(b, err)
 	}

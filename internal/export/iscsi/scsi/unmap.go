@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/export/buffer"
 )
 
 // Provisioning: UNMAP, WRITE SAME, GET LBA STATUS.
@@ -113,7 +114,7 @@ func beginWriteSame(t *Task) *Sense {
 
 func runWriteSame(t *Task) {
 	pattern := t.Buf[:t.Want]
-	zero := len(pattern) == 0 || pattern[0] == 0 && bytes.Equal(pattern[1:], pattern[:len(pattern)-1])
+	zero := buffer.Zero(pattern)
 	switch {
 	case zero && t.CDB[1]&sameUnmap != 0:
 		t.submit(export.Trim, t.off(), t.size(), nil, t.durable(), (*Task).complete)
