@@ -32,7 +32,7 @@ const (
 	durableBlocks  = 64 << 10 // 256 MiB
 )
 
-// record is the volume's record, in memory.
+// volumeRecord is the volume's record, in memory.
 type volumeRecord struct {
 	mu sync.Mutex
 	v  cluster.Volume

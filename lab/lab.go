@@ -55,6 +55,13 @@ func (h Host) Socket() string { return filepath.Join(h.Dir, "api.sock") }
 // Data is the host's data directory.
 func (h Host) Data() string { return filepath.Join(h.Dir, "data") }
 
+// Export is the socket where the host offers a volume to its own machines,
+// once it does; the volume is named by its identity.
+func (h Host) Export(volume string) string {
+	id := strings.ReplaceAll(volume, "-", "")
+	return filepath.Join(h.Data(), "nbd", id[:min(16, len(id))], "nbd")
+}
+
 // Disk is the file that stands for the host's disk.
 func (h Host) Disk() string { return filepath.Join(h.Dir, "disk") }
 

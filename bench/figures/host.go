@@ -8,7 +8,9 @@ import (
 	"github.com/holdfast-cloud/holdfast/lab"
 )
 
-// settle is how long a new lab is left alone before it counts as idle.
+// settle is how long a lab that is whole is left alone before it counts as
+// idle: what a start leaves to be done is done by then. It is a part of what is
+// measured, like m.idle, not a wait for something.
 const settle = 10 * time.Second
 
 // restarts is how often a host is restarted.
@@ -17,8 +19,13 @@ const restarts = 5
 // host measures what hosts cost that have nothing to do, and how long one is
 // away for a restart.
 func (m *measurement) host(ctx context.Context) error {
+	if err := m.whole(ctx); err != nil {
+		return err
+	}
 	m.say("idle for %v", m.idle+settle)
-	time.Sleep(settle)
+	if err := pass(ctx, settle); err != nil {
+		return err
+	}
 	if err := m.memory("memory of a host without guests"); err != nil {
 		return err
 	}
@@ -27,7 +34,9 @@ func (m *measurement) host(ctx context.Context) error {
 		return err
 	}
 	begin := time.Now()
-	time.Sleep(m.idle)
+	if err := pass(ctx, m.idle); err != nil {
+		return err
+	}
 	after, err := m.usage()
 	if err != nil {
 		return err
@@ -38,6 +47,16 @@ func (m *measurement) host(ctx context.Context) error {
 	}
 	m.report.add(fmt.Sprintf("idle host over %v, of one core", m.idle), "%", "≤ 2", share)
 	return m.restart(ctx)
+}
+
+// pass lets time pass.
+func pass(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 func (m *measurement) usage() ([]lab.Usage, error) {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -204,7 +202,7 @@ func (m *measurement) inSync(ctx context.Context, v v1.Volume) error {
 
 // attach opens a volume at the first host's socket.
 func (m *measurement) attach(ctx context.Context, v v1.Volume) (disk *nbd.Client, err error) {
-	socket := filepath.Join(m.lab.Hosts[0].Data(), "nbd", strings.ReplaceAll(v.ID, "-", "")[:16], "nbd")
+	socket := m.lab.Hosts[0].Export(v.ID)
 	err = m.until(ctx, "volume "+v.Name+" to be exported", func(context.Context) (bool, error) {
 		var err error
 		disk, err = nbd.Dial("unix", socket, "", nil)

@@ -25,7 +25,7 @@ func TestBadDisks(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk := s.spoil(h.Disk())
-	s.startServe(h)
+	s.start(h.Rack)
 	for _, part := range []struct {
 		name  string
 		fault fault

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"strings"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -83,8 +82,7 @@ func (s *scene) attach(h lab.Host, volume string) *nbd.Client {
 		if err != nil {
 			return false, err.Error()
 		}
-		id := strings.ReplaceAll(v.ID, "-", "")[:16]
-		c, err = nbd.Dial("unix", filepath.Join(h.Data(), "nbd", id, "nbd"), "", nil)
+		c, err = nbd.Dial("unix", h.Export(v.ID), "", nil)
 		return err == nil, fmt.Sprint(err)
 	})
 	return c

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -40,7 +39,7 @@ func (s *scene) socketOf(h lab.Host, volume string) string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return filepath.Join(h.Data(), "nbd", strings.ReplaceAll(v.ID, "-", "")[:16], "nbd")
+	return h.Export(v.ID)
 }
 
 // rude connects and gets as far as the first request.

@@ -74,7 +74,7 @@ func (s *scene) bounce(w *witness, sig syscall.Signal) {
 	if n := s.qemus(); n != 1 {
 		s.t.Fatalf("%d machines run while the host's process is away, not 1", n)
 	}
-	s.startServe(h)
+	s.start(h.Rack)
 	w.goesOn()
 	after := s.running(w.vm, 0)
 	if after.Machine.PID != before.Machine.PID || after.Host != before.Host || after.Assigned != before.Assigned {
@@ -155,7 +155,7 @@ func allHostsAreStopped(s *scene, w *witness) {
 		s.t.Fatalf("%d machines run while all hosts' processes are away, not 1", n)
 	}
 	for _, h := range s.l.Hosts {
-		s.startServe(h)
+		s.start(h.Rack)
 	}
 	s.whole()
 	w.goesOn()

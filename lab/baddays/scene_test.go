@@ -102,19 +102,7 @@ func (s *scene) host(name string) lab.Host {
 
 // ask asks any host that answers.
 func ask[T any](s *scene, f func(context.Context, *client.Client) (T, error)) (T, error) {
-	var v T
-	err := errors.New("the lab has no host")
-	for _, h := range s.l.Hosts {
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		c := client.Socket(h.Socket())
-		v, err = f(ctx, c)
-		c.Close()
-		cancel()
-		if err == nil {
-			return v, nil
-		}
-	}
-	return v, err
+	return lab.Ask(context.Background(), s.l.Hosts, f) // also when the test is over
 }
 
 func (s *scene) vm(name string) (v1.VM, error) {
@@ -254,6 +242,8 @@ func (s *scene) kill(rack string) {
 	}
 }
 
+// start starts what does not run of a rack and returns when it answers. Machines
+// that outlived their host's process are left alone, as by a service manager.
 func (s *scene) start(rack string) {
 	s.t.Helper()
 	if err := s.l.Start(s.t.Context(), program(s.t), rack); err != nil {
@@ -286,32 +276,6 @@ func (s *scene) endServe(h lab.Host, sig syscall.Signal) {
 	s.until("the process of host "+h.Name+" to end", func() (bool, string) {
 		_, err := os.ReadDir(fmt.Sprintf("/proc/%d/task/%d", pid, pid)) // until the keeper has collected it
 		return err != nil, fmt.Sprintf("process %d goes on", pid)
-	})
-}
-
-// startServe starts a host's own process beside what else runs there, as a
-// service manager would, and returns when it answers.
-func (s *scene) startServe(h lab.Host) {
-	s.t.Helper()
-	log, err := os.OpenFile(h.Log(), os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer log.Close()
-	cmd := exec.Command(program(s.t), lab.KeeperName, h.Dir, program(s.t), "serve", "--config", h.Config())
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	go func() { _ = cmd.Wait() }() // ends with the lab
-	s.until("host "+h.Name+" to answer", func() (bool, string) {
-		c := client.Socket(h.Socket())
-		defer c.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_, err := c.Self(ctx)
-		return err == nil, fmt.Sprint(err)
 	})
 }
 

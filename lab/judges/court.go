@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,22 +130,8 @@ func (c *court) close(keep bool) error {
 }
 
 // ask asks any host that answers.
-func ask[T any](ctx context.Context, c *court, f func(context.Context, *client.Client) (T, error)) (v T, err error) {
-	err = errors.New("the lab has no host")
-	for _, h := range c.l.Hosts {
-		err = func() error {
-			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-			defer cancel()
-			cl := client.Socket(h.Socket())
-			defer cl.Close()
-			v, err = f(ctx, cl)
-			return err
-		}()
-		if err == nil {
-			return v, nil
-		}
-	}
-	return v, err
+func ask[T any](ctx context.Context, c *court, f func(context.Context, *client.Client) (T, error)) (T, error) {
+	return lab.Ask(ctx, c.l.Hosts, f)
 }
 
 // until waits for something to become true; f's words say what is missing.
@@ -203,16 +190,7 @@ func (c *court) host(name string) (lab.Host, bool) {
 
 // other returns a host that is none of the given ones.
 func (c *court) other(not ...string) lab.Host {
-	left := c.l.Hosts
-	for _, n := range not {
-		var keep []lab.Host
-		for _, h := range left {
-			if h.Name != n {
-				keep = append(keep, h)
-			}
-		}
-		left = keep
-	}
+	left := slices.DeleteFunc(slices.Clone(c.l.Hosts), func(h lab.Host) bool { return slices.Contains(not, h.Name) })
 	return left[c.rng.IntN(len(left))]
 }
 

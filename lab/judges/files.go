@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/holdfast-cloud/holdfast/lab"
 )
@@ -137,8 +137,14 @@ func (m *mount) serve(ctx context.Context, reconnect bool) (err error) {
 	}
 	m.loop = strings.TrimSpace(out)
 	m.undo = append(m.undo, func() error {
-		_, err := tool(context.Background(), "losetup", "--detach", m.loop)
-		return err
+		if _, err := tool(context.Background(), "losetup", "--detach", m.loop); err != nil {
+			return err
+		}
+		// It lets go of the file when its last user has: what serves the file cannot end before.
+		return until(context.Background(), m.loop+" to let go of its file", func() (bool, string) {
+			of, err := os.ReadFile("/sys/block/" + filepath.Base(m.loop) + "/loop/backing_file")
+			return errors.Is(err, os.ErrNotExist) || err == nil && strings.TrimSpace(string(of)) != m.file, fmt.Sprint(string(of), err)
+		})
 	})
 	return os.MkdirAll(m.dir, 0o700)
 }
@@ -160,11 +166,10 @@ func (m *mount) round(ctx context.Context, i, n int, kill bool) (did int, during
 	seed := m.v.c.rng.Uint64()
 	for j := range 2 {
 		go func() {
-			x, err := exercise(fmt.Sprintf("%s/file-%d-%d", m.dir, i, j), seed+uint64(j), n/2, 8*mib)
+			_, err := exercise(fmt.Sprintf("%s/file-%d-%d", m.dir, i, j), seed+uint64(j), n/2, 8*mib)
 			if err == nil {
 				_, err = tool(ctx, "fstrim", m.dir)
 			}
-			_ = x
 			done <- err
 		}()
 	}
@@ -194,7 +199,6 @@ func (m *mount) close() (err error) {
 		last := m.undo[len(m.undo)-1]
 		m.undo = m.undo[:len(m.undo)-1]
 		err = errors.Join(err, last())
-		time.Sleep(10 * time.Millisecond)
 	}
 	return err
 }

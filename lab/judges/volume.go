@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/client"
@@ -33,7 +31,7 @@ func (c *court) volume(ctx context.Context, name string, size int64, durability 
 	if err != nil {
 		return nil, err
 	}
-	v := &volume{c, name, strings.ReplaceAll(rec.ID, "-", "")[:16], size}
+	v := &volume{c, name, rec.ID, size}
 	for _, h := range c.l.Hosts {
 		err := until(ctx, "volume "+name+" to be exported on host "+h.Name, func() (bool, string) {
 			_, err := os.Stat(v.socket(h))
@@ -54,7 +52,7 @@ func (v *volume) delete(ctx context.Context) error {
 	return err
 }
 
-func (v *volume) socket(h lab.Host) string { return filepath.Join(h.Data(), "nbd", v.id, "nbd") }
+func (v *volume) socket(h lab.Host) string { return h.Export(v.id) }
 
 // uri is the volume at a host's own socket, in the words of the NBD project.
 func (v *volume) uri(h lab.Host) string { return "nbd+unix:///?socket=" + v.socket(h) }
