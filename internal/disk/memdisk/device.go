@@ -37,11 +37,9 @@ func (v *device) ReadAt(p []byte, off int64) error {
 	if err := v.check("read", off, int64(len(p))); err != nil {
 		return err
 	}
-	d := v.d
-	d.mu.Lock()
-	if v.over {
-		defer d.mu.Unlock()
-		return v.closed()
+	d, err := v.begin()
+	if err != nil {
+		return err
 	}
 	d.stats.Reads++
 	d.stats.BytesRead += int64(len(p))
@@ -66,11 +64,9 @@ func (v *device) WriteAt(p []byte, off int64) error {
 	if err := v.check("write", off, int64(len(p))); err != nil {
 		return err
 	}
-	d := v.d
-	d.mu.Lock()
-	if v.over {
-		defer d.mu.Unlock()
-		return v.closed()
+	d, err := v.begin()
+	if err != nil {
+		return err
 	}
 	d.stats.Writes++
 	d.stats.BytesWritten += int64(len(p))
@@ -109,11 +105,9 @@ func (d *Disk) admit(p []byte, off int64) (*write, error) {
 // Sync implements disk.Device: at its end, the writes that had returned at its
 // beginning become durable, and no other.
 func (v *device) Sync() error {
-	d := v.d
-	d.mu.Lock()
-	if v.over {
-		defer d.mu.Unlock()
-		return v.closed()
+	d, err := v.begin()
+	if err != nil {
+		return err
 	}
 	d.stats.Syncs++
 	done := make(map[*write]bool)
@@ -147,11 +141,9 @@ func (v *device) WriteSync(p []byte, off int64) error {
 	if err := v.check("write", off, int64(len(p))); err != nil {
 		return err
 	}
-	d := v.d
-	d.mu.Lock()
-	if v.over {
-		defer d.mu.Unlock()
-		return v.closed()
+	d, err := v.begin()
+	if err != nil {
+		return err
 	}
 	d.stats.Writes++
 	d.stats.Syncs++
@@ -199,11 +191,9 @@ func (v *device) Discard(off, n int64) error {
 	if err := v.check("discard", off, n); err != nil {
 		return err
 	}
-	d := v.d
-	d.mu.Lock()
-	if v.over {
-		defer d.mu.Unlock()
-		return v.closed()
+	d, err := v.begin()
+	if err != nil {
+		return err
 	}
 	d.stats.Discards++
 	for _, no := range d.written((off+pageSize-1)/pageSize, (off+n)/pageSize) {
@@ -245,6 +235,16 @@ func (d *Disk) written(lo, hi int64) []int64 {
 	}
 	slices.Sort(nos)
 	return slices.Compact(nos)
+}
+
+// begin locks the disk for a call, unless this life of it has ended.
+func (v *device) begin() (*Disk, error) {
+	v.d.mu.Lock()
+	if v.over {
+		defer v.d.mu.Unlock()
+		return nil, v.closed()
+	}
+	return v.d, nil
 }
 
 // pass lets the time of a call go by. It is called with d.mu held, waits
