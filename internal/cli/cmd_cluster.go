@@ -27,7 +27,7 @@ func (a *app) statusCmd() *cobra.Command {
 			if check && st.Level != "ok" {
 				a.exit = 1
 			}
-			if a.format != "table" && a.format != "wide" {
+			if !a.forPeople() {
 				return printOne(a, st, statusColumns(), func(v1.Status) string { return st.Sentence })
 			}
 			return a.printStatus(st)
@@ -154,7 +154,7 @@ func (a *app) incidentCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := printOne(a, v, cols, id); err != nil || a.format != "table" && a.format != "wide" {
+			if err := printOne(a, v, cols, id); err != nil || !a.forPeople() {
 				return err
 			}
 			fmt.Fprintln(a.Stdout)

@@ -103,17 +103,14 @@ func (a *app) planDrain(ctx context.Context, c *client.Client, host string) erro
 
 // awaitDrain follows a drain until nothing is left to move, and says each step.
 func (a *app) awaitDrain(ctx context.Context, c *client.Client, d v1.Drain) error {
-	names := map[string]v1.Move{}
-	for _, m := range d.Moves {
-		names[m.VM] = m
-	}
+	ours := map[string]bool{}
 	said := map[string]string{}
 	for {
 		for _, m := range d.Moves {
-			names[m.VM] = m
+			ours[m.VM] = true
 			a.say(said, m.VM, moveText(m))
 		}
-		starting, err := a.arrived(ctx, c, d, names, said)
+		starting, err := a.arrived(ctx, c, d, ours, said)
 		if err != nil {
 			return err
 		}
@@ -152,14 +149,14 @@ func moveText(m v1.Move) string {
 	return ""
 }
 
-// arrived looks after the VMs that have left and returns how many of them do
-// not run yet.
-func (a *app) arrived(ctx context.Context, c *client.Client, d v1.Drain, names map[string]v1.Move, said map[string]string) (starting int, err error) {
+// arrived looks after those of our VMs that have left and returns how many of
+// them do not run yet.
+func (a *app) arrived(ctx context.Context, c *client.Client, d v1.Drain, ours map[string]bool, said map[string]string) (starting int, err error) {
 	here := map[string]bool{}
 	for _, m := range d.Moves {
 		here[m.VM] = true
 	}
-	if len(names) == len(here) {
+	if len(ours) == len(here) {
 		return 0, nil
 	}
 	vms, err := c.VMs(ctx)
@@ -167,7 +164,7 @@ func (a *app) arrived(ctx context.Context, c *client.Client, d v1.Drain, names m
 		return 0, err
 	}
 	for _, v := range vms {
-		if _, ours := names[v.Name]; !ours || here[v.Name] || v.Host == d.Host || v.Power != "on" {
+		if !ours[v.Name] || here[v.Name] || v.Host == d.Host || v.Power != "on" {
 			continue
 		}
 		switch v.State {
@@ -206,11 +203,20 @@ func (a *app) drained(d v1.Drain) error {
 	if a.structured() {
 		return nil
 	}
-	if err := a.done("host", d.Host, "Host "+d.Host+" is drained: no VM runs there."); err != nil || a.format == "name" {
+	if err := a.done("host", d.Host, "Host "+d.Host+" is drained: no VM runs there."); err != nil || !a.forPeople() {
 		return err
 	}
 	a.printNeeded(d)
 	return nil
+}
+
+// errStay is the outcome of a drain that could not move everything.
+func errStay(d v1.Drain) error {
+	var why []string
+	for _, m := range d.Moves {
+		why = append(why, fmt.Sprintf("VM %s stays: %s", m.VM, m.Why))
+	}
+	return holdfast.Errorf(holdfast.NoSpace, "host %s is drained, but not everything could go: %s. What stays goes on running there and goes as soon as there is room; add room, or stop it", d.Host, plain(strings.Join(why, ". ")))
 }
 
 func (a *app) printNeeded(d v1.Drain) {

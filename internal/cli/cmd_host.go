@@ -48,7 +48,7 @@ func (a *app) hostShowCmd() *cobra.Command {
 	c := showCmd(a, hosts(), "beta")
 	c.RunE = a.with(func(ctx context.Context, c *client.Client, args []string) error {
 		h, err := c.Host(ctx, args[0])
-		if err := printed(a, h, err, hostColumns(), hostName); err != nil || !h.Drained || a.format != "table" && a.format != "wide" {
+		if err := printed(a, h, err, hostColumns(), hostName); err != nil || !h.Drained || !a.forPeople() {
 			return err
 		}
 		d, err := c.DrainPlan(ctx, h.ID)
@@ -156,13 +156,4 @@ any more.`,
 			}
 			return a.done("host", args[0], "Host "+args[0]+" is no member any more.")
 		})}
-}
-
-// errStay is the outcome of a drain that could not move everything.
-func errStay(d v1.Drain) error {
-	var why []string
-	for _, m := range d.Moves {
-		why = append(why, fmt.Sprintf("VM %s stays: %s", m.VM, m.Why))
-	}
-	return holdfast.Errorf(holdfast.NoSpace, "host %s is drained, but not everything could go: %s. What stays goes on running there and goes as soon as there is room; add room, or stop it", d.Host, plain(strings.Join(why, ". ")))
 }

@@ -41,10 +41,7 @@ func showCmd[T any](a *app, r resource[T], example string) *cobra.Command {
 		Example: fmt.Sprintf("  holdfast %[1]s show %[2]s\n  holdfast %[1]s show %[2]s -o json", r.noun, example),
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			v, err := r.one(c, ctx, args[0])
-			if err != nil {
-				return err
-			}
-			return printOne(a, v, r.cols, r.name)
+			return printed(a, v, err, r.cols, r.name)
 		})}
 }
 
@@ -59,6 +56,10 @@ func printed[T any](a *app, v T, err error, cols []column[T], name func(T) strin
 // structured reports whether the chosen format is for programs.
 func (a *app) structured() bool { return a.format == "json" || a.format == "yaml" }
 
+// forPeople reports whether the chosen format is a table, which may have more
+// below it.
+func (a *app) forPeople() bool { return a.format == "table" || a.format == "wide" }
+
 // done prints what was done to a thing: a sentence for people, its name with
 // -o name, and an object for programs.
 func (a *app) done(what, name, sentence string) error {
@@ -67,7 +68,7 @@ func (a *app) done(what, name, sentence string) error {
 		return a.encode(map[string]string{what: name, "done": sentence})
 	case a.format == "name":
 		fmt.Fprintln(a.Stdout, plain(name))
-	case a.format == "table" || a.format == "wide":
+	case a.forPeople():
 		fmt.Fprintln(a.Stdout, plain(sentence))
 	}
 	return nil
