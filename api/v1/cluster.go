@@ -103,7 +103,7 @@ type JoinCodeText struct {
 type JoinCodeInfo struct {
 	ID      string    `json:"id" doc:"SHA-256 of its secret; the first 12 digits name it in the table"`
 	Rack    string    `json:"rack,omitempty" doc:"It admits a host of this rack only"`
-	Created time.Time `json:"created" doc:"By the clock of the host that made it; it ends an hour later by the control plane's"`
+	Created time.Time `json:"created" doc:"By the clock of the host that made it; it ends an hour later at most, by the control plane's"`
 }
 
 // HostJoin asks a host that is in no cluster to join one.

@@ -52,7 +52,7 @@ func (s *Server) imageRoutes() {
 			}
 			out := p.renderVolume(v)
 			if !v.Sealed {
-				if a, err := s.o.Backend.Activity(ctx, v.ID); err == nil {
+				if a, err := s.o.Backend.Activity(ctx, v.ID); err == nil && a.ResyncDone > 0 { // 0: of a length that is not known
 					out.Import = &a.ResyncDone
 				}
 			}
