@@ -15,12 +15,16 @@ func (m *Machine) abandoned(d *draft) {
 			continue
 		}
 		h := d.v.Host(vol.Importer)
-		if h != nil && (!h.Up() || h.Alive.Boot == vol.ImporterBoot) {
+		why := "was restarted while it imported it"
+		switch {
+		case h == nil:
+			why = "imported it and is no member any more"
+		case !h.Up() || h.Alive.Boot == vol.ImporterBoot:
 			continue
 		}
 		mod := d.v.State.Volumes[vol.ID].Mod
 		vol.Deleted = true
-		d.commit(Change{What: "abandoned", Text: fmt.Sprintf("image %s: host %s was restarted while it imported it", vol.Name, d.v.HostName(vol.Importer)),
+		d.commit(Change{What: "abandoned", Text: fmt.Sprintf("image %s: host %s %s", vol.Name, d.v.HostName(vol.Importer), why),
 			Volumes: []cluster.Versioned[cluster.Volume]{{Mod: mod, Val: vol}}})
 	}
 }

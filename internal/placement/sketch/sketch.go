@@ -210,6 +210,9 @@ func (c *Cluster) host(w *words) {
 		h.Peer = w.name + ":2"
 	}
 	h.Drained = w.flag("drained", h.Drained)
+	if w.flag("restarted", false) {
+		a.Val.Boot = holdfast.BootID{UUID: id("boot", w.name+" again")}
+	}
 	a.Val.CPUs = w.num("cpus", a.Val.CPUs)
 	a.Val.MemoryMiB = w.num("mem", a.Val.MemoryMiB)
 	d := a.Val.Disks[0]
@@ -245,6 +248,9 @@ func (c *Cluster) volume(w *words) {
 	}
 	if o := w.text("origin", ""); o != "" {
 		v.Origin = &cluster.Origin{Volume: Volume(o)}
+	}
+	if h := w.text("importer", ""); h != "" {
+		v.Importer, v.ImporterBoot = Host(h), c.state.Alive[Host(h)].Val.Boot
 	}
 	v.Image = w.flag("image", v.Image)
 	v.Sealed = w.flag("sealed", v.Sealed)
