@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/placement"
 	"github.com/holdfast-cloud/holdfast/internal/store"
 )
 
@@ -16,17 +18,18 @@ const droppedEvery = 10 * time.Second
 // more: others were built while this host was away. A replica whose volume has
 // no record at all is left alone, for a record may be missing by mistake, and
 // so is one that knows of a later epoch than the record, which is then an old
-// one from a backup.
+// one from a backup. While the volume lacks a copy nothing of it is removed.
 func (a *Agent) removeDropped(st *cluster.State) {
 	now := a.Clock.Now()
 	if now < a.nextDropped {
 		return
 	}
 	a.nextDropped = now + droppedEvery
+	v := placement.Look(st)
 	for _, disk := range a.Volumes.Stores() {
 		for _, r := range disk.Replicas() {
 			s := r.State()
-			if rec, ok := st.Volumes[s.Volume]; ok && dropped(rec.Val, s) && whole(st, rec.Val) {
+			if rec, ok := st.Volumes[s.Volume]; ok && dropped(rec.Val, s) && v.Whole(rec.Val) {
 				a.removeIfDropped(disk, s)
 			}
 		}
@@ -35,25 +38,11 @@ func (a *Agent) removeDropped(st *cluster.State) {
 
 // dropped reports whether a record does not name a replica any more.
 func dropped(rec cluster.Volume, s store.State) bool {
-	for _, set := range [][]cluster.Replica{rec.InSync, rec.Others} {
-		for _, ref := range set {
-			if ref.ID == s.Replica {
-				return false
-			}
-		}
+	this := func(ref cluster.Replica) bool { return ref.ID == s.Replica }
+	if slices.ContainsFunc(rec.InSync, this) || slices.ContainsFunc(rec.Others, this) {
+		return false
 	}
 	return s.Promise <= rec.Epoch
-}
-
-// whole reports whether a volume has all its copies in sync on living hosts.
-func whole(st *cluster.State, rec cluster.Volume) bool {
-	n := 0
-	for _, ref := range rec.InSync {
-		if st.AliveHost(ref.Host) {
-			n++
-		}
-	}
-	return n > 0 && n >= min(rec.Copies, len(st.Hosts))
 }
 
 // removeIfDropped asks the control plane first: the picture may be old, and a

@@ -137,17 +137,14 @@ func (m *Machine) dropSurplus(d *draft) {
 // mend tells what runs again, and closes incidents that are over: what they
 // took runs elsewhere or is back, and every volume has its copies.
 func (m *Machine) mend(d *draft) {
-	whole := true
-	for _, vol := range d.v.Volumes {
-		whole = whole && len(d.v.InSync(vol)) >= min(vol.Copies, len(d.v.Hosts))
-	}
+	poor := slices.ContainsFunc(d.v.Volumes, func(vol cluster.Volume) bool { return !d.v.Whole(vol) })
 	for _, rec := range d.incidents {
 		inc := &rec.Val
 		if inc.Closed != nil {
 			continue
 		}
 		running := m.tellRunning(d, inc)
-		if whole && running && !m.brake.on && !m.pendingWork(d, inc) {
+		if !poor && running && !m.brake.on && !m.pendingWork(d, inc) {
 			d.step(inc, Mended, "everything runs and every volume has its copies")
 			at := d.wall
 			inc.Closed = &at

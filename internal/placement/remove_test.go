@@ -90,3 +90,36 @@ func TestADrainIsPlannedAsItIsDone(t *testing.T) {
 		t.Fatalf("a lost host is drained: %q", say(now))
 	}
 }
+
+// A volume is whole if its copies can be used now: one on a disk that has
+// failed is none, though its host is alive.
+func TestAVolumeIsWholeWithTheCopiesThatCanBeUsed(t *testing.T) {
+	c, err := sketch.Draw(`
+		host a1 rack=a
+		host b1 rack=b
+		volume db in-sync=a1,b1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		line string
+		want bool
+	}{
+		{"volume db copies=3", true}, // there are no hosts for more
+		{"host b1 disk-error=worn_out", false},
+		{"host b1 disk-error=", true},
+		{"lose a1", false},
+		{"host c1 rack=c", false},
+		{"return a1", false}, // now there is one for a third
+		{"volume db copies=2", true},
+		{"volume db in-sync=", false},
+	} {
+		if err := c.Do(step.line); err != nil {
+			t.Fatal(err)
+		}
+		v := placement.Look(c.State())
+		if got := v.Whole(v.Volumes[0]); got != step.want {
+			t.Errorf("after %q: whole is %v", step.line, got)
+		}
+	}
+}

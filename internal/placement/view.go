@@ -127,6 +127,12 @@ func (v *View) InSync(vol cluster.Volume) []cluster.Replica {
 	return out
 }
 
+// Whole reports whether a volume has all the copies in sync, usable now, that
+// the cluster has hosts for.
+func (v *View) Whole(vol cluster.Volume) bool {
+	return len(v.InSync(vol)) >= max(1, min(vol.Copies, len(v.Hosts)))
+}
+
 // Volume returns the volume of a VM; ok is false if it has none, or one that
 // does not exist.
 func (v *View) Volume(vm cluster.VM) (vol cluster.Volume, ok bool) {
