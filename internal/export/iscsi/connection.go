@@ -77,7 +77,7 @@ func (c *connection) run() {
 		close(done)
 	}()
 	err = c.readAll()
-	c.settle(err)
+	err = c.settle(err)
 	<-done
 	c.log(err, "an iSCSI connection ended")
 	s.leave(c)
@@ -99,8 +99,8 @@ func (c *connection) log(err error, what string) {
 
 // settle ends the connection's part in the session: after a logout what is
 // queued is still sent; any other end is the end of the session (error
-// recovery level 0).
-func (c *connection) settle(err error) {
+// recovery level 0). It returns why the connection ended.
+func (c *connection) settle(err error) error {
 	s := c.s
 	c.nc.SetWriteDeadline(time.Now().Add(drainTimeout))
 	s.mu.Lock()
@@ -116,10 +116,12 @@ func (c *connection) settle(err error) {
 	}
 	if c.closing {
 		c.flushLocked()
+		err = errGoodbye
 	}
 	c.out.Reset(c.srv.pool)
 	c.stopped, c.finished = true, true
 	c.work.Signal()
+	return err
 }
 
 // errGoodbye ends readAll after a logout.
@@ -202,9 +204,8 @@ func (c *connection) flushLocked() {
 			s.endLocked(holdfast.Errorf(holdfast.Unavailable, "write to the initiator: %w", err))
 		}
 		c.drained.Broadcast()
-		if s.release(cost); len(s.starved) > 0 {
-			s.feedLocked()
-		}
+		s.bytes -= cost
+		s.feedLocked()
 	}
 	c.writing = false
 	c.drained.Broadcast()

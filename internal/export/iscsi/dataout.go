@@ -2,6 +2,7 @@ package iscsi
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/holdfast-cloud/holdfast/internal/export/iscsi/pdu"
 	"github.com/holdfast-cloud/holdfast/internal/export/iscsi/scsi"
@@ -92,7 +93,7 @@ func (t *task) endBurst() {
 		return
 	}
 	if len(t.bursts) > 0 {
-		t.bursts = append(t.bursts[:0], t.bursts[1:]...)
+		t.bursts = slices.Delete(t.bursts, 0, 1)
 	}
 }
 
@@ -121,12 +122,13 @@ func (c *connection) keepEarly(h *pdu.Header) error {
 		s.early[h.Word(pdu.AtCmdSN)] = e
 	}
 	s.mu.Unlock()
-	return s.runEarly() // its turn may have come meanwhile
+	return c.runEarly() // its turn may have come meanwhile
 }
 
 // runEarly goes on with PDUs that were kept, once the ones before them are
-// there.
-func (s *session) runEarly() error {
+// there; they may have come on other connections than c, whose reader this is.
+func (c *connection) runEarly() error {
+	s := c.s
 	for {
 		s.mu.Lock()
 		e := s.early[s.expCmdSN]
@@ -141,7 +143,8 @@ func (s *session) runEarly() error {
 		}
 		if e.h.Op() != pdu.Command {
 			s.mu.Unlock()
-			if err := e.c.act(&e.h, e.data); err != nil {
+			err := e.c.act(&e.h, e.data)
+			if err != nil && (e.c == c || !errors.Is(err, errGoodbye)) { // its own reader will end
 				return err
 			}
 			continue

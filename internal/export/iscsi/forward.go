@@ -20,7 +20,7 @@ var errCarried = errors.New("the connection was carried to another host")
 
 // ServeConn serves a connection that came in by another host's portal, as one
 // of the given portal group. It returns at once.
-func (s *Server) ServeConn(nc net.Conn, group uint16) { s.serve(nc, &portal{told: "", group: group}) }
+func (s *Server) ServeConn(nc net.Conn, group uint16) { s.serve(nc, &portal{group: group}) }
 
 // carry connects the initiator with the host that serves the target, replays
 // the login request that named it, and copies both ways until one side ends.

@@ -32,7 +32,7 @@ const (
 	maxBurst       = 1 << 20
 	firstBurst     = 64 << 10
 	maxOutstanding = 8 // R2Ts of one command
-	loginRecv      = 8192 << 1
+	loginRecv      = 16 << 10
 	maxText        = 64 << 10 // a whole text or login negotiation
 	maxLoginPDUs   = 32
 	drainTimeout   = 10 * time.Second

@@ -25,7 +25,7 @@ func (c *connection) other(h *pdu.Header) error {
 		data = make([]byte, n)
 		if err := c.r.Data(data); errors.Is(err, pdu.ErrDataDigest) {
 			c.reject(h, pdu.ReasonDigest)
-			return s.runEarly()
+			return c.runEarly()
 		} else if err != nil {
 			return err
 		}
@@ -33,7 +33,7 @@ func (c *connection) other(h *pdu.Header) error {
 	if err := c.act(h, data); err != nil {
 		return err
 	}
-	return s.runEarly()
+	return c.runEarly()
 }
 
 // act does what a PDU asks whose turn has come.
@@ -78,7 +78,8 @@ const (
 	noRecovery      = 2
 )
 
-// logout ends the session, or one of its connections.
+// logout ends the session, or one of its connections. It returns errGoodbye if
+// c is among them.
 func (c *connection) logout(h *pdu.Header) error {
 	s := c.s
 	s.mu.Lock()
@@ -102,23 +103,15 @@ func (c *connection) logout(h *pdu.Header) error {
 	r.SetWord(pdu.AtITT, h.ITT())
 	c.status(&r, nil)
 	c.wake(nil)
-	if gone == nil {
-		return nil
-	}
-	if s.logout {
-		for _, x := range s.conns {
+	for _, x := range s.conns {
+		if gone != nil && (s.logout || x == gone) {
 			x.closing = true
-			if x != c {
-				x.nc.SetReadDeadline(time.Now()) // its reader ends
-			}
+			x.nc.SetReadDeadline(time.Now()) // its reader ends
 		}
+	}
+	if c.closing {
 		return errGoodbye
 	}
-	gone.closing = true
-	if gone == c {
-		return errGoodbye
-	}
-	gone.nc.SetReadDeadline(time.Now())
 	return nil
 }
 

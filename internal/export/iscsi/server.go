@@ -68,8 +68,8 @@ type offer struct {
 
 // portal is a listening address.
 type portal struct {
-	ln    net.Listener
-	told  string // what discovery tells, "" for what the initiator used
+	ln    net.Listener // nil for connections of ServeConn
+	told  string       // what discovery tells, "" for what the initiator used
 	group uint16
 }
 

@@ -264,6 +264,23 @@ func TestOneConnectionLogsOutTheSessionGoesOn(t *testing.T) {
 	}
 }
 
+// A logout that waits for its turn is acted upon by whoever brings what is
+// missing, the reader of another connection.
+func TestALogoutThatOvertakesOnAnotherConnection(t *testing.T) {
+	o := offerMemory(t, mib)
+	s := o.login(initiator.Config{})
+	if err := s.Add(o.dial()); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := s.LogoutOvertaking(1, 1); err != nil || r.Response != 0 {
+		t.Fatalf("logout: response %d, %v", r.Response, err)
+	}
+	must(t, s, writeCmd(0, noise(1, 4096)))
+	if r, err := s.Logout(1, 1); err != nil || r.Response != 1 {
+		t.Errorf("logout of the connection that is gone: response %d, %v", r.Response, err)
+	}
+}
+
 func TestWithdrawingATarget(t *testing.T) {
 	o, f := offerFaulty(t, mib)
 	s := o.login(initiator.Config{})

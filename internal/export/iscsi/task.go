@@ -2,6 +2,7 @@ package iscsi
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/holdfast-cloud/holdfast/internal/export/buffer"
 	"github.com/holdfast-cloud/holdfast/internal/export/iscsi/pdu"
@@ -116,7 +117,7 @@ func (c *connection) command(h *pdu.Header, ahs []byte) error {
 	if err := c.start(h, segment{n: h.DataLength(), wire: true}); err != nil {
 		return err
 	}
-	return s.runEarly()
+	return c.runEarly()
 }
 
 // start begins a command whose turn has come and goes on with it as far as
@@ -131,11 +132,7 @@ func (c *connection) start(h *pdu.Header, g segment) error {
 		s.mu.Unlock()
 		return err
 	}
-	if !g.wire { // not on its own reader
-		c.proceed(t, false)
-		return nil
-	}
-	c.proceed(t, true)
+	c.proceed(t, g.wire)
 	return nil
 }
 
@@ -309,9 +306,6 @@ func (t *task) fit(n int64) {
 	}
 }
 
-// release gives memory back; s.mu is held.
-func (s *session) release(n int64) { s.bytes -= n }
-
 // feedLocked goes on with tasks that waited for memory, as far as there is
 // some; s.mu is held, and given up meanwhile.
 func (s *session) feedLocked() {
@@ -333,12 +327,9 @@ func (s *session) feedLocked() {
 
 // starve puts a task into the line for memory; s.mu is held.
 func (s *session) starve(t *task) {
-	for _, x := range s.starved {
-		if x == t {
-			return
-		}
+	if !slices.Contains(s.starved, t) {
+		s.starved = append(s.starved, t)
 	}
-	s.starved = append(s.starved, t)
 }
 
 // proceed takes a task as far as it can go: it waits for data, asks for it,
@@ -406,23 +397,20 @@ func (c *connection) ask(t *task) {
 	t.asked = max(t.asked, t.got)
 	for len(t.bursts) < s.par.outstandingR2T && t.asked < int64(t.Need) {
 		n := min(int64(s.par.maxBurst), int64(t.Need)-t.asked)
-		s.nextTTT++
-		if s.nextTTT == pdu.NoTag {
-			s.nextTTT = 0
-		}
+		ttt := s.newTag()
 		var h pdu.Header
 		h.SetOp(pdu.Ready)
 		h[1] = pdu.Final
 		h.SetLUN(t.lun)
 		h.SetWord(pdu.AtITT, t.itt)
-		h.SetWord(pdu.AtTTT, s.nextTTT)
+		h.SetWord(pdu.AtTTT, ttt)
 		h.SetWord(pdu.AtStatSN, c.statSN) // told, not used up
 		h.SetWord(pdu.AtDataSN, t.r2tSN)
 		h.SetWord(pdu.AtOffset, uint32(t.asked))
 		h.SetWord(pdu.AtDesired, uint32(n))
 		t.r2tSN++
 		t.asked += n
-		t.bursts = append(t.bursts, burst{ttt: s.nextTTT, end: t.asked})
+		t.bursts = append(t.bursts, burst{ttt: ttt, end: t.asked})
 		c.queue(&h, nil)
 		c.wake(nil)
 	}

@@ -26,7 +26,7 @@ func (c *connection) textRequest(h *pdu.Header, data []byte) error {
 		c.text = nil
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		c.textTag = c.newTag()
+		c.textTag = s.newTag()
 		c.textResponse(h, nil, false, c.textTag)
 		return nil
 	}
@@ -55,8 +55,8 @@ func (c *connection) textRequest(h *pdu.Header, data []byte) error {
 	return nil
 }
 
-func (c *connection) newTag() uint32 {
-	s := c.s
+// newTag returns a target transfer tag; s.mu is held.
+func (s *session) newTag() uint32 {
 	if s.nextTTT++; s.nextTTT == pdu.NoTag {
 		s.nextTTT = 0
 	}
@@ -74,7 +74,7 @@ func (c *connection) tellText(h *pdu.Header) {
 		c.textResponse(h, piece, true, pdu.NoTag)
 		return
 	}
-	c.textTag = c.newTag()
+	c.textTag = s.newTag()
 	c.textResponse(h, piece, false, c.textTag)
 }
 
@@ -126,9 +126,6 @@ func (s *Server) addresses(target string, c *connection) (list []Address) {
 	portals := slices.Clone(s.portals)
 	s.mu.Unlock()
 	for _, p := range portals {
-		if p.ln == nil {
-			continue
-		}
 		a := Address{Addr: p.told, Group: p.group}
 		if a.Addr == "" {
 			a.Addr = p.ln.Addr().String()

@@ -22,14 +22,14 @@ type Config struct {
 	User, Secret             string
 	MutualUser, MutualSecret string
 	Algorithm                string // CHAP_A; default "7"
-	// Operational keys to offer, in order; nil for Defaults.
+	// Operational keys to offer, in order; nil for the usual ones.
 	Keys []pdu.Pair
 	// Digests asks for both digests.
 	Digests bool
 }
 
-// Defaults are the keys offered if Config has none.
-func Defaults() []pdu.Pair {
+// usual are the keys offered if Config has none.
+func usual() []pdu.Pair {
 	return []pdu.Pair{
 		{Key: "MaxConnections", Value: "8"}, {Key: "InitialR2T", Value: "No"}, {Key: "ImmediateData", Value: "Yes"},
 		{Key: "MaxBurstLength", Value: "1048576"}, {Key: "FirstBurstLength", Value: "65536"}, {Key: "MaxOutstandingR2T", Value: "4"},
@@ -107,7 +107,7 @@ func (s *Session) negotiate(nc net.Conn, cid uint16) (*conn, error) {
 	}
 	keys := s.cfg.Keys
 	if keys == nil {
-		keys = Defaults()
+		keys = usual()
 	}
 	if s.cfg.Digests {
 		keys = append(keys, pdu.Pair{Key: "HeaderDigest", Value: "CRC32C,None"}, pdu.Pair{Key: "DataDigest", Value: "CRC32C,None"})

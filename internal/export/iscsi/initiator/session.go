@@ -55,8 +55,6 @@ type Command struct {
 	// Expect is the expected data transfer length if it shall differ from
 	// the length of Out or In; -1 for zero.
 	Expect int
-	// Change, if set, may alter the command's header before it is sent.
-	Change func(*pdu.Header)
 	// Data, if set, may alter the header of every Data-Out.
 	Data func(*pdu.Header)
 	// Hold keeps Data-Outs that R2Ts ask for back.
@@ -155,9 +153,6 @@ func (s *Session) Start(conn int, cmd Command, done func(Reply, error)) {
 	h.SetLUN(cmd.LUN)
 	h.SetWord(pdu.AtLength, uint32(expect))
 	copy(h[pdu.AtCDB:], cmd.CDB)
-	if cmd.Change != nil {
-		cmd.Change(&h)
-	}
 	k := &call{cmd: &cmd, done: done}
 	c, err := s.begin(conn, &h, k)
 	if err != nil {
@@ -270,8 +265,32 @@ func (s *Session) Logout(reason byte, cid uint16) (Reply, error) {
 	return r, err
 }
 
-// Raw sends a PDU as it is and waits for what is answered to its tag.
-func (s *Session) Raw(h pdu.Header, data []byte) (Reply, error) { return s.simple(0, &h, data) }
+// LogoutOvertaking logs out over connection cid, like Logout, by a request that
+// arrives before the one of the number before it, a NOP on the first connection.
+func (s *Session) LogoutOvertaking(reason byte, cid uint16) (Reply, error) {
+	nop, out := pdu.Header{byte(pdu.NopOut), pdu.Final}, pdu.Header{byte(pdu.LogoutReq), pdu.Final | reason}
+	nop.SetWord(pdu.AtTTT, pdu.NoTag)
+	out.SetHalf(pdu.AtCID, cid)
+	immediate := pdu.Header{byte(pdu.NopOut) | pdu.Immediate, pdu.Final}
+	immediate.SetWord(pdu.AtTTT, pdu.NoTag)
+	s.mu.Lock()
+	s.conns[cid].leaving = true
+	s.mu.Unlock()
+	first, err := s.begin(0, &nop, &call{done: func(Reply, error) {}})
+	if err != nil {
+		return Reply{}, err
+	}
+	return wait(func(done func(Reply, error)) {
+		s.post(int(cid), &out, nil, done)
+		// The answer tells that what came before it has been taken.
+		if _, err := s.simple(int(cid), &immediate, nil); err != nil {
+			return // and so has done been told
+		}
+		if err := first.send(&nop, nil); err != nil {
+			s.fail(err)
+		}
+	})
+}
 
 func (s *Session) simple(conn int, h *pdu.Header, data []byte) (Reply, error) {
 	return wait(func(done func(Reply, error)) { s.post(conn, h, data, done) })

@@ -18,9 +18,10 @@ func (a *abortion) ended() {
 	}
 }
 
-// Abort ends the task t if it is still the one that was given seq. done is called when nothing of it can happen any more;
-// before that its Done has been called with Aborted set. Found is false if the
-// task had ended already: then done is not called.
+// Abort ends the task t if it is still the one that was given seq. done is
+// called when nothing of it can happen any more; before that its Done has been
+// called with Aborted set. Found is false if the task had ended already: then
+// done is not called.
 func (u *Unit) Abort(t *Task, seq uint64, done func()) (found bool) {
 	a := &abortion{done: done}
 	return u.abort(a, nil, false, func(x *Task) bool { return x == t && x.seq == seq }) > 0
