@@ -100,7 +100,7 @@ judge-cloud-init: packages ## boot a Debian with its own cloud-init, and look wh
 JUDGE_PACKAGES := $(PACKAGES) xfsprogs nbd-client fuse3 openssl util-linux diffutils gcc libc6-dev pkg-config libnbd-dev
 JUDGE_COMMANDS  = mkfs.xfs nbd-client fusermount3 openssl losetup fstrim cmp gcc pkg-config $(shell pkg-config --exists libnbd 2>/dev/null || echo libnbd-dev)
 
-judges: build ## let others' programs judge; QUICK=1 in a minute, JUDGES='-run fio' for some
+judges: build ## let others' programs judge; QUICK=1 in two minutes, JUDGES='-run fio' for some
 	@$(MAKE) --no-print-directory packages PACKAGES='$(JUDGE_PACKAGES)' COMMANDS='$(COMMANDS) $(JUDGE_COMMANDS)'
 	@mkdir -p build
 	@$(GO) build -o bin/judges ./lab/judges

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -71,17 +73,6 @@ func TestDurableWritesAreDurable(t *testing.T) {
 	}
 }
 
-func TestMedian(t *testing.T) {
-	for _, c := range []struct {
-		v    []float64
-		want float64
-	}{{nil, 0}, {[]float64{3}, 3}, {[]float64{4, 1}, 2.5}, {[]float64{9, 1, 5}, 5}} {
-		if got := median(c.v); got != c.want {
-			t.Errorf("the median of %v is %v, want %v", c.v, got, c.want)
-		}
-	}
-}
-
 func TestFioOutput(t *testing.T) {
 	for in, want := range map[string]float64{
 		`{"jobs":[{"error":0,"read":{"iops":10.5,"total_ios":9},"write":{"iops":2,"total_ios":1}}]}`: 12.5,
@@ -119,5 +110,23 @@ func TestSettingsThatMakeNoSense(t *testing.T) {
 		if s.check() == nil {
 			t.Errorf("%+v is accepted", s)
 		}
+	}
+}
+
+func TestServersTakePartOnceTheyAnswer(t *testing.T) {
+	if _, err := exec.LookPath("nbdkit"); err != nil {
+		t.Skip("not tested: nbdkit is not installed ('make packages' installs it)")
+	}
+	c, err := startNbdkitMemory(settings{Size: 1 << 20}, t.TempDir())
+	defer c.stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.can(cells[0]) {
+		t.Errorf("%s takes part in nothing", c.name)
+	}
+	mute := &candidate{name: "a server that serves nothing"}
+	if err := mute.start(filepath.Join(t.TempDir(), "s"), "", "true"); err == nil {
+		t.Error("a server that never answers counts as started")
 	}
 }

@@ -35,6 +35,9 @@ const (
 // clientBytes is the disk of each of several clients.
 const clientBytes = 64 << 20
 
+// answerWithin is how long a server may take to start.
+const answerWithin = 5 * time.Second
+
 // can reports whether a candidate takes part in a cell.
 func (c *candidate) can(w cell) bool {
 	switch {
@@ -83,13 +86,19 @@ func candidates(s settings, sockets, files string) (cs []*candidate, err error) 
 	if !s.Memory {
 		return cs, nil
 	}
-	c := &candidate{name: nbdkitMemory, base: nbdkitMemory}
-	cs = append(cs, c)
-	if err := c.start(sockets+"/m", "nbdkit", "-f", "-U", sockets+"/m", "memory", fmt.Sprint(s.Size)); err != nil {
-		return cs, err
+	for _, start := range []func() (*candidate, error){
+		func() (*candidate, error) { return startNbdkitMemory(s, sockets) },
+		func() (*candidate, error) { return startMemory(s.Size, sockets) },
+	} {
+		c, err := start()
+		if c != nil {
+			cs = append(cs, c)
+		}
+		if err != nil {
+			return cs, err
+		}
 	}
-	c, err = startMemory(s.Size, sockets)
-	return append(cs, c), err
+	return cs, nil
 }
 
 // volumes names Holdfast's volumes.
@@ -111,7 +120,7 @@ func volumes(s settings) (cs []*candidate) {
 }
 
 func startNbdkit(s settings, sockets, files string) (*candidate, error) {
-	c := &candidate{name: nbdkitFile, base: nbdkitFile, uri: uri(sockets+"/k", "disk")}
+	c := &candidate{name: nbdkitFile, base: nbdkitFile}
 	dir := filepath.Join(files, "nbdkit")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
@@ -130,16 +139,21 @@ func startNbdkit(s settings, sockets, files string) (*candidate, error) {
 			return nil, err
 		}
 	}
-	return c, c.start(sockets+"/k", "nbdkit", "-f", "-U", sockets+"/k", "file", "dir="+dir)
+	return c, c.start(sockets+"/k", "disk", "nbdkit", "-f", "-U", sockets+"/k", "file", "dir="+dir)
+}
+
+func startNbdkitMemory(s settings, sockets string) (*candidate, error) {
+	c := &candidate{name: nbdkitMemory, base: nbdkitMemory}
+	return c, c.start(sockets+"/m", "", "nbdkit", "-f", "-U", sockets+"/m", "memory", fmt.Sprint(s.Size))
 }
 
 func startQemu(s settings, sockets, files string) (*candidate, error) {
-	c := &candidate{name: "qemu-nbd", base: nbdkitFile, uri: uri(sockets+"/q", "")}
+	c := &candidate{name: "qemu-nbd", base: nbdkitFile}
 	file, err := preallocated(files, "qemu", s.Size)
 	if err != nil {
 		return nil, err
 	}
-	return c, c.start(sockets+"/q", "qemu-nbd", "--persistent", "--format=raw", "--cache=writeback", "--socket", sockets+"/q", file)
+	return c, c.start(sockets+"/q", "", "qemu-nbd", "--persistent", "--format=raw", "--cache=writeback", "--socket", sockets+"/q", file)
 }
 
 // preallocated makes a file of size bytes that has been written throughout:
@@ -160,21 +174,26 @@ func preallocated(dir, name string, size int64) (string, error) {
 	return path, f.Sync()
 }
 
-// start runs a server and waits for its socket to answer.
-func (c *candidate) start(socket string, args ...string) error {
+// start runs a server and waits until it serves the export at the socket, which
+// is then the candidate's disk.
+func (c *candidate) start(socket, export string, args ...string) error {
 	c.cmd = exec.Command(args[0], args[1:]...)
 	c.cmd.Stderr = os.Stderr
 	if err := c.cmd.Start(); err != nil {
 		c.cmd = nil
 		return fmt.Errorf("start %s: %w", c.name, err)
 	}
-	for range 100 {
-		if _, err := os.Stat(socket); err == nil {
-			break
+	for deadline := time.Now().Add(answerWithin); ; time.Sleep(50 * time.Millisecond) {
+		disk, err := nbd.Dial("unix", socket, export, nil)
+		if err == nil {
+			disk.Close()
+			c.uri = uri(socket, export)
+			return nil
 		}
-		time.Sleep(50 * time.Millisecond)
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s does not answer: %w", c.name, err)
+		}
 	}
-	return nil
 }
 
 // prepare fills what will be read with noise and reads it once, so that every

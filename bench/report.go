@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/holdfast-cloud/holdfast/internal/drill"
 )
 
 // report is what was measured.
@@ -36,7 +38,7 @@ type result struct {
 func (r *report) add(w cell, cs []*candidate, rows []result) {
 	byName := map[string]*result{}
 	for i, c := range cs {
-		rows[i].Median = median(rows[i].Runs)
+		rows[i].Median = drill.Median(rows[i].Runs)
 		byName[c.name] = &rows[i]
 	}
 	for i, c := range cs {
@@ -65,17 +67,6 @@ func (r *result) compare(base *result) {
 		}
 		r.Most = max(r.Most, x)
 	}
-}
-
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return 0
-	}
-	v = slices.Sorted(slices.Values(v))
-	if n := len(v); n%2 == 0 {
-		return (v[n/2-1] + v[n/2]) / 2
-	}
-	return v[len(v)/2]
 }
 
 // print writes the table.

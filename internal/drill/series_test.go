@@ -71,7 +71,7 @@ func TestTheMiddle(t *testing.T) {
 	for _, c := range []struct {
 		of   []float64
 		want float64
-	}{{nil, 0}, {[]float64{3}, 3}, {[]float64{9, 1}, 5}, {[]float64{9, 1, 2}, 2}, {[]float64{4, 1, 2, 3}, 2.5}} {
+	}{{nil, 0}, {[]float64{3}, 3}, {[]float64{9, 1}, 5}, {[]float64{4, 1}, 2.5}, {[]float64{9, 1, 5}, 5}, {[]float64{9, 1, 2}, 2}, {[]float64{4, 1, 2, 3}, 2.5}} {
 		if got := Median(c.of); got != c.want {
 			t.Errorf("of %v: %v", c.of, got)
 		}

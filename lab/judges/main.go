@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, out io.Writer) (bool, error) {
 	f.StringVar(&o.binary, "binary", "bin/holdfast", "`path` of the program")
 	f.StringVar(&o.libnbd, "libnbd", "bin/judge-libnbd", "`path` of the client on libnbd")
 	f.StringVar(&o.dir, "dir", "", "empty `directory` for the lab, on a short path (default: a temporary one)")
-	f.BoolVar(&o.quick, "quick", false, "less of everything, in about a minute")
+	f.BoolVar(&o.quick, "quick", false, "less of everything, in about two minutes")
 	f.IntVar(&o.cycles, "cycles", 0, "how often a rack is killed, per judge (default 100, quick 3)")
 	f.IntVar(&o.damages, "damages", 10000, "how many blocks are damaged in simulation")
 	f.Uint64Var(&o.seed, "seed", 1, "of everything that is random")
@@ -73,6 +73,9 @@ func run(ctx context.Context, args []string, out io.Writer) (bool, error) {
 	var err error
 	if o.only, err = regexp.Compile(*only); err != nil {
 		return false, err
+	}
+	if *format != "text" && *format != "json" {
+		return false, fmt.Errorf("-o %q: give text or json", *format)
 	}
 	if o.cycles == 0 {
 		if o.cycles = 100; o.quick {
