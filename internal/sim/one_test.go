@@ -11,7 +11,7 @@ import (
 func TestOne(t *testing.T) {
 	seed, err := strconv.ParseUint(os.Getenv("SIM_SEED"), 10, 64)
 	if err != nil {
-		t.Skip("set SIM_SEED to play one seed aloud")
+		t.Skip("nothing asked for: SIM_SEED names a seed to play aloud")
 	}
 	if r := Run(Options{Seed: seed, Out: os.Stdout, Log: os.Stdout, Trace: slog.LevelDebug}); len(r.Failures) > 0 {
 		t.Fail()

@@ -36,7 +36,7 @@ func boot(t *testing.T, path string, enough func(Line) bool) []Line {
 	t.Helper()
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
-		t.Skip("qemu-system-x86_64 is not installed")
+		t.Skip("not tested: qemu-system-x86_64 is not installed ('make packages' installs it)")
 	}
 	cmd := exec.Command(qemu, "-accel", "tcg,tb-size=16", "-nodefaults", "-display", "none", "-machine", "pc", "-m", "8",
 		"-drive", "if=none,id=d,format=raw,file="+path, "-device", "virtio-blk-pci,drive=d", "-serial", "stdio")

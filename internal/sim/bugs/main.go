@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,9 +58,13 @@ func campaign(first uint64, seeds int, only string, smoke bool) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	chosen, err := choose(only)
+	if err != nil {
+		return err
+	}
 	missed := 0
-	for _, b := range bugs() {
-		if only != "" && !strings.Contains(","+only+",", ","+b.name+",") || smoke && b.hard {
+	for _, b := range chosen {
+		if smoke && b.hard {
 			continue
 		}
 		program, err := plant(dir, &b)
@@ -82,6 +87,22 @@ func campaign(first uint64, seeds int, only string, smoke bool) error {
 		return fmt.Errorf("%d bugs were not found", missed)
 	}
 	return nil
+}
+
+// choose returns the bugs of the names given with commas between; all of none.
+func choose(names string) ([]bug, error) {
+	if names == "" {
+		return bugs(), nil
+	}
+	var chosen []bug
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(bugs(), func(b bug) bool { return b.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("-only %q: there is no such bug, see internal/sim/bugs/table.go", name)
+		}
+		chosen = append(chosen, bugs()[i])
+	}
+	return chosen, nil
 }
 
 // plant builds this program with a bug in it.

@@ -28,3 +28,18 @@ func TestEveryBugHasItsPlace(t *testing.T) {
 		}
 	}
 }
+
+// Who asks for a bug that there is not has mistyped it.
+func TestBugsAreChosenByName(t *testing.T) {
+	all, err := choose("")
+	if err != nil || len(all) != len(bugs()) {
+		t.Errorf("%d of %d bugs, %v", len(all), len(bugs()), err)
+	}
+	two := all[1].name + "," + all[0].name
+	if got, err := choose(two); err != nil || len(got) != 2 || got[0].name != all[1].name {
+		t.Errorf("of %s: %v, %v", two, got, err)
+	}
+	if got, err := choose(all[0].name + ",nosuch"); err == nil {
+		t.Errorf("a bug that there is not is %v", got)
+	}
+}
