@@ -18,7 +18,7 @@ func (c *connection) dataOut(h *pdu.Header) error {
 		s.mu.Unlock()
 		return c.r.Skip()
 	}
-	final := h.Flags()&pdu.Final != 0
+	final, g := h.Flags()&pdu.Final != 0, segment{n: n, wire: true}
 	if !t.inOrder(h, n, final) {
 		// Data that is missing or misplaced cannot be asked for again at this
 		// level of error recovery; the command ends.
@@ -26,11 +26,10 @@ func (c *connection) dataOut(h *pdu.Header) error {
 		if !t.begun {
 			t.unasked = false
 		}
-		s.mu.Unlock()
-		if err := c.r.Skip(); err != nil {
+		if err := c.pass(t, g); err != nil {
+			s.mu.Unlock()
 			return err
 		}
-		s.mu.Lock()
 		c.proceed(t, true)
 		return nil
 	}
@@ -38,12 +37,9 @@ func (c *connection) dataOut(h *pdu.Header) error {
 	switch {
 	case n == 0:
 	case t.takes():
-		err = c.receive(t, segment{n: n, wire: true})
+		err = c.receive(t, g)
 	default:
-		t.got += int64(n)
-		s.mu.Unlock()
-		err = c.r.Skip()
-		s.mu.Lock()
+		err = c.pass(t, g)
 	}
 	if err != nil {
 		s.mu.Unlock()

@@ -45,12 +45,7 @@ func (c *connection) respond(t *task) {
 		s.forget(t)
 		return
 	}
-	inline := t
-	if t.immediate {
-		s.immediate--
-	} else {
-		s.outstanding-- // before the answer, which tells of the room
-	}
+	s.strike(t) // before the answer, which tells of the room
 	if t.Dir == scsi.In && t.writes {
 		t.edtl = 0 // nothing of what the command sends was expected
 	}
@@ -73,13 +68,8 @@ func (c *connection) respond(t *task) {
 		}
 		c.status(&h, data)
 	}
-	c.wake(inline)
-	if t.immediate {
-		s.immediate++ // forget takes it off again
-	} else {
-		s.outstanding++
-	}
-	s.forget(t)
+	c.wake(t)
+	s.drop(t)
 }
 
 // residual compares what the command moves with what the initiator expected

@@ -240,6 +240,13 @@ func (s *session) abortAll(which func(*task) bool) {
 
 // forget takes a task out of the session; s.mu is held.
 func (s *session) forget(t *task) {
+	s.strike(t)
+	s.drop(t)
+}
+
+// strike takes a task off the session's tables; s.mu is held. Its memory is
+// still its own.
+func (s *session) strike(t *task) {
 	delete(s.tasks, t.itt)
 	if t.immediate {
 		s.immediate--
@@ -247,6 +254,14 @@ func (s *session) forget(t *task) {
 		s.outstanding--
 	}
 	t.begun = false
+	if len(s.tasks) == 0 {
+		s.idle.Broadcast()
+	}
+}
+
+// drop gives up a task that was struck off, as soon as nobody has it in hand;
+// s.mu is held.
+func (s *session) drop(t *task) {
 	if len(s.starved) > 0 { // its memory may let another one go on
 		for _, c := range s.conns {
 			c.wake(nil)
@@ -256,9 +271,6 @@ func (s *session) forget(t *task) {
 		t.dropped = true // whoever has it in hand puts it back
 	} else {
 		s.recycle(t)
-	}
-	if len(s.tasks) == 0 {
-		s.idle.Broadcast()
 	}
 }
 

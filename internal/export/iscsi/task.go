@@ -30,7 +30,7 @@ type task struct {
 
 	// Data from the initiator.
 	got     int64 // bytes received, in order
-	filling bool  // the reader is writing into a buffer
+	filling bool  // the reader is taking data for it
 	handing bool  // it is being given to its unit
 	dropped bool  // it ended while filling or handing
 	unasked bool  // unsolicited Data-Outs are still to come
@@ -214,13 +214,25 @@ func (c *connection) immediateData(t *task, g segment) error {
 	case !c.s.par.immediateData || g.n > c.s.par.firstBurst || int64(g.n) > t.Expect:
 		return errGarbage("immediate data of %d bytes", g.n)
 	case !takes:
-		t.got += int64(g.n)
-		c.s.mu.Unlock()
-		err := g.skip(c)
-		c.s.mu.Lock()
-		return err
+		return c.pass(t, g)
 	}
 	return c.receive(t, g)
+}
+
+// pass passes over a data segment that its task has no use for; s.mu is held,
+// and given up meanwhile. The task may have ended when it returns.
+func (c *connection) pass(t *task, g segment) error {
+	s := c.s
+	t.filling = true // the value must not be used for another one
+	s.mu.Unlock()
+	err := g.skip(c)
+	s.mu.Lock()
+	t.filling = false
+	t.got += int64(g.n)
+	if t.dropped {
+		s.recycle(t)
+	}
+	return err
 }
 
 // takes reports whether the command has a use for data from the initiator; one
@@ -235,16 +247,10 @@ func (c *connection) receive(t *task, g segment) error {
 	mem := t.memory().Mem
 	wanted := int(min(int64(g.n), max(0, min(int64(t.Need), int64(len(mem)))-t.got)))
 	at := t.got
+	t.filling = true
 	if g.wire && c.r.R.Buffered() < g.n {
 		c.flushLocked() // about to wait for the initiator
-		if s.tasks[t.itt] != t {
-			s.mu.Unlock()
-			err := g.skip(c)
-			s.mu.Lock()
-			return err
-		}
 	}
-	t.filling = true
 	s.mu.Unlock()
 	var err error
 	if wanted == g.n {

@@ -81,14 +81,14 @@ func without(list []*Task, t *Task) []*Task {
 
 // AbortSet ends all tasks of a path's nexus on the unit (ABORT TASK SET).
 func (u *Unit) AbortSet(p *Path, done func()) {
-	st := p.stateOf(u)
+	st := p.states[u]
 	u.abort(&abortion{done: done}, nil, true, func(t *Task) bool { return t.state == st })
 }
 
 // ClearSet ends all tasks of all nexuses on the unit (CLEAR TASK SET); the
 // others learn it by a unit attention.
 func (u *Unit) ClearSet(p *Path, done func()) {
-	st := p.stateOf(u)
+	st := p.states[u]
 	victims := map[*nexusState]bool{}
 	a := &abortion{done: done}
 	u.abort(a, st, true, func(t *Task) bool {
@@ -118,5 +118,5 @@ func (u *Unit) Reset(p *Path, why Code, done func()) {
 		}
 		u.mu.Unlock()
 		done()
-	}}, p.stateOf(u), true, func(*Task) bool { return true })
+	}}, p.states[u], true, func(*Task) bool { return true })
 }

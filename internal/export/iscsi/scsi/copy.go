@@ -235,7 +235,7 @@ func (t *Task) copySegment(g segment) error {
 		if backwards {
 			at = n - done - step
 		}
-		if err := copyPiece(src, dst, from+at, to+at, buf[:step], t.durableOn(g.to)); err != nil {
+		if err := copyPiece(src, dst, from+at, to+at, buf[:step], g.to.writeThrough.Load()); err != nil {
 			g.from.diskFailed(src, err)
 			g.to.diskFailed(dst, err)
 			return err
@@ -247,9 +247,6 @@ func (t *Task) copySegment(g segment) error {
 	}
 	return nil
 }
-
-// durableOn is durable for a unit that may be another than the task's.
-func (t *Task) durableOn(u *Unit) bool { return u.writeThrough.Load() }
 
 func copyPiece(src, dst export.Disk, from, to int64, buf []byte, fua bool) error {
 	n := int64(len(buf))

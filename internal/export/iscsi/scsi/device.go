@@ -80,8 +80,6 @@ func (p *Path) Detach(logout bool) {
 	})
 }
 
-func (p *Path) stateOf(u *Unit) *nexusState { return p.states[u] }
-
 // Unit returns the logical unit that lun addresses, or nil.
 func (p *Path) Unit(lun [8]byte) *Unit {
 	n, ok := parseLUN(lun)
