@@ -10,14 +10,14 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/auth"
+	"github.com/holdfast-cloud/holdfast/internal/transport/tcp"
 )
 
 // Bounds of a gate.
 const (
-	gateHandshakes = 256              // connections at once that have not proved who they are
-	gateConns      = 4096             // that have
-	gateHandshake  = 10 * time.Second // to prove it
-	gateRecheck    = time.Second
+	gateConns     = 4096             // connections at once
+	gateHandshake = 10 * time.Second // for one to prove who it is
+	gateRecheck   = time.Second
 )
 
 // gate stands before a port of this host's etcd member, which asks who issued
@@ -31,9 +31,10 @@ type gate struct {
 	conf   *tls.Config
 	allow  auth.Allow
 	log    *slog.Logger
-	slots  chan struct{} // handshakes
 	tasks  sync.WaitGroup
 	done   chan struct{}
+
+	shaking tcp.Handshakes
 
 	mu     sync.Mutex
 	closed bool
@@ -49,7 +50,7 @@ func openGate(addr, socket string, conf *tls.Config, allow auth.Allow, log *slog
 	}
 	conf = conf.Clone()
 	conf.NextProtos = protocols
-	g := &gate{ln: ln, socket: socket, conf: conf, allow: allow, log: log, slots: make(chan struct{}, gateHandshakes),
+	g := &gate{ln: ln, socket: socket, conf: conf, allow: allow, log: log,
 		done: make(chan struct{}), conns: make(map[net.Conn]auth.Identity)}
 	g.tasks.Go(g.accept)
 	g.tasks.Go(g.recheck)
@@ -79,32 +80,30 @@ func (g *gate) accept() {
 				continue
 			}
 		}
-		if !g.add(c) {
+		shaken, ok := g.add(c)
+		if !ok {
 			c.Close()
 			continue
 		}
 		g.tasks.Go(func() {
 			defer g.remove(c)
-			g.serve(c)
+			g.serve(c, shaken)
 		})
 	}
 }
 
-// add counts a connection in; false if there are too many or the gate is
-// closed.
-func (g *gate) add(c net.Conn) bool {
+// add counts a connection in, until shaken as one that has yet to prove who it
+// is; ok is false if there are too many or the gate is closed.
+func (g *gate) add(c net.Conn) (shaken func(), ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed || len(g.conns) >= gateConns {
-		return false
+		return nil, false
 	}
-	select {
-	case g.slots <- struct{}{}:
-	default:
-		return false
+	if shaken, ok = g.shaking.Begin(c); ok {
+		g.conns[c] = auth.Identity{}
 	}
-	g.conns[c] = auth.Identity{}
-	return true
+	return shaken, ok
 }
 
 func (g *gate) remove(c net.Conn) {
@@ -114,9 +113,9 @@ func (g *gate) remove(c net.Conn) {
 	g.mu.Unlock()
 }
 
-func (g *gate) serve(c net.Conn) {
+func (g *gate) serve(c net.Conn, shaken func()) {
 	conn, id, err := g.handshake(c)
-	<-g.slots
+	shaken()
 	if err != nil {
 		g.log.Debug("not let in to the control plane", "from", c.RemoteAddr().String(), "error", err)
 		return
@@ -129,11 +128,7 @@ func (g *gate) serve(c net.Conn) {
 	defer in.Close()
 	g.mu.Lock()
 	g.conns[c] = id
-	over := g.closed
 	g.mu.Unlock()
-	if over {
-		return
-	}
 	g.tasks.Go(func() {
 		io.Copy(in, conn)
 		in.Close()

@@ -60,9 +60,13 @@ func hostCreds(t *testing.T, ca *auth.CA, id byte) auth.Credentials {
 	return auth.Credentials{CA: ca.Cert, Cert: cert, Key: key}
 }
 
-// said reports whether a gate lets one through: whether what is said comes back.
-func said(addr string, conf *tls.Config, text string) (*tls.Conn, error) {
+// said reports whether a gate lets one through, from an address: whether what
+// is said comes back.
+func said(addr string, conf *tls.Config, text string, from ...*net.TCPAddr) (*tls.Conn, error) {
 	d := &net.Dialer{Timeout: 10 * time.Second}
+	for _, a := range from {
+		d.LocalAddr = a
+	}
 	c, err := tls.DialWithDialer(d, "tcp", addr, conf)
 	if err != nil {
 		return nil, err
@@ -153,4 +157,31 @@ func TestAGateClosesWithStrangersAtIt(t *testing.T) {
 		t.Error("somebody answered for a member that is not there")
 	}
 	g.close()
+}
+
+// A stranger who connects as often as it can and says nothing does not keep a
+// member out who comes from elsewhere.
+func TestAStrangerDoesNotFillTheGate(t *testing.T) {
+	ca := newCA(t, 1)
+	here, member := hostCreds(t, ca, 1), hostCreds(t, ca, 2)
+	allow := func(auth.Identity) error { return nil }
+	g, err := openGate("127.0.0.1:0", echoes(t), auth.ServerTLS(here, allow), allow, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.close()
+	addr := g.ln.Addr().String()
+	for range 300 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	elsewhere := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}
+	c, err := said(addr, auth.ClientTLS(member, nil), "let me in", elsewhere)
+	if err != nil {
+		t.Fatalf("a member is not let in: %v", err)
+	}
+	c.Close()
 }

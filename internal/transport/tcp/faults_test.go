@@ -182,10 +182,10 @@ func TestStrangersOnThePortHarmNobody(t *testing.T) {
 	for err := call(a, bob, echo, 20*time.Second); err != nil; err = call(a, bob, echo, 20*time.Second) {
 		wantKind(t, err, holdfast.Unavailable)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.shakes > maxFromOne {
-		t.Errorf("%d handshakes under way from one address", b.shakes)
+	b.shaking.mu.Lock()
+	defer b.shaking.mu.Unlock()
+	if b.shaking.all > maxFromOne {
+		t.Errorf("%d handshakes under way from one address", b.shaking.all)
 	}
 }
 

@@ -3,7 +3,6 @@ package tcp
 import (
 	"crypto/tls"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -24,45 +23,20 @@ func (n *Network) accept(l net.Listener) {
 			}
 			continue
 		}
-		from := sourceOf(conn)
-		if !n.mayShake(from) {
+		shaken, ok := n.shaking.Begin(conn)
+		if !ok {
 			conn.Close()
 			continue
 		}
-		n.wg.Go(func() { n.welcome(conn, from) })
+		n.wg.Go(func() { n.welcome(conn, shaken) })
 	}
 }
 
-func sourceOf(conn net.Conn) netip.Addr {
-	a, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
-	return a.Addr()
-}
-
-// mayShake counts a handshake in, if there is room for it.
-func (n *Network) mayShake(from netip.Addr) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.shakes >= maxHandshakes || n.shaking[from] >= maxFromOne {
-		return false
-	}
-	n.shakes++
-	n.shaking[from]++
-	return true
-}
-
-func (n *Network) shaken(from netip.Addr) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.shakes--
-	if n.shaking[from]--; n.shaking[from] == 0 {
-		delete(n.shaking, from)
-	}
-}
-
-// welcome finds out who connected and serves it if it may come in.
-func (n *Network) welcome(conn net.Conn, from netip.Addr) {
+// welcome finds out who connected, calls shaken when that is known, and serves
+// it if it may come in.
+func (n *Network) welcome(conn net.Conn, shaken func()) {
 	w, err := secure(n.ctx, conn, func(c net.Conn) *tls.Conn { return tls.Server(c, n.serverTLS) })
-	n.shaken(from)
+	shaken()
 	if err != nil {
 		conn.Close()
 		n.log.Debug("a connection did not get through the handshake", "addr", conn.RemoteAddr().String(), "err", err)

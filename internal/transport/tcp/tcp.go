@@ -14,7 +14,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -27,14 +26,6 @@ import (
 // protocol is the version of the wire protocol, agreed on by ALPN (RFC 7301):
 // hosts that share none do not connect.
 const protocol = "holdfast-transport/1"
-
-// maxHandshakes bounds the connections that have not yet proved who they are,
-// maxFromOne those from one IP address, so that a stranger does not keep
-// others out.
-const (
-	maxHandshakes = 256
-	maxFromOne    = 32
-)
 
 // recheckEvery is how often connected hosts are checked for membership.
 const recheckEvery = time.Second
@@ -72,14 +63,14 @@ type Network struct {
 	peers   map[holdfast.HostID]*peer
 	closed  bool
 
+	shaking Handshakes
+
 	mu       sync.Mutex // guards what follows
 	started  bool
 	ended    bool
 	listener net.Listener
 	inbounds map[holdfast.HostID]*inbound
 	wires    map[*wire]struct{}
-	shaking  map[netip.Addr]int // handshakes under way
-	shakes   int                // all of them
 }
 
 var _ transport.Network = (*Network)(nil)
@@ -103,7 +94,6 @@ func New(cfg Config) *Network {
 		peers:    make(map[holdfast.HostID]*peer),
 		inbounds: make(map[holdfast.HostID]*inbound),
 		wires:    make(map[*wire]struct{}),
-		shaking:  make(map[netip.Addr]int),
 	}
 }
 
