@@ -4,9 +4,10 @@
 //	go run ./images --cloud-init -o build/cloud-init.raw  Debian 12 with its cloud-init
 //	go run ./images --kernel -o build/kernel              only a kernel and its modules, in a directory
 //
-// The first two are raw disks that start from BIOS. An image is kept under $HOLDFAST_CACHE (or the user's cache directory) by
-// the hash of its recipe: the second time it is a copy. Building needs root,
-// or sudo, for mmdebstrap, and a Debian mirror: the one of this machine's apt.
+// The first two are raw disks that start from BIOS. An image is kept under
+// $HOLDFAST_CACHE (or the user's cache directory) by the hash of its recipe: the
+// second time it is a copy. Building needs root, or sudo, for mmdebstrap, and a
+// Debian mirror: the one of this machine's apt.
 // A kernel needs neither; on anything but Debian there is none to fetch.
 //
 // What a drill can count on:

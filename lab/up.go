@@ -107,7 +107,8 @@ func (l *Lab) start(ctx context.Context, binary string, hosts []Host) error {
 	return each(hosts, func(h Host) error { return h.answering(ctx) })
 }
 
-// Start starts the hosts of a rack again after Kill.
+// Start starts the hosts of a rack again after Kill or Stop. Machines that go on
+// are left alone.
 func (l *Lab) Start(ctx context.Context, binary, rack string) error {
 	hosts, err := l.Rack(rack)
 	if err != nil {
