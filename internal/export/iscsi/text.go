@@ -13,34 +13,20 @@ import (
 // that is known. A long answer goes out piece by piece, each asked for.
 func (c *connection) textRequest(h *pdu.Header, data []byte) error {
 	s := c.s
-	ttt := h.Word(pdu.AtTTT)
-	if ttt != pdu.NoTag && ttt == c.textTag && len(data) == 0 && len(c.text) > 0 {
-		c.tellText(h)
-		return nil
+	asked, whole, err := c.gatherText(h, data)
+	if err != nil || !whole {
+		return err
 	}
-	if len(c.asked)+len(data) > maxText {
-		return errGarbage("a text request of more than %d bytes", maxText)
-	}
-	c.asked = append(c.asked, data...)
-	if h.Flags()&pdu.Continue != 0 {
-		c.text = nil
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		c.textTag = s.newTag()
-		c.textResponse(h, nil, false, c.textTag)
-		return nil
-	}
-	pairs, err := pdu.ParseText(c.asked)
-	c.asked = nil
+	pairs, err := pdu.ParseText(asked)
 	if err != nil {
 		c.reject(h, pdu.ReasonProtocol)
 		return nil
 	}
-	c.text = nil
+	var text []byte
 	for _, p := range pairs {
 		switch p.Key {
 		case "SendTargets":
-			c.text = c.sendTargets(c.text, p.Value)
+			text = c.sendTargets(text, p.Value)
 		case "MaxRecvDataSegmentLength":
 			if v, good := pdu.Number(p.Value, 512, 1<<24-1); good {
 				s.mu.Lock()
@@ -48,11 +34,37 @@ func (c *connection) textRequest(h *pdu.Header, data []byte) error {
 				s.mu.Unlock()
 			}
 		default:
-			c.text = pdu.AppendPair(c.text, p.Key, notUnderstood)
+			text = pdu.AppendPair(text, p.Key, notUnderstood)
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.text = text
 	c.tellText(h)
 	return nil
+}
+
+// gatherText takes the text of one PDU. It returns the whole request with its
+// last one; any other, and one that asks for more of an answer, it answers.
+func (c *connection) gatherText(h *pdu.Header, data []byte) (asked []byte, whole bool, err error) {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ttt := h.Word(pdu.AtTTT); ttt != pdu.NoTag && ttt == c.textTag && len(data) == 0 && len(c.text) > 0 {
+		c.tellText(h)
+		return nil, false, nil
+	}
+	if len(c.asked)+len(data) > maxText {
+		return nil, false, errGarbage("a text request of more than %d bytes", maxText)
+	}
+	c.asked, c.text = append(c.asked, data...), nil
+	if h.Flags()&pdu.Continue != 0 {
+		c.textTag = s.newTag()
+		c.textResponse(h, nil, false, c.textTag)
+		return nil, false, nil
+	}
+	asked, c.asked = c.asked, nil
+	return asked, true, nil
 }
 
 // newTag returns a target transfer tag; s.mu is held.
@@ -63,18 +75,16 @@ func (s *session) newTag() uint32 {
 	return s.nextTTT
 }
 
-// tellText sends as much of the answer as the initiator takes at once.
+// tellText sends as much of the answer as the initiator takes at once; s.mu is
+// held.
 func (c *connection) tellText(h *pdu.Header) {
-	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	piece := c.text[:min(len(c.text), c.par.sendData)]
 	c.text = c.text[len(piece):]
 	if len(c.text) == 0 {
 		c.textResponse(h, piece, true, pdu.NoTag)
 		return
 	}
-	c.textTag = s.newTag()
+	c.textTag = c.s.newTag()
 	c.textResponse(h, piece, false, c.textTag)
 }
 
