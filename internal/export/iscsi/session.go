@@ -68,6 +68,7 @@ func (srv *Server) join(l *login) (*session, error) {
 	if l.n.discovery {
 		s.entries = l.auth.proved()
 	}
+	srv.endLeft(s)
 	for {
 		old, err := srv.register(s)
 		if err != nil {

@@ -16,10 +16,10 @@ import (
 )
 
 // offerFaulty offers a memory volume whose faults the test decides.
-func offerFaulty(t *testing.T, size int64) (*offering, *memexport.Faults) {
+func offerFaulty(t *testing.T, size int64, opt ...scsi.Options) (*offering, *memexport.Faults) {
 	f := &memexport.Faults{}
 	target := memexport.Faulty(newMemory(t, size), f, clock.System{})
-	o := offer(t, newDevice(t, newUnit(t, target, scsi.Options{})), anybody, iscsi.Limits{})
+	o := offer(t, newDevice(t, newUnit(t, target, append(opt, scsi.Options{})[0])), anybody, iscsi.Limits{})
 	t.Cleanup(f.Release)
 	return o, f
 }
