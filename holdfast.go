@@ -12,6 +12,14 @@ package holdfast
 // mapped and replicated alone. Addresses inside a volume count blocks.
 const BlockSize = 4096
 
+// What is stored of a block is a multiple of StoredUnit bytes and at most
+// MaxStoredUnits of them: less than the block if it was compressed, one unit
+// more if it was encrypted and could not be.
+const (
+	StoredUnit     = 512
+	MaxStoredUnits = 9
+)
+
 // MaxVolumeBlocks bounds a volume to 64 TiB.
 const MaxVolumeBlocks = 64 << 40 / BlockSize
 
