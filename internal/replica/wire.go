@@ -28,6 +28,7 @@ const (
 	KindRoots                                   // Ask → roots that it has
 	KindRootBegin                               // Ask + RootBuild → Answer
 	KindRootEnd                                 // Ask + RootBuild → Answer, when on disk
+	KindDiff                                    // Ask + DiffAsk → Diff
 )
 
 // Ask is the front of every request: which replica, under which authority.

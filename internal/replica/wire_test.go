@@ -64,6 +64,14 @@ func TestWhatIsSaidIsUnderstood(t *testing.T) {
 	if got, err := DecodePinPage(pinPage.AppendTo(nil)); err != nil || got != pinPage {
 		t.Errorf("pin page: %+v, %v", got, err)
 	}
+	diffAsk := DiffAsk{From: RootRef{Snapshot: snapshotID(1)}, To: RootRef{Nothing: true}, Addr: 9, Max: MaxExtents}
+	if got, err := DecodeDiffAsk(diffAsk.AppendTo(nil)); err != nil || got != diffAsk {
+		t.Errorf("comparison: %+v, %v", got, err)
+	}
+	diff := Diff{Next: 90, Size: 100, Extents: []Extent{{1, 2, false}, {5, 85, true}}}
+	if got, err := DecodeDiff(diff.AppendTo(nil)); err != nil || !reflect.DeepEqual(got, diff) {
+		t.Errorf("differences: %+v, %v", got, err)
+	}
 	page := Page{Next: 78, More: true}
 	if got, rest, err := DecodePage(append(page.AppendTo(nil), b...)); err != nil || got != page || !bytes.Equal(rest, b) {
 		t.Errorf("page: %+v, %v", got, err)
@@ -270,4 +278,27 @@ func FuzzDecodePin(f *testing.F) {
 
 func snapshotID(n byte) holdfast.SnapshotID {
 	return holdfast.SnapshotID{UUID: holdfast.UUID{0: n, 6: 0x40, 8: 0x80}}
+}
+
+func FuzzDecodeDiff(f *testing.F) {
+	ask := DiffAsk{From: RootRef{Snapshot: snapshotID(1)}, Addr: 9, Max: 3}
+	d := Diff{Next: 90, Size: 100, Extents: []Extent{{1, 2, false}, {5, 85, true}}}
+	f.Add(ask.AppendTo(nil))
+	f.Add(d.AppendTo(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if a, err := DecodeDiffAsk(b); err == nil && (a.Max == 0 || a.Max > MaxExtents) {
+			t.Fatalf("accepted: %+v", a)
+		}
+		d, err := DecodeDiff(b)
+		if err != nil {
+			return
+		}
+		at := uint64(0)
+		for _, e := range d.Extents {
+			if e.Addr < at || e.Blocks == 0 || e.Addr+e.Blocks > d.Next || d.Next > d.Size {
+				t.Fatalf("accepted: %+v", d)
+			}
+			at = e.Addr + e.Blocks
+		}
+	})
 }

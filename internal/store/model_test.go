@@ -507,6 +507,25 @@ func (m *model) check(f *fuzzer) {
 			f.fail("snapshot %v of %v: %v", sn.ID.Short(), m.id.Short(), err)
 		}
 		f.compareCells(m, "snapshot", p, want.cells)
+		f.compareDiff(m, RootRef{Snapshot: sn.ID}, RootRef{}, want, img)
+	}
+	if n := len(st.Snapshots); n > 1 {
+		a, b := st.Snapshots[f.rng.IntN(n)].ID, st.Snapshots[f.rng.IntN(n)].ID
+		f.compareDiff(m, RootRef{Snapshot: a}, RootRef{Snapshot: b}, img.snaps[a], img.snaps[b])
+	}
+}
+
+// compareDiff checks that a Diff tells all that differs, up to the later root's
+// end, and nothing else.
+func (f *fuzzer) compareDiff(m *model, from, to RootRef, was, is image) {
+	f.t.Helper()
+	got := m.changed(from, to, 1+f.rng.IntN(20))
+	for a := range uint64(3 * modelBlocks) {
+		hole, told := got[a]
+		x, y := was.cells[a], is.cells[a]
+		if differs := x != y && a < is.blocks; told != differs || told && hole != (y == 0) {
+			f.fail("diff of %v from %v to %v: block %d was %d and is %d; told %v, hole %v", m.id.Short(), from, to, a, x, y, told, hole)
+		}
 	}
 }
 

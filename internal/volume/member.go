@@ -159,6 +159,7 @@ func (s *Service) handleMembers() {
 		replica.KindPin:        s.servePin,
 		replica.KindPinRead:    s.servePinRead,
 		replica.KindPinRelease: s.servePinRelease,
+		replica.KindDiff:       s.serveDiff,
 	} {
 		s.Net.Handle(kind, s.onTask(f))
 	}
