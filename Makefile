@@ -18,7 +18,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip
 
-.PHONY: help build check test sim bugs drill lab down image kernel bench judges figures judge-cloud-init judge-iscsi fuzz-smoke packages clean
+.PHONY: help build check test sim bugs drill lab down image kernel bench clean-bench judges figures judge-cloud-init judge-iscsi fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -86,6 +86,9 @@ kernel: packages ## fetch a kernel for the guests of tests; nothing is installed
 
 bench: packages build ## figures beside nbdkit and qemu-nbd
 	bench/run.sh
+
+clean-bench: ## what the cleaner costs at 50 and 80 % fill; CLEAN="-seconds 1200 -svg FILE" and so on
+	@$(GO) run ./bench/cleaner -fill 50 $(CLEAN) && $(GO) run ./bench/cleaner -fill 80 $(CLEAN)
 
 figures: packages build image ## drills and what a host costs; FIGURES="-saturate 30m -o json" and so on
 	@$(GO) run ./bench/figures $(FIGURES)

@@ -231,7 +231,7 @@ func check(socket string, size int64) error {
 // stop ends what was started here.
 func (c *candidate) stop() {
 	if c.durable != nil {
-		c.durable.close()
+		c.durable.Close()
 	}
 	if c.cmd != nil {
 		c.cmd.Process.Signal(os.Interrupt)

@@ -160,7 +160,7 @@ func (s *Store) flush(root *blockmap.Root) error {
 		done, err := root.Flush(flushSlice, func(size int) (blockmap.PageID, []byte, error) { return s.allocPage(size, &chunks) })
 		s.unlock()
 		for _, c := range chunks {
-			if werr := s.devWrite(c.buf, c.off); werr != nil {
+			if werr := s.devWrite(&s.usage.Mapped, c.buf, c.off); werr != nil {
 				s.lock()
 				s.fence(holdfast.Errorf(holdfast.IO, "disk %s: write of block map pages failed: %w; the disk is not used any more", s.id.Disk.Short(), werr))
 				s.unlock()
@@ -228,7 +228,7 @@ func (s *Store) writeCatalog(root *rootBlock, cat []byte) error {
 			}
 			root.catalog[c] = append(root.catalog[c], place)
 			n := min(len(rest), per)
-			if err := s.devWrite(rest[:n], s.offset(place, 0)); err != nil {
+			if err := s.devWrite(&s.usage.Catalog, rest[:n], s.offset(place, 0)); err != nil {
 				s.lock()
 				defer s.unlock()
 				s.fence(holdfast.Errorf(holdfast.IO, "disk %s: write of a checkpoint failed: %w; the disk is not used any more", s.id.Disk.Short(), err))
@@ -259,7 +259,7 @@ func (s *Store) writeRoot(root *rootBlock) error {
 	p := newBuffer(shape{header: 1}).b
 	copy(p, root.encode())
 	for c := range 2 {
-		if err := s.devWrite(p, rootAt(int(root.seq%2), c)); err != nil {
+		if err := s.devWrite(&s.usage.Catalog, p, rootAt(int(root.seq%2), c)); err != nil {
 			return holdfast.Errorf(holdfast.IO, "disk %s: write of a checkpoint root failed: %w; the disk is not used any more", s.id.Disk.Short(), err)
 		}
 	}

@@ -142,7 +142,7 @@ func (s *Store) moveSome(g *segment, items *[]item) bool {
 	*items = (*items)[n:]
 	buf := newBuffer(shape{header: n}).b
 	lost := s.readItems(buf, part, from)
-	if err := s.devWrite(buf, s.offset(place, pos)); err != nil {
+	if err := s.devWrite(&s.usage.Cleaned, buf, s.offset(place, pos)); err != nil {
 		s.lock()
 		s.fence(holdfast.Errorf(holdfast.IO, "disk %s: write of the cleaner failed: %w; the disk is not used any more", s.id.Disk.Short(), err))
 		s.unlock()
@@ -151,7 +151,6 @@ func (s *Store) moveSome(g *segment, items *[]item) bool {
 	s.lock()
 	defer s.unlock()
 	c.pos += uint32(n)
-	s.usage.Cleaned += int64(n) * blockSize
 	s.relocate(g, part, c.num, uint16(pos), lost)
 	return true
 }

@@ -137,7 +137,7 @@ func (s *Store) commitOnce() bool {
 		if one {
 			write = syncWriter.WriteSync
 		}
-		err := s.devWriteBy(write, p, s.offset(b.head.place, b.head.block))
+		err := s.devWriteBy(write, &s.usage.Log, p, s.offset(b.head.place, b.head.block))
 		s.lock()
 		if err != nil {
 			s.fence(holdfast.Errorf(holdfast.IO, "disk %s: write of batch %d failed: %w; the disk is not used any more", s.id.Disk.Short(), b.seq, err))
@@ -261,12 +261,16 @@ func (s *Store) offset(place, block uint32) int64 {
 	return s.sb.dataStart + int64(place)*s.sb.segmentBytes + int64(block)*blockSize
 }
 
-func (s *Store) devWrite(p []byte, off int64) error { return s.devWriteBy(s.dev.WriteAt, p, off) }
+// devWrite writes, and counts it for a purpose: one of the fields of s.usage.
+func (s *Store) devWrite(purpose *int64, p []byte, off int64) error {
+	return s.devWriteBy(s.dev.WriteAt, purpose, p, off)
+}
 
-func (s *Store) devWriteBy(write func([]byte, int64) error, p []byte, off int64) error {
+func (s *Store) devWriteBy(write func([]byte, int64) error, purpose *int64, p []byte, off int64) error {
 	err := write(p, off)
 	s.mu.Lock()
 	s.usage.Written += int64(len(p))
+	*purpose += int64(len(p))
 	s.mu.Unlock()
 	return err
 }

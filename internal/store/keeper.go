@@ -102,7 +102,7 @@ func (s *Store) prepare() bool {
 	buf := newBuffer(shape{header: int(min(zeroChunk, s.space.segBlocks))}).b
 	for b := uint32(0); b < s.space.segBlocks; b += zeroChunk {
 		n := min(zeroChunk, s.space.segBlocks-b)
-		if err := s.devWrite(buf[:n*blockSize], s.offset(place, b)); err != nil {
+		if err := s.devWrite(&s.usage.Zeroed, buf[:n*blockSize], s.offset(place, b)); err != nil {
 			s.lock()
 			s.fence(holdfast.Errorf(holdfast.IO, "disk %s: a new segment cannot be written: %w; the disk is not used any more", s.id.Disk.Short(), err))
 			s.unlock()

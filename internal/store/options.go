@@ -50,20 +50,48 @@ type Identity struct {
 	Host    holdfast.HostID
 }
 
-// Usage is how full a disk is, in bytes, and what it has written.
+// Usage is how full a disk is, in bytes, and what was written to it since it
+// was opened: Written is all of it, and Log, Cleaned, Mapped, Catalog and Zeroed
+// are its parts.
 type Usage struct {
-	Total    int64 // room for segments
-	Free     int64 // in segments that hold nothing
-	Live     int64 // of blocks that something refers to
-	Appended int64 // payload handed in since Open
-	Written  int64 // everything written to the device since Open, metadata and cleaning included
-	Cleaned  int64 // moved by the cleaner since Open
+	Total  int64 // room for segments
+	Usable int64 // of that, without the reserve: as much may be live
+	Free   int64 // in segments that hold nothing
+	Live   int64 // of blocks that something refers to
+
+	Appended int64 // payload handed in
+	Written  int64 // everything written to the device
+	Log      int64 // batches: what was handed in, with headers
+	Cleaned  int64 // moved by the cleaner
+	Mapped   int64 // pages of block maps
+	Catalog  int64 // the rest of checkpoints
+	Zeroed   int64 // new segments, written once before they are used
 }
 
-// WriteAmp is bytes written per byte appended since Open; 0 before the first.
-func (u Usage) WriteAmp() float64 {
+// Since is what was written after an earlier Usage of the same opening.
+func (u Usage) Since(was Usage) Usage {
+	u.Appended -= was.Appended
+	u.Written -= was.Written
+	u.Log -= was.Log
+	u.Cleaned -= was.Cleaned
+	u.Mapped -= was.Mapped
+	u.Catalog -= was.Catalog
+	u.Zeroed -= was.Zeroed
+	return u
+}
+
+// WriteAmp is bytes written per byte appended; 0 before the first.
+func (u Usage) WriteAmp() float64 { return u.share(u.Written) }
+
+// MapAmp is the part of WriteAmp that pages of block maps are.
+func (u Usage) MapAmp() float64 { return u.share(u.Mapped) }
+
+// DataAmp is WriteAmp without MapAmp.
+func (u Usage) DataAmp() float64 { return u.share(u.Written - u.Mapped) }
+
+func (u Usage) share(n int64) float64 {
 	if u.Appended == 0 {
 		return 0
 	}
-	return float64(u.Written) / float64(u.Appended)
+	return float64(n) / float64(u.Appended)
 }

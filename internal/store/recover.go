@@ -302,7 +302,7 @@ func (s *Store) start(root *rootBlock, bad []int64) error {
 		p := newBuffer(shape{header: 1}).b
 		copy(p, root.encode())
 		if off == rootAt(int(root.seq%2), 0) || off == rootAt(int(root.seq%2), 1) {
-			if err := s.devWrite(p, off); err != nil {
+			if err := s.devWrite(&s.usage.Log, p, off); err != nil {
 				return holdfast.Errorf(holdfast.IO, "open disk %s: %w", s.id.Disk, err)
 			}
 		}

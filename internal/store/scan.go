@@ -120,7 +120,7 @@ func (s *Store) rewriteTail(sc *scan) error {
 		off := s.offset(b.at.place, b.at.block)
 		err := s.dev.ReadAt(p, off)
 		if err == nil {
-			err = s.devWrite(p, off)
+			err = s.devWrite(&s.usage.Log, p, off)
 		}
 		if err != nil {
 			return holdfast.Errorf(holdfast.IO, "open disk %s: the end of the log cannot be written again: %w", s.id.Disk, err)

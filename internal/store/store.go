@@ -101,6 +101,7 @@ func (s *Store) Usage() Usage {
 	defer s.unlock()
 	u := s.usage
 	u.Total = int64(s.sb.places) * s.sb.segmentBytes
+	u.Usable = int64(int(s.sb.places)-s.reserve()) * s.sb.segmentBytes
 	u.Free = int64(s.space.freePlaces()) * s.sb.segmentBytes
 	u.Live = s.space.live * blockSize
 	return u
