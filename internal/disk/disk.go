@@ -47,3 +47,10 @@ type SyncWriter interface {
 	// says nothing of other writes.
 	WriteSync(p []byte, off int64) error
 }
+
+// Medium is a Device with caches of its own, or of the system, in front of it.
+type Medium interface {
+	// ReadMedium is ReadAt of what the medium has, not of what a cache still
+	// remembers. Writes that have not been synced may be missing.
+	ReadMedium(p []byte, off int64) error
+}

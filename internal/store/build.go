@@ -113,6 +113,7 @@ func (r *Replica) FinishBuild(history []record.Start, blocks uint64) error {
 	}
 	h.blocks = max(h.blocks, blocks)
 	h.adopt(history)
+	r.miss()
 	r.dropFallback()
 	r.finishing = true
 	r.build, r.damage = false, ""

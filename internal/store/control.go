@@ -230,47 +230,25 @@ func (r *Replica) Repair(b Block) error {
 		return err
 	}
 	s := r.s
-	var bt *batch
-	var seg, home uint32
-	var slot, at uint16
-	err := s.withMap(func() error {
-		if err := r.usable(); err != nil {
-			return err
-		}
+	return r.replaceBytes(b, func() (uint32, uint16, error) {
 		if b.Addr >= r.head.blocks {
-			return nil
+			return 0, 0, nil
 		}
 		f, err := r.head.lookup(b.Addr)
 		if err != nil {
-			return err
+			return 0, 0, err
 		}
 		if f.b != nil {
 			if !f.b.closed || f.b.buf != nil {
-				return nil // the bytes are still in memory
+				return 0, 0, nil // the bytes are still in memory
 			}
 			f.seg, f.slot = f.b.head.seg, f.b.slot+uint16(f.idx)
 		}
-		if f.seg == 0 || f.lsn != b.LSN || f.hash != b.Hash || s.origins[f.origin] != b.Origin {
-			return nil
+		if f.lsn != b.LSN || f.hash != b.Hash || s.origins[f.origin] != b.Origin {
+			return 0, 0, nil
 		}
-		seg, slot = f.seg, f.slot
-		bt, at = s.putRepair(r, &b, seg, slot)
-		home = bt.head.seg
-		s.space.segs[home].readers++
-		return nil
+		return f.seg, f.slot, nil
 	})
-	if err != nil || bt == nil {
-		return err
-	}
-	err = s.durable(func() error { return nil })
-	s.lock()
-	defer s.unlock()
-	s.space.segs[home].readers--
-	if err == nil {
-		s.space.move(seg, slot, 1, home, at)
-		s.log.Info("block repaired", "disk", s.id.Disk.String(), "replica", r.id.String(), "block", b.Addr)
-	}
-	return err
 }
 
 // putRepair logs a repair and returns where the block's bytes will be. They are

@@ -3,6 +3,7 @@ package store
 import (
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
@@ -15,10 +16,12 @@ type Options struct {
 	Rand  io.Reader // crypto/rand.Reader in production, seeded in simulation
 	Log   *slog.Logger
 
-	SegmentBytes    int64 // Format: 256 KiB to 128 MiB, a power of two; 0: 16 MiB
-	CheckpointBytes int64 // log written between two checkpoints; 0: 256 MiB, at most an eighth of the disk
-	CacheLeaves     int   // clean map leaves kept in memory (12 KiB each, 2 MiB of volume); 0: 4096
-	PressureBytes   int64 // buffered and unwritten bytes above which Pressure reports true; 0: 32 MiB
+	SegmentBytes    int64         // Format: 256 KiB to 128 MiB, a power of two; 0: 16 MiB
+	CheckpointBytes int64         // log written between two checkpoints; 0: 256 MiB, at most an eighth of the disk
+	CacheLeaves     int           // clean map leaves kept in memory (12 KiB each, 2 MiB of volume); 0: 4096
+	ScrubEvery      time.Duration // from the beginning of one scrub of the disk to the next; 0: only when it is asked for
+	ScrubRate       int64         // bytes a second that a scrub reads at most; 0: 64 MiB
+	PressureBytes   int64         // buffered and unwritten bytes above which Pressure reports true; 0: 32 MiB
 }
 
 const (

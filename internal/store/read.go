@@ -99,6 +99,7 @@ func (r *Replica) lookupPieces(ps []piece, dst []byte, addr uint64, id *holdfast
 	s := r.s
 	s.lock()
 	defer s.unlock()
+	s.scrub.busy++
 	if r.removed || s.closing {
 		return nil, r.usable()
 	}
@@ -185,7 +186,7 @@ func (s *Store) inMemory(seg uint32, slot uint16) (*batch, uint32) {
 
 // badBlock says which piece of a read does not match its hash.
 type badBlock struct {
-	addr  uint64
+	p     piece
 	cause error
 }
 
@@ -223,7 +224,7 @@ func (s *Store) readPieces(dst []byte, ps []piece) error {
 		n := together(ps)
 		buf := dst[ps[0].at*blockSize : (ps[0].at+n)*blockSize]
 		if ps[0].off < 0 {
-			return &badBlock{ps[0].addr, errLostBlock}
+			return &badBlock{ps[0], errLostBlock}
 		}
 		if err := s.dev.ReadAt(buf, ps[0].off); err != nil {
 			return s.readSingly(dst, ps[:n], err)
@@ -242,7 +243,7 @@ var errLostBlock = errors.New("it could not be read when the cleaner moved it")
 
 func (p *piece) verify(dst []byte) error {
 	if checksum.Block(p.vol, p.addr, p.f.lsn, dst[p.at*blockSize:(p.at+1)*blockSize]) != p.f.hash {
-		return &badBlock{addr: p.addr}
+		return &badBlock{p: *p}
 	}
 	return nil
 }
@@ -251,7 +252,7 @@ func (p *piece) verify(dst []byte) error {
 func (s *Store) readSingly(dst []byte, ps []piece, cause error) error {
 	for _, p := range ps {
 		if err := s.dev.ReadAt(dst[p.at*blockSize:(p.at+1)*blockSize], p.off); err != nil {
-			return &badBlock{p.addr, err}
+			return &badBlock{p, err}
 		}
 		if err := p.verify(dst); err != nil {
 			return err
@@ -274,8 +275,12 @@ func (s *Store) unpin(ps []piece) {
 // readError names the replica in an error of readPieces.
 func (r *Replica) readError(err error) error {
 	if b, ok := err.(*badBlock); ok {
-		r.s.log.Warn("bad block", "disk", r.s.id.Disk.String(), "replica", r.id.String(), "block", b.addr, "err", b.cause)
-		return &CorruptError{Replica: r.id, Addr: b.addr, cause: b.cause}
+		r.s.log.Warn("bad block", "disk", r.s.id.Disk.String(), "replica", r.id.String(), "block", b.p.addr, "err", b.cause)
+		f := Fault{Replica: r.id, Addr: b.p.addr, LSN: b.p.f.lsn, Origin: b.p.vol, Hash: b.p.f.hash, Hop: HopRead, seg: b.p.f.seg, slot: b.p.f.slot}
+		r.s.lock()
+		r.s.noteFault(f)
+		r.s.unlock()
+		return &CorruptError{Replica: r.id, Addr: b.p.addr, Fault: f, cause: b.cause}
 	}
 	return err
 }

@@ -311,10 +311,12 @@ func (s *Store) start(root *rootBlock, bad []int64) error {
 	if err := s.runCheckpoint(); err != nil {
 		return err
 	}
+	s.loadScrub()
 	s.running = true
 	s.tasks.Go(s.commitTask)
 	s.tasks.Go(s.mergeTask)
 	s.tasks.Go(s.keepTask)
+	s.tasks.Go(s.scrubTask)
 	s.wakeAll()
 	return nil
 }

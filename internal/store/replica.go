@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/checksum"
@@ -30,6 +31,9 @@ type Replica struct {
 	taking   *taking // a root that is being received
 	aside    []*snap // roots that were received, for the next build
 	pins     []*Pin
+
+	proved time.Time // when the last scrub began that found all of it good
+	missed time.Time // when something may last have escaped a scrub that was under way
 }
 
 // SnapshotInfo describes a kept snapshot.
@@ -255,6 +259,7 @@ func (s *Store) appendRecord(r *Replica, x *record.Record) *batch {
 	}
 	h.add(o)
 	h.touch(b)
+	s.scrub.busy++
 	if b.n >= s.shape.soft {
 		s.closeBatch()
 		s.commit.Set()
@@ -404,6 +409,7 @@ func (r *Replica) free(seg uint32, slot uint16, lsn holdfast.LSN) {
 type CorruptError struct {
 	Replica holdfast.ReplicaID
 	Addr    uint64
+	Fault   Fault // what is at fault, to be restored; zero: a page of the map
 	cause   error
 }
 

@@ -18,6 +18,7 @@ type node struct {
 	root   *blockmap.Root
 	lsn    holdfast.LSN
 	hidden bool // no snapshot any more: goes when it has one child or none
+	gone   bool // it went
 }
 
 // newNode keeps a root.
@@ -120,6 +121,7 @@ func (s *Store) collect() {
 		again = false
 		for i, n := range s.nodes {
 			if n.hidden && s.dissolve(n) {
+				n.gone = true
 				s.nodes = slices.Delete(s.nodes, i, i+1)
 				again = true
 				break
@@ -162,6 +164,7 @@ func (s *Store) dissolve(n *node) bool {
 		s.drop(n.root, kidNode.root, above)
 		kidNode.parent = n.parent
 	case kidHead != nil:
+		kidHead.r.inherit(n)
 		now := kidHead.base.Snapshot()
 		s.drop(n.root, now, above)
 		now.Release()

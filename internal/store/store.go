@@ -67,6 +67,9 @@ type Store struct {
 	cleaned      time.Duration // when the cleaner last finished a victim
 	stalled      bool
 	onDrain      func()
+	scrub        scrub
+	faults       []Fault
+	bornWall     time.Time // when it was opened
 	usage        Usage
 }
 
@@ -80,6 +83,7 @@ func newStore(dev disk.Device, o Options, sb superblock) *Store {
 		pages: blockmap.NewPages(nil), space: newSpace(segBlocks, sb.places),
 		replicas: make(map[holdfast.ReplicaID]*Replica), byNum: make(map[uint32]*Replica), originOf: make(map[holdfast.VolumeID]uint16), nextNum: 1, originLimit: maxOrigins}
 	s.wal.next = noPlace
+	s.scrub.wake, s.bornWall = o.Clock.NewEvent(), o.Clock.Wall()
 	s.prompt, _ = dev.(disk.Prompt)
 	return s
 }
@@ -162,6 +166,7 @@ func (s *Store) wakeAll() {
 	s.commit.Set()
 	s.merge.Set()
 	s.keep.Set()
+	s.scrub.wake.Set()
 }
 
 // allBatches is every batch that is not yet durable.

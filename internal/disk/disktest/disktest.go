@@ -249,6 +249,12 @@ func model(t *testing.T, _ Subject, d disk.Device, _ func() (disk.Device, error)
 			if err := d.Sync(); err != nil {
 				t.Errorf("sync: %v", err)
 			}
+			if m, ok := d.(disk.Medium); ok {
+				p := make([]byte, area)
+				if err := m.ReadMedium(p, 0); err != nil || !bytes.Equal(p, want) {
+					t.Errorf("the medium does not have what was synced: %v", err)
+				}
+			}
 		default:
 			p := fill(uint64(i), n)
 			write(t, d, p, int64(off))

@@ -44,6 +44,7 @@ var (
 	_ disk.Device     = (*Disk)(nil)
 	_ disk.Prompt     = (*Disk)(nil)
 	_ disk.SyncWriter = (*Disk)(nil)
+	_ disk.Medium     = (*Disk)(nil)
 )
 
 // Geometry implements disk.Device.
@@ -102,6 +103,24 @@ func (d *Disk) ReadNow(p []byte, off int64) bool {
 	return errno == 0 && int(n) == len(p)
 }
 
+// ReadMedium implements disk.Medium: past the page cache where that is possible,
+// otherwise after the cache was asked to let go of the range.
+func (d *Disk) ReadMedium(p []byte, off int64) error {
+	return d.transfer("read", p, off, func(fd int, b []byte, off int64) (int, error) {
+		at := d.way(fd, b, off)
+		if at == fd && d.align == 1 {
+			if err := unix.Fadvise(fd, off, int64(len(b)), unix.FADV_DONTNEED); err != nil {
+				return 0, err
+			}
+		}
+		n, err := unix.Pread(at, b, off)
+		if err == nil && n == 0 && len(b) > 0 {
+			return 0, errShort
+		}
+		return n, err
+	}, nil)
+}
+
 // WriteAt implements disk.Device. Kind NoSpace: the file system under a sparse
 // file is full.
 func (d *Disk) WriteAt(p []byte, off int64) error {
@@ -121,7 +140,7 @@ func (d *Disk) pwrite(fd int, b []byte, off int64) (int, error) {
 	return unix.Pwrite(d.way(fd, b, off), b, off)
 }
 
-// way is the descriptor for a write: the one past the page cache if b and off
+// way is the descriptor for a transfer: the one past the page cache if b and off
 // are aligned as that needs. The kernel keeps the two ways coherent: a direct
 // write drops what the page cache holds of its range.
 func (d *Disk) way(fd int, b []byte, off int64) int {

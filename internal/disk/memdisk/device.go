@@ -58,6 +58,36 @@ func (v *device) ReadAt(p []byte, off int64) error {
 	return nil
 }
 
+// ReadMedium implements disk.Medium: what a failed sync has dropped is missing,
+// though ReadAt still shows it.
+func (v *device) ReadMedium(p []byte, off int64) error {
+	if err := v.ReadAt(p, off); err != nil {
+		return err
+	}
+	v.d.mu.Lock()
+	defer v.d.mu.Unlock()
+	for len(p) > 0 {
+		no, at := off/pageSize, off%pageSize
+		n := min(pageSize-int(at), len(p))
+		if _, cached := v.d.cache[no]; cached {
+			q := v.d.medium[no]
+			for _, w := range v.d.pending {
+				for _, x := range w.pieces {
+					if x.no == no {
+						q = merge(q, x)
+					}
+				}
+			}
+			clear(p[:n])
+			if q != nil {
+				copy(p[:n], q[at:])
+			}
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}
+
 // WriteAt implements disk.Device. Reads see the content from the beginning of
 // the call; a crash within it keeps any part.
 func (v *device) WriteAt(p []byte, off int64) error {
