@@ -194,7 +194,7 @@ func (s *Store) saveScrub() {
 	if w, ok := s.dev.(disk.SyncWriter); ok {
 		write = w.WriteSync
 	}
-	if err := s.devWriteBy(write, buf, at); err != nil {
+	if err := s.devWriteBy(write, &s.usage.Catalog, buf, at); err != nil {
 		s.log.Warn("what is known of scrubs cannot be written; after a restart the scrub begins anew", "disk", s.id.Disk.String(), "err", err)
 	}
 }
