@@ -176,9 +176,9 @@ func (a *Agent) Belongs(id holdfast.VolumeID) bool {
 	return ok && vm.Val.Host == a.Self && vm.Val.Power == cluster.On
 }
 
-// takeCare opens volumes that nobody uses and that lack replicas, on the first
-// living host that has a good one, so that they are mended too; it closes them
-// when that is done.
+// takeCare opens volumes that nobody uses and whose replicas are to change, on
+// the first living host that has a good one, so that they are mended too; it
+// closes them when that is done.
 func (a *Agent) takeCare(st *cluster.State) {
 	for _, v := range st.SortedVolumes() {
 		rec := v.Val
@@ -188,7 +188,7 @@ func (a *Agent) takeCare(st *cluster.State) {
 		}
 		open := a.Volumes.Opened(rec.ID)
 		switch {
-		case len(rec.Others) == 0:
+		case len(rec.Others) == 0 && rec.Release == nil:
 			if open != nil && a.caring[rec.ID] && !open.HasSession() {
 				delete(a.caring, rec.ID)
 				a.tasks.Go(open.Close)

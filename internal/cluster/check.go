@@ -59,6 +59,10 @@ func checkDisk(d *Disk) error {
 		return bad("disk", d.Path, "it belongs to no host")
 	case d.Size < 0:
 		return bad("disk", d.Path, "its size is %d bytes", d.Size)
+	case d.Remove && !d.Evacuate:
+		return bad("disk", d.Path, "it is to be removed and not to be evacuated")
+	case d.Successor == d.ID:
+		return bad("disk", d.Path, "it is to succeed itself")
 	}
 	return nil
 }
@@ -90,6 +94,12 @@ func checkVolume(v *Volume) error {
 func checkReplicas(v *Volume) error {
 	if n := len(v.InSync) + len(v.Others); n > maxReplicas {
 		return bad("volume", v.Name, "%d replicas, at most %d are allowed", n, maxReplicas)
+	}
+	if n := len(v.Moving); n > maxReplicas {
+		return bad("volume", v.Name, "%d replicas that are to move, at most %d are allowed", n, maxReplicas)
+	}
+	if r := v.Release; r != nil && (len(r.Go) == 0 || len(r.Keep) == 0 || len(r.Go)+len(r.Keep) > maxReplicas) {
+		return bad("volume", v.Name, "%d replicas to be let go and %d to be kept: at least one of each, and at most %d are allowed", len(r.Go), len(r.Keep), maxReplicas)
 	}
 	seen := make(map[holdfast.ReplicaID]bool)
 	for _, list := range [][]Replica{v.InSync, v.Others} {

@@ -5,6 +5,7 @@
 package cluster
 
 import (
+	"slices"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -73,6 +74,13 @@ type Disk struct {
 	Host holdfast.HostID `json:"host"`
 	Path string          `json:"path"`
 	Size int64           `json:"size"` // bytes
+	// Evacuate has the replicas on it built elsewhere and then let go; none is
+	// placed on it any more.
+	Evacuate bool `json:"evacuate,omitempty"`
+	// Remove has its host give it back once no volume needs it; Evacuate is set.
+	Remove bool `json:"remove,omitempty"`
+	// Successor is the disk that its replicas go to first.
+	Successor holdfast.DiskID `json:"successor,omitzero"`
 }
 
 // Replica is one copy of a volume.
@@ -106,6 +114,11 @@ type Volume struct {
 	Generation uint32          `json:"cache_generation"` // rises when no in-sync member kept its memory
 	InSync     []Replica       `json:"in_sync"`
 	Others     []Replica       `json:"others,omitempty"` // assigned, stale or being built; not in the in-sync set
+	// Moving are replicas that somebody wants elsewhere: they go when others
+	// are in sync in their place.
+	Moving []holdfast.ReplicaID `json:"moving,omitempty"`
+	// Release is what the writer is to let go of now.
+	Release *Release `json:"release,omitempty"`
 
 	Image  bool `json:"image,omitempty"`  // immutable, may be cloned
 	Sealed bool `json:"sealed,omitempty"` // an image whose import is complete
@@ -119,6 +132,27 @@ type Volume struct {
 	Snapshots []Snapshot    `json:"snapshots,omitempty"`
 	VM        holdfast.VMID `json:"vm,omitempty"` // attached to
 	Created   time.Time     `json:"created"`
+}
+
+// Release lets replicas out of the in-sync set that are not needed. It holds as
+// long as all of Keep are in sync: a loss in the meantime takes it back.
+type Release struct {
+	Go   []holdfast.ReplicaID `json:"go"`
+	Keep []holdfast.ReplicaID `json:"keep"`
+}
+
+// Tidy forgets of a volume's replicas that are to move those that it no longer
+// has. The record's own lists are not changed.
+func (v *Volume) Tidy() {
+	var left []holdfast.ReplicaID
+	for _, list := range [][]Replica{v.InSync, v.Others} {
+		for _, r := range list {
+			if slices.Contains(v.Moving, r.ID) {
+				left = append(left, r.ID)
+			}
+		}
+	}
+	v.Moving = left
 }
 
 // Origin says what a linked clone was made from.

@@ -26,7 +26,7 @@ import (
 // The changes of one step are committed in order. A later one may name an
 // incident that an earlier one has just written: it then follows that revision.
 type Change struct {
-	What      string // "incident", "cut", "assign", "leave", "move", "stay", "abandoned", "rebuild", "drop", "prune"
+	What      string // "incident", "cut", "assign", "leave", "move", "stay", "abandoned", "rebuild", "release", "keep", "drop", "prune"
 	Text      string // for the log: what and why
 	Volumes   []cluster.Versioned[cluster.Volume]
 	VMs       []cluster.Versioned[cluster.VM]

@@ -35,7 +35,7 @@ func (m *Machine) observeCopies(now time.Duration, v *placement.View) {
 		}
 	}
 	for _, vol := range v.Volumes {
-		if len(v.InSync(vol))+building(v, vol) >= vol.Copies {
+		if v.Lost(vol) <= 0 {
 			delete(m.missing, vol.ID)
 			continue
 		}
@@ -50,18 +50,22 @@ func (m *Machine) observeCopies(now time.Duration, v *placement.View) {
 	}
 }
 
-// redundancy asks for new copies where one has been missing for long enough,
-// and drops what is stale where there are enough. It asks for one at a time,
+// redundancy asks for new copies where one has been missing for long enough and
+// where one is to be replaced, lets go what has been replaced, and drops what is
+// stale where there are enough. It asks for one at a time,
 // so that each is placed with the one before it in the picture.
 func (m *Machine) redundancy(now time.Duration, d *draft) {
 	m.dropSurplus(d)
+	m.letGo(d)
 	underWay := 0
 	var poor []cluster.Volume
 	for _, vol := range d.v.Volumes {
 		if building(d.v, vol) > 0 {
 			underWay++
 		}
-		if since, ok := m.missing[vol.ID]; ok && now-since >= m.cfg.RebuildAfter && !d.touched[vol.ID] && len(d.v.InSync(vol)) > 0 {
+		since, missing := m.missing[vol.ID]
+		due := !missing || now-since >= m.cfg.RebuildAfter
+		if due && d.v.Wanted(vol) > 0 && !d.touched[vol.ID] && len(d.v.InSync(vol)) > 0 {
 			poor = append(poor, vol)
 		}
 	}
@@ -116,20 +120,51 @@ func concerns(v *placement.View, inc *cluster.Incident, vol cluster.Volume) bool
 	return slices.ContainsFunc(vol.InSync, holds) || slices.ContainsFunc(vol.Others, holds)
 }
 
-// dropSurplus forgets the replicas that are not needed any more: the volume
-// has all its copies in sync without them.
+// letGo tells the writers which replicas they are to let go of, and takes back
+// what is not true any more.
+func (m *Machine) letGo(d *draft) {
+	for _, vol := range d.v.Volumes {
+		if d.touched[vol.ID] {
+			continue
+		}
+		rel, why := d.v.Release(vol)
+		if sameRelease(rel, vol.Release) {
+			continue
+		}
+		what := "release"
+		if rel == nil {
+			what, why = "keep", fmt.Sprintf("volume %s needs all its copies", vol.Name)
+		}
+		vol.Release = rel
+		d.commit(Change{What: what, Text: why, Volumes: []cluster.Versioned[cluster.Volume]{{Mod: d.v.State.Volumes[vol.ID].Mod, Val: vol}}})
+	}
+}
+
+func sameRelease(a, b *cluster.Release) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return slices.Equal(a.Go, b.Go) && slices.Equal(a.Keep, b.Keep)
+}
+
+// dropSurplus forgets the replicas that are not needed any more.
 func (m *Machine) dropSurplus(d *draft) {
 	for _, vol := range d.v.Volumes {
-		if len(vol.Others) == 0 || d.touched[vol.ID] || len(d.v.InSync(vol)) < vol.Copies {
+		if d.touched[vol.ID] {
+			continue
+		}
+		drop := d.v.Surplus(vol)
+		if len(drop) == 0 {
 			continue
 		}
 		var hosts []string
-		for _, r := range vol.Others {
+		for _, r := range drop {
 			hosts = append(hosts, d.v.HostName(r.Host))
 		}
 		text := fmt.Sprintf("volume %s has its copies without those on %s", vol.Name, strings.Join(hosts, ", "))
 		mod := d.v.State.Volumes[vol.ID].Mod
-		vol.Others = nil
+		vol.Others = slices.DeleteFunc(slices.Clone(vol.Others), func(r cluster.Replica) bool { return slices.Contains(drop, r) })
+		vol.Tidy()
 		d.commit(Change{What: "drop", Text: text, Volumes: []cluster.Versioned[cluster.Volume]{{Mod: mod, Val: vol}}})
 	}
 }

@@ -349,6 +349,10 @@ func (st *stage) agentCopies(v *placement.View, vol cluster.Volume, due func(tim
 	i := slices.IndexFunc(vol.Others, v.Usable)
 	gone := slices.IndexFunc(vol.InSync, func(r cluster.Replica) bool { return !v.Usable(r) })
 	switch {
+	case vol.Release != nil && !slices.ContainsFunc(vol.Release.Keep, func(id holdfast.ReplicaID) bool { return !has(vol.InSync, id) }):
+		vol.InSync = slices.DeleteFunc(slices.Clone(vol.InSync), func(r cluster.Replica) bool { return slices.Contains(vol.Release.Go, r.ID) })
+		vol.Release = nil
+		vol.Tidy()
 	case gone >= 0 && len(v.InSync(vol)) > 0:
 		vol.Others = append(slices.Clone(vol.Others), vol.InSync[gone])
 		vol.InSync = slices.Delete(slices.Clone(vol.InSync), gone, gone+1)
@@ -372,6 +376,10 @@ func (st *stage) agentCopies(v *placement.View, vol cluster.Volume, due func(tim
 		panic(err)
 	}
 	return true
+}
+
+func has(list []cluster.Replica, id holdfast.ReplicaID) bool {
+	return slices.ContainsFunc(list, func(r cluster.Replica) bool { return r.ID == id })
 }
 
 func (st *stage) status() {
@@ -404,7 +412,11 @@ func (st *stage) status() {
 func names(v *placement.View, rs []cluster.Replica) string {
 	var out []string
 	for _, r := range rs {
-		out = append(out, v.HostName(r.Host))
+		name := v.HostName(r.Host)
+		if path := v.State.Disks[r.Disk].Val.Path; path != "disk0" {
+			name += "/" + path
+		}
+		out = append(out, name)
 	}
 	if len(out) == 0 {
 		return "none"

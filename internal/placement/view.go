@@ -118,19 +118,13 @@ func (v *View) Usable(r cluster.Replica) bool {
 
 // InSync returns the in-sync replicas of a volume that can be used now.
 func (v *View) InSync(vol cluster.Volume) []cluster.Replica {
-	var out []cluster.Replica
-	for _, r := range vol.InSync {
-		if v.Usable(r) {
-			out = append(out, r)
-		}
-	}
-	return out
+	return v.usable(vol.InSync)
 }
 
 // Whole reports whether a volume has all the copies in sync, usable now, that
 // the cluster has hosts for.
 func (v *View) Whole(vol cluster.Volume) bool {
-	return len(v.InSync(vol)) >= max(1, min(vol.Copies, len(v.Hosts)))
+	return v.Copies(vol) >= max(1, min(vol.Copies, len(v.Hosts)))
 }
 
 // Volume returns the volume of a VM; ok is false if it has none, or one that

@@ -44,18 +44,25 @@ func PlaceVolume(s *cluster.State, blocks uint64, copies int, c Constraints) ([]
 }
 
 // PlaceReplica chooses a disk for one more replica of a volume, on a host that
-// has none of it, in a rack without a usable copy if there is one. Among those a
-// linked clone goes to a disk that has, or is being given, what it was cloned
-// from: there it is only what it differs by.
+// has none of it but what is going or on a disk that failed, in a rack without
+// a usable copy if there is one. Among those a linked clone goes to a disk that
+// has, or is being given, what it was cloned from: there it is only what it
+// differs by. What replaces a replica that is going is rather put on its disk's
+// successor, then on another disk of its host; and it is put nowhere where the
+// copies would share more racks than they do.
 func PlaceReplica(s *cluster.State, vol cluster.Volume) (Spot, bool, Why) {
 	v := Look(s)
 	p := newDiskPlan(v, vol.Blocks, Constraints{})
-	p.holds(v, vol.InSync, "in-sync")
-	p.holds(v, vol.Others, "stale or unfinished")
+	p.holds(v, vol, vol.InSync, "in-sync")
+	p.holds(v, vol, vol.Others, "stale or unfinished")
 	p.beside(v, vol.Origin)
 	best := p.best()
 	if best == nil {
 		p.why.Short = fmt.Sprintf("no disk on another host can take a copy of volume %s", vol.Name)
+		return Spot{}, false, p.why
+	}
+	if v.Lost(vol) <= 0 && !v.spreads(vol, best) {
+		p.why.Short = fmt.Sprintf("no disk in a rack without a copy of volume %s can take one", vol.Name)
 		return Spot{}, false, p.why
 	}
 	p.take(best)
@@ -63,6 +70,14 @@ func PlaceReplica(s *cluster.State, vol cluster.Volume) (Spot, bool, Why) {
 		p.why.Short = fmt.Sprintf("no rack without a copy of volume %s has room: the new copy shares rack %s with another", vol.Name, best.host.Domain)
 	}
 	return Spot{Host: best.host.ID, Disk: best.id}, true, p.why
+}
+
+// spreads reports whether a copy on a disk keeps the copies on as many racks as
+// they are on now, as far as there are enough of them.
+func (v *View) spreads(vol cluster.Volume, c *candidate) bool {
+	then := v.staying(vol, slices.Concat(vol.InSync, vol.Others))
+	s := v.standing(vol, append(then, cluster.Replica{Host: c.host.ID, Disk: c.id}))
+	return s.racks >= min(v.standing(vol, v.InSync(vol)).racks, s.hosts)
 }
 
 // diskPlan is one search over the disks of the cluster.
@@ -79,6 +94,7 @@ type candidate struct {
 	id     holdfast.DiskID
 	host   *Host
 	name   string
+	near   int   // 2: it succeeds a disk that a replica is going from, 1: it is on that disk's host
 	beside bool  // it holds what a clone was made from
 	room   int64 // bytes, the scarcer of what is free and what is not promised
 }
@@ -98,7 +114,10 @@ func newDiskPlan(v *View, blocks uint64, c Constraints) *diskPlan {
 		}
 		for _, d := range disksOf(v, h) {
 			cand, reason := judgeDisk(h, d, size, promised[d.Disk], c)
-			cand.name = diskName(v, h, d.Disk)
+			if reason == "" && v.State.Disks[d.Disk].Val.Evacuate {
+				reason = "being evacuated"
+			}
+			cand.name = diskName(v, h.Name, d.Disk)
 			if reason != "" {
 				p.why.reject(cand.name, reason)
 				continue
@@ -133,11 +152,11 @@ func disksOf(v *View, h *Host) []cluster.DiskUse {
 	return out
 }
 
-func diskName(v *View, h *Host, id holdfast.DiskID) string {
+func diskName(v *View, host string, id holdfast.DiskID) string {
 	if d, ok := v.State.Disks[id]; ok && d.Val.Path != "" {
-		return h.Name + ":" + d.Val.Path
+		return host + ":" + d.Val.Path
 	}
-	return h.Name + ":" + id.Short()
+	return host + ":" + id.Short()
 }
 
 func judgeDisk(h *Host, d cluster.DiskUse, size, promised int64, c Constraints) (*candidate, string) {
@@ -172,15 +191,37 @@ func promisedBytes(v *View) map[holdfast.DiskID]int64 {
 }
 
 // holds marks the hosts of existing replicas as taken, and the racks of those
-// that can be used.
-func (p *diskPlan) holds(v *View, replicas []cluster.Replica, what string) {
+// that can be used. A replica that is going takes only its disk, and so does one
+// on a failed disk of a host that is alive.
+func (p *diskPlan) holds(v *View, vol cluster.Volume, replicas []cluster.Replica, what string) {
 	for _, r := range replicas {
+		if going := v.Going(vol, r); going || v.Up(r.Host) && !v.Usable(r) {
+			p.leaves(v, r, going)
+			continue
+		}
 		if !p.usedHosts[r.Host] {
 			p.why.reject(v.HostName(r.Host), "holds a copy already ("+what+")")
 		}
 		p.usedHosts[r.Host] = true
 		if h := v.Host(r.Host); h != nil && v.Usable(r) {
 			p.usedRacks[h.Domain] = true
+		}
+	}
+}
+
+// leaves takes a replica's disk out of the choice, and marks what is near it.
+func (p *diskPlan) leaves(v *View, r cluster.Replica, going bool) {
+	p.disks = slices.DeleteFunc(p.disks, func(c *candidate) bool { return c.id == r.Disk })
+	if !going {
+		return
+	}
+	next := v.State.Disks[r.Disk].Val.Successor
+	for _, c := range p.disks {
+		switch {
+		case c.id == next:
+			c.near = 2
+		case c.host.ID == r.Host:
+			c.near = max(c.near, 1)
 		}
 	}
 }
@@ -200,7 +241,8 @@ func (p *diskPlan) beside(v *View, o *cluster.Origin) {
 }
 
 // best returns the disk with the most room in an unused rack, else on an
-// unused host, else nil; one beside a clone's origin comes before more room.
+// unused host, else nil; one near what is replaced, then one beside a clone's
+// origin, comes before more room.
 // Ties go to the first in the order of the cluster.
 func (p *diskPlan) best() *candidate {
 	var best *candidate
@@ -215,6 +257,8 @@ func (p *diskPlan) best() *candidate {
 		case better:
 		case fresh != bestFresh:
 			better = fresh
+		case c.near != best.near:
+			better = c.near > best.near
 		case c.beside != best.beside:
 			better = c.beside
 		default:

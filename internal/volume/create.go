@@ -154,6 +154,7 @@ func (v *Volume) DropSnapshot(id holdfast.SnapshotID) error {
 // is larger, so are the replicas from here on. v.mu is held; the caller pumps.
 func (v *Volume) takeRecord(rec cluster.Volume, mod kv.Rev) {
 	grown := rec.Blocks > v.rec.Blocks
+	v.noteRelease(v.rec.Release, rec.Release)
 	v.rec, v.mod = rec, mod
 	if grown && v.failed == nil {
 		v.growLocked()

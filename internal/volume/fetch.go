@@ -22,6 +22,9 @@ func (v *Volume) fetch(dst []byte, addr uint64) error {
 		return v.fetchRemote(dst, addr, nil)
 	}
 	err := local.r.ReadAt(dst, addr)
+	if err != nil && v.letGo(local) {
+		return v.fetch(dst, addr) // its disk may be gone as well
+	}
 	if !spoilt(err) {
 		return err
 	}
@@ -34,6 +37,14 @@ func (v *Volume) fetch(dst []byte, addr uint64) error {
 		dst, addr = dst[holdfast.BlockSize:], addr+1
 	}
 	return nil
+}
+
+// letGo reports whether this host's replica has become another, or none, since
+// it was looked up.
+func (v *Volume) letGo(local *member) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.local != local
 }
 
 // spoilt reports whether a read failed by what the disk gave.

@@ -72,6 +72,9 @@ func (v *Volume) reconfigureOne() bool {
 		v.mu.Unlock()
 		v.ejectMember(p)
 		return true
+	case v.mayRelease():
+		v.mu.Unlock()
+		return v.release()
 	}
 	v.mu.Unlock()
 	return false
@@ -94,13 +97,10 @@ func (v *Volume) ejectMember(p proposal) {
 	p.forgot = v.eject[0].forgot
 	v.eject = v.eject[1:]
 	if kept == nil {
-		v.m.Remove(p.i)
+		v.removed(p.i)
 		v.stats.Ejections++
 		v.mending[ref.ID] = v.s.Clock.Now() + time.Second
 		v.log.Warn("replica ejected", "replica", ref.ID.Short(), "host", ref.Host.Short(), "why", p.why)
-		if ref.ID == v.localID {
-			v.local, v.localID = nil, holdfast.ReplicaID{}
-		}
 	}
 	v.pump()
 	v.admitLocked()
@@ -117,6 +117,15 @@ func (v *Volume) ejectMember(p proposal) {
 		v.log.Warn("volume stalls", "why", kept, "because", p.why)
 		clock.Sleep(v.s.Clock, time.Second)
 		v.again(p.i)
+	}
+}
+
+// removed takes a member out that the record no longer names in sync; v.mu is
+// held.
+func (v *Volume) removed(i int) {
+	v.m.Remove(i)
+	if v.refs[i].ID == v.localID {
+		v.local, v.localID = nil, holdfast.ReplicaID{}
 	}
 }
 

@@ -85,6 +85,7 @@ func (fr *frame) answered(f transport.Frame, err error) {
 	v.flying[fr.i]--
 	v.m.FrameDone(fr.i, fr.first)
 	v.takeAnswer(fr.i, f, err, fr.asked)
+	v.settleIn(fr.i)
 	v.pump()
 	v.admitLocked()
 	done := v.takeDone()

@@ -64,6 +64,7 @@ type Volume struct {
 	copyElsewhere bool
 	making        map[holdfast.SnapshotID]bool // snapshots that are about to be named in the record
 	orphansAt     time.Duration                // when to look for snapshots that it does not name
+	releaseAt     time.Duration                // who stays must have been asked since, and have answered
 
 	reconfig clock.Event // something for the task that changes the in-sync set
 	tick     clock.Event
@@ -120,7 +121,7 @@ func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *
 		s: s, id: t.rec.ID, epoch: t.epoch, history: history, rec: t.rec, mod: t.mod,
 		log:     s.Log.With("volume", t.rec.Name, "epoch", uint32(t.epoch)),
 		mending: make(map[holdfast.ReplicaID]time.Duration), awaited: make(map[holdfast.ReplicaID]time.Duration),
-		making: make(map[holdfast.SnapshotID]bool), fullSince: -1,
+		making: make(map[holdfast.SnapshotID]bool), fullSince: -1, releaseAt: now,
 		stable: now, reconfig: s.Clock.NewEvent(), tick: s.Clock.NewEvent(), tasks: clock.NewGroup(s.Clock),
 	}
 	members := make([]replica.Member, len(seats))

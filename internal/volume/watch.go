@@ -46,6 +46,10 @@ func (v *Volume) tickLocked(now time.Duration) {
 			v.ping(i, now)
 		}
 	}
+	v.settleInAny()
+	if v.mayRelease() {
+		v.reconfig.Set()
+	}
 	v.advanceStable(now)
 	v.pump()
 	v.admitLocked()

@@ -2,11 +2,13 @@
 // situations:
 //
 //	host a1 rack=a cpus=8 mem=16384 disk=100 voter
+//	disk a1/x size=100 evacuate
 //	volume db1 size=10 copies=2 in-sync=a1,b1 writer=a1
 //	vm db1 volume=db1 mem=2048 host=a1 running
 //	lose rack a
 //
-// Sizes are GiB for disks and volumes, MiB for memory. Identities follow from
+// Sizes are GiB for disks and volumes, MiB for memory. A host has one disk of its
+// own name; further ones are called HOST/NAME. Identities follow from
 // names, so that a picture drawn twice is the same.
 package sketch
 
@@ -14,6 +16,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -92,7 +95,7 @@ func Host(name string) holdfast.HostID {
 	return holdfast.HostID{UUID: id("host", name)}
 }
 
-// Disk returns the identity of a host's disk.
+// Disk returns the identity of a host's own disk, or of one called HOST/NAME.
 func Disk(host string) holdfast.DiskID { return holdfast.DiskID{UUID: id("disk", host)} }
 
 // Volume returns the identity of a volume.
@@ -101,11 +104,15 @@ func Volume(name string) holdfast.VolumeID { return holdfast.VolumeID{UUID: id("
 // VM returns the identity of a VM.
 func VM(name string) holdfast.VMID { return holdfast.VMID{UUID: id("vm", name)} }
 
-func replica(volume, host string) cluster.Replica {
-	return cluster.Replica{
-		ID:   holdfast.ReplicaID{UUID: id("replica", volume+"/"+host)},
-		Host: Host(host), Disk: Disk(host),
-	}
+// Replica returns the identity of a volume's replica on a host's own disk, or on
+// one called HOST/NAME.
+func Replica(volume, disk string) holdfast.ReplicaID {
+	return holdfast.ReplicaID{UUID: id("replica", volume+"/"+disk)}
+}
+
+func replica(volume, disk string) cluster.Replica {
+	host, _, _ := strings.Cut(disk, "/")
+	return cluster.Replica{ID: Replica(volume, disk), Host: Host(host), Disk: Disk(disk)}
 }
 
 // Do carries out one line.
@@ -127,6 +134,8 @@ func (c *Cluster) Do(line string) error {
 	switch f[0] {
 	case "host":
 		c.host(w)
+	case "disk":
+		c.disk(w)
 	case "volume":
 		c.volume(w)
 	case "vm":
@@ -220,15 +229,48 @@ func (c *Cluster) host(w *words) {
 	d.Total = int64(w.num("disk", int(d.Total/gib))) * gib
 	d.Free = int64(w.num("free", int((d.Total-free)/gib))) * gib
 	d.Error = w.text("disk-error", d.Error)
-	a.Val.Disks = []cluster.DiskUse{d}
+	a.Val.Disks = append([]cluster.DiskUse{d}, a.Val.Disks[1:]...)
 	c.state.Hosts[hid] = cluster.Versioned[cluster.Host]{Mod: c.rev, Val: h}
-	c.state.Disks[d.Disk] = cluster.Versioned[cluster.Disk]{Mod: c.rev, Val: cluster.Disk{ID: d.Disk, Host: hid, Path: "disk0", Size: d.Total}}
+	rec := c.state.Disks[d.Disk].Val
+	rec.ID, rec.Host, rec.Path, rec.Size = d.Disk, hid, "disk0", d.Total
+	rec.Evacuate = w.flag("evacuate", rec.Evacuate)
+	c.state.Disks[d.Disk] = cluster.Versioned[cluster.Disk]{Mod: c.rev, Val: rec}
 	if w.flag("down", !alive) {
 		delete(c.state.Alive, hid)
 		c.away[hid] = a.Val
 		return
 	}
 	c.state.Alive[hid] = cluster.Versioned[cluster.Alive]{Mod: c.rev, Val: a.Val}
+}
+
+// disk draws or changes a further disk of a host that is alive.
+func (c *Cluster) disk(w *words) {
+	name, path, ok := strings.Cut(w.name, "/")
+	a, alive := c.state.Alive[Host(name)]
+	if !ok || !alive {
+		w.err = fmt.Errorf("%q: a disk is called HOST/NAME, of a host that is alive", w.line)
+		return
+	}
+	a.Val.Disks = slices.Clone(a.Val.Disks)
+	i := slices.IndexFunc(a.Val.Disks, func(d cluster.DiskUse) bool { return d.Disk == Disk(w.name) })
+	if i < 0 {
+		i = len(a.Val.Disks)
+		a.Val.Disks = append(a.Val.Disks, cluster.DiskUse{Disk: Disk(w.name), Total: 100 * gib, Free: 100 * gib})
+	}
+	d := &a.Val.Disks[i]
+	free := d.Total - d.Free
+	d.Total = int64(w.num("size", int(d.Total/gib))) * gib
+	d.Free = int64(w.num("free", int((d.Total-free)/gib))) * gib
+	d.Error = w.text("error", d.Error)
+	rec := c.state.Disks[d.Disk].Val
+	rec.ID, rec.Host, rec.Path, rec.Size = d.Disk, Host(name), path, d.Total
+	rec.Evacuate = w.flag("evacuate", rec.Evacuate)
+	if s := w.text("successor", ""); s != "" {
+		rec.Successor = Disk(s)
+	}
+	c.state.Disks[d.Disk] = cluster.Versioned[cluster.Disk]{Mod: c.rev, Val: rec}
+	a.Mod = c.rev
+	c.state.Alive[Host(name)] = a
 }
 
 // volume draws or changes a volume.
@@ -265,6 +307,12 @@ func (c *Cluster) volume(w *words) {
 		*set.to = nil
 		for _, h := range w.list(set.key) {
 			*set.to = append(*set.to, replica(w.name, h))
+		}
+	}
+	if w.has("moving") {
+		v.Moving = nil
+		for _, d := range w.list("moving") {
+			v.Moving = append(v.Moving, Replica(w.name, d))
 		}
 	}
 	c.state.Volumes[vid] = cluster.Versioned[cluster.Volume]{Mod: c.rev, Val: v}

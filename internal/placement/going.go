@@ -1,0 +1,178 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+)
+
+// A replica is replaced before it goes: another is built, comes into sync, and
+// only then is the old one let go. Nothing in between is worse off than before
+// (ADR 0050).
+
+// Going reports whether a replica is to be replaced: its disk is evacuated, or
+// somebody wants it elsewhere.
+func (v *View) Going(vol cluster.Volume, r cluster.Replica) bool {
+	return v.State.Disks[r.Disk].Val.Evacuate || slices.Contains(vol.Moving, r.ID)
+}
+
+// staying returns the usable replicas of a list that are not going.
+func (v *View) staying(vol cluster.Volume, list []cluster.Replica) (out []cluster.Replica) {
+	for _, r := range list {
+		if v.Usable(r) && !v.Going(vol, r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// usable returns the replicas of a list that can be used now.
+func (v *View) usable(list []cluster.Replica) (out []cluster.Replica) {
+	for _, r := range list {
+		if v.Usable(r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// standing is what a set of replicas stands: on how many hosts and racks they
+// are. More than the copies that a volume wants counts for nothing.
+type standing struct{ hosts, racks int }
+
+func (v *View) standing(vol cluster.Volume, list []cluster.Replica) standing {
+	hosts := map[holdfast.HostID]bool{}
+	racks := map[holdfast.FaultDomain]bool{}
+	for _, r := range list {
+		if h := v.Host(r.Host); h != nil {
+			hosts[r.Host], racks[h.Domain] = true, true
+		}
+	}
+	return standing{min(len(hosts), vol.Copies), min(len(racks), vol.Copies)}
+}
+
+func (s standing) atLeast(o standing) bool { return s.hosts >= o.hosts && s.racks >= o.racks }
+
+// Copies counts the hosts with a usable in-sync replica, as far as the volume
+// wants them: two disks of one host are one copy.
+func (v *View) Copies(vol cluster.Volume) int { return v.standing(vol, v.InSync(vol)).hosts }
+
+// Lost is how many copies are missing, those that are being built or brought up
+// to date not counted.
+func (v *View) Lost(vol cluster.Volume) int {
+	return vol.Copies - v.standing(vol, v.usable(slices.Concat(vol.InSync, vol.Others))).hosts
+}
+
+// Wanted is how many copies are to be built: those missing, and those in place
+// of replicas that are going.
+func (v *View) Wanted(vol cluster.Volume) int {
+	return vol.Copies - v.standing(vol, v.staying(vol, slices.Concat(vol.InSync, vol.Others))).hosts
+}
+
+// Replaced reports whether the replicas that stay, in sync and usable, stand as
+// much as all that can be used now, with those that are being built.
+func (v *View) Replaced(vol cluster.Volume) bool {
+	stay := v.staying(vol, vol.InSync)
+	all := append(v.InSync(vol), v.staying(vol, vol.Others)...)
+	return len(stay) > 0 && v.standing(vol, stay).atLeast(v.standing(vol, all))
+}
+
+// Release says what the writer of a volume is to let go of now: replicas that
+// are going and have been replaced, and those without which the rest stands as
+// much; nil: nothing. Nothing goes while a copy is missing that could be built.
+// why tells people.
+func (v *View) Release(vol cluster.Volume) (rel *cluster.Release, why string) {
+	stay := v.staying(vol, vol.InSync)
+	if len(stay) == 0 {
+		return nil, ""
+	}
+	if v.Lost(vol) > 0 {
+		if _, ok, _ := PlaceReplica(v.State, vol); ok {
+			return nil, ""
+		}
+	}
+	var let []cluster.Replica
+	if v.Replaced(vol) {
+		for _, r := range vol.InSync {
+			if v.Going(vol, r) {
+				let = append(let, r)
+			}
+		}
+	}
+	for {
+		i := v.spare(vol, stay)
+		if i < 0 {
+			break
+		}
+		let = append(let, stay[i])
+		stay = slices.Delete(stay, i, i+1)
+	}
+	if len(let) == 0 || len(stay) < vol.Min {
+		return nil, ""
+	}
+	rel = &cluster.Release{}
+	for _, r := range let {
+		rel.Go = append(rel.Go, r.ID)
+	}
+	for _, r := range stay {
+		rel.Keep = append(rel.Keep, r.ID)
+	}
+	return rel, fmt.Sprintf("%s without that on %s: it stands on %s", vol.Name, v.places(let), v.places(stay))
+}
+
+// spare returns which of a volume's replicas in sync can be spared: the others
+// stand as much without it. Rather one that its writer does not have on its own
+// host, and rather one on a disk with little room. -1: none.
+func (v *View) spare(vol cluster.Volume, list []cluster.Replica) int {
+	all := v.standing(vol, list)
+	best, bestFar, bestFree := -1, false, int64(0)
+	for i, r := range list {
+		rest := slices.Delete(slices.Clone(list), i, i+1)
+		if len(rest) == 0 || !v.standing(vol, rest).atLeast(all) {
+			continue
+		}
+		far, free := r.Host != vol.Writer, v.free(r)
+		if best < 0 || far && !bestFar || far == bestFar && free < bestFree {
+			best, bestFar, bestFree = i, far, free
+		}
+	}
+	return best
+}
+
+func (v *View) free(r cluster.Replica) int64 {
+	if h := v.Host(r.Host); h.Up() {
+		for _, d := range h.Alive.Disks {
+			if d.Disk == r.Disk {
+				return d.Free
+			}
+		}
+	}
+	return 0
+}
+
+func (v *View) places(list []cluster.Replica) string {
+	var out []string
+	for _, r := range list {
+		out = append(out, v.DiskName(r))
+	}
+	return strings.Join(out, ", ")
+}
+
+// DiskName returns HOST:PATH of a replica's disk.
+func (v *View) DiskName(r cluster.Replica) string { return diskName(v, v.HostName(r.Host), r.Disk) }
+
+// Surplus returns the replicas outside the in-sync set that are not needed any
+// more: all, if the volume has its copies without them, and those that are
+// going once they stand for nothing.
+func (v *View) Surplus(vol cluster.Volume) (out []cluster.Replica) {
+	stay := v.standing(vol, v.staying(vol, vol.InSync)).hosts
+	for _, r := range vol.Others {
+		if stay >= vol.Copies || v.Going(vol, r) && v.Replaced(vol) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
