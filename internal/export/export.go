@@ -26,6 +26,10 @@ type Request struct {
 	Length int64  // for Read and Write: len(Data)
 	Data   []byte // lent to the disk until Done is called
 	FUA    bool   // Write, Trim, Zero: durable before completion
+	// Next says that another request of the same session is submitted at once, or
+	// Push is called: a disk that is a Pusher may let this one wait for that. Of
+	// other disks it means nothing.
+	Next bool
 	// More is set by the disk before Done, and cleared by whoever submits: at
 	// once after this one, another request of the same session completes on the
 	// same task. A server may gather the answers.
@@ -53,6 +57,13 @@ type Disk interface {
 	Extents(off, n int64, max int) ([]Extent, error)
 	// Close ends the session after its requests have completed. It blocks.
 	Close()
+}
+
+// Pusher is a Disk that handles several requests at the price of one if it is
+// told that they come together.
+type Pusher interface {
+	// Push makes the disk go on with what was submitted with Next set.
+	Push()
 }
 
 // Target is a volume that may be opened.

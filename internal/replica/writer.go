@@ -24,6 +24,8 @@ type Writer[T any] struct {
 	members []Member
 	acks    fifo[pending[T]] // waiting to be in memory everywhere
 	syncs   fifo[pending[T]] // waiting to be on disk everywhere
+	durable int              // operations of acks that are to wait for the disk as well
+	want    holdfast.LSN     // of the last operation that waits or is to wait for the disk
 }
 
 type pending[T any] struct {
@@ -80,6 +82,10 @@ func (w *Writer[T]) Issue(n uint32) (first holdfast.LSN, ok bool) {
 // or with durable on disk, at every replica that counts.
 func (w *Writer[T]) Pend(last holdfast.LSN, durable bool, op T) {
 	w.acks.push(pending[T]{last, durable, op})
+	if durable {
+		w.durable++
+		w.want = last
+	}
 }
 
 // Members returns the members; the slice is the machine's own.
@@ -236,12 +242,11 @@ func (w *Writer[T]) Count() (n int) {
 // Syncs returns how many operations wait for the disk.
 func (w *Writer[T]) Syncs() int { return w.syncs.len() }
 
-// WantSync reports whether an operation waits for the disk, and up to where.
+// WantSync reports whether an operation waits for the disk, and up to where. It
+// need not be in memory everywhere yet: a member may be asked to make durable
+// what was sent to it just before.
 func (w *Writer[T]) WantSync() (holdfast.LSN, bool) {
-	if n := w.syncs.len(); n > 0 {
-		return w.syncs.at(n - 1).last, true
-	}
-	return 0, false
+	return w.want, w.syncs.len() > 0 || w.durable > 0
 }
 
 // Complete appends the operations that may be acknowledged now, in order.
@@ -255,6 +260,7 @@ func (w *Writer[T]) Complete(out []T) (done []T, moved bool) {
 	for w.acks.len() > 0 && w.acks.at(0).last <= acked {
 		p := w.acks.pop()
 		if p.durable {
+			w.durable--
 			w.syncs.push(p)
 			moved = true
 		} else {
@@ -277,6 +283,7 @@ func (w *Writer[T]) Abort() (out []T) {
 	for w.acks.len() > 0 {
 		out = append(out, w.acks.pop().op)
 	}
+	w.durable = 0
 	return out
 }
 

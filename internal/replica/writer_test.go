@@ -79,8 +79,8 @@ func TestAFlushIsAcknowledgedWhenItIsOnDiskEverywhere(t *testing.T) {
 	s := open(t, 2)
 	l := s.write("w", false, 0, 1)
 	s.w.Pend(l, true, "flush")
-	if _, want := s.w.WantSync(); want {
-		t.Error("the disks are asked for what is not in memory yet")
+	if upto, want := s.w.WantSync(); !want || upto != l {
+		t.Errorf("a sync up to %v is wanted: %v, though it need not wait for the other's memory", upto, want)
 	}
 	s.holds(0, l, l)
 	s.holds(1, l, at(0))

@@ -88,10 +88,21 @@ func (v *Volume) submitFor(ss *session, r *export.Request) {
 	case !ss.enter(o):
 		v.finishLocked(o, errSessionClosed())
 	case len(v.waiting) > 0 || !v.admissible(r):
+		r.Next = false // by the time it starts nobody will push it
 		v.waiting = append(v.waiting, o)
 	default:
 		v.start(o)
 	}
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+}
+
+// Push implements export.Pusher.
+func (ss *session) Push() {
+	v := ss.v
+	v.mu.Lock()
+	v.pump()
 	done := v.takeDone()
 	v.mu.Unlock()
 	tell(done)
@@ -169,6 +180,7 @@ func (v *Volume) start(o *op) {
 	sp := blocksOf(r)
 	if r.Op == export.Write {
 		err = v.issueWrite(sp.addr, r.Data)
+		v.habit.wrote(v.m.Issued())
 	} else {
 		err = v.issueZero(sp)
 	}
@@ -182,7 +194,9 @@ func (v *Volume) pend(o *op, err error, fua bool) {
 		return
 	}
 	v.m.Pend(v.m.Issued(), fua || v.rec.Durability == "always", o)
-	v.pump()
+	if !o.req.Next || v.bytes >= worthwhile*holdfast.BlockSize {
+		v.pump()
+	}
 }
 
 // fullWait is how long writes wait for the cleaners of full disks to make room
@@ -234,6 +248,7 @@ func (v *Volume) issueZero(sp span) error {
 // held.
 func (v *Volume) startUnaligned(o *op) {
 	sp := blocksOf(o.req)
+	o.req.Next = false
 	v.edges = append(v.edges, sp)
 	v.tasks.Go(func() { v.mergeEdges(o, sp) })
 }
@@ -330,6 +345,7 @@ func (v *Volume) flush(ss *session, r *export.Request) {
 		v.finishLocked(o, errSessionClosed())
 	default:
 		v.stats.Flushes++
+		v.habit.flushed()
 		v.m.Pend(v.m.Issued(), true, o)
 		v.pump()
 	}

@@ -157,22 +157,24 @@ func (v *Volume) fence(err error) {
 	})
 }
 
-// syncAll asks every in-sync member to make durable what operations wait for;
-// v.mu is held. One sync is under way per member; the next covers all that
-// gathered meanwhile.
+// syncAll asks every in-sync member to make durable what operations wait for,
+// or what a flush is expected to; v.mu is held. One sync is under way per
+// member; the next covers all that gathered meanwhile.
 func (v *Volume) syncAll() {
 	upto, want := v.m.WantSync()
-	if !want {
-		return
+	if expected := v.habit.upto; expected > upto {
+		upto, want = expected, true
 	}
-	v.syncUpto(upto)
+	if want {
+		v.syncUpto(upto)
+	}
 }
 
 func (v *Volume) syncUpto(upto holdfast.LSN) {
 	for i := range v.m.Members() {
 		m := &v.m.Members()[i]
 		s := &v.syncing[i]
-		target := min(upto, m.Acked)
+		target := min(upto, m.Sent) // the question arrives behind what was sent
 		asked := v.s.Clock.Now()
 		if m.Gone || !m.InSync || s.flying || m.Durable >= target || asked < s.again {
 			continue
@@ -185,7 +187,7 @@ func (v *Volume) syncUpto(upto holdfast.LSN) {
 		v.m.Ask(i, asked)
 		ask := replica.Ask{Replica: m.ID, Epoch: v.epoch, Stable: v.m.Stable(), Upto: target}
 		f := transport.Frame{Kind: replica.KindSync, Head: ask.AppendTo(nil)}
-		v.s.Net.Send(v.refs[i].Host, f, syncTimeout, func(f transport.Frame, err error) { v.syncedRemote(i, f, err, asked) })
+		v.s.Net.Send(v.refs[i].Host, f, syncTimeout, func(f transport.Frame, err error) { v.syncedRemote(i, target, f, err, asked) })
 	}
 }
 
@@ -193,10 +195,15 @@ func (v *Volume) syncUpto(upto holdfast.LSN) {
 // answers pings.
 const syncTimeout = 30 * time.Second
 
-func (v *Volume) syncedRemote(i int, f transport.Frame, err error, asked time.Duration) {
+// syncedRemote takes the answer to a sync. What a member lacks of what it was to
+// make durable is sent again if it was lost on the way: its answer to that frame
+// tells. If it held it once, it cannot stay.
+func (v *Volume) syncedRemote(i int, upto holdfast.LSN, f transport.Frame, err error, asked time.Duration) {
 	v.mu.Lock()
 	v.syncing[i].flying = false
-	v.takeAnswer(i, f, err, asked)
+	if !holdfast.IsKind(err, holdfast.Gap) || v.m.Members()[i].Acked >= upto {
+		v.takeAnswer(i, f, err, asked)
+	}
 	if err == nil {
 		v.pump()
 	}

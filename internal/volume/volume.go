@@ -69,6 +69,7 @@ type Volume struct {
 	reconfig clock.Event // something for the task that changes the in-sync set
 	tick     clock.Event
 	tasks    *clock.Group
+	habit    habit
 	stats    Stats
 }
 

@@ -27,8 +27,9 @@ func (s *session) readAll() error {
 
 // readOne reads and starts one request. An error ends the connection.
 func (s *session) readOne() error {
-	if s.br.Buffered() < requestSize {
-		s.flush() // about to wait for the client
+	if s.br.Buffered() < requestSize { // about to wait for the client
+		s.push()
+		s.flush()
 	}
 	b, err := s.br.Peek(requestSize)
 	if err != nil {
@@ -176,8 +177,9 @@ func (s *session) start(cmd request) error {
 }
 
 func (s *session) readPayload(sl *slot) error {
-	if s.br.Buffered() < int(sl.cost) {
-		s.flush() // about to wait for the client
+	if s.br.Buffered() < int(sl.cost) { // about to wait for the client
+		s.push()
+		s.flush()
 	}
 	_, err := io.ReadFull(s.br, sl.buf.Mem[:sl.cost])
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

@@ -31,6 +31,8 @@ type session struct {
 	raw        net.Conn // what is closed to end the session at once
 	br         *bufio.Reader
 	disk       export.Disk
+	pusher     export.Pusher // disk, if it is one; else nil
+	unpushed   bool          // the reader's: something waits for Push
 	readOnly   bool
 	structured bool
 	status     bool // base:allocation was selected
@@ -70,6 +72,7 @@ type slot struct {
 func newSession(nc, raw net.Conn, br *bufio.Reader, disk export.Disk, p *buffer.Pool, lim Limits) *session {
 	s := &session{nc: nc, raw: raw, br: br, disk: disk, pool: p, lim: lim, out: &batch{}, spare: &batch{}}
 	s.prompt, _ = nc.(*socket.Conn)
+	s.pusher, _ = disk.(export.Pusher)
 	s.room.L, s.work.L, s.none.L = &s.mu, &s.mu, &s.mu
 	return s
 }
@@ -85,6 +88,7 @@ func (s *session) run() error {
 		close(done)
 	}()
 	err := s.readAll()
+	s.push()
 	// What was submitted is completed and answered, if the client is there.
 	s.nc.SetWriteDeadline(time.Now().Add(drainTimeout))
 	s.mu.Lock()
@@ -125,6 +129,12 @@ func (s *session) acquire(cmd request, cost int64) *slot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.dead == nil && s.full(cost) {
+		if s.unpushed {
+			s.mu.Unlock()
+			s.push()
+			s.mu.Lock()
+			continue
+		}
 		s.flushLocked() // the places may be held by replies not written yet
 		if s.dead == nil && s.full(cost) {
 			s.room.Wait()
@@ -159,14 +169,26 @@ func (s *session) full(cost int64) bool {
 func (sl *slot) submit(op export.Op, fua bool) {
 	r := &sl.req
 	r.Op, r.Off, r.Length, r.FUA, r.More = op, int64(sl.cmd.off), int64(sl.cmd.length), fua, false
-	r.Data = nil
+	r.Data, r.Next = nil, false
 	if op == export.Read || op == export.Write {
 		r.Length = sl.cost
 		r.Data = sl.buf.Mem[:sl.cost]
 	}
+	if s := sl.s; s.pusher != nil && s.br.Buffered() >= requestSize {
+		r.Next, s.unpushed = true, true
+	}
 	sl.submitting.Store(true)
 	sl.s.disk.Submit(r)
 	sl.submitting.Store(false)
+}
+
+// push has the disk go on with what was submitted, for the reader before it
+// waits.
+func (s *session) push() {
+	if s.unpushed {
+		s.unpushed = false
+		s.pusher.Push()
+	}
 }
 
 // done answers the request; it is the Done of export.Request.

@@ -38,9 +38,10 @@ func (in *inbound) serve() {
 		<-before.finished
 	}
 	defer in.n.leave(in)
-	in.out.put(typeWelcome, 0, transport.Frame{})
+	in.out.put(typeWelcome, 0, transport.Frame{}) // sent by drain, which begins with what there is
 	var writer sync.WaitGroup
 	in.w.out = in.out
+	in.out.serves(in.w)
 	writer.Go(in.w.drain)
 	err := in.read()
 	in.w.cut(err)
@@ -142,8 +143,12 @@ func (r *request) reply(f transport.Frame, err error) {
 	if err != nil {
 		typ, f = typeError, errorFrame(err)
 	}
-	if !r.in.out.put(typ, r.id, f) {
+	ok, first := r.in.out.put(typ, r.id, f)
+	switch {
+	case !ok:
 		r.in.w.cut(holdfast.Errorf(holdfast.Invalid, "the host calls but does not take its replies"))
+	case first:
+		r.in.out.push()
 	}
 	n := len(r.buf.b)
 	r.in.n.pool.put(r.buf)

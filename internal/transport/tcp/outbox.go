@@ -18,32 +18,49 @@ const keepBuffer = 1 << 20
 //
 // While the connection's reader is at work the outbox is corked: what its
 // handlers answer, and what they cause to be sent, gathers until the reader has
-// nothing more to do, and then the reader itself sends it.
+// nothing more to do, and then the reader itself sends it. Otherwise whoever
+// puts the first frame sends it, as far as that needs no waiting.
 type outbox struct {
 	mu     sync.Mutex
 	buf    []byte
 	spare  []byte
 	corked bool
+	wire   *wire         // the connection that serves; nil: none yet
 	wake   chan struct{} // holds a token whenever there may be something for the writer
 }
 
 func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
 
-// put adds a frame and reports false if too much is queued already.
-func (o *outbox) put(typ frameType, id uint64, f transport.Frame) bool {
+// put adds a frame; ok is false if too much is queued already. first says that
+// nobody is going to send it unless the caller calls push.
+func (o *outbox) put(typ frameType, id uint64, f transport.Frame) (ok, first bool) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	was := len(o.buf)
 	if was+headerLen+len(f.Head)+f.BulkLen() > maxQueued {
-		o.mu.Unlock()
-		return false
+		return false, false
 	}
 	o.buf = appendFrame(o.buf, typ, id, f)
-	wake := was == 0 && !o.corked
+	return true, was == 0 && !o.corked
+}
+
+// push sends what is queued, or has it sent. It does not wait.
+func (o *outbox) push() {
+	o.mu.Lock()
+	w := o.wire
 	o.mu.Unlock()
-	if wake {
+	if w != nil {
+		w.push()
+	} else {
 		o.signal()
 	}
-	return true
+}
+
+// serves says which connection takes what is queued from here on.
+func (o *outbox) serves(w *wire) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.wire = w
 }
 
 // signal wakes the writer.
@@ -107,4 +124,5 @@ func (o *outbox) drop() {
 	defer o.mu.Unlock()
 	o.buf = nil
 	o.corked = false
+	o.wire = nil
 }

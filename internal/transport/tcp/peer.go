@@ -52,30 +52,35 @@ func (p *peer) send(f transport.Frame, timeout time.Duration, done doneFunc) {
 			deadline = d
 		}
 	}
-	if err := p.enqueue(f, timeout, deadline, done); err != nil {
+	first, err := p.enqueue(f, timeout, deadline, done)
+	if err != nil {
 		go done(transport.Frame{}, err) // rare; done must not run inside Send
+	}
+	if first {
+		p.out.push()
 	}
 }
 
-func (p *peer) enqueue(f transport.Frame, timeout, deadline time.Duration, done doneFunc) error {
+func (p *peer) enqueue(f transport.Frame, timeout, deadline time.Duration, done doneFunc) (first bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return errClosed()
+		return false, errClosed()
 	}
 	id, ok := p.calls.add(done, deadline)
-	if ok && !p.out.put(typeCall, id, f) {
-		p.calls.take(id)
-		ok = false
+	if ok {
+		if ok, first = p.out.put(typeCall, id, f); !ok {
+			p.calls.take(id)
+		}
 	}
 	if !ok {
-		return holdfast.Errorf(holdfast.Unavailable, "too much waits to be sent to host %s; it takes calls more slowly than they are made", p.id.Short())
+		return false, holdfast.Errorf(holdfast.Unavailable, "too much waits to be sent to host %s; it takes calls more slowly than they are made", p.id.Short())
 	}
 	if deadline < p.calls.earliest {
 		p.calls.earliest = deadline
 		p.arm(timeout)
 	}
-	return nil
+	return first, nil
 }
 
 // arm sets the timer to d from now; mu is held.
@@ -260,6 +265,7 @@ func (p *peer) serve(w *wire) error {
 	p.n.log.Debug("connected to host", "host", p.id.String())
 	var writer sync.WaitGroup
 	w.out = p.out
+	p.out.serves(w)
 	writer.Go(w.drain)
 	w.cut(p.read(w))
 	writer.Wait()

@@ -117,9 +117,15 @@ const promptMax = writeBuffer / 2
 // reader must not wait for the other end to read, or both could wait for ever;
 // what is left is the writer's.
 func (w *wire) sendNow() {
-	if w.out == nil || !w.out.uncork() {
-		return
+	if w.out != nil && w.out.uncork() {
+		w.push()
 	}
+}
+
+// push sends what is queued, as far as the socket takes it at once, on the
+// caller's task: waking the writer would cost more. What is left, and what is
+// queued while somebody else writes, is the writer's.
+func (w *wire) push() {
 	if w.tcp == nil || !w.wmu.TryLock() {
 		w.out.signal()
 		return
