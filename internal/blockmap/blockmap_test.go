@@ -399,18 +399,35 @@ func TestDiffAcrossGrowth(t *testing.T) {
 	}
 }
 
+// evictAll takes out of memory what can be.
+func evictAll(p *Pages) {
+	p.Landed()
+	for range 4 + 2*len(p.ring)/evictSteps {
+		p.Evict(0)
+	}
+}
+
 func TestMissTellsWhatToLoad(t *testing.T) {
 	p, disk := NewPages(nil), newShelf()
 	tree := newTree(t, p, 1<<20)
 	put(t, tree, 0, 1)
 	put(t, tree, 5000, 2)
 	flushAll(t, tree.Snapshot(), disk)
-	p.Evict(10)
-	if n := p.Evict(10); n != 0 || p.Leaves() != 0 {
-		t.Fatalf("%d leaves left after two passes", p.Leaves())
+	evictAll(p)
+	if all, dirty := p.Resident(); all != 0 || dirty != 0 || p.Leaves() != 0 {
+		t.Fatalf("%d bytes and %d leaves are left, %d of them dirty", all, p.Leaves(), dirty)
 	}
 	_, err := tree.Set(5001, data(3))
 	var m *Miss
+	for level := tree.m.level; level > 0; level-- { // inner pages go too
+		if !errors.As(err, &m) || m.Addr != 0 || m.Level != level {
+			t.Fatalf("set on an evicted map: %v", err)
+		}
+		if err := p.Install(m, disk.pages[m.ID]); err != nil {
+			t.Fatal(err)
+		}
+		_, err = tree.Set(5001, data(3))
+	}
 	if !errors.As(err, &m) || m.Addr != 4608 || m.Level != 0 || !strings.Contains(m.Error(), "not in memory") {
 		t.Fatalf("set on an evicted leaf: %v", err)
 	}

@@ -180,7 +180,7 @@ func decode(m *Miss, b []byte) (decoded, error) {
 		return decoded{}, corrupt(m.ID, "its checksum is %08x, it says %08x", got, want)
 	}
 	level, id, addr, max := int(b[12]), PageID(le.Uint64(b[16:])), le.Uint64(b[24:]), holdfast.LSN(le.Uint64(b[32:]))
-	if level != m.Level || id != m.ID || addr != m.Addr || max != m.max {
+	if level != m.Level || id != m.ID || !m.any && (addr != m.Addr || max != m.max) {
 		return decoded{}, corrupt(m.ID, "expected level %d, block %d, highest LSN %v; found page %d, level %d, block %d, highest LSN %v",
 			m.Level, m.Addr, m.max, id, level, addr, max)
 	}

@@ -5,8 +5,9 @@ import "github.com/holdfast-cloud/holdfast"
 // Flush encodes up to limit dirty pages of r, children before parents. For each
 // it asks alloc for a PageID that no page has and a buffer of size bytes, and
 // encodes the page there. It returns whether no dirty page is left; if one is,
-// call it again. The bytes are the caller's to write, and on a failed write the
-// checkpoint has failed: nothing below r can be loaded again.
+// call it again. The bytes are the caller's to write; when they can be read
+// back, it calls Landed. On a failed write the checkpoint has failed: nothing
+// below r can be loaded again.
 //
 // On an error of alloc the pages encoded before keep their PageIDs.
 func (r *Root) Flush(limit int, alloc func(size int) (PageID, []byte, error)) (done bool, err error) {
@@ -38,9 +39,20 @@ func (p *Pages) flush(s slot, level int, base uint64, limit *int, alloc func(int
 		return false, holdfast.Errorf(holdfast.Invalid, "block map: page id %d with a buffer of %d of %d bytes is unusable or in use", id, len(b), size)
 	}
 	p.encode(b[:size], id, s, level, base)
-	n.id = id
+	n.id, n.landing = id, true
+	p.dirty -= n.bytes()
+	p.landing = append(p.landing, s.page)
 	p.byID[id] = s.page
 	return true, nil
+}
+
+// Landed says that all pages that Flush has encoded so far can be read back
+// through their PageIDs: from now on they may be evicted.
+func (p *Pages) Landed() {
+	for _, h := range p.landing {
+		p.nodes[h].landing = false
+	}
+	p.landing = p.landing[:0]
 }
 
 // AppendRoot appends the RootSize bytes from which OpenRoot makes r again. The

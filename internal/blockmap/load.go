@@ -50,24 +50,75 @@ func (p *Pages) Install(m *Miss, b []byte) error {
 	if m.Level == 0 {
 		l := p.newLeaf()
 		d.entries(l)
-		p.nodes[h].leaf, p.nodes[h].used = l, true
+		p.nodes[h].leaf = l
+		p.came(h)
 		return nil
+	}
+	if p.nodes[h].counted {
+		return p.again(h, m, d)
 	}
 	in, err := p.link(m, d)
 	if err != nil {
 		return err
 	}
-	p.nodes[h].inner = in
+	p.nodes[h].inner, p.nodes[h].counted = in, true
+	p.came(h)
 	p.settled(h)
 	return nil
 }
 
-// GiveUp says that an Absent page cannot be read, for good: it no longer holds
-// up Freed, and everything below it fails with kind Corrupt. The pages that only
-// it refers to stay taken until a restart without the maps that need it. It
-// changes nothing for a leaf, which may be asked for again.
+// again takes an inner page into memory whose references are counted already;
+// one that is doomed goes with them.
+func (p *Pages) again(h handle, m *Miss, d decoded) error {
+	in := new(inner)
+	var err error
+	d.slots(m.Level, func(i int, s slot, id PageID) bool {
+		if id != 0 {
+			if s.page = p.byID[id]; s.page == 0 || int(p.nodes[s.page].level) != m.Level-1 {
+				err = corrupt(m.ID, "page %d, which it refers to, is not known", id)
+				return false
+			}
+		}
+		in[i] = s
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if p.buried(h) {
+		for i := range in {
+			p.release(in[i].page)
+		}
+		return nil
+	}
+	p.nodes[h].inner = in
+	p.came(h)
+	return nil
+}
+
+// buried forgets a page if it is doomed, and reports whether it was.
+func (p *Pages) buried(h handle) bool {
+	if n := &p.nodes[h]; n.refs > 0 || n.zombie {
+		return false
+	}
+	at := slices.Index(p.doomed, h)
+	if at < 0 {
+		return false
+	}
+	p.doomed = slices.Delete(p.doomed, at, at+1)
+	p.forget(h)
+	return true
+}
+
+// GiveUp says that an Absent or Doomed page cannot be read, for good: it no
+// longer holds up Freed, and everything below it fails with kind Corrupt. The
+// pages that only it refers to stay taken until a restart without the maps that
+// need it. It changes nothing for other pages, which may be asked for again.
 func (p *Pages) GiveUp(m *Miss) {
 	h, ok := p.byID[m.ID]
+	if ok && p.buried(h) {
+		return
+	}
 	if _, absent := p.absent[h]; !ok || !absent {
 		return
 	}
@@ -123,31 +174,39 @@ func (p *Pages) refer(m *Miss) (handle, error) {
 	return h, nil
 }
 
-// Evict takes up to n clean leaves out of memory, those that were not read
-// since the last pass first, and returns how many it found. A page whose Flush
-// has not reached the disk yet must not be evicted: wait for the writes first.
-func (p *Pages) Evict(n int) int {
-	done := 0
-	for step := 0; step < 2*len(p.nodes) && done < n; step++ {
-		p.hand++
-		if p.hand >= len(p.nodes) {
-			p.hand = 1
+// evictSteps bounds how many pages one Evict looks at, and so how long its
+// caller holds its lock.
+const evictSteps = 4096
+
+// Evict takes clean pages out of memory, those that were not used since the last
+// pass first, until all that are there take no more than so many bytes, or it
+// has looked at a few thousand.
+func (p *Pages) Evict(to int64) {
+	for step := 0; step < evictSteps && p.bytes > to && p.bytes > p.dirty && len(p.ring) > 0; step++ {
+		if p.hand++; p.hand >= len(p.ring) {
+			p.hand = 0
 		}
-		if p.hand >= len(p.nodes) {
-			return done
-		}
-		e := &p.nodes[p.hand]
+		n := &p.nodes[p.ring[p.hand]]
 		switch {
-		case e.leaf == nil || e.id == 0:
-		case e.used:
-			e.used = false
+		case !n.resident():
+			p.unring()
+		case n.id == 0 || n.landing:
+		case n.used:
+			n.used = false
 		default:
-			p.dropLeaf(e.leaf)
-			e.leaf = nil
-			done++
+			p.went(n)
+			p.unring()
 		}
 	}
-	return done
+}
+
+// unring takes what the hand points at out of the ring.
+func (p *Pages) unring() {
+	k := len(p.ring) - 1
+	p.nodes[p.ring[p.hand]].ring = false
+	p.ring[p.hand] = p.ring[k]
+	p.ring = p.ring[:k]
+	p.hand--
 }
 
 func corrupt(id PageID, format string, args ...any) error {

@@ -274,6 +274,7 @@ func (l *life) checkpoint() (roots [][]byte) {
 		}
 		roots = append(roots, b)
 	}
+	l.p.Landed()
 	for _, id := range slices.Sorted(maps.Keys(l.slack)) {
 		delete(l.disk.pages, id) // the checkpoint is durable: the space is reused
 		l.disk.free = append(l.disk.free, id)
@@ -351,11 +352,14 @@ func (l *life) step() {
 	case k < 93:
 		l.checkpoint()
 	case k < 95:
-		l.p.Evict(l.rng.IntN(100))
+		l.p.Evict(l.rng.Int64N(1 << 20))
 	case k < 96:
 		l.restart()
 	case k < 97:
 		l.settle()
+		if l.rng.IntN(2) == 0 {
+			l.bury()
+		}
 	case k == 97 && h.m.blocks < 2_000_000:
 		h.m.blocks += l.rng.Uint64N(h.m.blocks)
 		if err := h.tree.Grow(h.m.blocks); err != nil {
@@ -397,6 +401,7 @@ func TestMapsAgreeWithAModel(t *testing.T) {
 // once everything is released.
 func (l *life) finish() {
 	l.settle()
+	l.bury()
 	l.checkBooks()
 	l.checkpoint()
 	l.checkBooks()
@@ -407,10 +412,11 @@ func (l *life) finish() {
 	for _, k := range l.kept {
 		k.root.Release()
 	}
+	l.bury()
 	for _, id := range l.p.Freed() {
 		delete(l.disk.pages, id)
 	}
-	if n := len(l.p.nodes) - 1 - len(l.p.unused); n != 0 || len(l.p.byID) != 0 || l.p.leaves != 0 {
+	if n := len(l.p.nodes) - 1 - len(l.p.unused); n != 0 || len(l.p.byID) != 0 || l.p.leaves != 0 || l.p.bytes != 0 || l.p.dirty != 0 {
 		l.t.Errorf("%d pages, %d names and %d leaves are left of no map", n, len(l.p.byID), l.p.leaves)
 	}
 	if len(l.disk.pages) != 0 {
@@ -418,7 +424,30 @@ func (l *life) finish() {
 	}
 }
 
+// bury loads what is doomed.
+func (l *life) bury() {
+	for ms := l.p.Doomed(3); len(ms) > 0; ms = l.p.Doomed(3) {
+		for _, m := range ms {
+			if err := l.p.Install(m, l.disk.pages[m.ID]); err != nil {
+				l.t.Fatal(err)
+			}
+		}
+	}
+}
+
 func (l *life) checkBooks() {
+	var all, dirty int64
+	for i := range l.p.nodes {
+		if n := &l.p.nodes[i]; n.resident() {
+			all += n.bytes()
+			if n.id == 0 {
+				dirty += n.bytes()
+			}
+		}
+	}
+	if all != l.p.bytes || dirty != l.p.dirty {
+		l.t.Errorf("%d bytes in memory, %d dirty; counted %d and %d", all, dirty, l.p.bytes, l.p.dirty)
+	}
 	refs := make(map[handle]uint32)
 	reachable := make(map[PageID]bool)
 	var visit func(s slot, level int)
@@ -429,6 +458,11 @@ func (l *life) checkBooks() {
 		refs[s.page]++
 		if refs[s.page] > 1 {
 			return
+		}
+		if n := l.p.nodes[s.page]; level > 0 && n.inner == nil { // evicted
+			if err := l.p.Install(&Miss{ID: n.id, Level: level, any: true}, l.disk.pages[n.id]); err != nil {
+				l.t.Error(err)
+			}
 		}
 		n := l.p.nodes[s.page]
 		if int(n.level) != level {

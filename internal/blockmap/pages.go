@@ -3,6 +3,7 @@ package blockmap
 import (
 	"fmt"
 	"math"
+	"unsafe"
 
 	"github.com/holdfast-cloud/holdfast"
 )
@@ -27,6 +28,7 @@ type Miss struct {
 	Level int
 	Addr  uint64
 	max   holdfast.LSN
+	any   bool // Addr and max are not known: a page that is only loaded to go
 }
 
 // Error implements error.
@@ -39,17 +41,26 @@ type handle uint32
 
 // node is a page that something in memory refers to.
 type node struct {
-	leaf   *leaf  // level 0, in memory
-	inner  *inner // level > 0, in memory
-	id     PageID // 0: dirty
-	refs   uint32 // slots, trees and roots that refer to it
-	level  uint8
-	used   bool // read since the last eviction pass
-	zombie bool // in Pages.zombies
-	lost   bool // given up: an inner page that cannot be read
+	leaf    *leaf  // level 0, in memory
+	inner   *inner // level > 0, in memory
+	id      PageID // 0: dirty
+	refs    uint32 // slots, trees and roots that refer to it
+	level   uint8
+	used    bool // read since the last eviction pass
+	zombie  bool // in Pages.zombies
+	lost    bool // given up: an inner page that cannot be read
+	counted bool // its references to pages below are counted, in memory or not
+	landing bool // encoded by Flush and perhaps not yet on disk
+	ring    bool // in Pages.ring
 }
 
 func (n *node) resident() bool { return n.leaf != nil || n.inner != nil }
+
+// LeafBytes and InnerBytes are what a page takes in memory.
+const (
+	LeafBytes  = int64(unsafe.Sizeof(leaf{}))
+	InnerBytes = int64(unsafe.Sizeof(inner{}))
+)
 
 // Pages owns all pages of one disk. The zero value is not usable.
 type Pages struct {
@@ -60,8 +71,13 @@ type Pages struct {
 	freed   []PageID          // no page uses these any more
 	absent  map[handle]Miss   // inner pages that were never loaded
 	zombies []handle          // without a reference while absent pages may hold one
+	doomed  []handle          // inner pages without a reference that are not in memory
+	landing []handle          // what Flush has encoded since Landed
+	ring    []handle          // pages in memory, and some that were
+	hand    int               // where in it the next eviction pass begins
 	leaves  int               // leaves in memory
-	hand    int               // where the next eviction pass begins
+	bytes   int64             // of pages in memory
+	dirty   int64             // of those, changed since they were stored or never stored
 	spare   []*leaf           // buffers of freed leaves
 }
 
@@ -72,6 +88,11 @@ func NewPages(load Loader) *Pages {
 
 // Leaves is the number of leaf pages in memory, 12 KiB each.
 func (p *Pages) Leaves() int { return p.leaves }
+
+// Resident is what the pages in memory take, in bytes; the table of all pages
+// that are known, about 60 bytes each, comes on top. Dirty is the part that
+// cannot be evicted before it is flushed.
+func (p *Pages) Resident() (all, dirty int64) { return p.bytes, p.dirty }
 
 // Freed returns the PageIDs that no tree or root refers to any more, and
 // forgets them. Their space may be used again once a checkpoint of all roots as
@@ -86,9 +107,9 @@ func (p *Pages) Freed() []PageID {
 	return f
 }
 
-// Absent returns up to max inner pages that were never loaded since they became
-// known. After opening the roots of a disk, load and Install these until none
-// is left: then every reference is counted.
+// Absent returns up to max inner pages, in the order of their PageIDs, that were
+// never loaded since they became known. After opening the roots of a disk, load
+// and Install these until none is left: then every reference is counted.
 func (p *Pages) Absent(max int) []*Miss {
 	var out []*Miss
 	for _, m := range p.absent {
@@ -101,13 +122,25 @@ func (p *Pages) Absent(max int) []*Miss {
 	return out
 }
 
+// Doomed returns up to max pages that nothing refers to any more and that were
+// evicted: Install them, and they and what only they refer to go. One that
+// cannot be read is for GiveUp.
+func (p *Pages) Doomed(max int) []*Miss {
+	var out []*Miss
+	for _, h := range p.doomed[:min(max, len(p.doomed))] {
+		out = append(out, &Miss{ID: p.nodes[h].id, Level: int(p.nodes[h].level), any: true})
+	}
+	return out
+}
+
 // Stored calls f with the PageID of every stored page that a tree or root
-// refers to, in an order that depends on nothing but what was done. While
+// refers to, or a Doomed page, in an order that depends on nothing but what was
+// done. While
 // Absent pages remain, more may be in use. After a restart, and once none is
 // absent, what it does not name is free: Freed only tells of this life.
 func (p *Pages) Stored(f func(id PageID)) {
 	for i := range p.nodes {
-		if n := &p.nodes[i]; n.id != 0 && n.refs > 0 {
+		if n := &p.nodes[i]; n.id != 0 && !n.zombie {
 			f(n.id)
 		}
 	}
@@ -116,17 +149,57 @@ func (p *Pages) Stored(f func(id PageID)) {
 // add makes a node with one reference.
 func (p *Pages) add(n node) handle {
 	n.refs = 1
+	var h handle
 	if k := len(p.unused); k > 0 {
-		h := p.unused[k-1]
+		h = p.unused[k-1]
 		p.unused = p.unused[:k-1]
+		n.ring = p.nodes[h].ring
 		p.nodes[h] = n
-		return h
+	} else {
+		if len(p.nodes) == math.MaxUint32 {
+			panic("blockmap: more than 2^32 pages") // 8 PiB of blocks on one disk
+		}
+		p.nodes = append(p.nodes, n)
+		h = handle(len(p.nodes) - 1)
 	}
-	if len(p.nodes) == math.MaxUint32 {
-		panic("blockmap: more than 2^32 pages") // 8 PiB of blocks on one disk
+	if n.resident() {
+		p.nodes[h].counted = true
+		p.came(h)
+		if n.id == 0 {
+			p.dirty += n.bytes()
+		}
 	}
-	p.nodes = append(p.nodes, n)
-	return handle(len(p.nodes) - 1)
+	return h
+}
+
+// bytes is what the page of n takes in memory while it is there.
+func (n *node) bytes() int64 {
+	if n.level == 0 {
+		return LeafBytes
+	}
+	return InnerBytes
+}
+
+// came notes that a page is in memory now, went that it is about not to be.
+func (p *Pages) came(h handle) {
+	n := &p.nodes[h]
+	p.bytes += n.bytes()
+	n.used = true
+	if !n.ring {
+		n.ring = true
+		p.ring = append(p.ring, h)
+	}
+}
+
+func (p *Pages) went(n *node) {
+	p.bytes -= n.bytes()
+	if n.id == 0 {
+		p.dirty -= n.bytes()
+	}
+	if n.leaf != nil {
+		p.dropLeaf(n.leaf)
+	}
+	n.leaf, n.inner = nil, nil
 }
 
 func (p *Pages) newLeaf() *leaf {
@@ -170,23 +243,35 @@ func (p *Pages) release(h handle) {
 	}
 }
 
-// remove forgets a page without references and releases its children.
+// remove forgets a page without references and releases its children, or dooms
+// it if they are not known.
 func (p *Pages) remove(h handle) {
 	n := p.nodes[h]
-	p.nodes[h] = node{}
-	p.unused = append(p.unused, h)
+	if n.level > 0 && n.counted && n.inner == nil && !n.lost {
+		p.doomed = append(p.doomed, h)
+		return
+	}
+	in := n.inner
+	if n.resident() {
+		p.went(&n)
+	}
+	p.forget(h)
+	if in != nil {
+		for i := range in {
+			p.release(in[i].page)
+		}
+	}
+}
+
+// forget gives a page's handle and PageID back.
+func (p *Pages) forget(h handle) {
+	n := &p.nodes[h]
 	if n.id != 0 {
 		delete(p.byID, n.id)
 		p.freed = append(p.freed, n.id)
 	}
-	if n.leaf != nil {
-		p.dropLeaf(n.leaf)
-	}
-	if n.inner != nil {
-		for i := range n.inner {
-			p.release(n.inner[i].page)
-		}
-	}
+	*n = node{ring: n.ring}
+	p.unused = append(p.unused, h)
 }
 
 // bury removes the zombies that nothing refers to, once that is known.
@@ -224,7 +309,8 @@ func (p *Pages) own(s *slot, level int) {
 	if n.id != 0 {
 		delete(p.byID, n.id)
 		p.freed = append(p.freed, n.id)
-		n.id = 0
+		n.id, n.landing = 0, false
+		p.dirty += n.bytes()
 	}
 }
 

@@ -24,8 +24,7 @@ func dense(t *testing.T, p *Pages, disk *shelf) *Tree {
 func TestRangeOverStoredBlocksGoesInSlices(t *testing.T) {
 	p, disk := NewPages(nil), newShelf()
 	tree := dense(t, p, disk)
-	p.Evict(1000)
-	p.Evict(1000)
+	evictAll(p)
 	const addr, n, first = 0, 600*Fan - 100, 1 << 30
 	next, calls := uint64(addr), 0
 	for done := uint64(0); done < n; calls++ {

@@ -137,8 +137,8 @@ func (m *mapping) get(addr uint64) (Entry, error) {
 			}
 			n = &p.nodes[s.page]
 		}
+		n.used = true
 		if level == 0 {
-			n.used = true
 			return n.leaf[addr&(Fan-1)], nil
 		}
 		s = n.inner[index(addr, level)]
