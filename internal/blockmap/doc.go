@@ -18,7 +18,7 @@
 //
 // Flush encodes the dirty pages below a root, children before parents, each
 // under the PageID that the caller chooses (a place, a number: it is opaque). A
-// page is never rewritten under its PageID. Clean leaves can be evicted; what is
+// page is never rewritten under its PageID. Clean pages can be evicted; what is
 // not in memory is loaded through a Loader, or, where there is none, reported
 // as a *Miss for the caller to Install. Freed tells which PageIDs no page uses
 // any more. The format of a page is docs/format/blockmap.md.

@@ -211,9 +211,11 @@ func (a *app) with(f func(ctx context.Context, c *client.Client, args []string) 
 
 func (a *app) serveCmd() *cobra.Command {
 	var file string
+	var mapMemory sizeFlag
 	c := &cobra.Command{Use: "serve --config FILE", Short: "Run this host", Args: args(),
-		Long:    "Run this host until it is told to stop (SIGTERM). VMs go on running without it and are taken over again when it returns.",
-		Example: "  holdfast serve --config /etc/holdfast.yaml",
+		Long: "Run this host until it is told to stop (SIGTERM). VMs go on running without it and are taken over again when it returns.",
+		Example: "  holdfast serve --config /etc/holdfast.yaml\n" +
+			"  holdfast serve --config /etc/holdfast.yaml --map-memory 1GiB",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
 				return usageError{errors.New("--config is missing; usage: holdfast serve --config FILE")}
@@ -222,11 +224,18 @@ func (a *app) serveCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if mapMemory != 0 {
+				conf.MapMemory = config.Size(mapMemory)
+				if err := conf.MapMemory.CheckMapMemory("--map-memory"); err != nil {
+					return err
+				}
+			}
 			if a.Serve == nil {
 				return holdfast.Errorf(holdfast.Unavailable, "this build cannot serve")
 			}
 			return a.Serve(cmd.Context(), conf)
 		}}
 	c.Flags().StringVar(&file, "config", "", "configuration `file`, YAML")
+	c.Flags().Var(&mapMemory, "map-memory", "memory for pages of block maps, over all disks of the host (default: map_memory of the configuration, else 256MiB)")
 	return c
 }

@@ -128,7 +128,7 @@ func (k *talk) do(words []string) {
 				{At: opened.Add(200 * time.Millisecond), What: "cut", Text: "db1 at \x1b[31mepoch\x1b[0m 2"},
 			}}}
 	case "file":
-		size, err := parseSize(words[2])
+		size, err := config.ParseSize(words[2])
 		if err != nil {
 			k.t.Fatal(err)
 		}

@@ -2,47 +2,11 @@ package cli
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
-	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/config"
 )
-
-// parseSize reads "10GiB", "512M", "1.5T" or plain bytes. K, M, G and T count
-// in 1024s, with or without "iB" or "B", since that is what disks are cut in.
-func parseSize(s string) (int64, error) {
-	bad := holdfast.Errorf(holdfast.Invalid, "%q is not a size; write it like 10GiB, 512MiB or 1073741824", plain(s))
-	text := strings.TrimSpace(s)
-	low := strings.ToLower(text)
-	low = strings.TrimSuffix(strings.TrimSuffix(low, "b"), "i")
-	shift := 0
-	if i := strings.IndexByte("kmgtp", lastByte(low)); i >= 0 && low != "" {
-		shift = (i + 1) * 10
-		low = low[:len(low)-1]
-	} else if strings.HasSuffix(strings.ToLower(text), "i") || strings.HasSuffix(strings.ToLower(text), "ib") {
-		return 0, bad
-	}
-	if n, err := strconv.ParseInt(low, 10, 64); err == nil {
-		if n < 0 || n > math.MaxInt64>>shift {
-			return 0, bad
-		}
-		return n << shift, nil
-	}
-	f, err := strconv.ParseFloat(low, 64)
-	f *= float64(int64(1) << shift)
-	if err != nil || shift == 0 || !(f >= 0 && f < math.MaxInt64/2) || strings.ContainsAny(low, "xpein") {
-		return 0, bad
-	}
-	return int64(f), nil
-}
-
-func lastByte(s string) byte {
-	if s == "" {
-		return 0
-	}
-	return s[len(s)-1]
-}
 
 // formatSize prints at most four significant digits.
 func formatSize(n int64) string {
@@ -68,7 +32,7 @@ func (f *sizeFlag) String() string {
 
 func (f *sizeFlag) Type() string { return "size" }
 func (f *sizeFlag) Set(s string) error {
-	n, err := parseSize(s)
+	n, err := config.ParseSize(s)
 	*f = sizeFlag(n)
 	return err
 }

@@ -5,18 +5,19 @@ import (
 	"testing"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/config"
 )
 
 func TestSizesAsPeopleWriteThem(t *testing.T) {
 	for text, want := range map[string]int64{
 		"0": 0, "4096": 4096, "1K": 1024, "1kib": 1024, "10GiB": 10 << 30, "10GB": 10 << 30, "1.5T": 3 << 39, " 2m ": 2 << 20, "7B": 7,
 	} {
-		if got, err := parseSize(text); err != nil || got != want {
+		if got, err := config.ParseSize(text); err != nil || got != want {
 			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "G", "ten", "-1", "-1G", "1iB", "1e3", "0x10G", "infG", "nanG", "9999999999999G", "1.5", "1 000"} {
-		if got, err := parseSize(text); !holdfast.IsKind(err, holdfast.Invalid) {
+		if got, err := config.ParseSize(text); !holdfast.IsKind(err, holdfast.Invalid) {
 			t.Errorf("%q was taken for %d (%v)", text, got, err)
 		}
 	}
@@ -27,7 +28,7 @@ func FuzzParseSize(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		n, err := parseSize(s)
+		n, err := config.ParseSize(s)
 		if n < 0 || err != nil && !holdfast.IsKind(err, holdfast.Invalid) {
 			t.Fatalf("%q: %d, %v", s, n, err)
 		}

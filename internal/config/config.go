@@ -36,6 +36,7 @@ type Config struct {
 	Accelerator string `yaml:"accelerator"`  // auto (default), kvm or tcg
 	PublishAddr string `yaml:"publish_addr"` // where published ports listen; default 127.0.0.1
 	NBDTCP      string `yaml:"nbd_tcp"`      // host:port for NBD over TLS; default: none
+	MapMemory   Size   `yaml:"map_memory"`   // for pages of block maps, over all disks; default 256 MiB
 	Log         Log    `yaml:"log"`
 }
 
@@ -69,6 +70,13 @@ const (
 	PortTransport  = 7441
 	PortEtcdPeer   = 7442
 	PortEtcdClient = 7443
+)
+
+// Bounds on map_memory. Below the least, reading a volume of many TiB would
+// fetch the same pages again and again.
+const (
+	DefaultMapMemory Size = 256 << 20
+	MinMapMemory     Size = 16 << 20
 )
 
 const maxFile = 1 << 20
@@ -128,6 +136,9 @@ func (c *Config) fill(hostname string) {
 	def(&c.PublishAddr, "127.0.0.1")
 	def(&c.Log.Level, "info")
 	def(&c.Log.Format, "text")
+	if c.MapMemory == 0 {
+		c.MapMemory = DefaultMapMemory
+	}
 }
 
 func (c *Config) check() error {
@@ -156,10 +167,21 @@ func (c *Config) check() error {
 	if err := oneOf("log.format", c.Log.Format, "text", "json"); err != nil {
 		return err
 	}
+	if err := c.MapMemory.CheckMapMemory("map_memory"); err != nil {
+		return err
+	}
 	if err := c.checkAddrs(); err != nil {
 		return err
 	}
 	return c.KV.check()
+}
+
+// CheckMapMemory refuses too little, naming the key or flag that says so.
+func (s Size) CheckMapMemory(key string) error {
+	if s < MinMapMemory {
+		return invalid("%s: %d bytes are too few; give at least %dMiB, or leave it out for %dMiB", key, s, MinMapMemory>>20, DefaultMapMemory>>20)
+	}
+	return nil
 }
 
 func oneOf(key, v string, allowed ...string) error {

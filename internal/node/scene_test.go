@@ -140,7 +140,7 @@ func (s *scene) newBox(rack string) *box {
 
 func (b *box) storeOptions(clk *simclock.Host) store.Options {
 	return store.Options{Clock: clk, Rand: seeded{b.s.w.Rand(fmt.Sprintf("store %s %d", b.name, b.lives))}, Log: slog.New(slog.DiscardHandler),
-		SegmentBytes: 512 << 10, CacheLeaves: 256}
+		SegmentBytes: 512 << 10, MapMemory: 2 << 20}
 }
 
 func (s *scene) admit(b *box) {

@@ -252,6 +252,9 @@ func (h *Host) openDisk(m *member, path string) error {
 	}
 	m.mu.Lock()
 	m.stores = append(m.stores, st)
+	for _, each := range m.stores {
+		each.SetMapMemory(int64(h.cfg.MapMemory) / int64(len(m.stores)))
+	}
 	m.mu.Unlock()
 	m.node.AddStore(st)
 	return nil

@@ -20,7 +20,7 @@ import (
 
 const (
 	segmentBytes = 512 << 10
-	mapLeaves    = 256
+	mapMemory    = 512 << 10
 	maxDrift     = 0.0099
 )
 
@@ -149,7 +149,7 @@ func (h *host) openStore(clk clock.Clock, rnd bytesOf) (*store.Store, error) {
 }
 
 func (h *host) storeOptions(clk clock.Clock, rnd bytesOf) store.Options {
-	return store.Options{Clock: clk, Rand: rnd, Log: h.s.log.With("host", h.name), SegmentBytes: segmentBytes, CacheLeaves: mapLeaves}
+	return store.Options{Clock: clk, Rand: rnd, Log: h.s.log.With("host", h.name), SegmentBytes: segmentBytes, MapMemory: mapMemory}
 }
 
 // format prepares the disk before the first boot.

@@ -37,7 +37,16 @@ type capture struct {
 }
 
 // runCheckpoint makes one checkpoint. Only one task may be in it.
-func (s *Store) runCheckpoint() error {
+func (s *Store) runCheckpoint() (err error) {
+	s.lock()
+	s.ckptRuns = true
+	s.unlock()
+	defer func() {
+		s.lock()
+		s.ckptRuns, s.ckptFailed = false, err != nil
+		s.unlock()
+		s.merge.Set()
+	}()
 	var c *capture
 	if err := s.wait(func(done func(error)) error {
 		if s.err != nil {
@@ -49,7 +58,7 @@ func (s *Store) runCheckpoint() error {
 	}); err != nil {
 		return err
 	}
-	err := s.writeCheckpoint(c)
+	err = s.writeCheckpoint(c)
 	s.lock()
 	c.w.release()
 	for _, r := range c.builds {
@@ -137,9 +146,7 @@ func (s *Store) adoptRoot(root *rootBlock, free map[uint32]bool) {
 			delete(s.space.segs, g.num)
 		}
 	})
-	if n := s.pages.Leaves() - s.o.CacheLeaves; n > 0 {
-		s.pages.Evict(n)
-	}
+	s.makeRoom()
 	s.drained()
 }
 
@@ -167,6 +174,11 @@ func (s *Store) flush(root *blockmap.Root) error {
 				return werr
 			}
 		}
+		s.lock()
+		s.pages.Landed()
+		s.makeRoom()
+		s.unlock()
+		s.merge.Set()
 		if err != nil || done {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/blockmap"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
 	"github.com/holdfast-cloud/holdfast/internal/record"
@@ -26,7 +27,7 @@ func TestManyTasksAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dev.Close()
-	o := Options{Clock: clock.System{}, SegmentBytes: testSegment, CheckpointBytes: 1 << 20, CacheLeaves: 1}
+	o := Options{Clock: clock.System{}, SegmentBytes: testSegment, CheckpointBytes: 1 << 20, MapMemory: 4 * blockmap.LeafBytes}
 	if err := Format(dev, testIdentity(), o); err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func (s *Store) keepOnce() (more bool, wait time.Duration) {
 func (s *Store) checkpointDue() bool {
 	// A large catalog must not be written more often than it is worth.
 	enough := max(s.o.CheckpointBytes, 16*int64(s.catalogBytes))
-	return s.wal.since >= enough || s.pages.Leaves() > 2*s.o.CacheLeaves && s.wal.since > s.o.CheckpointBytes/8
+	return s.wal.since >= enough || s.mapDirty()
 }
 
 // raceTime is how long a segment lasts at least while places are prepared. A

@@ -42,8 +42,12 @@ func (s *Store) mergeOnce() bool {
 	}
 	var who *head
 	var err error
-	more := false
+	more, held, waits := false, s.mergeHeld(), false
 	s.heads(func(h *head) {
+		waits = waits || h.r.fallback != h && !h.stuck && h.mergeable()
+		if held {
+			return
+		}
 		if h.r.fallback != h && !h.stuck && err == nil && h.mergeable() {
 			more = true
 			if err = h.merge(h.stable, mergeSlice); err != nil {
@@ -61,13 +65,17 @@ func (s *Store) mergeOnce() bool {
 			s.kick()
 		}
 	}
+	s.noteLag(waits)
 	s.unlock()
-	if err != nil {
-		if err = s.resolveMiss(err); err != nil {
-			s.giveUp(who, job, err)
-		}
+	if held {
+		s.kick()
 	}
-	return more
+	if err == nil {
+		s.missed.end()
+	} else if err = s.missed.resolve(err); err != nil {
+		s.giveUp(who, job, err)
+	}
+	return more || s.bury()
 }
 
 // giveUp stops merging a head, or a job, whose map cannot be read.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/blockmap"
 	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 )
@@ -115,7 +116,7 @@ const modelBlocks = 200
 
 func newFuzzer(t *testing.T, seed uint64) *fuzzer {
 	lag := memdisk.Options{ReadTime: 90 * time.Microsecond, WriteTime: 30 * time.Microsecond, SyncTime: 400 * time.Microsecond}
-	b := newBedOf(t, seed, 16<<20, Options{SegmentBytes: testSegment, CheckpointBytes: 600 << 10, CacheLeaves: 2}, lag)
+	b := newBedOf(t, seed, 16<<20, Options{SegmentBytes: testSegment, CheckpointBytes: 600 << 10, MapMemory: 4 * blockmap.LeafBytes}, lag)
 	return &fuzzer{bed: b, rng: b.w.Rand("fuzzer")}
 }
 

@@ -18,7 +18,7 @@ type Options struct {
 
 	SegmentBytes    int64         // Format: 256 KiB to 128 MiB, a power of two; 0: 16 MiB
 	CheckpointBytes int64         // log written between two checkpoints; 0: 256 MiB, at most an eighth of the disk
-	CacheLeaves     int           // clean map leaves kept in memory (12 KiB each, 2 MiB of volume); 0: 4096
+	MapMemory       int64         // for pages of block maps: 12 KiB for 2 MiB of volume in use; 0: 64 MiB
 	ScrubEvery      time.Duration // from the beginning of one scrub of the disk to the next; 0: only when it is asked for
 	ScrubRate       int64         // bytes a second that a scrub reads at most; 0: 64 MiB
 	PressureBytes   int64         // buffered and unwritten bytes above which Pressure reports true; 0: 32 MiB
@@ -34,8 +34,8 @@ func (o Options) withDefaults() Options {
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = 16 << 20
 	}
-	if o.CacheLeaves == 0 {
-		o.CacheLeaves = 4096
+	if o.MapMemory == 0 {
+		o.MapMemory = defaultMapMemory
 	}
 	if o.PressureBytes == 0 {
 		o.PressureBytes = 32 << 20

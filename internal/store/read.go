@@ -68,6 +68,8 @@ func (r *Replica) read(dst []byte, addr uint64, id *holdfast.SnapshotID) error {
 		return holdfast.Errorf(holdfast.Invalid, "read of %d bytes: use whole blocks of %d", len(dst), blockSize)
 	}
 	var pieces [readBlocks]piece
+	wait := patience{s: r.s}
+	defer wait.end()
 	for len(dst) > 0 {
 		n := min(len(dst)/blockSize, readBlocks)
 		part := dst[:n*blockSize]
@@ -77,7 +79,7 @@ func (r *Replica) read(dst []byte, addr uint64, id *holdfast.SnapshotID) error {
 			if !errors.As(err, &m) {
 				return err
 			}
-			if err := r.s.fetch(m); err != nil {
+			if err := wait.resolve(err); err != nil {
 				return r.pageError(addr, err)
 			}
 			continue
@@ -326,6 +328,8 @@ func (s *Store) resolveMiss(err error) error {
 // withMap runs f under the lock, again and again until every map page it needs
 // is in memory.
 func (s *Store) withMap(f func() error) error {
+	p := patience{s: s}
+	defer p.end()
 	for {
 		s.lock()
 		err := f()
@@ -333,7 +337,7 @@ func (s *Store) withMap(f func() error) error {
 		if err == nil {
 			return nil
 		}
-		if err = s.resolveMiss(err); err != nil {
+		if err = p.resolve(err); err != nil {
 			return err
 		}
 	}
@@ -378,6 +382,7 @@ func (s *Store) fetch(m *blockmap.Miss) error {
 	}
 	s.lock()
 	defer s.unlock()
+	s.makeRoom()
 	return s.pages.Install(m, buf)
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -228,18 +229,8 @@ func (s *Store) freeUnused() {
 // page that cannot be read damages the replicas whose maps have it.
 func (s *Store) loadPages() {
 	bad := 0
-	for {
-		miss := s.pages.Absent(64)
-		for _, m := range miss {
-			if err := s.fetch(m); err != nil {
-				s.log.Error("a block map page cannot be read", "disk", s.id.Disk.String(), "err", err)
-				s.pages.GiveUp(m)
-				bad++
-			}
-		}
-		if len(miss) == 0 {
-			break
-		}
+	for miss := s.pages.Absent(math.MaxInt); len(miss) > 0; miss = s.pages.Absent(math.MaxInt) {
+		bad += s.fetchAll(miss)
 	}
 	if bad > 0 {
 		s.findBadMaps()

@@ -64,6 +64,11 @@ type Store struct {
 	ckptSeq      uint64
 	ckptSeg      uint32 // log segment of the current checkpoint
 	ckptAsked    []func(error)
+	ckptRuns     bool          // a checkpoint is being made
+	ckptFailed   bool          // the last one failed
+	hoarders     int           // operations that need many map pages at once: nothing is evicted
+	lags         bool          // the merge is so far behind that writers pause
+	missed       patience      // of the merge task
 	cleaned      time.Duration // when the cleaner last finished a victim
 	stalled      bool
 	onDrain      func()
@@ -84,6 +89,7 @@ func newStore(dev disk.Device, o Options, sb superblock) *Store {
 		replicas: make(map[holdfast.ReplicaID]*Replica), byNum: make(map[uint32]*Replica), originOf: make(map[holdfast.VolumeID]uint16), nextNum: 1, originLimit: maxOrigins}
 	s.wal.next = noPlace
 	s.scrub.wake, s.bornWall = o.Clock.NewEvent(), o.Clock.Wall()
+	s.missed.s = s
 	s.prompt, _ = dev.(disk.Prompt)
 	return s
 }
@@ -149,7 +155,7 @@ func (s *Store) Pressure() bool {
 	return false
 }
 
-func (s *Store) pressure() bool { return s.wal.pending > s.o.PressureBytes }
+func (s *Store) pressure() bool { return s.lags || s.wal.pending > s.o.PressureBytes }
 
 // OnDrain sets the function that is called, and must not block, whenever
 // Pressure or Full may have ended.
