@@ -87,6 +87,8 @@ type (
 	HostID struct{ UUID }
 	// DiskID is one formatted disk; it stands in the disk's superblock.
 	DiskID struct{ UUID }
+	// PoolID is the disks of one policy; zero is the default pool.
+	PoolID struct{ UUID }
 	// VolumeID is a virtual disk.
 	VolumeID struct{ UUID }
 	// ReplicaID is one disk's copy of a volume. A copy that is made anew gets

@@ -92,6 +92,26 @@ func (c *Client) RemoveDisk(ctx context.Context, disk string) error {
 	return c.call(ctx, "DELETE", path("disks", disk), nil, nil)
 }
 
+// Pools lists the pools, the default one first.
+func (c *Client) Pools(ctx context.Context) ([]v1.Pool, error) {
+	return fetch[[]v1.Pool](ctx, c, "GET", path("pools"), nil)
+}
+
+// Pool shows one pool.
+func (c *Client) Pool(ctx context.Context, pool string) (v1.Pool, error) {
+	return fetch[v1.Pool](ctx, c, "GET", path("pools", pool), nil)
+}
+
+// CreatePool makes a pool without disks.
+func (c *Client) CreatePool(ctx context.Context, s v1.PoolSpec) (v1.Pool, error) {
+	return fetch[v1.Pool](ctx, c, "POST", path("pools"), s)
+}
+
+// DeletePool deletes a pool that nothing is in.
+func (c *Client) DeletePool(ctx context.Context, pool string) error {
+	return c.call(ctx, "DELETE", path("pools", pool), nil, nil)
+}
+
 // Volumes lists the volumes that are not images.
 func (c *Client) Volumes(ctx context.Context) ([]v1.Volume, error) {
 	return fetch[[]v1.Volume](ctx, c, "GET", path("volumes"), nil)
@@ -157,7 +177,8 @@ type NewImage struct {
 	Name   string
 	Size   int64 // bytes; -1: the end of the stream decides
 	Copies int   // 0: the default
-	AsIs   bool  // no disk: the bytes are kept whatever they look like, as of a compressed initrd
+	Pool   string
+	AsIs   bool // no disk: the bytes are kept whatever they look like, as of a compressed initrd
 }
 
 // ImportImage streams a raw disk.
@@ -172,7 +193,7 @@ func (c *Client) ImportImage(ctx context.Context, n NewImage, r io.Reader) (v1.V
 	}
 	name, size := n.Name, n.Size
 	in := &counted{r: r, want: size}
-	req, err := c.request(ctx, "POST", query(path("images"), "name", name, "copies", copies, "as_is", asIs), io.NopCloser(in))
+	req, err := c.request(ctx, "POST", query(path("images"), "name", name, "copies", copies, "pool", n.Pool, "as_is", asIs), io.NopCloser(in))
 	if err != nil {
 		return out, err
 	}

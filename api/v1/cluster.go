@@ -162,6 +162,7 @@ type Host struct {
 	VMs         []string    `json:"vms"`
 	BytesTotal  int64       `json:"bytes_total"`
 	BytesFree   int64       `json:"bytes_free"`
+	BytesRAM    int64       `json:"bytes_ram,omitempty" doc:"Of its memory that is given to disks"`
 	Conditions  []Condition `json:"conditions,omitempty"`
 }
 

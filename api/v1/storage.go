@@ -4,8 +4,35 @@ import "time"
 
 // DiskSpec gives a disk of the answering host to the cluster.
 type DiskSpec struct {
-	Path string `json:"path" minLength:"1" maxLength:"4096" doc:"Absolute path of a block device or file"`
+	Path string `json:"path,omitempty" maxLength:"4096" doc:"Absolute path of a block device or file"`
 	Size int64  `json:"size,omitempty" minimum:"0" doc:"Make a file of this size; 0 for a device or an existing file"`
+	RAM  int64  `json:"ram,omitempty" minimum:"0" doc:"Make a disk of this size in the memory of the host instead, without a path; it is lost when the host's process ends"`
+	Pool string `json:"pool,omitempty" maxLength:"63" doc:"Pool that it belongs to; none: default"`
+}
+
+// PoolSpec asks for a pool.
+type PoolSpec struct {
+	Name   string `json:"name" maxLength:"63"`
+	Tier   string `json:"tier" enum:"ram,ssd,hdd" doc:"ram: disks in the memory of the hosts; ssd, hdd: what the disks are"`
+	Copies int    `json:"copies,omitempty" minimum:"0" maximum:"8" doc:"Copies of its volumes that do not say; 0: as everywhere"`
+	IO     string `json:"io,omitempty" enum:"mixed,cached,direct" doc:"What goes through the host's page cache: mixed, reads only (the default); cached, all; direct, nothing"`
+}
+
+// Pool is disks of one policy.
+type Pool struct {
+	ID      string     `json:"id,omitempty" doc:"None for the default pool"`
+	Name    string     `json:"name"`
+	Tier    string     `json:"tier" enum:"any,ram,ssd,hdd" doc:"any: of the default pool, which takes what it is given"`
+	Copies  int        `json:"copies,omitempty" doc:"Copies of its volumes that do not say; none: as everywhere"`
+	IO      string     `json:"io,omitempty" enum:"mixed,cached,direct"`
+	State   string     `json:"state" enum:"ok,deleting"`
+	Flush   string     `json:"flush" doc:"What a flush of its volumes means"`
+	Racks   []string   `json:"racks" doc:"In which it has disks"`
+	Disks   int        `json:"disks"`
+	Volumes int        `json:"volumes" doc:"Images included"`
+	Total   int64      `json:"total" doc:"Bytes of the disks that are in use now"`
+	Free    int64      `json:"free"`
+	Created *time.Time `json:"created,omitempty"`
 }
 
 // Disk is a disk given to the cluster.
@@ -18,6 +45,8 @@ type Disk struct {
 	State string `json:"state" enum:"in use,away,failed,starting"`
 	Free  int64  `json:"free"`
 	Error string `json:"error,omitempty"`
+	Pool  string `json:"pool"`
+	RAM   bool   `json:"ram,omitempty" doc:"It is memory of its host"`
 }
 
 // VolumeSpec asks for a volume, empty or a linked clone.
@@ -27,6 +56,7 @@ type VolumeSpec struct {
 	Copies     int    `json:"copies,omitempty" minimum:"0" maximum:"8" doc:"Replicas in distinct racks; 0: default"`
 	Min        int    `json:"min,omitempty" minimum:"0" maximum:"8" doc:"Fewest in-sync copies that may take writes; 0: 1"`
 	Durability string `json:"durability,omitempty" enum:"flush,always"`
+	Pool       string `json:"pool,omitempty" maxLength:"63" doc:"Pool whose disks hold it; none: default, or that of what it is cloned from"`
 	From       string `json:"from,omitempty" maxLength:"63" doc:"Clone of this image or volume"`
 	Snapshot   string `json:"snapshot,omitempty" maxLength:"63" doc:"Clone of this snapshot of it"`
 }
@@ -36,10 +66,12 @@ type Volume struct {
 	ID         string     `json:"id"`
 	Name       string     `json:"name"`
 	Size       int64      `json:"size"`
-	State      string     `json:"state" enum:"ok,degraded,unavailable,importing,deleting"`
+	State      string     `json:"state" enum:"ok,degraded,unavailable,lost,importing,deleting"`
 	Copies     int        `json:"copies"`
 	Min        int        `json:"min"`
 	Durability string     `json:"durability"`
+	Pool       string     `json:"pool"`
+	Flush      string     `json:"flush" doc:"What a flush means: on disk, or in memory, of every in-sync copy"`
 	Image      bool       `json:"image"`
 	Epoch      uint32     `json:"epoch"`
 	Writer     string     `json:"writer,omitempty" doc:"Host that may write"`
@@ -59,7 +91,7 @@ type Replica struct {
 	Rack   string `json:"rack"`
 	Disk   string `json:"disk"`
 	InSync bool   `json:"in_sync"`
-	Alive  bool   `json:"alive" doc:"Its host is alive"`
+	Alive  bool   `json:"alive" doc:"Its host is alive and uses its disk"`
 }
 
 // SnapshotSpec names a snapshot to be taken.

@@ -10,6 +10,7 @@ type VMSpec struct {
 	Volume    string    `json:"volume,omitempty" maxLength:"63" doc:"Boot from this volume"`
 	Size      int64     `json:"size,omitempty" minimum:"0" doc:"Grow the clone to this; bytes"`
 	Copies    int       `json:"copies,omitempty" minimum:"0" maximum:"8"`
+	Pool      string    `json:"pool,omitempty" maxLength:"63" doc:"Pool that its disk has to be in: that of the image or volume"`
 	CPUs      int       `json:"cpus,omitempty" minimum:"0" maximum:"256" doc:"0: 1"`
 	MemoryMiB int       `json:"memory_mib,omitempty" minimum:"0" maximum:"16777216" doc:"0: 256"`
 	Off       bool      `json:"off,omitempty" doc:"Do not start it"`

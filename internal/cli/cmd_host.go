@@ -22,6 +22,7 @@ func hostColumns() []column[v1.Host] {
 		{"VMS", false, func(h v1.Host) any { return len(h.VMs) }},
 		{"CPUS", false, func(h v1.Host) any { return h.CPUs }},
 		{"MEMORY", false, func(h v1.Host) any { return size(int64(h.MemoryMiB) << 20) }},
+		{"RAM-DISKS", true, func(h v1.Host) any { return size(h.BytesRAM) }},
 		{"FREE", false, func(h v1.Host) any { return size(h.BytesFree) }},
 		{"LEADER", false, func(h v1.Host) any { return h.Leader }},
 		{"ACCELERATOR", true, func(h v1.Host) any { return h.Accelerator }},

@@ -17,59 +17,19 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/image/qemuimg"
 )
 
-func diskColumns() []column[v1.Disk] {
-	return []column[v1.Disk]{
-		{"HOST", false, func(d v1.Disk) any { return d.Host }},
-		{"RACK", false, func(d v1.Disk) any { return d.Rack }},
-		{"PATH", false, func(d v1.Disk) any { return d.Path }},
-		{"STATE", false, func(d v1.Disk) any { return d.State }},
-		{"SIZE", false, func(d v1.Disk) any { return size(d.Size) }},
-		{"FREE", false, func(d v1.Disk) any { return size(d.Free) }},
-		{"ERROR", true, func(d v1.Disk) any { return d.Error }},
-		{"ID", true, func(d v1.Disk) any { return d.ID }},
-	}
-}
-
-func diskName(d v1.Disk) string { return d.ID }
-
-func (a *app) diskCmd() *cobra.Command {
-	var bytes sizeFlag
-	add := &cobra.Command{Use: "add PATH", Short: "Give a disk of this host to the cluster; its content is lost", Args: args("PATH"),
-		Long:    "Give a disk of the host that is called to the cluster: a block device, or a file. With --size a file is made.",
-		Example: "  holdfast disk add /dev/sdb\n  holdfast disk add /srv/holdfast.disk --size 200GiB",
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			path, err := filepath.Abs(args[0])
-			if err != nil {
-				return err
-			}
-			d, err := c.AddDisk(ctx, v1.DiskSpec{Path: path, Size: int64(bytes)})
-			return printed(a, d, err, diskColumns(), diskName)
-		})}
-	add.Flags().Var(&bytes, "size", "make a file of this size")
-	list := listCmd(a, resource[v1.Disk]{noun: "disk", many: "the disks of all hosts", cols: diskColumns(), name: diskName, all: (*client.Client).Disks})
-	remove := &cobra.Command{Use: "remove DISK", Short: "Take a disk back", Args: args("DISK"),
-		Long:    "Take a disk back that holds no copy of any volume. DISK is the identity that 'holdfast disk list -o wide' shows.",
-		Example: "  holdfast disk remove 0a1b2c3d-0000-4000-8000-000000000001",
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			if err := c.RemoveDisk(ctx, args[0]); err != nil {
-				return err
-			}
-			return a.done("disk", args[0], "Disk "+args[0]+" is not used any more.")
-		})}
-	return noun("disk", "The disks given to the cluster", list, add, remove)
-}
-
 func volumeColumns() []column[v1.Volume] {
 	return []column[v1.Volume]{
 		{"NAME", false, func(v v1.Volume) any { return v.Name }},
 		{"SIZE", false, func(v v1.Volume) any { return size(v.Size) }},
 		{"STATE", false, func(v v1.Volume) any { return v.State }},
+		{"POOL", false, func(v v1.Volume) any { return v.Pool }},
 		{"COPIES", false, func(v v1.Volume) any { return fmt.Sprintf("%d/%d", inSync(v), v.Copies) }},
 		{"WRITER", false, func(v v1.Volume) any { return v.Writer }},
 		{"VM", false, func(v v1.Volume) any { return v.VM }},
 		{"ORIGIN", true, func(v v1.Volume) any { return v.Origin }},
 		{"SNAPSHOTS", true, func(v v1.Volume) any { return snapshots(v) }},
 		{"REPLICAS", true, func(v v1.Volume) any { return replicas(v) }},
+		{"FLUSH", true, func(v v1.Volume) any { return v.Flush }},
 		{"EPOCH", true, func(v v1.Volume) any { return int(v.Epoch) }},
 		{"CREATED", true, func(v v1.Volume) any { return v.Created }},
 		{"ID", true, func(v v1.Volume) any { return v.ID }},
@@ -149,18 +109,19 @@ func lossOf(v v1.Volume) []string {
 func (a *app) volumeCreateCmd(use string) *cobra.Command {
 	var s v1.VolumeSpec
 	c := &cobra.Command{Use: use, Short: "Make an empty volume", Args: args("NAME"),
-		Example: "  holdfast volume create data --size 100GiB\n  holdfast volume create ledger --size 4GiB --copies 3 --min 2 --durability always",
+		Example: "  holdfast volume create data --size 100GiB\n  holdfast volume create ledger --size 4GiB --copies 3 --min 2 --durability always\n  holdfast volume create scratch --size 1GiB --pool fast",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			s.Name = args[0]
 			return a.createVolume(ctx, c, s)
 		})}
 	c.Flags().Var((*sizeFlag)(&s.Size), "size", "size, for example 10GiB")
+	c.Flags().StringVar(&s.Pool, "pool", "", "`pool` whose disks hold it; none: default")
 	a.copiesFlags(c, &s)
 	return c
 }
 
 func (a *app) copiesFlags(c *cobra.Command, s *v1.VolumeSpec) {
-	c.Flags().IntVar(&s.Copies, "copies", 0, "copies in distinct racks (default 2, as far as there are racks)")
+	c.Flags().IntVar(&s.Copies, "copies", 0, "copies in distinct racks (default: the pool's, or 2 as far as there are racks)")
 	c.Flags().IntVar(&s.Min, "min", 0, "fewest in-sync copies that may take writes (default 1)")
 	c.Flags().StringVar(&s.Durability, "durability", "", "flush (default) or always: when a write is acknowledged")
 }
@@ -180,6 +141,7 @@ func (a *app) volumeCloneCmd() *cobra.Command {
 			return a.createVolume(ctx, c, s)
 		})}
 	c.Flags().Var((*sizeFlag)(&s.Size), "size", "make it larger than what it is cloned from")
+	c.Flags().StringVar(&s.Pool, "pool", "", "`pool` that it has to be in, which is that of what it is cloned from")
 	a.copiesFlags(c, &s)
 	return c
 }
@@ -248,7 +210,7 @@ func (a *app) revertCmd() *cobra.Command {
 
 func imageColumns() []column[v1.Volume] {
 	cols := volumeColumns()
-	cols = append(cols[:4:4], cols[8:]...)
+	cols = append(cols[:5:5], cols[9:]...)
 	return append(cols, column[v1.Volume]{"IMPORTED", true, func(v v1.Volume) any {
 		if v.Import == nil {
 			return ""
@@ -277,7 +239,7 @@ func (a *app) imageCmd() *cobra.Command {
 }
 
 func (a *app) imageImportCmd() *cobra.Command {
-	var name string
+	var name, pool string
 	var total sizeFlag
 	var copies int
 	var asIs bool
@@ -297,13 +259,14 @@ func (a *app) imageImportCmd() *cobra.Command {
 				return fmt.Errorf("%w; give another with --name", err)
 			}
 			bar := a.progress("importing "+name, n)
-			v, err := c.ImportImage(ctx, client.NewImage{Name: name, Size: n, Copies: copies, AsIs: asIs}, bar.reader(in))
+			v, err := c.ImportImage(ctx, client.NewImage{Name: name, Size: n, Copies: copies, Pool: pool, AsIs: asIs}, bar.reader(in))
 			bar.done(err)
 			return printed(a, v, err, imageColumns(), volumeName)
 		})}
 	c.Flags().StringVar(&name, "name", "", "`name` of the image; default: the file's")
 	c.Flags().Var(&total, "size", "size of what comes from standard input, if it is known; less or more is then refused")
-	c.Flags().IntVar(&copies, "copies", 0, "copies in distinct racks (default 2, as far as there are racks)")
+	c.Flags().IntVar(&copies, "copies", 0, "copies in distinct racks (default: the pool's, or 2 as far as there are racks)")
+	c.Flags().StringVar(&pool, "pool", "", "`pool` whose disks hold it, and all that is cloned from it; none: default")
 	c.Flags().BoolVar(&asIs, "as-is", false, "keep the bytes as they are, whatever they look like: a kernel or a compressed initrd for direct boot")
 	return c
 }

@@ -182,6 +182,7 @@ func (a *app) vmCreateCmd() *cobra.Command {
 	f.StringVar(&s.Volume, "volume", "", "boot from this `volume`")
 	f.Var((*sizeFlag)(&s.Size), "size", "grow the clone to this")
 	f.IntVar(&s.Copies, "copies", 0, "copies of the disk in distinct racks (default 2, as far as there are racks)")
+	f.StringVar(&s.Pool, "pool", "", "`pool` that its disk has to be in, which is that of the image or volume")
 	f.IntVar(&s.CPUs, "cpus", 1, "virtual processors")
 	f.Var(&memory, "memory", "memory (default 256MiB)")
 	f.StringArrayVar(&publish, "publish", nil, "`[ADDR:]PORT:GUESTPORT[/tcp]`: answer on every host for the guest's port")

@@ -14,6 +14,7 @@ func FuzzPicture(f *testing.F) {
 	f.Add("volume/"+id, []byte(`{"id":"`+id+`","name":"v","blocks":1,"copies":1,"min":1,"durability":"flush"}`))
 	f.Add("vm/"+id, []byte(`{"id":"`+id+`","name":"m","cpus":1,"memory_mib":1,"power":"on","isolation":"pause"}`))
 	f.Add("host/"+id, []byte(`{"id":"`+id+`","name":"h","domain":{"rack":"r"}}`))
+	f.Add("pool/"+id, []byte(`{"id":"`+id+`","name":"fast","tier":"ram","copies":2}`))
 	f.Add("cluster", []byte(`{"id":"`+id+`","name":"c","format":2}`))
 	f.Add("leader", []byte(`{"host":"`+id+`","lease":7}`))
 	f.Add("join/"+id, []byte(`null`))
@@ -27,7 +28,7 @@ func FuzzPicture(f *testing.F) {
 			rewrite(t, s2)
 		}
 		s3, _ := advance(s2, []kv.Event{{Item: kv.Item{Key: it.Key, Mod: 7}, Deleted: true}})
-		if n := len(s3.Volumes) + len(s3.VMs) + len(s3.Hosts) + len(s3.Alive) + len(s3.Disks) + len(s3.Machines) + len(s3.Incidents) + len(s3.Bad); n != 0 {
+		if n := len(s3.Volumes) + len(s3.Pools) + len(s3.VMs) + len(s3.Hosts) + len(s3.Alive) + len(s3.Disks) + len(s3.Machines) + len(s3.Incidents) + len(s3.Bad); n != 0 {
 			t.Errorf("%d records are left after the delete", n)
 		}
 		if len(old.Volumes)+len(old.VMs)+len(old.Hosts)+len(old.Bad) != 0 {
@@ -39,6 +40,7 @@ func FuzzPicture(f *testing.F) {
 func rewrite(t *testing.T, s *State) {
 	again(t, volumeKind(), s.Volumes)
 	again(t, vmKind(), s.VMs)
+	again(t, poolKind(), s.Pools)
 	again(t, hostKind(), s.Hosts)
 	again(t, aliveKind(), s.Alive)
 	again(t, diskKind(), s.Disks)

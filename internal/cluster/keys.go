@@ -22,6 +22,7 @@ const (
 	dirHost     = root + "host/"
 	dirAlive    = root + "alive/"
 	dirDisk     = root + "disk/"
+	dirPool     = root + "pool/"
 	dirVolume   = root + "volume/"
 	dirVM       = root + "vm/"
 	dirMachine  = root + "machine/"
@@ -63,6 +64,13 @@ func aliveKind() kind[Alive] {
 func diskKind() kind[Disk] {
 	return kind[Disk]{what: "disk", dir: dirDisk, check: checkDisk,
 		id: func(d *Disk) string { return d.ID.String() }}
+}
+
+func poolKind() kind[Pool] {
+	return kind[Pool]{what: "pool", dir: dirPool, check: checkPool,
+		id:   func(p *Pool) string { return p.ID.String() },
+		name: func(p *Pool) string { return p.Name },
+		seen: func(s *State, id string) (Versioned[Pool], bool) { return lookup(s.Pools, poolID, id) }}
 }
 
 // A volume or VM that is being deleted gives up its name at once.

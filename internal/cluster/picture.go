@@ -16,6 +16,7 @@ func emptyState() *State {
 		Hosts:     map[holdfast.HostID]Versioned[Host]{},
 		Alive:     map[holdfast.HostID]Versioned[Alive]{},
 		Disks:     map[holdfast.DiskID]Versioned[Disk]{},
+		Pools:     map[holdfast.PoolID]Versioned[Pool]{},
 		Volumes:   map[holdfast.VolumeID]Versioned[Volume]{},
 		VMs:       map[holdfast.VMID]Versioned[VM]{},
 		Machines:  map[holdfast.VMID]Versioned[Machine]{},
@@ -74,6 +75,8 @@ func (p *painter) put(it kv.Item, old *State) {
 		put(p, aliveKind(), &s.Alive, old.Alive, it, hostID)
 	case dirDisk:
 		put(p, diskKind(), &s.Disks, old.Disks, it, diskID)
+	case dirPool:
+		put(p, poolKind(), &s.Pools, old.Pools, it, poolID)
 	case dirVolume:
 		put(p, volumeKind(), &s.Volumes, old.Volumes, it, volumeID)
 	case dirVM:
@@ -133,6 +136,8 @@ func (p *painter) remove(key string) {
 		remove(p, dir, &s.Alive, key, hostID)
 	case dirDisk:
 		remove(p, dir, &s.Disks, key, diskID)
+	case dirPool:
+		remove(p, dir, &s.Pools, key, poolID)
 	case dirVolume:
 		remove(p, dir, &s.Volumes, key, volumeID)
 	case dirVM:
@@ -222,6 +227,11 @@ func hostID(s string) (holdfast.HostID, error) {
 func diskID(s string) (holdfast.DiskID, error) {
 	u, err := canonical(s)
 	return holdfast.DiskID{UUID: u}, err
+}
+
+func poolID(s string) (holdfast.PoolID, error) {
+	u, err := canonical(s)
+	return holdfast.PoolID{UUID: u}, err
 }
 
 func volumeID(s string) (holdfast.VolumeID, error) {

@@ -119,3 +119,16 @@ func (s *State) Racks() []holdfast.FaultDomain {
 	})
 	return out
 }
+
+// Lost reports whether a replica can never come back: its disk has no record
+// any more, as that of a memory whose host has been restarted. While a record
+// cannot be read nothing counts as lost.
+func (s *State) Lost(r Replica) bool {
+	_, known := s.Disks[r.Disk]
+	return !known && len(s.Bad) == 0
+}
+
+// Gone reports whether a volume has in-sync replicas and all of them are lost.
+func (s *State) Gone(v Volume) bool {
+	return len(v.InSync) > 0 && !slices.ContainsFunc(v.InSync, func(r Replica) bool { return !s.Lost(r) })
+}

@@ -73,7 +73,11 @@ type Disk struct {
 	ID   holdfast.DiskID `json:"id"`
 	Host holdfast.HostID `json:"host"`
 	Path string          `json:"path"`
-	Size int64           `json:"size"` // bytes
+	Size int64           `json:"size"`          // bytes
+	Pool holdfast.PoolID `json:"pool,omitzero"` // zero: the default pool
+	// RAM says that the disk is memory of its host: it goes with the process,
+	// and what comes after it is another disk, with another identity.
+	RAM bool `json:"ram,omitempty"`
 	// Evacuate has the replicas on it built elsewhere and then let go; none is
 	// placed on it any more.
 	Evacuate bool `json:"evacuate,omitempty"`
@@ -104,7 +108,8 @@ const (
 type Volume struct {
 	ID         holdfast.VolumeID `json:"id"`
 	Name       string            `json:"name"`
-	Blocks     uint64            `json:"blocks"` // size in 4 KiB blocks
+	Blocks     uint64            `json:"blocks"`        // size in 4 KiB blocks
+	Pool       holdfast.PoolID   `json:"pool,omitzero"` // whose disks hold its replicas; a clone's is its origin's
 	Copies     int               `json:"copies"`
 	Min        int               `json:"min"` // fewest in-sync replicas that may acknowledge
 	Durability Durability        `json:"durability"`
@@ -293,6 +298,7 @@ type State struct {
 	Hosts     map[holdfast.HostID]Versioned[Host]
 	Alive     map[holdfast.HostID]Versioned[Alive]
 	Disks     map[holdfast.DiskID]Versioned[Disk]
+	Pools     map[holdfast.PoolID]Versioned[Pool] // without the default pool, see Pool
 	Volumes   map[holdfast.VolumeID]Versioned[Volume]
 	VMs       map[holdfast.VMID]Versioned[VM]
 	Machines  map[holdfast.VMID]Versioned[Machine]

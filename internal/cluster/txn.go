@@ -20,7 +20,7 @@ const Any kv.Rev = -1
 // (Versioned.Mod; zero: the record must not exist), so a decision on an old
 // picture fails with kind Conflict instead of undoing somebody else's.
 //
-// Names are unique among the hosts, volumes and VMs, each: the commit keeps
+// Names are unique among the hosts, pools, volumes and VMs, each: the commit keeps
 // their index, and fails with kind Exists if a name is taken. A volume or VM
 // whose Deleted is set has given its name up.
 //
@@ -112,6 +112,22 @@ func (t *Txn) DeleteDisk(id holdfast.DiskID, mod kv.Rev) {
 
 // RequireDisk makes the commit depend on the disk's record being as read.
 func (t *Txn) RequireDisk(id holdfast.DiskID, mod kv.Rev) { t.require(dirDisk+id.String(), mod) }
+
+// PutPool adds or changes a pool.
+func (t *Txn) PutPool(p Pool, mod kv.Rev) { putRecord(t, poolKind(), p, mod, 0) }
+
+// DeletePool removes a pool.
+func (t *Txn) DeletePool(id holdfast.PoolID, mod kv.Rev) {
+	deleteRecord(t, poolKind(), id.String(), mod)
+}
+
+// RequirePool makes the commit depend on a pool's record being as read; the
+// default pool has none and is always there.
+func (t *Txn) RequirePool(id holdfast.PoolID, mod kv.Rev) {
+	if !id.IsZero() {
+		t.require(dirPool+id.String(), mod)
+	}
+}
 
 // PutVolume adds or changes a volume.
 func (t *Txn) PutVolume(v Volume, mod kv.Rev) { putRecord(t, volumeKind(), v, mod, 0) }

@@ -50,6 +50,7 @@ func Summary(s *cluster.State, progress Progress) Status {
 	b.racks()
 	b.disks()
 	b.volumes()
+	b.pools()
 	b.held()
 	st.Running, st.Wanted = b.vms()
 	b.hostsSay()
@@ -158,6 +159,9 @@ func (b *board) volumes() {
 		switch {
 		case have == 0 && len(vol.InSync) == 0:
 			b.add(cause, "volume-empty/"+vol.Name, Error, fmt.Sprintf("volume %s has no copy at all", vol.Name), time.Time{})
+		case b.v.State.Gone(vol):
+			b.away = append(b.away, vol.Name)
+			b.add(cause, "volume-lost/"+vol.Name, Error, fmt.Sprintf("volume %s is lost: every in-sync copy was on a disk that is gone%s; delete it, and make it again from a backup", vol.Name, b.inMemory(vol)), time.Time{})
 		case have == 0:
 			b.away = append(b.away, vol.Name)
 			b.add(cause, "volume-away/"+vol.Name, Error, fmt.Sprintf("volume %s has no in-sync copy on a living host: waiting for host %s", vol.Name, b.names(vol.InSync)), time.Time{})

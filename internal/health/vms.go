@@ -35,6 +35,8 @@ func (b *board) vmState(vm cluster.VM) (what, severity string, since time.Time) 
 	switch {
 	case !vm.Volume.IsZero() && !hasVolume:
 		return "its volume does not exist", Error, since
+	case hasVolume && b.v.State.Gone(vol):
+		return "volume " + vol.Name + " is lost", Error, since
 	case b.v.Up(vm.Host):
 		return b.machineState(vm)
 	case hasVolume && len(b.v.InSync(vol)) == 0:

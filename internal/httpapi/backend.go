@@ -21,6 +21,7 @@ type Backend interface {
 	Reader
 	Members
 	Disks
+	Pools
 	Volumes
 	Images
 	VMs
@@ -101,14 +102,29 @@ type Admin struct {
 
 // Disks is about the disks of this host.
 type Disks interface {
-	// AddDisk formats and takes a file or block device on this host. size (in
-	// bytes) makes a file of that size if there is none, and is 0 for a device
-	// or to take a file as it is. Exists: the file has other content or the
-	// disk is in use.
-	AddDisk(ctx context.Context, path string, size int64) (cluster.Disk, error)
+	// AddDisk formats and takes a disk on this host. Exists: the file has other
+	// content or the disk is in use. NoSpace: so much memory is not left.
+	AddDisk(ctx context.Context, d NewDisk) (cluster.Disk, error)
 	// RemoveDisk gives a disk of any host back. Conflict while replicas that
 	// are needed stand on it.
 	RemoveDisk(ctx context.Context, id holdfast.DiskID) error
+}
+
+// NewDisk is a disk to be taken: a block device or file at Path, or memory.
+type NewDisk struct {
+	Path string
+	Size int64 // makes a file of that many bytes; 0 for a device or to take a file as it is
+	RAM  int64 // or takes that many bytes of memory
+	Pool cluster.Pool
+}
+
+// Pools is about pools.
+type Pools interface {
+	// CreatePool makes a pool of that name, tier, copies and i/o. Exists: the
+	// name is taken.
+	CreatePool(ctx context.Context, p cluster.Pool) (cluster.Pool, error)
+	// DeletePool deletes a pool. Conflict while it holds a disk or a volume.
+	DeletePool(ctx context.Context, id holdfast.PoolID) error
 }
 
 // NewVolume is a volume to be made. Image or (Volume, Snapshot) make it a
@@ -119,6 +135,7 @@ type NewVolume struct {
 	Copies     int // 0: default (2, or as many as there are racks, at least 1)
 	Min        int // 0: 1
 	Durability cluster.Durability
+	Pool       holdfast.PoolID // of a clone: its origin's
 	Origin     *cluster.Origin // Snapshot zero: of an image, or of the volume as it is now
 }
 
@@ -142,6 +159,7 @@ type NewImage struct {
 	Size   int64 // bytes; -1 if the stream's end decides
 	Copies int   // as in NewVolume
 	AsIs   bool  // the bytes are no disk: a kernel, an initrd
+	Pool   holdfast.PoolID
 }
 
 // Images is about images.

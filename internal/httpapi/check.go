@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/netip"
 	"strings"
 
@@ -61,6 +62,11 @@ func (p picture) newVolume(s v1.VolumeSpec) (NewVolume, error) {
 		n.Durability = cluster.OnFlush
 	}
 	if s.From == "" {
+		pool, err := p.pool(s.Pool)
+		if err != nil {
+			return n, err
+		}
+		n.Pool = pool.ID
 		if s.Snapshot != "" {
 			return n, holdfast.Errorf(holdfast.Invalid, "volume %s: a snapshot is given but not the volume it belongs to; set 'from' too", s.Name)
 		}
@@ -73,6 +79,9 @@ func (p picture) newVolume(s v1.VolumeSpec) (NewVolume, error) {
 func (p picture) origin(s v1.VolumeSpec) (*cluster.Origin, error) {
 	v, err := p.anyVolume("image or volume", s.From, func(cluster.Volume) bool { return true })
 	if err != nil {
+		return nil, err
+	}
+	if err := p.clonePool("volume "+s.Name, s.Pool, v); err != nil {
 		return nil, err
 	}
 	o := &cluster.Origin{Volume: v.ID}
@@ -139,10 +148,16 @@ func (p picture) vmDisk(s v1.VMSpec, n *NewVM) error {
 			return holdfast.Errorf(holdfast.Invalid, "VM %s: a size goes with an image; grow the volume with 'holdfast volume grow'", s.Name)
 		}
 		n.Volume = v.ID
+		if pool, err := p.pool(s.Pool); err != nil || s.Pool != "" && pool.ID != v.Pool {
+			return cmp.Or(err, holdfast.Errorf(holdfast.Invalid, "VM %s: volume %s is in pool %s, not in %s", s.Name, v.Name, p.PoolName(v.Pool), pool.Name))
+		}
 		return nil
 	}
 	v, err := p.image(s.Image)
 	if err != nil {
+		return err
+	}
+	if err := p.clonePool("VM "+s.Name, s.Pool, v); err != nil {
 		return err
 	}
 	if !v.Sealed {

@@ -45,6 +45,11 @@ func (p picture) renderHost(h cluster.Host) v1.Host {
 		}
 	}
 	out.BytesTotal, out.BytesFree = p.space(h.ID)
+	for _, d := range p.Disks {
+		if d.Val.Host == h.ID && d.Val.RAM {
+			out.BytesRAM += d.Val.Size
+		}
+	}
 	return out
 }
 
@@ -58,7 +63,8 @@ func renderCondition(c cluster.Condition) v1.Condition {
 }
 
 func (p picture) renderDisk(d cluster.Disk) v1.Disk {
-	out := v1.Disk{ID: d.ID.String(), Host: p.hostName(d.Host), Rack: p.rackOf(d.Host), Path: d.Path, Size: d.Size, State: "away"}
+	out := v1.Disk{ID: d.ID.String(), Host: p.hostName(d.Host), Rack: p.rackOf(d.Host), Path: d.Path, Size: d.Size, State: "away",
+		Pool: p.PoolName(d.Pool), RAM: d.RAM}
 	if !p.alive(d.Host) {
 		return out
 	}
@@ -74,11 +80,17 @@ func (p picture) renderDisk(d cluster.Disk) v1.Disk {
 	return out
 }
 
-// inSyncAlive counts the in-sync replicas whose host is alive.
+// usable reports whether a replica's host is alive and uses its disk.
+func (p picture) usable(r cluster.Replica) bool {
+	u, ok := p.use(cluster.Disk{ID: r.Disk, Host: r.Host})
+	return ok && u.Error == ""
+}
+
+// inSyncAlive counts the in-sync replicas that can be used now.
 func (p picture) inSyncAlive(v cluster.Volume) int {
 	n := 0
 	for _, r := range v.InSync {
-		if p.alive(r.Host) {
+		if p.usable(r) {
 			n++
 		}
 	}
@@ -93,6 +105,8 @@ func (p picture) volumeState(v cluster.Volume) string {
 		return "deleting"
 	case v.Image && !v.Sealed:
 		return "importing"
+	case p.Gone(v):
+		return "lost"
 	case alive == 0 || alive < v.Min:
 		return "unavailable"
 	case alive < v.Copies:
@@ -104,8 +118,11 @@ func (p picture) volumeState(v cluster.Volume) string {
 func (p picture) renderVolume(v cluster.Volume) v1.Volume {
 	out := v1.Volume{ID: v.ID.String(), Name: v.Name, Size: int64(v.Blocks) * holdfast.BlockSize,
 		State: p.volumeState(v), Copies: v.Copies, Min: v.Min, Durability: string(v.Durability), Image: v.Image,
-		Epoch: uint32(v.Epoch), Writer: p.hostName(v.Writer), Generation: v.Generation, Created: v.Created,
+		Pool: p.PoolName(v.Pool), Epoch: uint32(v.Epoch), Writer: p.hostName(v.Writer), Generation: v.Generation, Created: v.Created,
 		Replicas: []v1.Replica{}, Snapshots: []v1.Snapshot{}}
+	if pool, ok := p.Pool(v.Pool); ok {
+		out.Flush = flushOf(pool)
+	}
 	for _, r := range v.InSync {
 		out.Replicas = append(out.Replicas, p.renderReplica(r, true))
 	}
@@ -128,7 +145,7 @@ func (p picture) renderVolume(v cluster.Volume) v1.Volume {
 
 func (p picture) renderReplica(r cluster.Replica, inSync bool) v1.Replica {
 	return v1.Replica{ID: r.ID.String(), Host: p.hostName(r.Host), Rack: p.rackOf(r.Host), Disk: r.Disk.String(),
-		InSync: inSync, Alive: p.alive(r.Host)}
+		InSync: inSync, Alive: p.usable(r)}
 }
 
 func renderSnapshot(s cluster.Snapshot) v1.Snapshot {

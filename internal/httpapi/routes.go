@@ -24,6 +24,7 @@ func (s *Server) routes(r chi.Router) {
 	s.clusterRoutes()
 	s.hostRoutes()
 	s.diskRoutes()
+	s.poolRoutes()
 	s.volumeRoutes()
 	s.snapshotRoutes()
 	s.imageRoutes()

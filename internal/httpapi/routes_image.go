@@ -21,6 +21,7 @@ type importImage struct {
 	Name   string `query:"name" required:"true" maxLength:"63" doc:"Name of the new image"`
 	Size   int64  `query:"size" minimum:"0" doc:"Bytes of the body, if its length is not sent; an import that ends early is then refused"`
 	Copies int    `query:"copies" minimum:"0" maximum:"8"`
+	Pool   string `query:"pool" maxLength:"63" doc:"Pool whose disks hold it; none: default"`
 	AsIs   bool   `query:"as_is" doc:"Keep the bytes as they are, whatever they look like: a compressed initrd, say"`
 	length int64
 	body   io.Reader
@@ -79,7 +80,15 @@ func (s *Server) importImage(ctx context.Context, in *importImage) (v1.Volume, e
 	if err := checkCopies("image "+in.Name, in.Copies, 0); err != nil {
 		return v1.Volume{}, err
 	}
-	n := NewImage{Name: in.Name, Size: -1, Copies: in.Copies, AsIs: in.AsIs}
+	p, err := s.picture(ctx)
+	if err != nil {
+		return v1.Volume{}, err
+	}
+	pool, err := p.pool(in.Pool)
+	if err != nil {
+		return v1.Volume{}, err
+	}
+	n := NewImage{Name: in.Name, Size: -1, Copies: in.Copies, AsIs: in.AsIs, Pool: pool.ID}
 	switch {
 	case in.Size > 0 && in.length > 0 && in.Size != in.length:
 		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "image %s: the size given is %d bytes, the body has %d; send the whole image", in.Name, in.Size, in.length)

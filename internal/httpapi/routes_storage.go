@@ -2,8 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"path/filepath"
-	"strings"
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
@@ -36,25 +34,6 @@ func (s *Server) diskRoutes() {
 		}
 		return s.o.Backend.RemoveDisk(ctx, d.ID)
 	})
-}
-
-func (s *Server) addDisk(ctx context.Context, in *request[v1.DiskSpec]) (v1.Disk, error) {
-	path := in.Body.Path
-	switch {
-	case strings.ContainsRune(path, 0) || !filepath.IsAbs(path):
-		return v1.Disk{}, holdfast.Errorf(holdfast.Invalid, "disk %q: give an absolute path on host %s, like /dev/sdb", clip(path), s.o.Backend.Self().Name)
-	case in.Body.Size%holdfast.BlockSize != 0:
-		return v1.Disk{}, holdfast.Errorf(holdfast.Invalid, "disk %s: size %d is not a multiple of %d bytes", path, in.Body.Size, holdfast.BlockSize)
-	}
-	d, err := s.o.Backend.AddDisk(ctx, filepath.Clean(path), in.Body.Size)
-	if err != nil {
-		return v1.Disk{}, err
-	}
-	p, err := s.picture(ctx)
-	if err != nil {
-		return v1.Disk{}, err
-	}
-	return p.renderDisk(d), nil
 }
 
 func (s *Server) volumeRoutes() {

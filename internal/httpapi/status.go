@@ -91,7 +91,7 @@ func (p picture) counts() v1.Counts {
 		switch p.volumeState(v) {
 		case "deleting":
 			continue
-		case "degraded", "unavailable":
+		case "degraded", "unavailable", "lost":
 			c.VolumesDegraded++
 		}
 		c.Volumes++

@@ -192,6 +192,8 @@ func (v *View) cannotStart(vm cluster.VM) string {
 	switch {
 	case !ok:
 		return fmt.Sprintf("VM %s has no disk: volume %s does not exist", vm.Name, vm.Volume.Short())
+	case v.State.Gone(vol):
+		return fmt.Sprintf("VM %s cannot start: volume %s is lost: every in-sync copy was on a disk that is gone", vm.Name, vol.Name)
 	case len(v.InSync(vol)) == 0:
 		return fmt.Sprintf("VM %s cannot start: volume %s has no in-sync copy on a living host", vm.Name, vol.Name)
 	}

@@ -116,6 +116,14 @@ func (v *View) Usable(r cluster.Replica) bool {
 	return false
 }
 
+// inPool says in which pool, unless that is the default one.
+func (v *View) inPool(id holdfast.PoolID) string {
+	if id.IsZero() {
+		return ""
+	}
+	return " in pool " + v.State.PoolName(id)
+}
+
 // InSync returns the in-sync replicas of a volume that can be used now.
 func (v *View) InSync(vol cluster.Volume) []cluster.Replica {
 	return v.usable(vol.InSync)

@@ -49,12 +49,27 @@ func newRooms(v *View) rooms {
 			rs[h.ID] = &room{cpus: cpus, cpusTotal: cpus, mem: max(mem, 0), memTotal: max(mem, 0)}
 		}
 	}
+	for _, rec := range v.State.Disks {
+		if r := rs[rec.Val.Host]; r != nil && rec.Val.RAM {
+			mib := int(rec.Val.Size >> 20)
+			r.mem, r.memTotal = r.mem-mib, max(r.memTotal-mib, 0)
+		}
+	}
 	for _, rec := range v.State.VMs {
 		if at := occupies(v.State, rec.Val); !at.IsZero() {
 			rs.take(at, rec.Val)
 		}
 	}
 	return rs
+}
+
+// MemoryLeft returns how much of a living host's memory, in MiB, neither the
+// host itself nor its VMs nor its disks in memory have been promised.
+func MemoryLeft(s *cluster.State, host holdfast.HostID) int {
+	if r := newRooms(Look(s))[host]; r != nil {
+		return max(r.mem, 0)
+	}
+	return 0
 }
 
 // occupies returns the host whose room a VM uses: the one it is assigned to if

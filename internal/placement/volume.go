@@ -14,6 +14,7 @@ const ReservePercent = 15
 
 // Constraints narrow a placement.
 type Constraints struct {
+	Pool    holdfast.PoolID   // whose disks; zero: the default pool
 	Only    []holdfast.DiskID // if not empty: no other disks, as for a linked clone
 	Exclude []holdfast.HostID
 }
@@ -52,13 +53,13 @@ func PlaceVolume(s *cluster.State, blocks uint64, copies int, c Constraints) ([]
 // copies would share more racks than they do.
 func PlaceReplica(s *cluster.State, vol cluster.Volume) (Spot, bool, Why) {
 	v := Look(s)
-	p := newDiskPlan(v, vol.Blocks, Constraints{})
+	p := newDiskPlan(v, vol.Blocks, Constraints{Pool: vol.Pool})
 	p.holds(v, vol, vol.InSync, "in-sync")
 	p.holds(v, vol, vol.Others, "stale or unfinished")
 	p.beside(v, vol.Origin)
 	best := p.best()
 	if best == nil {
-		p.why.Short = fmt.Sprintf("no disk on another host can take a copy of volume %s", vol.Name)
+		p.why.Short = fmt.Sprintf("no disk%s on another host can take a copy of volume %s", v.inPool(vol.Pool), vol.Name)
 		return Spot{}, false, p.why
 	}
 	if v.Lost(vol) <= 0 && !v.spreads(vol, best) {
@@ -85,7 +86,8 @@ type diskPlan struct {
 	disks     []*candidate
 	usedHosts map[holdfast.HostID]bool
 	usedRacks map[holdfast.FaultDomain]bool
-	sameRack  bool // a chosen disk shares its rack with another copy
+	sameRack  bool   // a chosen disk shares its rack with another copy
+	pool      string // " in pool fast", or "" for the default one
 	why       Why
 }
 
@@ -105,6 +107,7 @@ func newDiskPlan(v *View, blocks uint64, c Constraints) *diskPlan {
 		p.why.Short = fmt.Sprintf("a volume of %d blocks is out of range: 1 to %d", blocks, uint64(holdfast.MaxVolumeBlocks))
 		return p
 	}
+	p.pool = v.inPool(c.Pool)
 	promised := promisedBytes(v)
 	size := int64(blocks) * holdfast.BlockSize
 	for _, h := range v.Hosts {
@@ -114,7 +117,12 @@ func newDiskPlan(v *View, blocks uint64, c Constraints) *diskPlan {
 		}
 		for _, d := range disksOf(v, h) {
 			cand, reason := judgeDisk(h, d, size, promised[d.Disk], c)
-			if reason == "" && v.State.Disks[d.Disk].Val.Evacuate {
+			switch rec, known := v.State.Disks[d.Disk]; {
+			case !known:
+				reason = "not the cluster's any more"
+			case rec.Val.Pool != c.Pool:
+				reason = "in pool " + v.State.PoolName(rec.Val.Pool)
+			case reason == "" && rec.Val.Evacuate:
 				reason = "being evacuated"
 			}
 			cand.name = diskName(v, h.Name, d.Disk)
@@ -192,9 +200,12 @@ func promisedBytes(v *View) map[holdfast.DiskID]int64 {
 
 // holds marks the hosts of existing replicas as taken, and the racks of those
 // that can be used. A replica that is going takes only its disk, and so does one
-// on a failed disk of a host that is alive.
+// on a failed disk of a host that is alive. A lost one is nowhere.
 func (p *diskPlan) holds(v *View, vol cluster.Volume, replicas []cluster.Replica, what string) {
 	for _, r := range replicas {
+		if v.State.Lost(r) {
+			continue
+		}
 		if going := v.Going(vol, r); going || v.Up(r.Host) && !v.Usable(r) {
 			p.leaves(v, r, going)
 			continue
@@ -289,7 +300,7 @@ func (p *diskPlan) sayShort(copies, got int) {
 	switch {
 	case p.why.Short != "":
 	case got < copies:
-		p.why.Short = fmt.Sprintf("%s asked for, room on %s", count(copies, "copy", "copies"), count(got, "host", "hosts"))
+		p.why.Short = fmt.Sprintf("%s asked for, room%s on %s", count(copies, "copy", "copies"), p.pool, count(got, "host", "hosts"))
 	case p.sameRack:
 		p.why.Short = fmt.Sprintf("%s in %s: some share a rack", count(copies, "copy", "copies"), count(len(p.usedRacks), "rack", "racks"))
 	}

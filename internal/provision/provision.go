@@ -38,11 +38,12 @@ type Provisioner struct {
 type VolumeSpec struct {
 	Name       string
 	Blocks     uint64 // 0 with an origin: as large as that
-	Copies     int    // 0: 2, or 1 where there is one host
+	Copies     int    // 0: the pool's, else 2, or 1 where there is one host
 	Min        int    // 0: 1
 	Durability cluster.Durability
 	Origin     *cluster.Origin // linked clone of an image or a snapshot
 	Image      bool            // to be filled and sealed
+	Pool       holdfast.PoolID // zero: the default pool; of a clone it is the origin's, whatever is said
 }
 
 func (p *Provisioner) fresh() (*cluster.State, error) { return p.Cluster.Refresh() }
@@ -97,6 +98,7 @@ func (p *Provisioner) putVolume(tx *cluster.Txn, st *cluster.State, rec cluster.
 		}
 		tx.RequireVolume(o.Val.ID, o.Mod)
 	}
+	tx.RequirePool(rec.Pool, st.Pools[rec.Pool].Mod)
 	tx.PutVolume(rec, 0)
 	return nil
 }
@@ -119,7 +121,7 @@ func (p *Provisioner) prepare(spec VolumeSpec) (cluster.Volume, *cluster.State, 
 	}
 	rec := cluster.Volume{
 		ID: holdfast.VolumeID{UUID: id}, Name: spec.Name, Blocks: spec.Blocks, Copies: spec.Copies, Min: max(spec.Min, 1),
-		Durability: spec.Durability, Image: spec.Image, Origin: spec.Origin, Created: p.Clock.Wall(),
+		Durability: spec.Durability, Image: spec.Image, Origin: spec.Origin, Pool: spec.Pool, Created: p.Clock.Wall(),
 	}
 	if rec.Image {
 		rec.Importer, rec.ImporterBoot = p.Self, p.Boot
@@ -133,17 +135,27 @@ func (p *Provisioner) prepare(spec VolumeSpec) (cluster.Volume, *cluster.State, 
 	return p.prepareEmpty(rec, st)
 }
 
-// defaultCopies is two, or one where a second would share the only host.
-func defaultCopies(st *cluster.State) int { return min(2, max(1, len(st.Hosts))) }
+// defaultCopies is what the pool says, else two, or one where a second would
+// share the only host.
+func defaultCopies(st *cluster.State, pool cluster.Pool) int {
+	if pool.Copies > 0 {
+		return pool.Copies
+	}
+	return min(2, max(1, len(st.Hosts)))
+}
 
 func (p *Provisioner) prepareEmpty(rec cluster.Volume, st *cluster.State) (cluster.Volume, *cluster.State, error) {
 	if rec.Blocks == 0 || rec.Blocks > holdfast.MaxVolumeBlocks {
 		return rec, st, holdfast.Errorf(holdfast.Invalid, "volume %s: a size of %d blocks is out of range; give 1 block (4 KiB) to 64 TiB", rec.Name, rec.Blocks)
 	}
-	if rec.Copies == 0 {
-		rec.Copies = defaultCopies(st)
+	pool, err := poolOf(st, rec.Pool)
+	if err != nil {
+		return rec, st, err
 	}
-	spots, why := placement.PlaceVolume(st, rec.Blocks, rec.Copies, placement.Constraints{})
+	if rec.Copies == 0 {
+		rec.Copies = defaultCopies(st, pool)
+	}
+	spots, why := placement.PlaceVolume(st, rec.Blocks, rec.Copies, placement.Constraints{Pool: rec.Pool})
 	if len(spots) < rec.Min || len(spots) == 0 {
 		return rec, st, holdfast.Errorf(holdfast.NoSpace, "volume %s: %s", rec.Name, why.String())
 	}
@@ -185,7 +197,10 @@ func (p *Provisioner) prepareClone(rec cluster.Volume, st *cluster.State) (clust
 		rec.Copies = o.Val.Copies
 	}
 	grow := rec.Blocks
-	rec.Blocks, rec.Epoch = o.Val.Blocks, o.Val.Epoch
+	rec.Blocks, rec.Epoch, rec.Pool = o.Val.Blocks, o.Val.Epoch, o.Val.Pool
+	if _, err := poolOf(st, rec.Pool); err != nil {
+		return rec, st, err
+	}
 	last := holdfast.Errorf(holdfast.Unavailable, "none of them is alive")
 	for _, from := range o.Val.InSync {
 		if !st.AliveHost(from.Host) {

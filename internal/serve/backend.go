@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"strings"
@@ -11,14 +10,11 @@ import (
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/client"
 	"github.com/holdfast-cloud/holdfast/internal/auth"
-	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
-	"github.com/holdfast-cloud/holdfast/internal/disk/filedisk"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 	"github.com/holdfast-cloud/holdfast/internal/provision"
-	"github.com/holdfast-cloud/holdfast/internal/store"
 )
 
 var _ httpapi.Backend = (*Host)(nil)
@@ -200,56 +196,6 @@ func (h *Host) changeHost(id holdfast.HostID, f func(*cluster.Txn, cluster.Versi
 	return holdfast.Errorf(holdfast.Conflict, "the host's record kept changing; try again")
 }
 
-// AddDisk implements httpapi.Disks.
-func (h *Host) AddDisk(ctx context.Context, path string, size int64) (cluster.Disk, error) {
-	var d cluster.Disk
-	m, err := h.member()
-	if err != nil {
-		return d, err
-	}
-	if !strings.HasPrefix(path, "/") {
-		return d, holdfast.Errorf(holdfast.Invalid, "disk %q: give an absolute path", path)
-	}
-	if size > 0 {
-		if err := filedisk.Create(path, size); err != nil {
-			return d, err
-		}
-	}
-	if d, err = h.formatDisk(m, path); err != nil {
-		return d, err
-	}
-	tx := m.node.Cluster.Begin()
-	tx.PutDisk(d, 0)
-	rev, err := tx.Settle(kv.CallTimeout)
-	if err != nil {
-		return d, err
-	}
-	if err := h.remember(m, func(ms *membership) { ms.Disks = append(ms.Disks, path) }); err != nil {
-		return d, err
-	}
-	if err := h.openDisk(m, path); err != nil {
-		return d, err
-	}
-	m.node.Cluster.WaitRev(rev, kv.CallTimeout)
-	return d, nil
-}
-
-func (h *Host) formatDisk(m *member, path string) (cluster.Disk, error) {
-	dev, err := filedisk.Open(path, filedisk.Options{})
-	if err != nil {
-		return cluster.Disk{}, err
-	}
-	defer dev.Close()
-	u, err := newUUID()
-	if err != nil {
-		return cluster.Disk{}, err
-	}
-	d := cluster.Disk{ID: holdfast.DiskID{UUID: u}, Host: h.dir.id.Host, Path: path, Size: dev.Geometry().Size}
-	err = store.Format(dev, store.Identity{Cluster: m.ms.Cluster, Disk: d.ID, Host: d.Host},
-		store.Options{Clock: clock.System{}, Rand: rand.Reader, Log: h.log})
-	return d, err
-}
-
 // RemoveDisk implements httpapi.Disks.
 func (h *Host) RemoveDisk(ctx context.Context, id holdfast.DiskID) error {
 	m, err := h.member()
@@ -275,6 +221,24 @@ func (h *Host) RemoveDisk(ctx context.Context, id holdfast.DiskID) error {
 	tx.DeleteDisk(id, rec.Mod)
 	_, err = tx.Settle(kv.CallTimeout)
 	return err
+}
+
+// CreatePool implements httpapi.Pools.
+func (h *Host) CreatePool(ctx context.Context, p cluster.Pool) (cluster.Pool, error) {
+	m, err := h.member()
+	if err != nil {
+		return p, err
+	}
+	return m.node.Make.CreatePool(p)
+}
+
+// DeletePool implements httpapi.Pools.
+func (h *Host) DeletePool(ctx context.Context, id holdfast.PoolID) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	return m.node.Make.DeletePool(id)
 }
 
 // onWriter runs f where a volume may be opened: here if nobody else who lives
@@ -324,7 +288,7 @@ func (h *Host) CreateVolume(ctx context.Context, n httpapi.NewVolume) (cluster.V
 	if err != nil {
 		return cluster.Volume{}, err
 	}
-	return m.node.Make.CreateVolume(provision.VolumeSpec{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: n.Min, Durability: n.Durability, Origin: n.Origin})
+	return m.node.Make.CreateVolume(provision.VolumeSpec{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: n.Min, Durability: n.Durability, Origin: n.Origin, Pool: n.Pool})
 }
 
 // DeleteVolume implements httpapi.Volumes.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
 
 // dataFormat is the version of the data directory's layout; docs/format/datadir.md.
@@ -35,12 +36,14 @@ type identity struct {
 // membership is DATA/cluster.json: which cluster the host is in. It is written
 // last when a host joins, so that its presence means all else is there.
 type membership struct {
-	Cluster   holdfast.ClusterID `json:"cluster"`
-	Name      string             `json:"name"`
-	Endpoints []string           `json:"endpoints"`         // control plane client URLs, as last known
-	Member    bool               `json:"member"`            // runs a member of the control plane
-	Initial   string             `json:"initial,omitempty"` // etcd's initial cluster, NAME=URL,…
-	Disks     []string           `json:"disks"`             // paths given to Holdfast on this host
+	Cluster   holdfast.ClusterID    `json:"cluster"`
+	Name      string                `json:"name"`
+	Endpoints []string              `json:"endpoints"`         // control plane client URLs, as last known
+	Member    bool                  `json:"member"`            // runs a member of the control plane
+	Initial   string                `json:"initial,omitempty"` // etcd's initial cluster, NAME=URL,…
+	Disks     []string              `json:"disks"`             // paths given to Holdfast on this host
+	IO        map[string]cluster.IO `json:"io,omitempty"`      // of those that use the page cache otherwise than by default
+	RAM       []ramDisk             `json:"ram,omitempty"`     // disks in memory, made anew by every life of the process
 	// Keys are the SHA-256 of the members' public keys by host, as last known.
 	Keys map[string]string `json:"keys,omitempty"`
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/config"
-	"github.com/holdfast-cloud/holdfast/internal/disk/filedisk"
 	"github.com/holdfast-cloud/holdfast/internal/export/nbd"
 	"github.com/holdfast-cloud/holdfast/internal/fence/cgroup"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
@@ -183,6 +182,7 @@ func (h *Host) build(m *member) (err error) {
 	}
 	h.api.ServeTLS(l, auth.GuestServerTLS(m.creds, m.allow))
 	m.tasks.Go(func() { h.followHosts(m) })
+	m.tasks.Go(func() { h.renewMemory(m) })
 	m.tasks.Go(func() { h.endLostConnections(m) })
 	if h.cfg.NBDTCP == "" {
 		return nil
@@ -233,31 +233,6 @@ func (m *member) allow(id auth.Identity) error {
 func (h *Host) authorize(cs tls.ConnectionState) error {
 	_, err := auth.PeerIdentity(cs)
 	return err
-}
-
-// openDisk opens a formatted disk and puts it to use.
-func (h *Host) openDisk(m *member, path string) error {
-	dev, err := filedisk.Open(path, filedisk.Options{})
-	if err != nil {
-		return err
-	}
-	st, err := store.Open(dev, store.Options{Clock: clock.System{}, Rand: rand.Reader, Log: h.log})
-	if err != nil {
-		dev.Close()
-		return err
-	}
-	if got := st.Identity().Cluster; got != m.ms.Cluster {
-		st.Close()
-		return holdfast.Errorf(holdfast.Invalid, "disk %s belongs to cluster %s, not to this one", path, got.Short())
-	}
-	m.mu.Lock()
-	m.stores = append(m.stores, st)
-	for _, each := range m.stores {
-		each.SetMapMemory(int64(h.cfg.MapMemory) / int64(len(m.stores)))
-	}
-	m.mu.Unlock()
-	m.node.AddStore(st)
-	return nil
 }
 
 // alive is what the host says of itself at first.

@@ -5,6 +5,7 @@ package apitest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -120,6 +121,7 @@ func (b *Backend) State(context.Context) (*cluster.State, error) {
 	}
 	s := *b.St
 	s.Hosts, s.Alive, s.Disks = maps.Clone(s.Hosts), maps.Clone(s.Alive), maps.Clone(s.Disks)
+	s.Pools = maps.Clone(s.Pools)
 	s.Volumes, s.VMs, s.Machines = maps.Clone(s.Volumes), maps.Clone(s.VMs), maps.Clone(s.Machines)
 	s.Incidents = maps.Clone(s.Incidents)
 	return &s, nil
@@ -157,6 +159,7 @@ func (b *Backend) InitCluster(_ context.Context, name string) (httpapi.Admin, er
 		b.St = &cluster.State{Rev: 1, Cluster: cluster.Cluster{ID: holdfast.ClusterID{UUID: b.id()}, Name: name, Format: 1},
 			Hosts:     map[holdfast.HostID]cluster.Versioned[cluster.Host]{},
 			Alive:     map[holdfast.HostID]cluster.Versioned[cluster.Alive]{},
+			Pools:     map[holdfast.PoolID]cluster.Versioned[cluster.Pool]{},
 			Disks:     map[holdfast.DiskID]cluster.Versioned[cluster.Disk]{},
 			Volumes:   map[holdfast.VolumeID]cluster.Versioned[cluster.Volume]{},
 			VMs:       map[holdfast.VMID]cluster.Versioned[cluster.VM]{},
@@ -243,11 +246,17 @@ func (b *Backend) RemoveHost(_ context.Context, id holdfast.HostID) error {
 }
 
 // AddDisk implements httpapi.Backend.
-func (b *Backend) AddDisk(_ context.Context, path string, size int64) (cluster.Disk, error) {
+func (b *Backend) AddDisk(_ context.Context, n httpapi.NewDisk) (cluster.Disk, error) {
 	var d cluster.Disk
 	return d, b.change(func() error {
-		d = cluster.Disk{ID: holdfast.DiskID{UUID: b.id()}, Host: b.Me.ID, Path: path, Size: max(size, 1<<30)}
+		d = cluster.Disk{ID: holdfast.DiskID{UUID: b.id()}, Host: b.Me.ID, Path: n.Path, Size: cmp.Or(n.Size, n.RAM, 1<<30), Pool: n.Pool.ID, RAM: n.RAM > 0}
+		if d.RAM {
+			d.Path = "ram1"
+		}
 		put(b, b.St.Disks, d.ID, d)
+		alive := b.St.Alive[d.Host]
+		alive.Val.Disks = append(slices.Clone(alive.Val.Disks), cluster.DiskUse{Disk: d.ID, Total: d.Size, Free: d.Size})
+		b.St.Alive[d.Host] = alive
 		return nil
 	})
 }
@@ -255,6 +264,20 @@ func (b *Backend) AddDisk(_ context.Context, path string, size int64) (cluster.D
 // RemoveDisk implements httpapi.Backend.
 func (b *Backend) RemoveDisk(_ context.Context, id holdfast.DiskID) error {
 	return b.change(func() error { delete(b.St.Disks, id); return nil })
+}
+
+// CreatePool implements httpapi.Backend.
+func (b *Backend) CreatePool(_ context.Context, p cluster.Pool) (cluster.Pool, error) {
+	return p, b.change(func() error {
+		p.ID, p.Created = holdfast.PoolID{UUID: b.id()}, epoch0()
+		put(b, b.St.Pools, p.ID, p)
+		return nil
+	})
+}
+
+// DeletePool implements httpapi.Backend.
+func (b *Backend) DeletePool(_ context.Context, id holdfast.PoolID) error {
+	return b.change(func() error { delete(b.St.Pools, id); return nil })
 }
 
 // Console implements httpapi.Backend: it prints a banner and answers lines

@@ -24,17 +24,20 @@ func (b *Backend) newVolume(n httpapi.NewVolume) (cluster.Volume, error) {
 		return cluster.Volume{}, err
 	}
 	v := cluster.Volume{ID: holdfast.VolumeID{UUID: b.id()}, Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: max(n.Min, 1),
-		Durability: n.Durability, Origin: n.Origin, Epoch: 1, Created: epoch0()}
+		Durability: n.Durability, Origin: n.Origin, Pool: n.Pool, Epoch: 1, Created: epoch0()}
 	if v.Copies == 0 {
 		v.Copies = min(2, len(b.St.Hosts))
 	}
 	if n.Origin != nil {
 		v.Blocks = max(n.Blocks, b.St.Volumes[n.Origin.Volume].Val.Blocks)
 	}
+	if o := n.Origin; o != nil {
+		v.Pool = b.St.Volumes[o.Volume].Val.Pool
+	}
 	for _, name := range []string{"alpha", "beta", "gamma"}[:v.Copies] {
 		h := b.Host(name)
-		for _, d := range b.St.Disks {
-			if d.Val.Host == h {
+		for _, d := range b.St.SortedDisks() {
+			if d.Val.Host == h && d.Val.Pool == v.Pool {
 				v.InSync = append(v.InSync, cluster.Replica{ID: holdfast.ReplicaID{UUID: b.id()}, Host: h, Disk: d.Val.ID})
 				break
 			}

@@ -3,6 +3,7 @@
 //
 //	host a1 rack=a cpus=8 mem=16384 disk=100 voter
 //	disk a1/x size=100 evacuate
+//	pool fast tier=ram copies=2
 //	volume db1 size=10 copies=2 in-sync=a1,b1 writer=a1
 //	vm db1 volume=db1 mem=2048 host=a1 running
 //	lose rack a
@@ -37,6 +38,7 @@ type Cluster struct {
 	rev   kv.Rev
 	state cluster.State
 	away  map[holdfast.HostID]cluster.Alive // what hosts said before they were lost
+	pools map[holdfast.DiskID]holdfast.PoolID
 }
 
 // New returns an empty picture.
@@ -47,11 +49,13 @@ func New() *Cluster {
 			Alive:     map[holdfast.HostID]cluster.Versioned[cluster.Alive]{},
 			Disks:     map[holdfast.DiskID]cluster.Versioned[cluster.Disk]{},
 			Volumes:   map[holdfast.VolumeID]cluster.Versioned[cluster.Volume]{},
+			Pools:     map[holdfast.PoolID]cluster.Versioned[cluster.Pool]{},
 			VMs:       map[holdfast.VMID]cluster.Versioned[cluster.VM]{},
 			Machines:  map[holdfast.VMID]cluster.Versioned[cluster.Machine]{},
 			Incidents: map[string]cluster.Versioned[cluster.Incident]{},
 		},
-		away: map[holdfast.HostID]cluster.Alive{},
+		away:  map[holdfast.HostID]cluster.Alive{},
+		pools: map[holdfast.DiskID]holdfast.PoolID{},
 	}
 }
 
@@ -73,6 +77,7 @@ func (c *Cluster) State() *cluster.State {
 	s.Hosts = maps.Clone(s.Hosts)
 	s.Alive = maps.Clone(s.Alive)
 	s.Disks = maps.Clone(s.Disks)
+	s.Pools = maps.Clone(s.Pools)
 	s.Volumes = maps.Clone(s.Volumes)
 	s.VMs = maps.Clone(s.VMs)
 	s.Machines = maps.Clone(s.Machines)
@@ -97,6 +102,14 @@ func Host(name string) holdfast.HostID {
 
 // Disk returns the identity of a host's own disk, or of one called HOST/NAME.
 func Disk(host string) holdfast.DiskID { return holdfast.DiskID{UUID: id("disk", host)} }
+
+// Pool returns the identity of a pool; zero is "".
+func Pool(name string) holdfast.PoolID {
+	if name == "" {
+		return holdfast.PoolID{}
+	}
+	return holdfast.PoolID{UUID: id("pool", name)}
+}
 
 // Volume returns the identity of a volume.
 func Volume(name string) holdfast.VolumeID { return holdfast.VolumeID{UUID: id("volume", name)} }
@@ -136,6 +149,8 @@ func (c *Cluster) Do(line string) error {
 		c.host(w)
 	case "disk":
 		c.disk(w)
+	case "pool":
+		c.pool(w)
 	case "volume":
 		c.volume(w)
 	case "vm":
@@ -219,6 +234,12 @@ func (c *Cluster) host(w *words) {
 		h.Peer = w.name + ":2"
 	}
 	h.Drained = w.flag("drained", h.Drained)
+	if w.flag("memory-lost", false) { // it comes back with another, empty disk
+		was := a.Val.Disks[0]
+		delete(c.state.Disks, was.Disk)
+		a.Val.Disks = []cluster.DiskUse{{Disk: Disk(w.name + "/" + was.Disk.String()), Total: was.Total, Free: was.Total}}
+		c.pools[a.Val.Disks[0].Disk] = c.pools[was.Disk]
+	}
 	if w.flag("restarted", false) {
 		a.Val.Boot = holdfast.BootID{UUID: id("boot", w.name+" again")}
 	}
@@ -231,9 +252,14 @@ func (c *Cluster) host(w *words) {
 	d.Error = w.text("disk-error", d.Error)
 	a.Val.Disks = append([]cluster.DiskUse{d}, a.Val.Disks[1:]...)
 	c.state.Hosts[hid] = cluster.Versioned[cluster.Host]{Mod: c.rev, Val: h}
+	if w.has("pool") {
+		c.pools[d.Disk] = Pool(w.text("pool", ""))
+	}
 	rec := c.state.Disks[d.Disk].Val
 	rec.ID, rec.Host, rec.Path, rec.Size = d.Disk, hid, "disk0", d.Total
 	rec.Evacuate = w.flag("evacuate", rec.Evacuate)
+	rec.Pool = c.pools[d.Disk]
+	rec.RAM = c.state.InMemory(rec.Pool)
 	c.state.Disks[d.Disk] = cluster.Versioned[cluster.Disk]{Mod: c.rev, Val: rec}
 	if w.flag("down", !alive) {
 		delete(c.state.Alive, hid)
@@ -273,6 +299,18 @@ func (c *Cluster) disk(w *words) {
 	c.state.Alive[Host(name)] = a
 }
 
+// pool draws or changes a pool.
+func (c *Cluster) pool(w *words) {
+	pid := Pool(w.name)
+	p := c.state.Pools[pid].Val
+	if p.Name == "" {
+		p = cluster.Pool{ID: pid, Name: w.name, Tier: cluster.SSD, Created: wall}
+	}
+	p.Tier = cluster.Tier(w.text("tier", string(p.Tier)))
+	p.Copies = w.num("copies", p.Copies)
+	c.state.Pools[pid] = cluster.Versioned[cluster.Pool]{Mod: c.rev, Val: p}
+}
+
 // volume draws or changes a volume.
 func (c *Cluster) volume(w *words) {
 	vid := Volume(w.name)
@@ -283,6 +321,9 @@ func (c *Cluster) volume(w *words) {
 	}
 	v.Blocks = uint64(w.num("size", int(v.Blocks*holdfast.BlockSize/gib))) * gib / holdfast.BlockSize
 	v.Copies = w.num("copies", v.Copies)
+	if w.has("pool") {
+		v.Pool = Pool(w.text("pool", ""))
+	}
 	v.Min = w.num("min", v.Min)
 	v.Epoch = holdfast.Epoch(w.num("epoch", int(v.Epoch)))
 	if w.has("writer") {
