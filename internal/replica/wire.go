@@ -29,6 +29,7 @@ const (
 	KindRootBegin                               // Ask + RootBuild → Answer
 	KindRootEnd                                 // Ask + RootBuild → Answer, when on disk
 	KindDiff                                    // Ask + DiffAsk → Diff
+	KindFind                                    // Ask + blocks that lack their data → those of them that are here, with it
 )
 
 // Ask is the front of every request: which replica, under which authority.
@@ -229,13 +230,14 @@ func DecodeReport(b []byte) (r Report, err error) {
 }
 
 // Block is the identity of one block of a replica, as resync, rebuild and read
-// repair carry it: its data follows in bulk unless it is a hole.
+// repair carry it: its data follows in bulk unless it is a hole or lost.
 type Block struct {
 	Addr   uint64
 	LSN    holdfast.LSN
 	Origin holdfast.VolumeID
 	Hash   uint64
 	Hole   bool
+	Lost   bool // it has data, which is not here
 }
 
 const blockSize = 8 + 8 + 16 + 8 + 8
@@ -254,23 +256,29 @@ func (k *Block) AppendTo(b []byte) []byte {
 	if k.Hole {
 		flags = 1
 	}
+	if k.Lost {
+		flags |= 2
+	}
 	return le.AppendUint64(b, flags)
 }
 
+// Bulky reports whether the block's data follows in bulk.
+func (k *Block) Bulky() bool { return !k.Hole && !k.Lost }
+
 // DecodeBlocks reads block identities until b ends; bulk must hold the data of
-// those that are no holes.
+// those that have any.
 func DecodeBlocks(b []byte, bulk int) (out []Block, err error) {
 	if len(b)%blockSize != 0 || len(b)/blockSize > MaxBlocks {
 		return nil, holdfast.Errorf(holdfast.Invalid, "replica blocks: %d bytes are no list of 1 to %d blocks", len(b), MaxBlocks)
 	}
 	le := binary.LittleEndian
 	for ; len(b) > 0; b = b[blockSize:] {
-		k := Block{Addr: le.Uint64(b), LSN: holdfast.LSN(le.Uint64(b[8:])), Hash: le.Uint64(b[32:]), Hole: le.Uint64(b[40:])&1 != 0}
+		k := Block{Addr: le.Uint64(b), LSN: holdfast.LSN(le.Uint64(b[8:])), Hash: le.Uint64(b[32:]), Hole: le.Uint64(b[40:])&1 != 0, Lost: le.Uint64(b[40:])&2 != 0}
 		copy(k.Origin.UUID[:], b[16:])
 		if k.Addr >= holdfast.MaxVolumeBlocks {
 			return nil, holdfast.Errorf(holdfast.Invalid, "replica blocks: address %d is beyond the largest volume", k.Addr)
 		}
-		if !k.Hole {
+		if k.Bulky() {
 			bulk -= holdfast.BlockSize
 		}
 		out = append(out, k)

@@ -29,6 +29,7 @@ type batch struct {
 	written []func(error)
 	synced  []func(error)
 	dead    []uint32 // payload blocks freed before it was closed
+	lost    []uint32 // payload blocks that only stand for lost ones
 }
 
 // touch notes the last LSN of a head that a batch makes durable.

@@ -223,14 +223,14 @@ func (r *Replica) markDamaged(why string) {
 // same LSN, origin and hash. It does nothing if the block has changed since.
 // Snapshots and clones that share the block are repaired with it.
 func (r *Replica) Repair(b Block) error {
-	if b.Hole {
+	if b.Hole || b.Lost {
 		return nil
 	}
 	if err := b.check(); err != nil {
 		return err
 	}
 	s := r.s
-	return r.replaceBytes(b, func() (uint32, uint16, error) {
+	_, err := r.replaceBytes(b, func() (uint32, uint16, error) {
 		if b.Addr >= r.head.blocks {
 			return 0, 0, nil
 		}
@@ -249,6 +249,7 @@ func (r *Replica) Repair(b Block) error {
 		}
 		return f.seg, f.slot, nil
 	})
+	return err
 }
 
 // putRepair logs a repair and returns where the block's bytes will be. They are

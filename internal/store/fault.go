@@ -103,6 +103,11 @@ func (s *Store) noteFault(f Fault) {
 	s.faults = append(s.faults, f)
 }
 
+// atFault reports whether a fault is open. Under the lock.
+func (s *Store) atFault(f Fault) bool {
+	return slices.ContainsFunc(s.faults, func(x Fault) bool { return x.seg == f.seg && x.slot == f.slot && x.Open() })
+}
+
 // repairedAt notes that a block's bytes are good again. Under the lock.
 func (s *Store) repairedAt(seg uint32, slot uint16) {
 	for i := range s.faults {

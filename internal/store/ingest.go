@@ -13,6 +13,7 @@ type Block struct {
 	Origin holdfast.VolumeID // the volume that it was written as
 	Hash   uint64
 	Hole   bool // a tombstone: no Hash, no Data
+	Lost   bool // no Data: no copy had it; reading the block fails
 	Data   []byte
 }
 
@@ -22,6 +23,12 @@ func (b *Block) check() error {
 	if b.Hole {
 		if len(b.Data) != 0 || b.Hash != 0 {
 			return holdfast.Errorf(holdfast.Invalid, "block %d: a hole with data", b.Addr)
+		}
+		return nil
+	}
+	if b.Lost {
+		if len(b.Data) != 0 {
+			return holdfast.Errorf(holdfast.Invalid, "block %d: it is lost, and has data", b.Addr)
 		}
 		return nil
 	}
@@ -116,6 +123,10 @@ func (r *Replica) store(blocks []Block) (*head, []blockmap.Entry, error) {
 			entries[i].Hash = b.Hash
 			entries[i].Seg, entries[i].Slot = refs[i].b.head.seg, refs[i].b.slot+uint16(refs[i].idx)
 			h.owned.add(entries[i].Seg, entries[i].Slot, s.space.segBlocks)
+			if b.Lost {
+				refs[i].b.lost = append(refs[i].b.lost, refs[i].idx)
+				s.lose(r, b, entries[i].Seg, entries[i].Slot)
+			}
 		}
 	}
 	return h, entries, nil
@@ -141,13 +152,28 @@ func (h *head) fit(blocks []Block) error {
 	return nil
 }
 
+// lostData stands for lost blocks in the log. It is never written.
+var lostData [blockSize]byte
+
+// lose makes a block one that is nowhere, and says so. Its place in the map is
+// its own: with its bytes gone it must neither read as what was there before nor
+// keep the rest from being rebuilt.
+func (s *Store) lose(r *Replica, b *Block, seg uint32, slot uint16) {
+	s.space.move(seg, slot, 1, lostSegment, 0)
+	s.noteFault(Fault{Replica: r.id, Addr: b.Addr, LSN: b.LSN, Origin: b.Origin, Hash: b.Hash, Hop: HopCopy, Nowhere: true, seg: seg, slot: slot})
+}
+
 func (s *Store) putIngest(r *Replica, x *Block) oref {
 	b := s.openBatch(ingestBytes)
 	p := b.begin(entryIngest, r.num)
 	p = append(p, x.Origin.UUID[:]...)
 	p = le.AppendUint64(p, x.Addr)
 	p = le.AppendUint64(p, uint64(x.LSN))
-	p = le.AppendUint64(p, x.Hash)
+	hash := x.Hash
+	if x.Lost { // zeros stand for it in the log, where they must be whole
+		hash = checksum.Block(x.Origin, x.Addr, x.LSN, lostData[:])
+	}
+	p = le.AppendUint64(p, hash)
 	hole := byte(0)
 	if x.Hole {
 		hole = 1
@@ -160,7 +186,11 @@ func (s *Store) putIngest(r *Replica, x *Block) oref {
 func (s *Store) putPayload(b *batch, x *Block) oref {
 	ref := oref{lsn: x.LSN, b: b, idx: uint32(b.n)}
 	if !x.Hole {
-		copy(b.payload(s.shape, b.n, 1), x.Data)
+		if x.Lost {
+			clear(b.payload(s.shape, b.n, 1))
+		} else {
+			copy(b.payload(s.shape, b.n, 1), x.Data)
+		}
 		b.n++
 		b.hashes = append(b.hashes, x.Hash)
 		s.wal.pending += blockSize

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
@@ -179,7 +180,10 @@ func (s *Store) inMemory(seg uint32, slot uint16) (*batch, uint32) {
 	for _, list := range [][]*batch{s.wal.flight, s.wal.queue} {
 		for _, b := range list {
 			if b.buf != nil && b.head.seg == seg && slot >= b.slot && int(slot-b.slot) < b.n {
-				return b, uint32(slot - b.slot)
+				if idx := uint32(slot - b.slot); !slices.Contains(b.lost, idx) {
+					return b, idx
+				}
+				return nil, 0
 			}
 		}
 	}
@@ -241,7 +245,7 @@ func (s *Store) readPieces(dst []byte, ps []piece) error {
 	return nil
 }
 
-var errLostBlock = errors.New("it could not be read when the cleaner moved it")
+var errLostBlock = errors.New("its bytes are lost: they could not be read when they were to be moved or copied")
 
 func (p *piece) verify(dst []byte) error {
 	if checksum.Block(p.vol, p.addr, p.f.lsn, dst[p.at*blockSize:(p.at+1)*blockSize]) != p.f.hash {

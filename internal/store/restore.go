@@ -10,31 +10,33 @@ import (
 // whatever has become of either volume meanwhile, and without its writer.
 
 // Restore replaces the stored bytes of a block that is at fault by good ones of
-// the same identity. It does nothing if nothing refers to the block any more.
-func (s *Store) Restore(f Fault, b Block) error {
-	if b.Hole || f.seg == 0 || b.Addr != f.Addr || b.LSN != f.LSN || b.Origin != f.Origin || b.Hash != f.Hash {
-		return holdfast.Errorf(holdfast.Invalid, "block %d at %v is not the one to be restored", b.Addr, b.LSN)
+// the same identity, and reports whether it did: if nothing refers to the block
+// any more, or it has been restored already, there is nothing to do.
+func (s *Store) Restore(f Fault, b Block) (bool, error) {
+	if b.Hole || b.Lost || f.seg == 0 || b.Addr != f.Addr || b.LSN != f.LSN || b.Origin != f.Origin || b.Hash != f.Hash {
+		return false, holdfast.Errorf(holdfast.Invalid, "block %d at %v is not the one to be restored", b.Addr, b.LSN)
 	}
 	if err := b.check(); err != nil {
-		return err
+		return false, err
 	}
 	s.lock()
 	r := s.replicas[f.Replica]
 	s.unlock()
 	if r == nil {
-		return nil
+		return false, nil
 	}
 	return r.replaceBytes(b, func() (uint32, uint16, error) {
-		if g := s.space.segs[f.seg]; g == nil || !g.isLive(f.slot) {
+		if g := s.space.segs[f.seg]; g == nil || !g.isLive(f.slot) || !s.atFault(f) {
 			return 0, 0, nil
 		}
 		return f.seg, f.slot, nil
 	})
 }
 
-// replaceBytes logs good bytes for the block that find names, 0: none. find runs
+// replaceBytes logs good bytes for the block that find names, 0: none, and
+// reports whether there was one. find runs
 // under the lock; its error may be a *blockmap.Miss.
-func (r *Replica) replaceBytes(b Block, find func() (uint32, uint16, error)) error {
+func (r *Replica) replaceBytes(b Block, find func() (uint32, uint16, error)) (bool, error) {
 	s := r.s
 	var bt *batch
 	var seg, home uint32
@@ -53,7 +55,7 @@ func (r *Replica) replaceBytes(b Block, find func() (uint32, uint16, error)) err
 		return nil
 	})
 	if err != nil || bt == nil {
-		return err
+		return false, err
 	}
 	err = s.durable(func() error { return nil })
 	s.lock()
@@ -64,7 +66,7 @@ func (r *Replica) replaceBytes(b Block, find func() (uint32, uint16, error)) err
 		s.repairedAt(seg, slot)
 		s.log.Info("block repaired", "disk", s.id.Disk.String(), "replica", r.id.String(), "block", b.Addr)
 	}
-	return err
+	return err == nil, err
 }
 
 // Find reads the block of an identity into dst, which is one block long, from

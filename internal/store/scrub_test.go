@@ -136,10 +136,10 @@ func TestWhatAScrubFoundIsRestored(t *testing.T) {
 		good := Block{Addr: f.Addr, LSN: f.LSN, Origin: f.Origin, Hash: f.Hash, Data: content(tag)}
 		wrong := good
 		wrong.Data = content(tag + 1)
-		if err := b.s.Restore(f, wrong); !holdfast.IsKind(err, holdfast.Corrupt) {
+		if _, err := b.s.Restore(f, wrong); !holdfast.IsKind(err, holdfast.Corrupt) {
 			t.Errorf("wrong bytes: %v", err)
 		}
-		if err := b.s.Restore(f, good); err != nil {
+		if ok, err := b.s.Restore(f, good); err != nil || !ok {
 			t.Error(err)
 		}
 	})

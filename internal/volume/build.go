@@ -31,8 +31,7 @@ func (s *Service) serveRead(m *member, a replica.Ask, rest, _ []byte) (out trans
 		buf := bulk[at : at+holdfast.BlockSize]
 		ref, err := pin.ReadBlock(holdfast.SnapshotID{}, addr+i, buf)
 		if spoilt(err) {
-			s.Log.Error("bad bytes on this host's disk; another host wanted them", "replica", m.id.Short(), "error", err)
-			s.noteRot(m.st.Identity().Disk, 1, 0)
+			s.metRot(m, err)
 		}
 		if err != nil {
 			return transport.Frame{}, err
@@ -141,8 +140,8 @@ func (s *Service) serveIngest(m *member, a replica.Ask, rest, bulk []byte) (tran
 func storeBlocks(ids []replica.Block, bulk []byte) []store.Block {
 	out := make([]store.Block, 0, len(ids))
 	for _, b := range ids {
-		k := store.Block{Addr: b.Addr, LSN: b.LSN, Origin: b.Origin, Hash: b.Hash, Hole: b.Hole}
-		if !b.Hole {
+		k := store.Block{Addr: b.Addr, LSN: b.LSN, Origin: b.Origin, Hash: b.Hash, Hole: b.Hole, Lost: b.Lost}
+		if b.Bulky() {
 			k.Data, bulk = bulk[:holdfast.BlockSize:holdfast.BlockSize], bulk[holdfast.BlockSize:]
 		}
 		out = append(out, k)

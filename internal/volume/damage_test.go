@@ -303,8 +303,8 @@ func TestADiskDamagedAnywhereNeverLies(t *testing.T) {
 }
 
 // TestAWriterWithoutAReplicaReadsAroundDamage: what is read comes from other
-// hosts only, and both have damaged blocks. They tell of it; that they are
-// restored there, too, waits for scrubbing.
+// hosts only, and both have damaged blocks. They tell of it, and have each other
+// restore them.
 func TestAWriterWithoutAReplicaReadsAroundDamage(t *testing.T) {
 	play(t, 23, 3, 2, func(sc *scene) {
 		k := &kept{sc: sc, rng: rand.New(rand.NewPCG(23, 0)), versions: make([]uint32, 256)}
@@ -323,8 +323,14 @@ func TestAWriterWithoutAReplicaReadsAroundDamage(t *testing.T) {
 		}
 		k.readAll(v)
 		for i := range 2 {
-			if found, _ := sc.hosts[i].repaired(); found == 0 {
-				t.Errorf("host %d tells nobody that its disk is damaged", i)
+			sc.mended(sc.hosts[i])
+			found, mended := sc.hosts[i].repaired()
+			if found == 0 || mended == 0 {
+				t.Errorf("host %d tells of %d damaged blocks and restored %d", i, found, mended)
+			}
+			sc.scrub(sc.hosts[i]) // what no read has met
+			if _, mended := sc.hosts[i].repaired(); mended != 16 {
+				t.Errorf("host %d restored %d damaged blocks of 16", i, mended)
 			}
 		}
 	})

@@ -63,6 +63,7 @@ func (v *Volume) mend(block []byte, addr uint64, local *member) error {
 	v.log.Error("bad bytes on this host's disk; reading from another replica", "replica", local.id.Short(), "error", err)
 	v.s.noteRot(local.st.Identity().Disk, 1, 0)
 	if ferr := v.fetchRemote(block, addr, local); ferr != nil {
+		v.s.mendSoon()
 		return holdfast.Errorf(holdfast.KindOf(err), "%w; no other replica could help: %v", err, ferr)
 	}
 	return nil
@@ -147,7 +148,7 @@ func (v *Volume) takeBlock(dst []byte, addr uint64, b store.Block, repair *membe
 		clear(dst)
 		return nil
 	}
-	if checksum.Block(b.Origin, b.Addr, b.LSN, b.Data) != b.Hash {
+	if b.Lost || checksum.Block(b.Origin, b.Addr, b.LSN, b.Data) != b.Hash {
 		return holdfast.Errorf(holdfast.Corrupt, "block %d of volume %s arrived with a wrong hash", addr, v.rec.Name)
 	}
 	copy(dst, b.Data)

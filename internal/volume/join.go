@@ -54,9 +54,10 @@ func (v *Volume) Mending() (bool, float64) {
 
 // joiner brings one replica into the in-sync set (STORE §5 "Join", §9).
 type joiner struct {
-	v   *Volume
-	ref cluster.Replica
-	i   int // its index among the members once it is waited for
+	v    *Volume
+	ref  cluster.Replica
+	i    int // its index among the members once it is waited for
+	lost int // blocks that no copy has
 }
 
 func (j *joiner) run() (err error) {
@@ -196,8 +197,9 @@ const (
 )
 
 func (j *joiner) sendPage(pg page) error {
+	head, bulk := pg.encoded()
 	for waited := time.Duration(0); ; waited += roomAgain {
-		err := j.step(replica.KindIngest, pg.head, pg.bulk)
+		err := j.step(replica.KindIngest, head, bulk)
 		if !holdfast.IsKind(err, holdfast.NoSpace) || waited >= roomWait {
 			return err
 		}
@@ -212,22 +214,31 @@ func (j *joiner) copy(src source, c changes) error {
 			return err
 		}
 		pg, err := src.page(c, at)
-		if err == nil && pg.n > 0 {
+		if err == nil {
+			err = j.complete(&pg)
+		}
+		if err == nil && len(pg.blocks) > 0 {
 			err = j.sendPage(pg)
 		}
 		if err != nil {
 			return err
 		}
 		at, more = pg.next, pg.more
-		j.count(pg.n, len(pg.bulk), at)
+		j.count(pg, at)
 	}
 	return nil
 }
 
-func (j *joiner) count(blocks, data int, next uint64) {
+func (j *joiner) count(pg page, next uint64) {
+	data := 0
+	for i := range pg.blocks {
+		if pg.blocks[i].Bulky() {
+			data++
+		}
+	}
 	j.v.mu.Lock()
 	j.v.progress = float64(next) / float64(j.v.rec.Blocks)
-	j.v.stats.ResyncBlocks += int64(blocks)
+	j.v.stats.ResyncBlocks += int64(len(pg.blocks))
 	j.v.stats.ResyncBytes += int64(data) * holdfast.BlockSize
 	j.v.mu.Unlock()
 }

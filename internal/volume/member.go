@@ -160,6 +160,7 @@ func (s *Service) handleMembers() {
 		replica.KindPinRead:    s.servePinRead,
 		replica.KindPinRelease: s.servePinRelease,
 		replica.KindDiff:       s.serveDiff,
+		replica.KindFind:       s.serveFind,
 	} {
 		s.Net.Handle(kind, s.onTask(f))
 	}

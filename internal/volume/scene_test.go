@@ -102,19 +102,8 @@ func play(t *testing.T, seed uint64, n, copies int, script func(sc *scene)) {
 
 // found formats the disks, boots the hosts and makes the volume.
 func (sc *scene) found(copies int) {
-	for i, h := range sc.hosts {
-		f := sc.w.Host("format", simclock.Skew{})
-		fin := sc.w.Clock().NewEvent()
-		f.Go(func() {
-			dev, err := h.disk.Open(f, memdisk.Options{})
-			sc.must(err)
-			sc.must(store.Format(dev, store.Identity{Disk: h.did, Host: h.id}, store.Options{Clock: f, Rand: reader{sc.w.Rand("format")}, Log: sc.log, SegmentBytes: 1 << 20}))
-			sc.must(dev.Close())
-			fin.Set()
-		})
-		fin.Wait(clock.Forever)
-		f.Kill()
-		_ = i
+	for _, h := range sc.hosts {
+		sc.format(h)
 	}
 	for _, h := range sc.hosts {
 		h.boot()
@@ -140,6 +129,21 @@ func (sc *scene) found(copies int) {
 	_, err := tx.Commit()
 	sc.must(err)
 	c.Close()
+}
+
+// format makes a host's disk an empty one.
+func (sc *scene) format(h *sceneHost) {
+	f := sc.w.Host("format", simclock.Skew{})
+	fin := sc.w.Clock().NewEvent()
+	f.Go(func() {
+		dev, err := h.disk.Open(f, memdisk.Options{})
+		sc.must(err)
+		sc.must(store.Format(dev, store.Identity{Disk: h.did, Host: h.id}, store.Options{Clock: f, Rand: reader{sc.w.Rand("format")}, Log: sc.log, SegmentBytes: 1 << 20}))
+		sc.must(dev.Close())
+		fin.Set()
+	})
+	fin.Wait(clock.Forever)
+	f.Kill()
 }
 
 func (h *sceneHost) record() cluster.Host {

@@ -76,6 +76,7 @@ type Service struct {
 	rot     map[holdfast.DiskID]Rot
 	pins    map[uint64]*heldPin // roots kept for writers elsewhere
 	lastPin uint64
+	mending mending
 }
 
 // slot is a volume that is being opened or open here.
@@ -112,6 +113,7 @@ func (s *Service) AddStore(st *store.Store) {
 		s.addMember(st, r)
 	}
 	st.OnDrain(s.drained)
+	st.OnBad(func(f store.Fault) { s.foundRot(st, f) })
 }
 
 // Stores returns the disks in order of identity.

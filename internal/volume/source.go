@@ -30,21 +30,33 @@ type changes struct {
 	upto    holdfast.LSN
 }
 
-// page is some blocks of a source, in the coding of an ingest.
+// page is some blocks of a source, and the data of those that have any, each in
+// a buffer of its own; nil: it could not be read, and the block is lost unless
+// it is found elsewhere.
 type page struct {
-	head []byte
-	bulk [][]byte
-	n    int
-	next uint64
-	more bool
+	blocks []replica.Block
+	data   [][]byte
+	next   uint64
+	more   bool
 }
 
-// pageOf takes the next page of a pin; read reads a block's data.
+// encoded is the page in the coding of an ingest.
+func (pg *page) encoded() (head []byte, bulk [][]byte) {
+	for i := range pg.blocks {
+		head = pg.blocks[i].AppendTo(head)
+		if pg.blocks[i].Bulky() {
+			bulk = append(bulk, pg.data[i])
+		}
+	}
+	return head, bulk
+}
+
+// pageOf takes the next page of a pin; read reads a block's data. A block whose
+// bytes do not match their hash, or that the disk does not give, is told as lost.
 func pageOf(pin *store.Pin, c changes, from uint64, limit int, read func(addr uint64, buf []byte) error) (page, error) {
 	pg := page{next: from}
-	var data []uint64
 	err := pin.Walk(store.Changes{Root: c.root, Since: c.since, Against: c.against}, from, func(addr uint64, ref store.BlockRef) bool {
-		if pg.n == limit {
+		if len(pg.blocks) == limit {
 			pg.more = true
 			return false
 		}
@@ -53,22 +65,30 @@ func pageOf(pin *store.Pin, c changes, from uint64, limit int, read func(addr ui
 			return true
 		}
 		b := replica.Block{Addr: addr, LSN: ref.LSN, Origin: ref.Origin, Hash: ref.Hash, Hole: ref.Hole}
-		pg.head = b.AppendTo(pg.head)
-		if !ref.Hole {
-			data = append(data, addr) // read below: no callback waits for the disk
-		}
-		pg.n++
+		pg.blocks = append(pg.blocks, b)
 		return true
 	})
-	for _, addr := range data {
+	pg.data = make([][]byte, len(pg.blocks))
+	for i := range pg.blocks { // only now: no callback waits for the disk
+		b := &pg.blocks[i]
 		if err != nil {
 			break
 		}
-		buf := make([]byte, holdfast.BlockSize)
-		err = read(addr, buf)
-		pg.bulk = append(pg.bulk, buf)
+		if b.Hole {
+			continue
+		}
+		pg.data[i] = make([]byte, holdfast.BlockSize)
+		if err = read(b.Addr, pg.data[i]); rotten(err) {
+			b.Lost, pg.data[i], err = true, nil, nil
+		}
 	}
 	return pg, err
+}
+
+// rotten reports whether a read failed by the stored bytes of one block.
+func rotten(err error) bool {
+	var bad *store.CorruptError
+	return errors.As(err, &bad) && bad.Fault.Addr == bad.Addr && bad.Fault.LSN != 0
 }
 
 // pinned describes a pin.
@@ -93,25 +113,16 @@ func (l *localSource) page(c changes, from uint64) (page, error) {
 	return pageOf(l.pin, c, from, ingestBatch, func(addr uint64, buf []byte) error { return l.read(c.root, addr, buf) })
 }
 
-// read reads a block of the pin. One of the head that fails its hash is
-// repaired from another in-sync replica first; for one of a snapshot the next
-// try copies from another host.
+// read reads a block of the pin.
 func (l *localSource) read(root holdfast.SnapshotID, addr uint64, buf []byte) error {
 	_, err := l.pin.ReadBlock(root, addr, buf)
-	var bad *store.CorruptError
-	if !errors.As(err, &bad) {
-		return err
-	}
-	l.v.mu.Lock()
-	local := l.v.local
-	l.v.mu.Unlock()
-	if local != nil && l.v.fetchRemote(make([]byte, holdfast.BlockSize), addr, local) == nil {
-		_, err = l.pin.ReadBlock(root, addr, buf)
-	}
-	if err != nil {
+	if rotten(err) {
 		l.v.mu.Lock()
-		l.v.copyElsewhere = true
+		local := l.v.local
 		l.v.mu.Unlock()
+		if local != nil {
+			l.v.s.metRot(local, err)
+		}
 	}
 	return err
 }
@@ -120,9 +131,6 @@ func (l *localSource) read(root holdfast.SnapshotID, addr uint64, buf []byte) er
 func (v *Volume) pin(base holdfast.LSN) (source, error) {
 	v.mu.Lock()
 	local := v.local
-	if v.copyElsewhere {
-		local, v.copyElsewhere = nil, false
-	}
 	v.mu.Unlock()
 	if local == nil {
 		return v.pinRemote(base)
@@ -185,9 +193,11 @@ func (r *remoteSource) page(c changes, from uint64) (pg page, err error) {
 	if p.More && p.Next <= from {
 		return pg, holdfast.Errorf(holdfast.Invalid, "replica %s answered a page that does not go on", r.ref.ID.Short())
 	}
-	pg = page{head: ids, n: len(blocks), next: p.Next, more: p.More}
-	for ; len(bulk) > 0; bulk = bulk[holdfast.BlockSize:] {
-		pg.bulk = append(pg.bulk, bulk[:holdfast.BlockSize:holdfast.BlockSize])
+	pg = page{blocks: blocks, data: make([][]byte, len(blocks)), next: p.Next, more: p.More}
+	for i := range blocks {
+		if blocks[i].Bulky() {
+			pg.data[i], bulk = bulk[:holdfast.BlockSize:holdfast.BlockSize], bulk[holdfast.BlockSize:]
+		}
 	}
 	return pg, nil
 }
@@ -290,14 +300,17 @@ func (s *Service) servePinRead(m *member, a replica.Ask, rest, _ []byte) (out tr
 	c := changes{root: p.Root, since: p.Since, against: p.Against, upto: a.Upto}
 	pg, err := pageOf(pin, c, p.From, int(p.Max), func(addr uint64, buf []byte) error {
 		_, err := pin.ReadBlock(p.Root, addr, buf)
+		if rotten(err) {
+			s.metRot(m, err)
+		}
 		return err
 	})
 	if err != nil {
 		return out, err
 	}
 	front := replica.Page{Next: pg.next, More: pg.more}
-	out.Head = append(front.AppendTo(nil), pg.head...)
-	out.Bulk = pg.bulk
+	head, bulk := pg.encoded()
+	out.Head, out.Bulk = append(front.AppendTo(nil), head...), bulk
 	return out, nil
 }
 

@@ -59,12 +59,9 @@ type Volume struct {
 	rooted    holdfast.LSN                         // last record that keeps or sets a root
 	awaited   map[holdfast.ReplicaID]time.Duration // joiners that wait for their origin's, since when
 	copying   bool                                 // a joiner is at work; nothing need wait for it yet
-	// copyElsewhere has the next copy come from another host: this one's replica
-	// has a block of a snapshot that fails its hash.
-	copyElsewhere bool
-	making        map[holdfast.SnapshotID]bool // snapshots that are about to be named in the record
-	orphansAt     time.Duration                // when to look for snapshots that it does not name
-	releaseAt     time.Duration                // who stays must have been asked since, and have answered
+	making    map[holdfast.SnapshotID]bool         // snapshots that are about to be named in the record
+	orphansAt time.Duration                        // when to look for snapshots that it does not name
+	releaseAt time.Duration                        // who stays must have been asked since, and have answered
 
 	reconfig clock.Event // something for the task that changes the in-sync set
 	tick     clock.Event

@@ -1,0 +1,214 @@
+package volume
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
+	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+)
+
+// openFaults counts what is still at fault on a host's disk.
+func (h *sceneHost) openFaults() (n int) {
+	for _, f := range h.st.Faults() {
+		if f.Open() {
+			n++
+		}
+	}
+	return n
+}
+
+// mended waits until nothing is at fault on a host's disk.
+func (sc *scene) mended(h *sceneHost) {
+	sc.t.Helper()
+	for range 600 {
+		if h.openFaults() == 0 {
+			return
+		}
+		clock.Sleep(sc.w.Clock(), 100*time.Millisecond)
+	}
+	sc.t.Errorf("at %v: host %d still has %d faults", sc.w.Now(), h.id.UUID[0], h.openFaults())
+}
+
+// scrub scrubs a host's disk.
+func (sc *scene) scrub(h *sceneHost) {
+	sc.t.Helper()
+	sc.must(h.st.Scrub(holdfast.ReplicaID{}))
+	for range 6000 {
+		if !h.st.Scrubbing().Running {
+			return
+		}
+		clock.Sleep(sc.w.Clock(), 100*time.Millisecond)
+	}
+	sc.t.Errorf("at %v: the scrub of host %d does not end", sc.w.Now(), h.id.UUID[0])
+}
+
+// newKept is a volume of blocks that say themselves which they are, written
+// twice, and merged into the maps.
+func newKept(sc *scene, v *Volume, seed uint64, blocks int) *kept {
+	k := &kept{sc: sc, rng: rand.New(rand.NewPCG(seed, 0)), versions: make([]uint32, blocks)}
+	for range 2 {
+		for addr := 0; addr < blocks; addr += 64 {
+			k.write(v, addr, min(64, blocks-addr))
+		}
+	}
+	sc.flush(v)
+	clock.Sleep(sc.w.Clock(), 5*time.Second)
+	return k
+}
+
+// TestAScrubRestoresWithoutTheWriter damages blocks that only snapshots have
+// left, and blocks of the head, on a host that is not the writer.
+func TestAScrubRestoresWithoutTheWriter(t *testing.T) {
+	play(t, 24, 3, 2, func(sc *scene) {
+		v := sc.hosts[2].open()
+		k := newKept(sc, v, 24, 256)
+		snap := snapID(5)
+		sc.snapshot(v, 5)
+		old := append([]uint32(nil), k.versions...)
+		k.write(v, 0, 128)
+		sc.flush(v)
+		clock.Sleep(sc.w.Clock(), 5*time.Second)
+		b := sc.hosts[1]
+		snapBad := 0
+		for addr := 0; addr < 128; addr += 4 { // what only the snapshot has
+			want := k.block(addr, old[addr])
+			for _, off := range b.holding(want) {
+				b.disk.Rot(off + 99)
+				snapBad++
+			}
+		}
+		bad := k.damage(b, 60)
+		sc.scrub(b)
+		sc.mended(b)
+		found, mended := b.repaired()
+		if want := int64(len(bad) + snapBad); found != want || mended != want || snapBad == 0 {
+			t.Errorf("%d blocks were damaged; %d were found and %d restored", want, found, mended)
+		}
+		if b.st.Replicas()[0].Proved().IsZero() {
+			t.Error("the replica is whole, and does not count as proved")
+		}
+		buf := make([]byte, holdfast.BlockSize)
+		b.on(func() {
+			for addr := range 256 {
+				sc.must(b.st.Replicas()[0].ReadSnapshot(snap, buf, uint64(addr)))
+				if !bytes.Equal(buf, k.block(addr, old[addr])) {
+					t.Errorf("block %d of the snapshot is wrong", addr)
+				}
+			}
+		})
+		sc.hosts[0].powerCut()
+		k.write(v, 200, 1)
+		k.readAll(v)
+	})
+}
+
+// holding finds where a disk has a content.
+func (h *sceneHost) holding(want []byte) (at []int64) {
+	b := make([]byte, holdfast.BlockSize)
+	for off := int64(0); off < 64<<20; off += holdfast.BlockSize {
+		if h.disk.Peek(b, off); bytes.Equal(b, want) {
+			at = append(at, off)
+		}
+	}
+	return at
+}
+
+// TestOneLostBlockIsNotALostVolume: the only copy left has rotten blocks while
+// the volume is rebuilt from it. All the rest is copied; those blocks give an
+// error on every host, and never anything else, until they are written anew.
+func TestOneLostBlockIsNotALostVolume(t *testing.T) {
+	for _, here := range []bool{true, false} {
+		play(t, 25, 3, 2, func(sc *scene) {
+			a, b := sc.hosts[0], sc.hosts[1]
+			w := a
+			if !here {
+				w = sc.hosts[2]
+			}
+			v := w.open()
+			k := newKept(sc, v, 25, 256)
+			b.powerCut()
+			k.write(v, 0, 1)
+			sc.inSync(1)
+			lost := []int{3, 77, 200}
+			for _, addr := range lost {
+				for _, p := range k.places(a)[addr] {
+					a.disk.Rot(p.off + 7)
+				}
+			}
+			b.wipe()
+			b.boot()
+			sc.inSync(2)
+			check := func(v *Volume, bad map[int]bool) {
+				for addr := range 256 {
+					got := make([]byte, holdfast.BlockSize)
+					err := sc.do(v, export.Request{Op: export.Read, Off: int64(addr) * holdfast.BlockSize, Length: holdfast.BlockSize, Data: got})
+					switch {
+					case bad[addr] && err == nil:
+						t.Errorf("block %d is lost and reads as version %d", addr, binary.LittleEndian.Uint32(got[12:]))
+					case !bad[addr] && (err != nil || !bytes.Equal(got, k.block(addr, k.versions[addr]))):
+						t.Errorf("block %d is wrong: %v", addr, err)
+					}
+				}
+			}
+			bad := map[int]bool{3: true, 77: true, 200: true}
+			check(v, bad)
+			told := 0
+			for _, f := range b.st.Faults() {
+				if f.Open() && f.Nowhere && f.Hop == store.HopCopy && bad[int(f.Addr)] {
+					told++
+				}
+			}
+			if told != len(lost) {
+				t.Errorf("the new copy tells of %d lost blocks of %d: %+v", told, len(lost), b.st.Faults())
+			}
+			v = b.open()
+			check(v, bad)
+			b.powerCut()
+			b.boot()
+			v = b.open()
+			check(v, bad)
+			k.write(v, 77, 1)
+			sc.flush(v)
+			delete(bad, 77)
+			clock.Sleep(sc.w.Clock(), 5*time.Second)
+			check(v, bad)
+		})
+	}
+}
+
+// TestALostBlockComesBackWithTheCopyThatHasIt: a copy that was away, and is not
+// in sync any more, still has what every other copy has lost.
+func TestALostBlockComesBackWithTheCopyThatHasIt(t *testing.T) {
+	play(t, 26, 2, 2, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		v := a.open()
+		k := newKept(sc, v, 26, 128)
+		b.powerCut()
+		k.write(v, 0, 1)
+		sc.inSync(1)
+		for _, p := range k.places(a)[50] {
+			a.disk.Rot(p.off + 7)
+		}
+		got := make([]byte, holdfast.BlockSize)
+		if err := sc.do(v, export.Request{Op: export.Read, Off: 50 * holdfast.BlockSize, Length: holdfast.BlockSize, Data: got}); err == nil {
+			t.Error("a rotten block of the only copy was read")
+		}
+		b.boot()
+		sc.mended(a)
+		k.readAll(v)
+	})
+}
+
+// wipe gives a host that is off an empty disk of the same identity.
+func (h *sceneHost) wipe() {
+	h.disk = memdisk.New(64<<20, h.sc.w.Rand(fmt.Sprint("wiped", h.id.UUID[0], h.lives)))
+	h.sc.format(h)
+}
