@@ -34,6 +34,9 @@ type Request struct {
 	// once after this one, another request of the same session completes on the
 	// same task. A server may gather the answers.
 	More bool
+	// Later is set by the disk before Done, and cleared by whoever submits: once
+	// this is answered, a Push is welcome.
+	Later bool
 	// Done is called exactly once, from any task, possibly before Submit
 	// returns. It must not block.
 	Done func(r *Request, err error)
@@ -62,7 +65,8 @@ type Disk interface {
 // Pusher is a Disk that handles several requests at the price of one if it is
 // told that they come together.
 type Pusher interface {
-	// Push makes the disk go on with what was submitted with Next set.
+	// Push makes the disk go on with what was submitted with Next set, or
+	// completed with Later set.
 	Push()
 }
 

@@ -102,7 +102,9 @@ func (v *Volume) submitFor(ss *session, r *export.Request) {
 func (ss *session) Push() {
 	v := ss.v
 	v.mu.Lock()
+	v.pushed = true
 	v.pump()
+	v.pushed = false
 	done := v.takeDone()
 	v.mu.Unlock()
 	tell(done)
@@ -196,6 +198,7 @@ func (v *Volume) pend(o *op, err error, fua bool) {
 	v.m.Pend(v.m.Issued(), fua || v.rec.Durability == "always", o)
 	if !o.req.Next || v.bytes >= worthwhile*holdfast.BlockSize {
 		v.pump()
+		o.req.Later = v.habit.upto != 0 && v.m.Acked() == v.m.Issued()
 	}
 }
 

@@ -161,34 +161,54 @@ func (v *Volume) fence(err error) {
 // or what a flush is expected to; v.mu is held. One sync is under way per
 // member; the next covers all that gathered meanwhile.
 func (v *Volume) syncAll() {
-	upto, want := v.m.WantSync()
-	if expected := v.habit.upto; expected > upto {
-		upto, want = expected, true
-	}
-	if want {
+	if upto, want := v.m.WantSync(); want {
 		v.syncUpto(upto)
+	}
+	if v.habit.upto != 0 {
+		v.syncEarly(v.habit.upto)
 	}
 }
 
 func (v *Volume) syncUpto(upto holdfast.LSN) {
 	for i := range v.m.Members() {
-		m := &v.m.Members()[i]
-		s := &v.syncing[i]
-		target := min(upto, m.Sent) // the question arrives behind what was sent
-		asked := v.s.Clock.Now()
-		if m.Gone || !m.InSync || s.flying || m.Durable >= target || asked < s.again {
-			continue
-		}
-		s.flying, s.asked = true, target
-		if m.ID == v.localID {
-			v.wantSync = localSync{v.local.r, i, target} // once v.mu is given up
-			continue
-		}
-		v.m.Ask(i, asked)
-		ask := replica.Ask{Replica: m.ID, Epoch: v.epoch, Stable: v.m.Stable(), Upto: target}
-		f := transport.Frame{Kind: replica.KindSync, Head: ask.AppendTo(nil)}
-		v.s.Net.Send(v.refs[i].Host, f, syncTimeout, func(f transport.Frame, err error) { v.syncedRemote(i, target, f, err, asked) })
+		v.syncMember(i, upto, false)
 	}
+}
+
+// syncEarly is syncUpto of what nobody waits for yet. The other members are asked
+// in the same breath as they are sent the records; this host's disk when the
+// write has been answered, for that is what the initiator waits for now.
+func (v *Volume) syncEarly(upto holdfast.LSN) {
+	alone := true
+	for i := range v.m.Members() {
+		if m := &v.m.Members()[i]; m.ID != v.localID && m.InSync && !m.Gone {
+			alone = false
+			v.syncMember(i, upto, true)
+		}
+	}
+	if i := v.m.Find(v.localID); i >= 0 && v.m.Acked() >= upto && (v.pushed || !alone) {
+		v.syncMember(i, upto, true)
+	}
+}
+
+// syncMember asks member i, unless a sync of it is under way; v.mu is held.
+func (v *Volume) syncMember(i int, upto holdfast.LSN, early bool) {
+	m := &v.m.Members()[i]
+	s := &v.syncing[i]
+	target := min(upto, m.Sent) // the question arrives behind what was sent
+	asked := v.s.Clock.Now()
+	if m.Gone || !m.InSync || s.flying || m.Durable >= target || asked < s.again {
+		return
+	}
+	s.flying = true
+	if m.ID == v.localID {
+		v.wantSync = localSync{r: v.local.r, i: i, upto: target, early: early} // once v.mu is given up
+		return
+	}
+	v.m.Ask(i, asked)
+	ask := replica.Ask{Replica: m.ID, Epoch: v.epoch, Stable: v.m.Stable(), Upto: target}
+	f := transport.Frame{Kind: replica.KindSync, Head: ask.AppendTo(nil)}
+	v.s.Net.Send(v.refs[i].Host, f, syncTimeout, func(f transport.Frame, err error) { v.syncedRemote(i, target, f, err, asked) })
 }
 
 // syncTimeout bounds a sync: a slow disk may take its time as long as its host

@@ -67,6 +67,7 @@ type Volume struct {
 	tick     clock.Event
 	tasks    *clock.Group
 	habit    habit
+	pushed   bool // by the initiator's server: what was completed is answered
 	stats    Stats
 }
 
@@ -98,7 +99,6 @@ type proposal struct {
 
 type syncState struct {
 	flying bool
-	asked  holdfast.LSN
 	again  time.Duration // not before: a disk that fails at once costs no spin
 }
 
@@ -290,6 +290,8 @@ type localSync struct {
 	r    *store.Replica
 	i    int
 	upto holdfast.LSN
+	// early: nobody waits for it, but perhaps for the operations that are completed.
+	early bool
 }
 
 // takeDone takes what has become due; v.mu is held. The caller unlocks and
@@ -304,8 +306,8 @@ func (v *Volume) takeDone() due {
 // last completion of a session is marked, so that its server may answer all of
 // them at once.
 func tell(d due) {
-	if d.sync.upto != 0 {
-		d.sync.r.Sync(d.sync.upto, func(err error) { d.v.syncedLocal(d.sync, err) })
+	if d.sync.upto != 0 && !d.sync.early {
+		d.startSync()
 	}
 	last := len(d.done) - 1
 	for last >= 0 && d.done[last].op.ss == nil {
@@ -315,6 +317,14 @@ func tell(d due) {
 		more := i < last && f.op.ss == d.done[last].op.ss
 		f.op.finish(f.err, more)
 	}
+	if d.sync.early {
+		d.startSync()
+	}
+}
+
+func (d *due) startSync() {
+	l, v := d.sync, d.v
+	l.r.Sync(l.upto, func(err error) { v.syncedLocal(l, err) })
 }
 
 // pump completes what may be acknowledged, trims the records that no longer

@@ -27,9 +27,8 @@ func (s *session) readAll() error {
 
 // readOne reads and starts one request. An error ends the connection.
 func (s *session) readOne() error {
-	if s.br.Buffered() < requestSize { // about to wait for the client
-		s.push()
-		s.flush()
+	if s.br.Buffered() < requestSize {
+		s.settle()
 	}
 	b, err := s.br.Peek(requestSize)
 	if err != nil {
@@ -177,9 +176,8 @@ func (s *session) start(cmd request) error {
 }
 
 func (s *session) readPayload(sl *slot) error {
-	if s.br.Buffered() < int(sl.cost) { // about to wait for the client
-		s.push()
-		s.flush()
+	if s.br.Buffered() < int(sl.cost) {
+		s.settle()
 	}
 	_, err := io.ReadFull(s.br, sl.buf.Mem[:sl.cost])
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

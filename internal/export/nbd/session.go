@@ -33,6 +33,7 @@ type session struct {
 	disk       export.Disk
 	pusher     export.Pusher // disk, if it is one; else nil
 	unpushed   bool          // the reader's: something waits for Push
+	later      atomic.Bool   // a Push is welcome when what is completed has been answered
 	readOnly   bool
 	structured bool
 	status     bool // base:allocation was selected
@@ -169,7 +170,7 @@ func (s *session) full(cost int64) bool {
 func (sl *slot) submit(op export.Op, fua bool) {
 	r := &sl.req
 	r.Op, r.Off, r.Length, r.FUA, r.More = op, int64(sl.cmd.off), int64(sl.cmd.length), fua, false
-	r.Data, r.Next = nil, false
+	r.Data, r.Next, r.Later = nil, false, false
 	if op == export.Read || op == export.Write {
 		r.Length = sl.cost
 		r.Data = sl.buf.Mem[:sl.cost]
@@ -182,8 +183,7 @@ func (sl *slot) submit(op export.Op, fua bool) {
 	sl.submitting.Store(false)
 }
 
-// push has the disk go on with what was submitted, for the reader before it
-// waits.
+// push has the disk go on with what was submitted.
 func (s *session) push() {
 	if s.unpushed {
 		s.unpushed = false
@@ -191,10 +191,22 @@ func (s *session) push() {
 	}
 }
 
+// settle is for the reader before it waits for the client: nothing is left that
+// waits for what may not come.
+func (s *session) settle() {
+	s.push()
+	s.flush()
+	s.unpushed = s.later.Swap(false)
+	s.push()
+}
+
 // done answers the request; it is the Done of export.Request.
 func (sl *slot) done(r *export.Request, err error) {
 	if endsSession(err) {
 		sl.s.end(err)
+	}
+	if r.Later {
+		sl.s.later.Store(true)
 	}
 	hole := err == nil && sl.cmd.cmd == cmdRead && sl.s.structured &&
 		sl.cmd.flags&cfDF == 0 && buffer.Zero(r.Data)
