@@ -9,6 +9,7 @@ package record
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
 )
@@ -108,6 +109,13 @@ func (r *Record) AppendHeader(b []byte) []byte {
 // it. Data is left nil. Every field is checked; hostile bytes give an error of
 // kind Invalid.
 func DecodeHeader(b []byte) (r Record, rest []byte, err error) {
+	var hashes []uint64
+	return DecodeHeaderInto(b, &hashes)
+}
+
+// DecodeHeaderInto is DecodeHeader with the hashes appended to a slice of the
+// caller's, who may use it again when the record is of no more use.
+func DecodeHeaderInto(b []byte, hashes *[]uint64) (r Record, rest []byte, err error) {
 	if len(b) < HeaderSize {
 		return r, nil, holdfast.Errorf(holdfast.Invalid, "record header: %d bytes, need %d", len(b), HeaderSize)
 	}
@@ -149,7 +157,9 @@ func DecodeHeader(b []byte) (r Record, rest []byte, err error) {
 			if len(rest) < 8*int(r.Count) {
 				return bad("hashes are cut off")
 			}
-			r.Hashes = make([]uint64, r.Count)
+			n := len(*hashes)
+			*hashes = slices.Grow(*hashes, int(r.Count))[:n+int(r.Count)]
+			r.Hashes = (*hashes)[n : n+int(r.Count) : n+int(r.Count)]
 			for i := range r.Hashes {
 				r.Hashes[i] = le.Uint64(rest[8*i:])
 			}

@@ -105,26 +105,27 @@ func DecodeAnswer(b []byte) (a Answer, err error) {
 	return a, nil
 }
 
-// DecodeRecords reads record headers until head ends and gives each Write its
-// part of bulk as Data, which stays borrowed.
-func DecodeRecords(head, bulk []byte, out []record.Record) ([]record.Record, error) {
+// DecodeRecords reads record headers until head ends and appends the records to
+// out. It gives each Write its part of bulk as Data, which stays borrowed, and
+// a part of hashes, which grows as it must.
+func DecodeRecords(head, bulk []byte, out []record.Record, hashes *[]uint64) ([]record.Record, error) {
 	for len(head) > 0 {
-		r, rest, err := record.DecodeHeader(head)
+		r, rest, err := record.DecodeHeaderInto(head, hashes)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		head = rest
 		if r.Kind == record.Write {
 			n := int(r.Count) * holdfast.BlockSize
 			if len(bulk) < n {
-				return nil, short("records' data", len(bulk), n)
+				return out, short("records' data", len(bulk), n)
 			}
 			r.Data, bulk = bulk[:n:n], bulk[n:]
 		}
 		out = append(out, r)
 	}
 	if len(bulk) != 0 {
-		return nil, holdfast.Errorf(holdfast.Invalid, "replica records: %d bytes of data belong to no record", len(bulk))
+		return out, holdfast.Errorf(holdfast.Invalid, "replica records: %d bytes of data belong to no record", len(bulk))
 	}
 	return out, nil
 }

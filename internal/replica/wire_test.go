@@ -105,7 +105,7 @@ func TestEveryWriteGetsItsOwnData(t *testing.T) {
 		record.Record{Kind: record.Write, LSN: lsn(4, 1), Count: 2, Hashes: []uint64{1, 2}, Data: two},
 		record.Record{Kind: record.Zero, LSN: lsn(4, 3), Addr: 50, Count: 4},
 		record.Record{Kind: record.Write, LSN: lsn(4, 7), Addr: 7, Count: 1, Hashes: []uint64{3}, Data: three})
-	got, err := DecodeRecords(head, bulk, nil)
+	got, err := DecodeRecords(head, bulk, nil, new([]uint64))
 	if err != nil || len(got) != 3 {
 		t.Fatalf("%d records, %v", len(got), err)
 	}
@@ -116,7 +116,7 @@ func TestEveryWriteGetsItsOwnData(t *testing.T) {
 		t.Error("an append to the first record's data would write into the next one's")
 	}
 	for name, bad := range map[string][]byte{"too little": bulk[:len(bulk)-1], "too much": append(bulk, 0), "none": nil} {
-		if _, err := DecodeRecords(head, bad, nil); !holdfast.IsKind(err, holdfast.Invalid) {
+		if _, err := DecodeRecords(head, bad, nil, new([]uint64)); !holdfast.IsKind(err, holdfast.Invalid) {
 			t.Errorf("%s data: %v", name, err)
 		}
 	}
@@ -253,10 +253,10 @@ func FuzzDecodeRecords(f *testing.F) {
 	f.Add(head[:len(head)-1], bulk)
 	f.Add(head, bulk[:100])
 	f.Fuzz(func(t *testing.T, head, bulk []byte) {
-		v, err := DecodeRecords(head, bulk, nil)
+		v, err := DecodeRecords(head, bulk, nil, new([]uint64))
 		check(t, v, err, func(v []record.Record) ([]record.Record, error) {
 			head, bulk := records(v...)
-			return DecodeRecords(head, bulk, nil)
+			return DecodeRecords(head, bulk, nil, new([]uint64))
 		})
 	})
 }

@@ -35,8 +35,12 @@ func (o *op) finish(err error, more bool) {
 
 // The pools hold no state between uses.
 var (
-	ops    = sync.Pool{New: func() any { return new(op) }}
-	opPool slicePool
+	ops         = sync.Pool{New: func() any { return new(op) }}
+	opSlices    slicePool[*op]
+	doneSlices  slicePool[finished]
+	recSlices   slicePool[record.Record]
+	wordSlices  slicePool[uint64]
+	framesReady sync.Pool
 )
 
 func newOp(r *export.Request) *op {
@@ -50,17 +54,22 @@ func putOp(o *op) {
 	ops.Put(o)
 }
 
-// slicePool lends scratch slices of operations.
-type slicePool struct{ p sync.Pool }
+// slicePool lends empty scratch slices.
+type slicePool[T any] struct{ p sync.Pool }
 
-func (s *slicePool) get() *[]*op {
-	if v, ok := s.p.Get().(*[]*op); ok {
+func (s *slicePool[T]) get() *[]T {
+	if v, ok := s.p.Get().(*[]T); ok {
 		return v
 	}
-	return new([]*op)
+	return new([]T)
 }
 
-func (s *slicePool) put(v *[]*op) { s.p.Put(v) }
+// put takes a slice back with all that was appended to it.
+func (s *slicePool[T]) put(v *[]T) {
+	clear(*v)
+	*v = (*v)[:0]
+	s.p.Put(v)
+}
 
 // submit starts a request of this host's own.
 func (v *Volume) submit(r *export.Request) { v.submitFor(nil, r) }

@@ -205,10 +205,12 @@ func (s *Service) serveAppend(_ holdfast.HostID, in transport.Frame, reply func(
 		if len(in.Bulk) > 0 {
 			bulk = in.Bulk[0]
 		}
-		var recs []record.Record
-		if recs, err = replica.DecodeRecords(rest, bulk, nil); err == nil {
-			err = m.append(a.Epoch, a.Stable, recs, s.Clock.Now())
+		recs, hashes := recSlices.get(), wordSlices.get()
+		if *recs, err = replica.DecodeRecords(rest, bulk, *recs, hashes); err == nil {
+			err = m.append(a.Epoch, a.Stable, *recs, s.Clock.Now()) // which copies
 		}
+		recSlices.put(recs)
+		wordSlices.put(hashes)
 	}
 	if err != nil {
 		reply(transport.Frame{}, err)

@@ -271,7 +271,7 @@ func (t *takeover) replay(to cluster.Replica, f transport.Frame, at holdfast.LSN
 	if len(f.Bulk) > 0 {
 		bulk = f.Bulk[0]
 	}
-	recs, err := replica.DecodeRecords(f.Head, bulk, nil)
+	recs, err := replica.DecodeRecords(f.Head, bulk, nil, new([]uint64))
 	if err != nil {
 		return at, err
 	}

@@ -18,13 +18,28 @@ const (
 	tickEvery  = 200 * time.Millisecond
 )
 
-// frame is records under way to one member.
+// frame is records under way to one member. It is used again when it has been
+// answered.
 type frame struct {
 	v     *Volume
 	i     int // member
 	first holdfast.LSN
 	asked time.Duration
 	f     transport.Frame
+	done  func(transport.Frame, error) // answered
+}
+
+func newFrame() *frame {
+	fr := &frame{f: transport.Frame{Kind: replica.KindAppend, Head: make([]byte, 0, 1<<10)}}
+	fr.done = fr.answered
+	return fr
+}
+
+// release makes the frame ready for others; nobody refers to it any more.
+func (fr *frame) release() {
+	clear(fr.f.Bulk)
+	fr.v, fr.f.Head, fr.f.Bulk = nil, fr.f.Head[:0], fr.f.Bulk[:0]
+	framesReady.Put(fr)
 }
 
 // sendAll sends every remote member what it lacks, as far as its window
@@ -55,9 +70,13 @@ func (v *Volume) sendTo(i int) bool {
 	if j >= v.recs.len() {
 		return false
 	}
-	fr := &frame{v: v, i: i, first: v.recs.at(j).LSN, asked: v.s.Clock.Now()}
+	fr, _ := framesReady.Get().(*frame)
+	if fr == nil {
+		fr = newFrame()
+	}
+	fr.v, fr.i, fr.first, fr.asked = v, i, v.recs.at(j).LSN, v.s.Clock.Now()
 	ask := replica.Ask{Replica: m.ID, Epoch: v.epoch, Stable: v.m.Stable()}
-	fr.f = transport.Frame{Kind: replica.KindAppend, Head: ask.AppendTo(make([]byte, 0, 256))}
+	fr.f.Head = ask.AppendTo(fr.f.Head)
 	var last holdfast.LSN
 	for bytes := 0; j < v.recs.len(); j++ {
 		r := v.recs.at(j)
@@ -74,7 +93,7 @@ func (v *Volume) sendTo(i int) bool {
 	}
 	v.m.FrameSent(i, fr.first, last, fr.asked)
 	v.flying[i]++
-	v.s.Net.Send(v.refs[i].Host, fr.f, askTimeout, fr.answered)
+	v.s.Net.Send(v.refs[i].Host, fr.f, askTimeout, fr.done)
 	return true
 }
 
@@ -90,6 +109,7 @@ func (fr *frame) answered(f transport.Frame, err error) {
 	v.admitLocked()
 	done := v.takeDone()
 	v.mu.Unlock()
+	fr.release()
 	tell(done)
 }
 

@@ -36,22 +36,22 @@ type Volume struct {
 	rec       cluster.Volume
 	mod       kv.Rev
 	m         *replica.Writer[*op]
-	refs      []cluster.Replica // of m's members, by index
-	flying    []int             // frames under way, by index
-	held      []hold            // why a member is sent no records now, by index
-	eject     []proposal        // members to be ejected, for the reconfigure task
-	admitting []*admission      // joiners to be added, for the same
-	syncing   []syncState       // by index
-	recs      recordRing        // issued, not yet in memory everywhere or still lent
-	bytes     int64             // of recs
-	waiting   []*op             // not admitted: the window or a disk is full, or an unaligned write is in the way
-	edges     []span            // blocks of unaligned writes under way
-	full      []bool            // members that said that their disk is full, by index
-	fullSince time.Duration     // when a write first met a full disk; negative: there is room
-	noRoom    bool              // and has waited long enough
-	failed    error             // why the volume no longer serves
-	stable    time.Duration     // when stable was last as high as issued
-	done      []finished
+	refs      []cluster.Replica                    // of m's members, by index
+	flying    []int                                // frames under way, by index
+	held      []hold                               // why a member is sent no records now, by index
+	eject     []proposal                           // members to be ejected, for the reconfigure task
+	admitting []*admission                         // joiners to be added, for the same
+	syncing   []syncState                          // by index
+	recs      recordRing                           // issued, not yet in memory everywhere or still lent
+	bytes     int64                                // of recs
+	waiting   []*op                                // not admitted: the window or a disk is full, or an unaligned write is in the way
+	edges     []span                               // blocks of unaligned writes under way
+	full      []bool                               // members that said that their disk is full, by index
+	fullSince time.Duration                        // when a write first met a full disk; negative: there is room
+	noRoom    bool                                 // and has waited long enough
+	failed    error                                // why the volume no longer serves
+	stable    time.Duration                        // when stable was last as high as issued
+	done      *[]finished                          // nil: none
 	wantSync  localSync                            // what the local disk is to be asked to make durable; see due
 	mending   map[holdfast.ReplicaID]time.Duration // earliest next try
 	session   *session
@@ -271,7 +271,10 @@ func (v *Volume) fail(err error) {
 
 // finishLocked ends an operation; v.mu is held.
 func (v *Volume) finishLocked(o *op, err error) {
-	v.done = append(v.done, finished{o, err})
+	if v.done == nil {
+		v.done = doneSlices.get()
+	}
+	*v.done = append(*v.done, finished{o, err})
 	if o.ss != nil {
 		o.ss.left()
 	}
@@ -280,7 +283,7 @@ func (v *Volume) finishLocked(o *op, err error) {
 // due is what is to be done once v.mu is given up.
 type due struct {
 	v    *Volume
-	done []finished
+	done *[]finished // nil: nothing
 	sync localSync
 }
 
@@ -309,16 +312,23 @@ func tell(d due) {
 	if d.sync.upto != 0 && !d.sync.early {
 		d.startSync()
 	}
-	last := len(d.done) - 1
-	for last >= 0 && d.done[last].op.ss == nil {
-		last--
-	}
-	for i, f := range d.done {
-		more := i < last && f.op.ss == d.done[last].op.ss
-		f.op.finish(f.err, more)
+	if d.done != nil {
+		finishAll(*d.done)
+		doneSlices.put(d.done)
 	}
 	if d.sync.early {
 		d.startSync()
+	}
+}
+
+func finishAll(done []finished) {
+	last := len(done) - 1
+	for last >= 0 && done[last].op.ss == nil {
+		last--
+	}
+	for i, f := range done {
+		more := i < last && f.op.ss == done[last].op.ss
+		f.op.finish(f.err, more)
 	}
 }
 
@@ -334,13 +344,12 @@ func (v *Volume) pump() {
 	if v.failed != nil {
 		return
 	}
-	ops := opPool.get()
-	out, _ := v.m.Complete(*ops)
-	for _, o := range out {
+	ops := opSlices.get()
+	*ops, _ = v.m.Complete(*ops)
+	for _, o := range *ops {
 		v.finishLocked(o, nil)
 	}
-	*ops = out[:0]
-	opPool.put(ops)
+	opSlices.put(ops)
 	v.trim()
 	v.sendAll()
 	v.syncAll()
