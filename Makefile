@@ -15,8 +15,8 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # What the build, the tests and the drills need of Debian or Ubuntu, and the
 # commands by which it is known to be there.
-PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2
-COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip
+PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
+COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
 .PHONY: help build check test sim bugs drill lab down image kernel bench clean-bench judges figures judge-cloud-init judge-iscsi fuzz-smoke packages clean
 .DEFAULT_GOAL := build
@@ -111,10 +111,10 @@ judges: build ## let others' programs judge; QUICK=1 in two minutes, JUDGES='-ru
 	@CGO_ENABLED=1 $(GO) test -count=1 -tags libnbd ./lab/judges/libnbd >build/judge-libnbd.log || { cat build/judge-libnbd.log; exit 1; }
 	@bin/judges $(if $(QUICK),-quick) -summary build/judges.json $(JUDGES)
 
-judge-iscsi: ## let libiscsi's suite and QEMU judge the iSCSI target over a memory volume
+judge-iscsi: ## let libiscsi's suite and QEMU judge iSCSI over volumes of two copies, and over memory
 	@$(MAKE) --no-print-directory packages PACKAGES='libiscsi-bin qemu-utils qemu-block-extra' COMMANDS='iscsi-test-cu iscsi-ls iscsi-inq qemu-io'
-	@mkdir -p build; $(GO) test -count=1 -v -run TestJudge ./internal/export/iscsi >build/judge-iscsi.log 2>&1; status=$$?; \
-	sed -n 's/^ *judges_test.go:[0-9]*: //p; t; /^[-a-zA-Z]/p' build/judge-iscsi.log; exit $$status
+	@mkdir -p build; HOLDFAST_JUDGE=all $(GO) test -count=1 -v -p 1 -run TestJudge ./internal/export/iscsi ./lab/baddays >build/judge-iscsi.log 2>&1; status=$$?; \
+	sed -n 's/^ *\(judges\|iscsi\)_test.go:[0-9]*: //p; t; /^[-a-zA-Z]/p' build/judge-iscsi.log; exit $$status
 
 fuzz-smoke: ## run every fuzz target for a moment
 	@set -e; for p in $$($(GO) list ./...); do \

@@ -91,6 +91,8 @@ type (
 	PoolID struct{ UUID }
 	// VolumeID is a virtual disk.
 	VolumeID struct{ UUID }
+	// ExportID is a set of volumes made reachable as one iSCSI target.
+	ExportID struct{ UUID }
 	// ReplicaID is one disk's copy of a volume. A copy that is made anew gets
 	// a new identity.
 	ReplicaID struct{ UUID }

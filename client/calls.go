@@ -157,6 +157,37 @@ func (c *Client) Revert(ctx context.Context, volume string, s v1.RevertSpec) err
 	return c.call(ctx, "POST", path("volumes", volume, "revert"), s, nil)
 }
 
+// Exports lists the exports.
+func (c *Client) Exports(ctx context.Context) ([]v1.Export, error) {
+	return fetch[[]v1.Export](ctx, c, "GET", path("exports"), nil)
+}
+
+// Export shows one export.
+func (c *Client) Export(ctx context.Context, export string) (v1.Export, error) {
+	return fetch[v1.Export](ctx, c, "GET", path("exports", export), nil)
+}
+
+// CreateExport makes volumes reachable as an iSCSI target; nobody may log in
+// yet.
+func (c *Client) CreateExport(ctx context.Context, s v1.ExportSpec) (v1.Export, error) {
+	return fetch[v1.Export](ctx, c, "POST", path("exports"), s)
+}
+
+// DeleteExport ends an export and its sessions; the volumes stay.
+func (c *Client) DeleteExport(ctx context.Context, export string) error {
+	return c.call(ctx, "DELETE", path("exports", export), nil, nil)
+}
+
+// AllowInitiator lets an initiator log in, or changes its secrets.
+func (c *Client) AllowInitiator(ctx context.Context, export string, s v1.InitiatorSpec) (v1.Export, error) {
+	return fetch[v1.Export](ctx, c, "POST", path("exports", export, "initiators"), s)
+}
+
+// DenyInitiator takes that back and ends the initiator's sessions.
+func (c *Client) DenyInitiator(ctx context.Context, export, initiator string) (v1.Export, error) {
+	return fetch[v1.Export](ctx, c, "DELETE", path("exports", export, "initiators", initiator), nil)
+}
+
 // Images lists the images.
 func (c *Client) Images(ctx context.Context) ([]v1.Volume, error) {
 	return fetch[[]v1.Volume](ctx, c, "GET", path("images"), nil)

@@ -46,7 +46,7 @@ func (l *Lab) number() {
 // bindable tries all ports of all hosts at once.
 func (l *Lab) bindable() error {
 	for _, h := range l.Hosts {
-		for _, port := range []int{config.PortAPI, config.PortTransport, config.PortEtcdPeer, config.PortEtcdClient} {
+		for _, port := range []int{config.PortAPI, config.PortTransport, config.PortEtcdPeer, config.PortEtcdClient, config.PortISCSI} {
 			ls, err := net.Listen("tcp", net.JoinHostPort(h.Addr, strconv.Itoa(port)))
 			if err != nil {
 				return err

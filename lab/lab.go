@@ -13,8 +13,10 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -172,6 +174,9 @@ func (l *Lab) Rack(name string) ([]Host, error) {
 	return out, nil
 }
 
+// Portal is where the host answers iSCSI initiators.
+func (h Host) Portal() string { return net.JoinHostPort(h.Addr, strconv.Itoa(config.PortISCSI)) }
+
 // writeConfig writes the configuration of a host: the same keys that a real
 // one has.
 func (h Host) writeConfig() error {
@@ -182,7 +187,8 @@ data_dir: %s
 socket: %s
 advertise: %s
 publish_addr: %s
-`, h.Name, h.Name, h.Rack, quote(h.Data()), quote(h.Socket()), h.Addr, h.Addr)
+iscsi: %s
+`, h.Name, h.Name, h.Rack, quote(h.Data()), quote(h.Socket()), h.Addr, h.Addr, h.Portal())
 	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
 		return holdfast.Errorf(holdfast.IO, "lab: %w", err)
 	}

@@ -70,6 +70,7 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	say("iSCSI initiators are answered at %s, one portal a host; 'holdfast export create' gives them volumes", l.Hosts[0].Portal())
 	say("the lab is up: %s", st.Sentence)
 	return l, nil
 }

@@ -28,6 +28,9 @@ const (
 	dirMachine  = root + "machine/"
 	dirIncident = root + "incident/"
 	dirJoin     = root + "join/"
+	dirExport   = root + "export/"
+	dirServing  = root + "serving/"
+	dirUnit     = root + "unit/"
 	dirName     = root + "name/" // name/KIND/NAME → identifier
 )
 

@@ -21,6 +21,8 @@ func emptyState() *State {
 		VMs:       map[holdfast.VMID]Versioned[VM]{},
 		Machines:  map[holdfast.VMID]Versioned[Machine]{},
 		Incidents: map[string]Versioned[Incident]{},
+		Exports:   map[holdfast.ExportID]Versioned[Export]{},
+		Serving:   map[holdfast.ExportID]Versioned[Serving]{},
 		Bad:       map[string]string{},
 	}
 }
@@ -85,6 +87,10 @@ func (p *painter) put(it kv.Item, old *State) {
 		put(p, machineKind(), &s.Machines, old.Machines, it, vmID)
 	case dirIncident:
 		put(p, incidentKind(), &s.Incidents, old.Incidents, it, incidentID)
+	case dirExport:
+		put(p, exportKind(), &s.Exports, old.Exports, it, exportID)
+	case dirServing:
+		put(p, servingKind(), &s.Serving, old.Serving, it, exportID)
 	case "":
 		p.putSingle(it)
 	}
@@ -146,6 +152,10 @@ func (p *painter) remove(key string) {
 		remove(p, dir, &s.Machines, key, vmID)
 	case dirIncident:
 		remove(p, dir, &s.Incidents, key, incidentID)
+	case dirExport:
+		remove(p, dir, &s.Exports, key, exportID)
+	case dirServing:
+		remove(p, dir, &s.Serving, key, exportID)
 	case "":
 		if key == keyLeader {
 			s.Leader, s.LeaderLease, s.LeaderMod = holdfast.HostID{}, 0, 0
@@ -242,6 +252,11 @@ func volumeID(s string) (holdfast.VolumeID, error) {
 func vmID(s string) (holdfast.VMID, error) {
 	u, err := canonical(s)
 	return holdfast.VMID{UUID: u}, err
+}
+
+func exportID(s string) (holdfast.ExportID, error) {
+	u, err := canonical(s)
+	return holdfast.ExportID{UUID: u}, err
 }
 
 func incidentID(s string) (string, error) { return s, nil }

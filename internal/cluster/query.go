@@ -65,6 +65,23 @@ func (s *State) SortedIncidents() []Versioned[Incident] {
 	return sorted(s.Incidents, func(a, b *Incident) int { return strings.Compare(a.ID, b.ID) })
 }
 
+// SortedExports returns the exports by name.
+func (s *State) SortedExports() []Versioned[Export] {
+	return sorted(s.Exports, func(a, b *Export) int { return byName(a.Name, b.Name, a.ID.UUID, b.ID.UUID) })
+}
+
+// ExportOf finds the export that a volume is a unit of.
+func (s *State) ExportOf(v holdfast.VolumeID) (Versioned[Export], bool) {
+	return find(s.Exports, func(e *Export) bool {
+		return slices.ContainsFunc(e.Units, func(u Unit) bool { return u.Volume == v })
+	})
+}
+
+// ExportByTarget finds an export by its iSCSI name.
+func (s *State) ExportByTarget(name string) (Versioned[Export], bool) {
+	return find(s.Exports, func(e *Export) bool { return e.Target == name })
+}
+
 // HostByName finds a host.
 func (s *State) HostByName(name string) (Versioned[Host], bool) {
 	return find(s.Hosts, func(h *Host) bool { return h.Name == name })

@@ -34,6 +34,11 @@ type Host struct {
 	// DrainSeconds is how long a guest may take to shut down when it is moved
 	// off this host; 0: DefaultDrainSeconds.
 	DrainSeconds int `json:"drain_seconds,omitempty"`
+	// Portal is where initiators reach this host over iSCSI, host:port, and
+	// PortalGroup the target portal group tag of its rack, from 1; empty and 0
+	// if it has no portal.
+	Portal      string `json:"portal,omitempty"`
+	PortalGroup uint16 `json:"portal_group,omitempty"`
 }
 
 // Alive is what a host says of itself, kept under its lease: the key is there
@@ -303,6 +308,8 @@ type State struct {
 	VMs       map[holdfast.VMID]Versioned[VM]
 	Machines  map[holdfast.VMID]Versioned[Machine]
 	Incidents map[string]Versioned[Incident]
+	Exports   map[holdfast.ExportID]Versioned[Export]
+	Serving   map[holdfast.ExportID]Versioned[Serving]
 	Leader    holdfast.HostID // elected reconciler; zero if none
 	// LeaderMod is the revision of the election and LeaderLease the lease that
 	// it holds under.

@@ -37,6 +37,7 @@ type Config struct {
 	PublishAddr string `yaml:"publish_addr"` // where published ports listen; default 127.0.0.1
 	NBDTCP      string `yaml:"nbd_tcp"`      // host:port for NBD over TLS; default: none
 	MapMemory   Size   `yaml:"map_memory"`   // for pages of block maps, over all disks; default 256 MiB
+	ISCSI       string `yaml:"iscsi"`        // host:port of this host's iSCSI portal; default: none
 	Log         Log    `yaml:"log"`
 }
 
@@ -70,6 +71,7 @@ const (
 	PortTransport  = 7441
 	PortEtcdPeer   = 7442
 	PortEtcdClient = 7443
+	PortISCSI      = 3260 // of a lab's portals; elsewhere the configuration says
 )
 
 // Bounds on map_memory. Below the least, reading a volume of many TiB would
@@ -210,9 +212,9 @@ func (c *Config) checkAddrs() error {
 	seen := map[string]string{}
 	for _, l := range []struct{ key, v string }{
 		{"listen.api", c.Listen.API}, {"listen.transport", c.Listen.Transport},
-		{"listen.etcd_peer", c.Listen.EtcdPeer}, {"listen.etcd_client", c.Listen.EtcdClient}, {"nbd_tcp", c.NBDTCP},
+		{"listen.etcd_peer", c.Listen.EtcdPeer}, {"listen.etcd_client", c.Listen.EtcdClient}, {"nbd_tcp", c.NBDTCP}, {"iscsi", c.ISCSI},
 	} {
-		if l.v == "" && l.key == "nbd_tcp" {
+		if l.v == "" && (l.key == "nbd_tcp" || l.key == "iscsi") {
 			continue
 		}
 		host, port, err := net.SplitHostPort(l.v)

@@ -25,6 +25,7 @@ type Backend interface {
 	Volumes
 	Images
 	VMs
+	Exports
 }
 
 // Reader is the read side. Everything that lists or shows is rendered from it.
@@ -209,4 +210,18 @@ type VMs interface {
 	// Unavailable: it does not run. local refuses to go to another host, so
 	// that a request is handed on once at most.
 	Console(ctx context.Context, id holdfast.VMID, local bool) (io.ReadWriteCloser, error)
+}
+
+// Exports is about volumes made reachable over iSCSI.
+type Exports interface {
+	// CreateExport makes a target of volumes; nobody may log in yet. Busy: a
+	// volume is a VM's disk or a unit of another export.
+	CreateExport(ctx context.Context, name string, units []cluster.Unit) (cluster.Export, error)
+	// DeleteExport ends it with its sessions and persistent reservations.
+	DeleteExport(ctx context.Context, id holdfast.ExportID) error
+	// AllowInitiator adds an initiator, or changes the one of that name. Empty
+	// CHAP names stand for the initiator's and the target's.
+	AllowInitiator(ctx context.Context, id holdfast.ExportID, i cluster.Initiator) (cluster.Export, error)
+	// DenyInitiator removes one; its sessions end. NotFound: it is not there.
+	DenyInitiator(ctx context.Context, id holdfast.ExportID, name string) (cluster.Export, error)
 }

@@ -90,6 +90,13 @@ func (p picture) vm(ref string) (cluster.VM, error) {
 		func(v cluster.VM) bool { return v.Deleted })
 }
 
+func (p picture) export(ref string) (cluster.Export, error) {
+	return find("export", ref, p.exports(),
+		func(e cluster.Export) holdfast.UUID { return e.ID.UUID },
+		func(e cluster.Export) string { return e.Name },
+		func(cluster.Export) bool { return false })
+}
+
 func snapshot(v cluster.Volume, ref string) (cluster.Snapshot, error) {
 	return find("snapshot of "+v.Name, ref, v.Snapshots,
 		func(s cluster.Snapshot) holdfast.UUID { return s.ID.UUID },

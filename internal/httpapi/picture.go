@@ -49,6 +49,12 @@ func (p picture) vms() []cluster.VM {
 	})
 }
 
+func (p picture) exports() []cluster.Export {
+	return sorted(p.Exports, func(a, b cluster.Export) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), byID(a.ID.UUID, b.ID.UUID))
+	})
+}
+
 func (p picture) incidents() []cluster.Incident {
 	return sorted(p.Incidents, func(a, b cluster.Incident) int {
 		return cmp.Or(b.Opened.Compare(a.Opened), cmp.Compare(a.ID, b.ID))

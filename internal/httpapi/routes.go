@@ -29,6 +29,7 @@ func (s *Server) routes(r chi.Router) {
 	s.snapshotRoutes()
 	s.imageRoutes()
 	s.vmRoutes()
+	s.exportRoutes()
 	s.incidentRoutes()
 	s.consoleRoute(r)
 }

@@ -63,6 +63,9 @@ func (p *Provisioner) DeleteVolume(id holdfast.VolumeID) error {
 		if vm, ok := st.VMs[rec.VM]; ok && !vm.Val.Deleted {
 			return holdfast.Errorf(holdfast.Conflict, "volume %s is the disk of VM %s; delete the VM first", rec.Name, vm.Val.Name)
 		}
+		if e, ok := st.ExportOf(id); ok {
+			return errExported(rec.Name, e.Val.Name)
+		}
 		rec.Deleted = true
 		return nil
 	})

@@ -68,6 +68,9 @@ func (p *Provisioner) createOn(vm cluster.VM) (cluster.VM, error) {
 	if other, ok := st.VMs[v.Val.VM]; ok && !other.Val.Deleted {
 		return vm, holdfast.Errorf(holdfast.Busy, "volume %s is the disk of VM %s; clone it", v.Val.Name, other.Val.Name)
 	}
+	if e, ok := st.ExportOf(vm.Volume); ok {
+		return vm, errExported(v.Val.Name, e.Val.Name)
+	}
 	rec := v.Val
 	rec.VM = vm.ID
 	p.assign(st, rec, &vm)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -60,6 +61,7 @@ type member struct {
 	node    *node.Node
 	publish *publisher
 	streams *streams
+	targets *targets
 	relays  relays
 	stores  []*store.Store
 	done    chan struct{} // closed when the member stops
@@ -146,7 +148,9 @@ func (h *Host) build(m *member) (err error) {
 		Directory: m.address,
 		Member:    m.isMember,
 	})
-	m.streams = &streams{dial: m.dialHere, open: make(map[uint64]*stream)}
+	m.streams = &streams{dial: m.dialHere, open: make(map[uint64]*stream), target: func(e holdfast.ExportID, group uint16) (io.ReadWriteCloser, error) {
+		return m.targets.arrive(e, group)
+	}}
 	m.streams.install(m.net)
 	boot, err := newUUID()
 	if err != nil {
@@ -164,6 +168,7 @@ func (h *Host) build(m *member) (err error) {
 		Watchdog: dog,
 	})
 	m.records.Store(m.node.Cluster)
+	m.targets = newTargets(h, m)
 	for _, path := range m.ms.Disks {
 		if err := h.openDisk(m, path); err != nil {
 			h.log.Error("a disk is not in use", "path", path, "error", err)
@@ -184,6 +189,7 @@ func (h *Host) build(m *member) (err error) {
 	m.tasks.Go(func() { h.followHosts(m) })
 	m.tasks.Go(func() { h.renewMemory(m) })
 	m.tasks.Go(func() { h.endLostConnections(m) })
+	m.tasks.Go(m.targets.run)
 	if h.cfg.NBDTCP == "" {
 		return nil
 	}
@@ -280,7 +286,13 @@ func (h *Host) Stop() {
 // not made yet are nil.
 func (m *member) stop(log *slog.Logger) {
 	close(m.done)
+	if m.targets != nil {
+		m.targets.wake.Set()
+	}
 	m.tasks.Wait()
+	if m.targets != nil {
+		m.targets.close()
+	}
 	if m.publish != nil {
 		m.publish.close()
 	}

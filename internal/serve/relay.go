@@ -9,8 +9,8 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
 
-// relays are the connections that this host carries to machines on other
-// hosts: consoles and published ports. A host that stands still breaks no
+// relays are the connections that this host carries to machines and targets on
+// other hosts: consoles, published ports, initiators. A host that stands still breaks no
 // connection; so they are cut once their VM is not there any more, and their
 // clients can come again.
 type relays struct {
@@ -19,7 +19,7 @@ type relays struct {
 }
 
 type relay struct {
-	vm   holdfast.VMID
+	vm   holdfast.VMID // zero for a target: its host ends what it does not serve any more
 	host holdfast.HostID
 	cut  func()
 }
@@ -47,7 +47,8 @@ func (r *relays) prune(st *cluster.State) {
 	r.mu.Lock()
 	var over []*relay
 	for k := range r.open {
-		if vm, ok := st.VMs[k.vm]; !ok || vm.Val.Host != k.host || !st.AliveHost(k.host) {
+		vm, ok := st.VMs[k.vm]
+		if moved := !k.vm.IsZero() && (!ok || vm.Val.Host != k.host); moved || !st.AliveHost(k.host) {
 			over = append(over, k)
 			delete(r.open, k)
 		}

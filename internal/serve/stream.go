@@ -11,24 +11,28 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/transport"
 )
 
-// Frames that carry a byte stream to a guest's port on another host
+// Frames that carry a byte stream to a guest's port, or an initiator's
+// connection to a target, on another host
 // (docs/protocol/stream.md). Each direction has one frame under way, so what
 // is not read is not sent.
 const (
-	kindStreamOpen  transport.Kind = 0x50 + iota // VM, port → stream
-	kindStreamWrite                              // stream + bytes → when taken
-	kindStreamRead                               // stream → bytes; none: the end
-	kindStreamEnd                                // stream: the writing side is done
-	kindStreamClose                              // stream
+	kindStreamOpen   transport.Kind = 0x50 + iota // VM, port → stream
+	kindStreamWrite                               // stream + bytes → when taken
+	kindStreamRead                                // stream → bytes; none: the end
+	kindStreamEnd                                 // stream: the writing side is done
+	kindStreamClose                               // stream
+	kindStreamTarget                              // export, portal group → stream
 )
 
 // What all streams together hold of a guest that does not read stays far below
 // what the transport holds of one host's calls (64 MiB): guests must not stop
 // the replicas, whose frames take the same way.
 const (
-	streamChunk   = 16 << 10 // of one write
+	streamChunk   = 16 << 10 // of one write to a guest
+	targetChunk   = 64 << 10 // of one write to a target; its server has no more than 256 connections
 	streamRead    = 64 << 10
 	streamDial    = 5 * time.Second
+	targetDial    = 10 * time.Second // the host may have to come to serve the target first
 	streamQuiet   = 20 * time.Second // a read is answered by then, so that a silent connection may last for ever
 	streamWait    = 10 * time.Minute // for any answer: a guest may be slow to take what is written; relays end lost ones
 	notYet        = 1
@@ -39,9 +43,12 @@ const (
 // streams are the guest connections this host serves for others.
 type streams struct {
 	dial func(vm holdfast.VMID, guestPort int) (io.ReadWriteCloser, error)
-	mu   sync.Mutex
-	next uint64
-	open map[uint64]*stream
+	// target begins a connection to a target that this host serves, or comes to
+	// serve by that.
+	target func(e holdfast.ExportID, group uint16) (io.ReadWriteCloser, error)
+	mu     sync.Mutex
+	next   uint64
+	open   map[uint64]*stream
 }
 
 // stream is the far end, beside the guest. One goroutine reads from the guest
@@ -106,7 +113,12 @@ func (st *stream) close() {
 }
 
 func (s *streams) install(n transport.Network) {
-	n.Handle(kindStreamOpen, s.serveOpen)
+	n.Handle(kindStreamOpen, s.serveOpen(func(id holdfast.UUID, port uint16) (io.ReadWriteCloser, error) {
+		return s.dial(holdfast.VMID{UUID: id}, int(port))
+	}))
+	n.Handle(kindStreamTarget, s.serveOpen(func(id holdfast.UUID, group uint16) (io.ReadWriteCloser, error) {
+		return s.target(holdfast.ExportID{UUID: id}, group)
+	}))
 	n.Handle(kindStreamWrite, s.serve(func(st *stream, f transport.Frame) (transport.Frame, error) {
 		for _, b := range f.Bulk {
 			if _, err := st.c.Write(b); err != nil {
@@ -125,27 +137,27 @@ func (s *streams) install(n transport.Network) {
 	n.Handle(kindStreamClose, s.serveClose)
 }
 
-func (s *streams) serveOpen(from holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
-	if len(f.Head) != 18 {
-		reply(transport.Frame{}, holdfast.Errorf(holdfast.Invalid, "stream open: %d bytes, need 18", len(f.Head)))
-		return
-	}
-	var vm holdfast.VMID
-	copy(vm.UUID[:], f.Head)
-	port := int(binary.LittleEndian.Uint16(f.Head[16:]))
-	go func() {
-		c, err := s.dial(vm, port)
-		if err != nil {
-			reply(transport.Frame{}, err)
+func (s *streams) serveOpen(dial func(id holdfast.UUID, port uint16) (io.ReadWriteCloser, error)) transport.Handler {
+	return func(from holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
+		if len(f.Head) != 18 {
+			reply(transport.Frame{}, holdfast.Errorf(holdfast.Invalid, "stream open: %d bytes, need 18", len(f.Head)))
 			return
 		}
-		st := newStream(from, c)
-		id, err := s.add(st)
-		if err != nil {
-			st.close()
-		}
-		reply(transport.Frame{Head: binary.LittleEndian.AppendUint64(nil, id)}, err)
-	}()
+		id, port := holdfast.UUID(f.Head[:16]), binary.LittleEndian.Uint16(f.Head[16:])
+		go func() {
+			c, err := dial(id, port)
+			if err != nil {
+				reply(transport.Frame{}, err)
+				return
+			}
+			st := newStream(from, c)
+			sid, err := s.add(st)
+			if err != nil {
+				st.close()
+			}
+			reply(transport.Frame{Head: binary.LittleEndian.AppendUint64(nil, sid)}, err)
+		}()
+	}
 }
 
 func (s *streams) add(st *stream) (uint64, error) {
@@ -212,13 +224,15 @@ type farStream struct {
 	to   holdfast.HostID
 	head []byte
 	left []byte
-	gone chan struct{} // closed by Close
-	once sync.Once
-	done func() // of the relay
+	// chunk is how much one write carries at most.
+	chunk int
+	gone  chan struct{} // closed by Close
+	once  sync.Once
+	done  func() // of the relay
 }
 
 func (m *member) openStream(to holdfast.HostID, vm holdfast.VMID, port int) (io.ReadWriteCloser, error) {
-	s, err := openFar(m.net, to, vm, port)
+	s, err := openFar(m.net, to, kindStreamOpen, vm.UUID, uint16(port), streamDial)
 	if err != nil {
 		return nil, err
 	}
@@ -226,16 +240,28 @@ func (m *member) openStream(to holdfast.HostID, vm holdfast.VMID, port int) (io.
 	return s, nil
 }
 
-func openFar(n transport.Network, to holdfast.HostID, vm holdfast.VMID, port int) (*farStream, error) {
-	head := binary.LittleEndian.AppendUint16(append([]byte(nil), vm.UUID[:]...), uint16(port))
-	f, err := transport.Call(clock.System{}, n, to, transport.Frame{Kind: kindStreamOpen, Head: head}, streamDial)
+// openTarget begins a connection to a target by another host, which serves it
+// or is to.
+func (m *member) openTarget(to holdfast.HostID, e holdfast.ExportID, group uint16) (io.ReadWriteCloser, error) {
+	s, err := openFar(m.net, to, kindStreamTarget, e.UUID, group, targetDial)
+	if err != nil {
+		return nil, err
+	}
+	s.chunk = targetChunk
+	s.done = m.relays.add(holdfast.VMID{}, to, func() { s.Close() })
+	return s, nil
+}
+
+func openFar(n transport.Network, to holdfast.HostID, kind transport.Kind, id holdfast.UUID, port uint16, wait time.Duration) (*farStream, error) {
+	head := binary.LittleEndian.AppendUint16(append([]byte(nil), id[:]...), port)
+	f, err := transport.Call(clock.System{}, n, to, transport.Frame{Kind: kind, Head: head}, wait)
 	if err != nil {
 		return nil, err
 	}
 	if len(f.Head) != streamHeadLen {
 		return nil, holdfast.Errorf(holdfast.Invalid, "stream open: the host answered %d bytes", len(f.Head))
 	}
-	return &farStream{net: n, to: to, head: f.Head, gone: make(chan struct{}), done: func() {}}, nil
+	return &farStream{net: n, to: to, head: f.Head, chunk: streamChunk, gone: make(chan struct{}), done: func() {}}, nil
 }
 
 // call asks the far end and waits for the answer or the end of the stream.
@@ -287,7 +313,7 @@ func (s *farStream) Read(b []byte) (int, error) {
 // Write implements io.Writer.
 func (s *farStream) Write(b []byte) (n int, err error) {
 	for len(b) > 0 {
-		k := min(len(b), streamChunk)
+		k := min(len(b), s.chunk)
 		if _, err := s.call(kindStreamWrite, append([]byte(nil), b[:k]...)); err != nil {
 			return n, err
 		}

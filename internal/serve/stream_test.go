@@ -73,7 +73,7 @@ func echo(c net.Conn) {
 
 func TestAStreamCarriesBothWaysAndEndsOneWayAtATime(t *testing.T) {
 	n, s := guests(t, echo)
-	far, err := openFar(n, holdfast.HostID{}, holdfast.VMID{}, 80)
+	far, err := openFar(n, holdfast.HostID{}, kindStreamOpen, holdfast.UUID{}, 80, streamDial)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestAStreamCarriesBothWaysAndEndsOneWayAtATime(t *testing.T) {
 
 func TestAPortWhereNobodyListens(t *testing.T) {
 	n, _ := guests(t, echo)
-	if _, err := openFar(n, holdfast.HostID{}, holdfast.VMID{}, 81); !holdfast.IsKind(err, holdfast.Unavailable) {
+	if _, err := openFar(n, holdfast.HostID{}, kindStreamOpen, holdfast.UUID{}, 81, streamDial); !holdfast.IsKind(err, holdfast.Unavailable) {
 		t.Fatal(err)
 	}
 }
@@ -114,7 +114,7 @@ func TestAPortWhereNobodyListens(t *testing.T) {
 func TestAStreamToALostHostEnds(t *testing.T) {
 	n, _ := guests(t, echo)
 	vm, host := holdfast.VMID{UUID: holdfast.UUID{7}}, holdfast.HostID{UUID: holdfast.UUID{2}}
-	far, err := openFar(n, host, vm, 80)
+	far, err := openFar(n, host, kindStreamOpen, vm.UUID, 80, streamDial)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestAGuestThatDoesNotReadHoldsLittle(t *testing.T) {
 	stop := make(chan struct{})
 	n, s := guests(t, func(c net.Conn) { <-stop; c.Close() })
 	defer close(stop)
-	far, err := openFar(n, holdfast.HostID{}, holdfast.VMID{}, 80)
+	far, err := openFar(n, holdfast.HostID{}, kindStreamOpen, holdfast.UUID{}, 80, streamDial)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestAGuestThatDoesNotReadHoldsLittle(t *testing.T) {
 
 func TestStreamsOfOthersAreNotTheirs(t *testing.T) {
 	n, s := guests(t, echo)
-	far, err := openFar(n, holdfast.HostID{}, holdfast.VMID{}, 80)
+	far, err := openFar(n, holdfast.HostID{}, kindStreamOpen, holdfast.UUID{}, 80, streamDial)
 	if err != nil {
 		t.Fatal(err)
 	}

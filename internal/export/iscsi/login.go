@@ -63,6 +63,7 @@ func (c *connection) enter() (*session, error) {
 		}
 		if r, ok := err.(*refusal); ok {
 			l.answer(&h, r.status, nil, false)
+			l.report(r)
 			return nil, holdfast.Errorf(holdfast.Denied, "login of %q to %q refused: %s", clip(l.initiator), clip(l.targetName), r.why)
 		}
 		if err != nil || s != nil {
@@ -70,6 +71,14 @@ func (c *connection) enter() (*session, error) {
 		}
 	}
 	return nil, errGarbage("a login of more than %d requests", maxLoginPDUs)
+}
+
+// report tells of a refusal that somebody should know of: an initiator that is
+// not let in for who it is.
+func (l *login) report(r *refusal) {
+	if told := l.c.srv.cfg.Refused; told != nil && (r.status == pdu.LoginAuthFailed || r.status == pdu.LoginForbidden) {
+		told(Refusal{Target: clip(l.targetName), Initiator: clip(l.initiator), From: l.c.nc.RemoteAddr().String(), Why: r.why})
+	}
 }
 
 // request handles one login request. The session is returned with the last.
@@ -151,11 +160,15 @@ func (l *login) findTarget() error {
 		l.auth.entries = l.c.srv.entriesFor(l.initiator)
 		return nil
 	}
-	o := l.c.srv.find(l.targetName)
+	o, access := l.c.srv.find(l.targetName)
+	if settle := l.c.srv.cfg.Settle; settle != nil && (o == nil || o.Device == nil || len(access.of(l.initiator)) == 0) {
+		settle(l.targetName)
+		o, access = l.c.srv.find(l.targetName)
+	}
 	if o == nil {
 		return refuse(pdu.LoginNotFound, "no such target is offered here")
 	}
-	l.auth.entries = o.Access.of(l.initiator)
+	l.auth.entries = access.of(l.initiator)
 	if len(l.auth.entries) == 0 {
 		return refuse(pdu.LoginForbidden, "the initiator is not on the target's list")
 	}

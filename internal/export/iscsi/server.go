@@ -22,9 +22,24 @@ type Config struct {
 	// without a device: to a ServeConn there, with the given portal group. nil:
 	// such targets are not available.
 	Forward func(target string, group uint16) (net.Conn, error)
+	// Settle is asked before a login is refused because its target is not known
+	// here or the initiator not on its list, and before one to a target that is
+	// offered here without a device goes on: that what is offered is up to date,
+	// and that some host serves the target. That may be this one: then the
+	// target is offered with its device when Settle returns. nil: is not asked.
+	Settle func(target string)
+	// Refused is told of every login that was refused for who the initiator is
+	// or says to be; nil: nobody is.
+	Refused func(Refusal)
 	// Elsewhere lists portals of other hosts that lead to a target, for
 	// discovery; nil: none.
 	Elsewhere func(target string) []Address
+}
+
+// Refusal is a login that was turned away.
+type Refusal struct {
+	Target, Initiator, From string // as the initiator stated them; Target is "" for discovery
+	Why                     string
 }
 
 // Address is a portal as initiators are told of it: a host and port that they
@@ -139,6 +154,33 @@ func (s *Server) Offer(t Target) error {
 	return nil
 }
 
+// SetAccess changes who may log in to a target. Sessions of initiators that are
+// not on the list any more, or whose secret has changed, end. Errors: NotFound,
+// Invalid for credentials that cannot be used.
+func (s *Server) SetAccess(name string, a Access) error {
+	if err := a.check(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	o := s.targets[name]
+	if o == nil {
+		s.mu.Unlock()
+		return holdfast.Errorf(holdfast.NotFound, "target %s is not offered", name)
+	}
+	o.Access = a
+	var out []*session
+	for x := range o.sessions {
+		if !slices.Contains(a.of(x.initiator), x.entry) {
+			out = append(out, x)
+		}
+	}
+	s.mu.Unlock()
+	for _, x := range out {
+		x.end(holdfast.Errorf(holdfast.Denied, "the initiator may not use the target any more"))
+	}
+	return nil
+}
+
 // Withdraw ends the offer of a target and its sessions, and closes its device.
 // It returns when that is done.
 func (s *Server) Withdraw(name string) {
@@ -235,11 +277,14 @@ func (s *Server) serve(nc net.Conn, p *portal) {
 	}()
 }
 
-// find returns a target that is offered, or nil.
-func (s *Server) find(name string) *offer {
+// find returns a target that is offered, or nil, and who may log in.
+func (s *Server) find(name string) (*offer, Access) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.targets[name]
+	if o := s.targets[name]; o != nil {
+		return o, o.Access
+	}
+	return nil, Access{}
 }
 
 func clip(s string) string { return s[:min(len(s), 200)] }

@@ -1,6 +1,7 @@
 package iscsi
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -25,6 +26,7 @@ type session struct {
 	par       params // of the leading connection
 	path      *scsi.Path
 	entries   []Initiator // discovery: what the initiator proved
+	entry     Initiator   // of the target's list, that let it in
 	ended     chan struct{}
 
 	mu          sync.Mutex
@@ -67,6 +69,8 @@ func (srv *Server) join(l *login) (*session, error) {
 	s.idle.L = &s.mu
 	if l.n.discovery {
 		s.entries = l.auth.proved()
+	} else {
+		s.entry = l.auth.entry()
 	}
 	srv.endLeft(s)
 	for {
@@ -104,6 +108,9 @@ func (srv *Server) register(s *session) (old *session, err error) {
 		return nil, refuse(pdu.LoginRemoved, "the target is no longer offered")
 	}
 	if s.offer != nil {
+		if !slices.Contains(s.offer.Access.of(s.initiator), s.entry) {
+			return nil, refuse(pdu.LoginForbidden, "the target's list changed during the login")
+		}
 		for x := range s.offer.sessions {
 			if x.initiator == s.initiator && x.isid == s.isid && x.group == s.group {
 				return x, nil

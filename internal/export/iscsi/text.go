@@ -186,3 +186,16 @@ func (a *auth) proved() (list []Initiator) {
 	}
 	return list
 }
+
+// entry is the one that let the initiator in.
+func (a *auth) entry() Initiator {
+	if a.who != nil {
+		return *a.who
+	}
+	for _, e := range a.entries {
+		if e.Secret == "" {
+			return e
+		}
+	}
+	return Initiator{}
+}

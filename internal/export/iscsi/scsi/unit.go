@@ -208,6 +208,14 @@ func (u *Unit) Close() {
 	u.opened.Wait()
 }
 
+// GroupsChanged tells the initiators that the states of the target port groups
+// are not what they were.
+func (u *Unit) GroupsChanged() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.attention(AccessStateChanged, nil)
+}
+
 // changed notes that a command has changed the medium.
 func (u *Unit) changed(t *Task) {
 	if !t.sure {
