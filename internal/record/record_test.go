@@ -13,7 +13,7 @@ var snapID = holdfast.SnapshotID{UUID: holdfast.UUID{1, 2, 3, 15: 9}}
 // samples is one good record of every kind.
 func samples() []Record {
 	return []Record{
-		{Kind: Write, LSN: holdfast.MakeLSN(3, 7), Addr: 5, Count: 2, Hashes: []uint64{11, 12}},
+		{Kind: Write, LSN: holdfast.MakeLSN(3, 7), Addr: 5, Count: 2, Hashes: []uint64{0x115, 0x129}},
 		{Kind: Zero, LSN: holdfast.MakeLSN(3, 9), Addr: 1 << 20, Count: MaxZero},
 		{Kind: EpochStart, LSN: holdfast.MakeLSN(4, 0), Start: Start{Epoch: 4, Prev: 3, Cut: holdfast.MakeLSN(3, 8), Generation: 2}},
 		{Kind: Snapshot, LSN: holdfast.MakeLSN(4, 1), Snapshot: snapID},
@@ -51,10 +51,12 @@ func TestWhatCannotBeIsRefused(t *testing.T) {
 	for name, r := range map[string]Record{
 		"no blocks":           {Kind: Write, LSN: 1},
 		"too many blocks":     {Kind: Write, LSN: 1, Count: MaxBlocks + 1, Hashes: make([]uint64, MaxBlocks+1)},
+		"no length":           {Kind: Write, LSN: 1, Count: 1, Hashes: []uint64{0x10}},
+		"too long a block":    {Kind: Write, LSN: 1, Count: 1, Hashes: []uint64{0x1a}},
 		"too many zeros":      {Kind: Zero, LSN: 1, Count: MaxZero + 1},
 		"beyond any volume":   {Kind: Zero, LSN: 1, Addr: holdfast.MaxVolumeBlocks, Count: 1},
 		"over the epoch":      {Kind: Zero, LSN: holdfast.MakeLSN(1, holdfast.MaxCounter), Count: 2},
-		"hashes cut off":      {Kind: Write, LSN: 1, Count: 2, Hashes: []uint64{1}},
+		"hashes cut off":      {Kind: Write, LSN: 1, Count: 2, Hashes: []uint64{0x18}},
 		"epoch does not rise": {Kind: EpochStart, LSN: holdfast.MakeLSN(2, 0), Start: Start{Epoch: 2, Prev: 2, Cut: 5}},
 		"cut in the epoch":    {Kind: EpochStart, LSN: holdfast.MakeLSN(2, 0), Start: Start{Epoch: 2, Prev: 1, Cut: holdfast.MakeLSN(2, 1)}},
 		"wrong start":         {Kind: EpochStart, LSN: holdfast.MakeLSN(2, 1), Start: Start{Epoch: 2, Prev: 1, Cut: 5}},

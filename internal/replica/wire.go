@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 	"github.com/holdfast-cloud/holdfast/internal/transport"
 )
@@ -116,7 +117,7 @@ func DecodeRecords(head, bulk []byte, out []record.Record, hashes *[]uint64) ([]
 		}
 		head = rest
 		if r.Kind == record.Write {
-			n := int(r.Count) * holdfast.BlockSize
+			n := checksum.Length(r.Hashes)
 			if len(bulk) < n {
 				return out, short("records' data", len(bulk), n)
 			}
@@ -243,6 +244,14 @@ type Block struct {
 
 const blockSize = 8 + 8 + 16 + 8 + 8
 
+// Bytes is how long the block's data is: what is stored of it.
+func (k *Block) Bytes() int {
+	if k.Hole {
+		return 0
+	}
+	return checksum.Units(k.Hash) * holdfast.StoredUnit
+}
+
 // MaxBlocks is how many blocks one frame carries at most.
 const MaxBlocks = 512
 
@@ -279,8 +288,11 @@ func DecodeBlocks(b []byte, bulk int) (out []Block, err error) {
 		if k.Addr >= holdfast.MaxVolumeBlocks {
 			return nil, holdfast.Errorf(holdfast.Invalid, "replica blocks: address %d is beyond the largest volume", k.Addr)
 		}
+		if !k.Hole && !checksum.Proper(k.Hash) {
+			return nil, holdfast.Errorf(holdfast.Invalid, "replica blocks: the hash of block %d is of no length that is stored", k.Addr)
+		}
 		if k.Bulky() {
-			bulk -= holdfast.BlockSize
+			bulk -= k.Bytes()
 		}
 		out = append(out, k)
 	}

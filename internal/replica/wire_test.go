@@ -48,7 +48,7 @@ func TestWhatIsSaidIsUnderstood(t *testing.T) {
 	if got, err := DecodeRootBuild(root.AppendTo(nil)); err != nil || got != root {
 		t.Errorf("root: %+v, %v", got, err)
 	}
-	blocks := []Block{{Addr: 1, LSN: lsn(4, 1), Origin: holdfast.VolumeID{UUID: holdfast.UUID{7}}, Hash: 42}, {Addr: 9, LSN: lsn(4, 2), Hole: true}}
+	blocks := []Block{{Addr: 1, LSN: lsn(4, 1), Origin: holdfast.VolumeID{UUID: holdfast.UUID{7}}, Hash: 0x48}, {Addr: 9, LSN: lsn(4, 2), Hole: true}}
 	var b []byte
 	for i := range blocks {
 		b = blocks[i].AppendTo(b)
@@ -99,12 +99,12 @@ func records(list ...record.Record) (head, bulk []byte) {
 }
 
 func TestEveryWriteGetsItsOwnData(t *testing.T) {
-	two := append(bytes.Repeat([]byte{1}, holdfast.BlockSize), bytes.Repeat([]byte{2}, holdfast.BlockSize)...)
+	two := append(bytes.Repeat([]byte{1}, 3*holdfast.StoredUnit), bytes.Repeat([]byte{2}, 9*holdfast.StoredUnit)...)
 	three := bytes.Repeat([]byte{3}, holdfast.BlockSize)
 	head, bulk := records(
-		record.Record{Kind: record.Write, LSN: lsn(4, 1), Count: 2, Hashes: []uint64{1, 2}, Data: two},
+		record.Record{Kind: record.Write, LSN: lsn(4, 1), Count: 2, Hashes: []uint64{0x13, 0x29}, Data: two},
 		record.Record{Kind: record.Zero, LSN: lsn(4, 3), Addr: 50, Count: 4},
-		record.Record{Kind: record.Write, LSN: lsn(4, 7), Addr: 7, Count: 1, Hashes: []uint64{3}, Data: three})
+		record.Record{Kind: record.Write, LSN: lsn(4, 7), Addr: 7, Count: 1, Hashes: []uint64{0x38}, Data: three})
 	got, err := DecodeRecords(head, bulk, nil, new([]uint64))
 	if err != nil || len(got) != 3 {
 		t.Fatalf("%d records, %v", len(got), err)
@@ -230,7 +230,7 @@ func FuzzDecodeBuild(f *testing.F) {
 }
 
 func FuzzDecodeBlocks(f *testing.F) {
-	data, hole := Block{Addr: 1, LSN: lsn(1, 1), Hash: 42}, Block{Addr: 2, Hole: true}
+	data, hole := Block{Addr: 1, LSN: lsn(1, 1), Hash: 0x48}, Block{Addr: 2, Hole: true}
 	f.Add(hole.AppendTo(data.AppendTo(nil)), holdfast.BlockSize)
 	f.Add(hole.AppendTo(nil), -holdfast.BlockSize)
 	f.Fuzz(func(t *testing.T, b []byte, bulk int) {
@@ -246,7 +246,7 @@ func FuzzDecodeBlocks(f *testing.F) {
 }
 
 func FuzzDecodeRecords(f *testing.F) {
-	w := record.Record{Kind: record.Write, LSN: lsn(4, 1), Count: 1, Hashes: []uint64{1}, Data: make([]byte, holdfast.BlockSize)}
+	w := record.Record{Kind: record.Write, LSN: lsn(4, 1), Count: 1, Hashes: []uint64{0x18}, Data: make([]byte, holdfast.BlockSize)}
 	z := record.Record{Kind: record.Zero, LSN: lsn(4, 2), Count: 1 << 20}
 	head, bulk := records(w, z)
 	f.Add(head, bulk)

@@ -204,7 +204,7 @@ func (o *operator) check() {
 	st := o.s.hosts[0].node.Cluster.State()
 	for _, k := range o.snaps {
 		o.checkOn(st.Volumes[k.c.vol.ID].Val, "snapshot "+k.snap.Name+" of "+k.c.vol.Name, k.c.n, k.may, func(r *store.Replica, buf []byte) error {
-			return r.ReadSnapshot(k.snap.ID, buf, 0)
+			return r.ReadSnapshot(k.snap.ID, buf, 0, nil)
 		})
 	}
 	for _, c := range o.clones {

@@ -16,20 +16,21 @@ type batch struct {
 	seq     uint64
 	head    logPos // where its header goes, once closed
 	blocks  uint32 // of header
-	slot    uint16 // of the first payload block, once closed
+	slot    uint16 // of the first payload unit, once closed
 	closed  bool
 	last    bool // seals its segment
 	isNote  bool // has no records, says only what is synced and stable
 	buf     *buffer
 	entries uint32
-	hdr     int // bytes of header used, headerSize included
-	n       int // payload blocks
-	hashes  []uint64
+	hdr     int      // bytes of header used, headerSize included
+	n       int      // payload units
+	hashes  []uint64 // of the payload's blocks, which are named by their place in it
+	at      []uint16 // where each block begins in the payload, in units
 	touched []touch
 	written []func(error)
 	synced  []func(error)
-	dead    []uint32 // payload blocks freed before it was closed
-	lost    []uint32 // payload blocks that only stand for lost ones
+	dead    []uint32 // blocks freed before it was closed
+	lost    []uint32 // blocks that only stand for lost ones
 }
 
 // touch notes the last LSN of a head that a batch makes durable.
@@ -43,6 +44,9 @@ type touch struct {
 type buffer struct{ b []byte }
 
 const (
+	unitSize  = holdfast.StoredUnit
+	blockUnit = blockSize / unitSize // units of a block that is stored as it is
+
 	headerSize      = 96      // fixed part of a batch header
 	headerMaxBlocks = 16      // at most 64 KiB of header
 	entrySize       = 8       // in front of every entry's body
@@ -79,10 +83,71 @@ func misaligned(b []byte) int {
 	return int(-uintptr(unsafe.Pointer(&b[0])) % alignment)
 }
 
-// payload is the bytes of payload blocks i to i+n.
+// payload is the bytes of payload units i to i+n.
 func (b *batch) payload(sh shape, i, n int) []byte {
-	at := (sh.header + i) * blockSize
-	return b.buf.b[at : at+n*blockSize]
+	at := sh.header*blockSize + i*unitSize
+	return b.buf.b[at : at+n*unitSize]
+}
+
+// units is how many units block i of the payload has.
+func (b *batch) units(i uint32) uint16 { return uint16(checksum.Units(b.hashes[i])) }
+
+// slotOf is the slot of block i of a batch that has been closed.
+func (b *batch) slotOf(i uint32) uint16 { return b.slot + b.at[i] }
+
+// stored is what is stored of block i of a batch that is in memory.
+func (b *batch) stored(sh shape, i uint32) []byte {
+	return b.payload(sh, int(b.at[i]), int(b.units(i)))
+}
+
+// lay notes blocks behind those that are there, as lays says, and returns the
+// first one's number. Their bytes are copied by gather.
+func (b *batch) lay(hashes []uint64) (first uint32) {
+	first = uint32(len(b.hashes))
+	at := lays(b.n, hashes)
+	for _, h := range hashes {
+		b.at = append(b.at, uint16(at))
+		at += checksum.Units(h)
+	}
+	b.hashes = append(b.hashes, hashes...)
+	b.n = at
+	return first
+}
+
+// lays is where blocks that are added to n units of payload begin: at once,
+// unless all of them are stored as they are. Those keep to whole blocks, so that
+// each can be read without its neighbours.
+func lays(n int, hashes []uint64) int {
+	if n%blockUnit != 0 && checksum.AllRaw(hashes) {
+		return (n + blockUnit - 1) / blockUnit * blockUnit
+	}
+	return n
+}
+
+// gather adds blocks and their bytes, zeros where they are too few, to a batch
+// that has room for them.
+func (s *Store) gather(b *batch, hashes []uint64, data []byte) (first uint32) {
+	before := b.n
+	first = b.lay(hashes)
+	at := int(b.at[first])
+	clear(b.payload(s.shape, before, at-before))
+	room := b.payload(s.shape, at, b.n-at)
+	clear(room[copy(room, data):])
+	s.wal.pending += int64(b.n-before) * unitSize
+	s.usage.Appended += int64(b.n-at) * unitSize
+	return first
+}
+
+// fitting is how many of the blocks fit behind n units of payload.
+func (sh shape) fitting(n int, hashes []uint64) (k uint32) {
+	room := sh.hard*blockUnit - lays(n, hashes)
+	for _, h := range hashes {
+		if room -= checksum.Units(h); room < 0 {
+			break
+		}
+		k++
+	}
+	return k
 }
 
 // room reports whether an entry whose body has n bytes still fits the header.
@@ -132,7 +197,7 @@ type headerInfo struct {
 	seg     uint32
 	block   uint32
 	blocks  uint32 // of header
-	payload uint32 // blocks
+	payload uint32 // units
 	bytes   uint32 // of header used
 	entries uint32
 	next    uint32 // place where the log goes on after this segment; noPlace: not decided
@@ -182,9 +247,12 @@ func parseHeader(p []byte) (h headerInfo, ok bool) {
 	h.blocks = uint32(le.Uint16(p[88:]))
 	h.last = p[90] == 1
 	ok = h.blocks > 0 && h.blocks <= headerMaxBlocks && h.bytes >= headerSize && h.bytes <= h.blocks*blockSize &&
-		h.payload <= 2*softBlocks && h.synced < h.seq && h.entries <= h.bytes/entrySize
+		h.payload <= 2*softBlocks*blockUnit && h.synced < h.seq && h.entries <= h.bytes/entrySize
 	return h, ok
 }
+
+// payloadBlocks is how many blocks behind the header the payload takes.
+func (h *headerInfo) payloadBlocks() uint32 { return (h.payload + blockUnit - 1) / blockUnit }
 
 func checkHeader(p []byte) bool { return le.Uint32(p[8:]) == checksum.CRC(p[12:]) }
 
@@ -194,8 +262,9 @@ type entry struct {
 	kind    entryKind
 	body    []byte
 	rec     record.Record // entryRecord
-	payload int           // first payload block
-	blocks  int           // payload blocks
+	hashes  []uint64      // of the payload's blocks
+	payload int           // first payload unit
+	first   int           // number of the first payload block in the batch
 }
 
 // parseEntries decodes the entries of a whole, checked header.
@@ -208,12 +277,12 @@ func parseEntries(h headerInfo, p []byte) ([]entry, error) {
 	}
 	p = p[headerSize:h.bytes]
 	var out []entry
-	payload := 0
+	payload, blocks := 0, 0
 	for range h.entries {
 		if len(p) < entrySize {
 			return bad("its entries are cut off")
 		}
-		e := entry{replica: le.Uint32(p), kind: entryKind(p[4]), payload: payload}
+		e := entry{replica: le.Uint32(p), kind: entryKind(p[4]), first: blocks}
 		n := int(le.Uint16(p[6:]))
 		if len(p) < entrySize+n {
 			return bad("an entry is cut off")
@@ -223,7 +292,11 @@ func parseEntries(h headerInfo, p []byte) ([]entry, error) {
 		if err := e.parse(); err != nil {
 			return nil, err
 		}
-		payload += e.blocks
+		if len(e.hashes) > 0 {
+			e.payload = lays(payload, e.hashes)
+			payload = e.payload + checksum.Length(e.hashes)/unitSize
+			blocks += len(e.hashes)
+		}
 		out = append(out, e)
 	}
 	if payload != int(h.payload) || len(p) != 0 {
@@ -246,7 +319,7 @@ func (e *entry) parse() error {
 		}
 		e.rec = rec
 		if rec.Kind == record.Write {
-			e.blocks = int(rec.Count)
+			e.hashes = rec.Hashes
 		}
 		return nil
 	case entryStable, entryTruncate:
@@ -262,11 +335,12 @@ func (e *entry) parse() error {
 	case entryIngest:
 		want = ingestBytes
 		if len(e.body) == want && e.body[40] == 0 {
-			e.blocks = 1
+			e.hashes = []uint64{le.Uint64(e.body[32:])}
 		}
 	case entryRepair:
-		want = repairBytes
-		e.blocks = 1
+		if want = repairBytes; len(e.body) == want {
+			e.hashes = []uint64{le.Uint64(e.body[40:])}
+		}
 	case entryDamage:
 		if len(e.body) <= maxDamageText {
 			return nil
@@ -274,6 +348,9 @@ func (e *entry) parse() error {
 	}
 	if len(e.body) != want {
 		return holdfast.Errorf(holdfast.Corrupt, "batch entry of kind %d has %d bytes", e.kind, len(e.body))
+	}
+	if len(e.hashes) == 1 && !checksum.Proper(e.hashes[0]) {
+		return holdfast.Errorf(holdfast.Corrupt, "batch entry of kind %d: its block has no length that is stored", e.kind)
 	}
 	return nil
 }

@@ -158,13 +158,42 @@ func content(tag uint64) []byte {
 	return p
 }
 
+// packed volumes, those of even number, keep what is not zero in a stored form of
+// 1 to 9 units, as if it were compressed or encrypted.
+func packed(vol holdfast.VolumeID) bool { return vol.UUID[14]%2 == 0 }
+
+// stored is what is stored of a tag's content: a packed volume's begins with the
+// tag and goes on as long as the tag says.
+func stored(vol holdfast.VolumeID, tag uint64) []byte {
+	p := content(tag)
+	if !packed(vol) {
+		return p
+	}
+	p = append(le.AppendUint64(nil, tag), append(p, p...)...)
+	return p[:unitSize*(1+int(tag*7)%holdfast.MaxStoredUnits)]
+}
+
+// testOpener opens the stored forms of packed volumes.
+type testOpener struct{}
+
+func (testOpener) Plain(vol holdfast.VolumeID) bool { return !packed(vol) }
+
+func (testOpener) Open(dst, form []byte, vol holdfast.VolumeID, addr uint64, _ holdfast.LSN) error {
+	tag := le.Uint64(form)
+	if !packed(vol) || !bytes.Equal(form, stored(vol, tag)) {
+		return holdfast.Errorf(holdfast.Denied, "block %d is not the stored form of anything", addr)
+	}
+	copy(dst, content(tag))
+	return nil
+}
+
 func zeroBlock() []byte { return make([]byte, blockSize) }
 
 // writeRec makes a Write record of one block per tag.
 func writeRec(vol holdfast.VolumeID, lsn holdfast.LSN, addr uint64, tags ...uint64) record.Record {
 	r := record.Record{Kind: record.Write, LSN: lsn, Addr: addr, Count: uint32(len(tags))}
 	for i, tag := range tags {
-		p := content(tag)
+		p := stored(vol, tag)
 		r.Data = append(r.Data, p...)
 		r.Hashes = append(r.Hashes, checksum.Block(vol, addr+uint64(i), lsn+holdfast.LSN(i), p))
 	}
@@ -256,7 +285,7 @@ func (v *vol) stable() {
 
 func (v *vol) read(addr uint64, n int) ([]byte, error) {
 	p := bytes.Repeat([]byte{0xee}, n*blockSize)
-	err := v.b.try(func() error { return v.r().ReadAt(p, addr) })
+	err := v.b.try(func() error { return v.r().ReadOpened(p, addr, testOpener{}) })
 	return p, err
 }
 
@@ -286,6 +315,6 @@ func (v *vol) compare(what string, p []byte, addr uint64, tags []uint64) {
 func (v *vol) wantSnap(id holdfast.SnapshotID, addr uint64, tags ...uint64) {
 	v.b.t.Helper()
 	p := make([]byte, len(tags)*blockSize)
-	v.b.run(func() error { return v.r().ReadSnapshot(id, p, addr) })
+	v.b.run(func() error { return v.r().ReadSnapshot(id, p, addr, testOpener{}) })
 	v.compare("snapshot", p, addr, tags)
 }

@@ -33,9 +33,8 @@ func blocksOf(b *bed, p *Pin, since holdfast.LSN) []Block {
 		}
 		x := Block{Addr: addr, LSN: ref.LSN, Origin: ref.Origin, Hash: ref.Hash, Hole: ref.Hole}
 		if !ref.Hole {
-			x.Data = make([]byte, blockSize)
-			b.run(func() error {
-				_, err := p.ReadBlock(holdfast.SnapshotID{}, addr, x.Data)
+			b.run(func() (err error) {
+				_, x.Data, err = p.ReadBlock(holdfast.SnapshotID{}, addr, make([]byte, holdfast.MaxStoredUnits*unitSize))
 				return err
 			})
 		}
@@ -200,8 +199,8 @@ func TestARottenBlockIsReportedAndRepaired(t *testing.T) {
 			return err
 		})
 	})
-	at, blk := b.s.space.locate(f.seg, f.slot)
-	b.d.Rot(b.s.offset(at.place, uint32(blk)))
+	at, unit := b.s.space.locate(f.seg, f.slot)
+	b.d.Rot(b.s.offset(at.place, uint32(unit/blockUnit)))
 	var bad *CorruptError
 	if _, err := v.read(0, 3); !errors.As(err, &bad) || bad.Addr != 1 || !holdfast.IsKind(err, holdfast.Corrupt) {
 		t.Fatalf("a rotten block gives %v", err)

@@ -1,9 +1,6 @@
 package store
 
 import (
-	"math/bits"
-	"slices"
-
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
 	"github.com/holdfast-cloud/holdfast/internal/record"
@@ -216,7 +213,7 @@ func (w *catalogWriter) rec(o *orec) {
 	if o.kind == record.Write {
 		rec.Hashes = o.b.hashes[o.idx : o.idx+o.count]
 		w.u32(o.b.head.seg)
-		w.u16(o.b.slot + uint16(o.idx))
+		w.u16(o.b.slotOf(o.idx))
 	} else {
 		w.u32(0)
 		w.u16(0)
@@ -237,32 +234,27 @@ func (w *catalogWriter) segments(s *Store, free map[uint32]bool) {
 		}
 		n++
 		w.segment(g, free[g.num])
-		live := g.live
-		if b := gone[g.num]; b != nil {
-			live = slices.Clone(live)
-			for i := range live {
-				live[i] &^= b[i]
-			}
-		}
-		w.bitmap(live)
+		w.slots(g.live.without(gone[g.num], s.space.segBlocks))
 	})
 	le.PutUint32(w.b[at:], n)
 }
 
-// bitmap encodes a bitmap as runs of ones, or word by word if that is shorter.
-func (w *catalogWriter) bitmap(words []uint64) {
+// slots encodes a set of slots as runs, or word by word if that is shorter.
+func (w *catalogWriter) slots(set slots) {
 	at := len(w.b)
 	n := 0
 	w.u16(0)
-	for i := nextBit(words, 0, true); i < 64*len(words); {
-		end := nextBit(words, i, false)
-		w.u16(uint16(i))
-		w.u16(uint16(end - i - 1))
-		i = nextBit(words, end, true)
-		if n++; 4*n > 8*len(words) {
+	for slot, k := range set.runs() {
+		w.u16(slot)
+		w.u16(k - 1)
+		if n++; 4*n > 8*len(set.words) {
 			w.b = w.b[:at]
-			w.u16(rawBitmap)
-			for _, x := range words {
+			if set.fine {
+				w.u16(fineBitmap)
+			} else {
+				w.u16(coarseBitmap)
+			}
+			for _, x := range set.words {
 				w.u64(x)
 			}
 			return
@@ -271,23 +263,12 @@ func (w *catalogWriter) bitmap(words []uint64) {
 	le.PutUint16(w.b[at:], uint16(n))
 }
 
-// rawBitmap in place of a number of runs announces the words themselves.
-const rawBitmap = 1<<16 - 1
-
-// nextBit finds the first bit from i on that is set, or not; else the end.
-func nextBit(words []uint64, i int, set bool) int {
-	for i < 64*len(words) {
-		x := words[i/64]
-		if !set {
-			x = ^x
-		}
-		if x >>= i % 64; x != 0 {
-			return i + bits.TrailingZeros64(x)
-		}
-		i += 64 - i%64
-	}
-	return i
-}
+// In place of a number of runs these announce words: with a bit per unit, with a
+// bit per block.
+const (
+	fineBitmap   = 1<<16 - 1
+	coarseBitmap = 1<<16 - 2
+)
 
 func (w *catalogWriter) segment(g *segment, freed bool) {
 	w.u32(g.num)
@@ -328,7 +309,7 @@ func (w *catalogWriter) mapSegments(s *Store, free map[uint32]bool) {
 // transient is the blocks that only pins and builds hold.
 func (s *Store) transient() slotSet {
 	out := make(slotSet)
-	add := func(seg uint32, slot uint16) { out.add(seg, slot, s.space.segBlocks) }
+	add := func(seg uint32, slot, n uint16) { out.add(seg, slot, n, s.space.segBlocks) }
 	for _, p := range s.pins {
 		p.held.each(add)
 	}
@@ -337,7 +318,7 @@ func (s *Store) transient() slotSet {
 		for _, o := range h.overlay() {
 			if o.b != nil {
 				for i := range o.count {
-					add(o.b.head.seg, o.b.slot+uint16(o.idx+i))
+					add(o.b.head.seg, o.b.slotOf(o.idx+i), o.b.units(o.idx+i))
 				}
 			}
 		}

@@ -74,9 +74,7 @@ func (s *Store) capture() *capture {
 	s.commit.Set()
 	for _, id := range s.pages.Freed() {
 		seg, slot, n := unpackPage(id)
-		for i := range n {
-			s.space.clear(seg, slot+uint16(i))
-		}
+		s.space.clear(seg, slot, uint16(n*blockUnit))
 	}
 	c := &capture{free: make(map[uint32]bool), clean: s.closing}
 	s.space.each(func(g *segment) {
@@ -215,10 +213,8 @@ func (s *Store) allocPage(size int, chunks *[]chunk) (blockmap.PageID, []byte, e
 	at := len(c.buf)
 	c.buf = c.buf[:at+n*blockSize]
 	clear(c.buf[at:])
-	slot := uint16(g.pos)
-	for i := range n {
-		s.space.mark(g.num, slot+uint16(i))
-	}
+	slot := uint16(g.pos) * blockUnit
+	s.space.mark(g.num, slot, uint16(n*blockUnit))
 	g.pos += uint32(n)
 	return pageID(g.num, slot, n), c.buf[at : at+size], nil
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"cmp"
-	"math/bits"
 	"slices"
 	"time"
 
@@ -43,7 +42,7 @@ func (s *Store) planCleaning() (c cleaning) {
 		case g.open || g.place == noPlace || g.readers > 0 || g.class == classLog && g.num >= s.ckptSeg:
 		case g.resident == 0:
 			empty++
-		case g.resident*100 <= int(s.space.segBlocks)*95:
+		case g.resident*100 <= int(s.space.segUnits())*95:
 			if x := s.worth(g, free <= reserve); x > best {
 				c.victim, best = g, x
 			}
@@ -63,43 +62,51 @@ func (s *Store) planCleaning() (c cleaning) {
 // only the gain counts, else old segments come first: what is still alive in
 // them will live on.
 func (s *Store) worth(g *segment, short bool) float64 {
-	gain, cost := float64(int(s.space.segBlocks)-g.resident), float64(int(s.space.segBlocks)+g.resident)
+	gain, cost := float64(int(s.space.segUnits())-g.resident), float64(int(s.space.segUnits())+g.resident)
 	if short {
 		return gain
 	}
 	return gain / cost * float64(1+s.space.next-g.num)
 }
 
-// item is a live block of a victim.
+// item is live units of a victim that lie behind one another, there and among
+// the slots of their segment: one block, several, or a part of one.
 type item struct {
-	num       uint32
-	slot, blk uint16
+	num           uint32
+	slot, unit, n uint16
 }
 
-// residents lists what lives in a segment's place, by block.
+// residents lists what lives in a segment's place, in the order it lies there.
 func (sp *space) residents(g *segment) []item {
 	var out []item
-	for w, x := range g.live {
-		for ; x != 0; x &= x - 1 {
-			slot := uint16(w*64 + bits.TrailingZeros64(x))
-			if at, blk := sp.locate(g.num, slot); at == g {
-				out = append(out, item{g.num, slot, blk})
+	// look adds what of n live slots lies in g; as a guest, at unit dst.
+	look := func(num uint32, slot, n uint16, guest bool, dst uint16) {
+		for n > 0 {
+			at, unit, k := sp.extent(num, slot, n)
+			if at == g && (!guest || unit == dst) {
+				out = append(out, item{num, slot, unit, k})
 			}
+			slot, n, dst = slot+k, n-k, dst+k
 		}
+	}
+	for slot, n := range g.live.runs() {
+		look(g.num, slot, n, false, 0)
 	}
 	for _, r := range g.guests {
 		o := sp.segs[r.seg]
-		for i := range r.n {
-			if o == nil || !o.isLive(r.slot+i) {
-				continue
+		if o == nil {
+			continue
+		}
+		for slot, dst, left := r.slot, r.dst, r.n; left > 0; {
+			k, in := o.live.stretch(slot, left)
+			if in {
+				look(r.seg, slot, k, true, dst)
 			}
-			if at, blk := sp.locate(r.seg, r.slot+i); at == g && blk == r.dst+i {
-				out = append(out, item{r.seg, r.slot + i, blk})
-			}
+			slot, dst, left = slot+k, dst+k, left-k
 		}
 	}
-	slices.SortFunc(out, func(a, b item) int { return cmp.Compare(a.blk, b.blk) })
-	return slices.Compact(out)
+	slices.SortFunc(out, func(a, b item) int { return cmp.Or(cmp.Compare(a.unit, b.unit), cmp.Compare(b.n, a.n)) })
+	return slices.CompactFunc(out, func(a, b item) bool { return a.unit == b.unit })
 }
 
 // clean empties one segment.
@@ -134,12 +141,12 @@ func (s *Store) moveSome(g *segment, items *[]item) bool {
 		s.coldSeg = c
 	}
 	pos, place := c.pos, c.place
-	n := min(len(*items), cleanChunk, int(s.space.segBlocks-pos))
+	room := min(cleanChunk, int(s.space.segBlocks-pos))
 	from := g.place
 	s.unlock()
 
-	part := (*items)[:n]
-	*items = (*items)[n:]
+	part, units := cutItems(items, room*blockUnit)
+	n := (units + blockUnit - 1) / blockUnit
 	buf := newBuffer(shape{header: n}).b
 	lost := s.readItems(buf, part, from)
 	if err := s.devWrite(&s.usage.Cleaned, buf, s.offset(place, pos)); err != nil {
@@ -151,60 +158,107 @@ func (s *Store) moveSome(g *segment, items *[]item) bool {
 	s.lock()
 	defer s.unlock()
 	c.pos += uint32(n)
-	s.relocate(g, part, c.num, uint16(pos), lost)
+	s.relocate(g, part, c.num, uint16(pos)*blockUnit, lost)
 	return true
 }
 
-// readItems reads blocks of a place into consecutive ones of buf, and tells
-// which cannot be read.
-func (s *Store) readItems(buf []byte, items []item, place uint32) (lost map[int]bool) {
+// cutItems takes as many items off the front of a list as have at most room
+// units, the last one in part if need be.
+func cutItems(items *[]item, room int) (part []item, units int) {
+	list := *items
+	i := 0
+	for ; i < len(list) && units+int(list[i].n) <= room; i++ {
+		units += int(list[i].n)
+	}
+	part = slices.Clip(list[:i])
+	if k := uint16(room - units); i < len(list) && k > 0 {
+		x := list[i]
+		part = append(part, item{x.num, x.slot, x.unit, k})
+		list[i] = item{x.num, x.slot + k, x.unit + k, x.n - k}
+		units = room
+	}
+	*items = list[i:]
+	return part, units
+}
+
+// readItems reads units of a place, one behind the other, into buf and tells
+// which cannot be read, by their position in buf.
+func (s *Store) readItems(buf []byte, items []item, place uint32) (lost slots) {
+	at := 0
 	for i := 0; i < len(items); {
-		k := 1
-		for i+k < len(items) && items[i+k].blk == items[i+k-1].blk+1 {
+		n, k := int(items[i].n), 1
+		for i+k < len(items) && int(items[i+k].unit) == int(items[i].unit)+n {
+			n += int(items[i+k].n)
 			k++
 		}
-		if s.dev.ReadAt(buf[i*blockSize:(i+k)*blockSize], s.offset(place, uint32(items[i].blk))) != nil {
-			for j := i; j < i+k; j++ {
-				if s.dev.ReadAt(buf[j*blockSize:(j+1)*blockSize], s.offset(place, uint32(items[j].blk))) != nil {
-					if lost == nil {
-						lost = make(map[int]bool)
-					}
-					lost[j] = true
-				}
-			}
+		first := int(items[i].unit)
+		block, end := first/blockUnit, (first+n+blockUnit-1)/blockUnit
+		p := buf[at*unitSize : (at+n)*unitSize]
+		whole := first%blockUnit == 0 && n%blockUnit == 0 && at%blockUnit == 0
+		if !whole {
+			p = newBuffer(shape{header: end - block}).b
 		}
+		bad := s.readBad(p, place, block)
+		if !whole {
+			copy(buf[at*unitSize:(at+n)*unitSize], p[(first-block*blockUnit)*unitSize:])
+		}
+		for _, b := range bad {
+			from, to := max(b*blockUnit, first), min((b+1)*blockUnit, first+n)
+			lost.add(uint16(at+from-first), uint16(to-from), uint32(len(buf)/blockSize))
+		}
+		at += n
 		i += k
 	}
 	return lost
 }
 
-// relocate enters moved blocks into the slot directory, unless they died or
+// readBad reads blocks of a place and tells which cannot be read.
+func (s *Store) readBad(p []byte, place uint32, block int) (bad []int) {
+	if s.dev.ReadAt(p, s.offset(place, uint32(block))) == nil {
+		return nil
+	}
+	for i := range len(p) / blockSize {
+		if s.dev.ReadAt(p[i*blockSize:(i+1)*blockSize], s.offset(place, uint32(block+i))) != nil {
+			bad = append(bad, block+i)
+		}
+	}
+	return bad
+}
+
+// relocate enters moved units into the slot directory, unless they died or
 // moved elsewhere meanwhile.
-func (s *Store) relocate(g *segment, items []item, to uint32, dst uint16, lost map[int]bool) {
-	valid := func(i int) bool {
-		o := s.space.segs[items[i].num]
-		if o == nil || !o.isLive(items[i].slot) {
-			return false
+func (s *Store) relocate(g *segment, items []item, to uint32, dst uint16, lost slots) {
+	for at := 0; len(items) > 0; items = items[1:] {
+		x := items[0]
+		for x.n > 0 {
+			k := s.relocateSome(g, x, to, dst+uint16(at), uint16(at), &lost)
+			x.slot, x.unit, x.n = x.slot+k, x.unit+k, x.n-k
+			at += int(k)
 		}
-		at, blk := s.space.locate(items[i].num, items[i].slot)
-		return at == g && blk == items[i].blk
 	}
-	for i := 0; i < len(items); {
-		if !valid(i) {
-			i++
-			continue
-		}
-		k := 1
-		for i+k < len(items) && items[i+k].num == items[i].num && items[i+k].slot == items[i].slot+uint16(k) && lost[i+k] == lost[i] && valid(i+k) {
-			k++
-		}
-		target, at := to, dst+uint16(i)
-		if lost[i] {
-			target, at = lostSegment, 0
-			s.log.Warn("blocks could not be read when they had to be moved; repair them from another replica",
-				"disk", s.id.Disk.String(), "segment", items[i].num, "slot", items[i].slot, "blocks", k)
-		}
-		s.space.move(items[i].num, items[i].slot, uint16(k), target, at)
-		i += k
+}
+
+// relocateSome does the first units of an item, which stand at at in what was
+// read, as many as can be treated alike.
+func (s *Store) relocateSome(g *segment, x item, to uint32, dst, at uint16, lost *slots) uint16 {
+	o := s.space.segs[x.num]
+	if o == nil {
+		return x.n
 	}
+	n, live := o.live.stretch(x.slot, x.n)
+	if !live {
+		return n
+	}
+	now, unit, n := s.space.extent(x.num, x.slot, n)
+	if now != g || unit != x.unit {
+		return n
+	}
+	n, gone := lost.stretch(at, n)
+	if gone {
+		s.log.Warn("blocks could not be read when they had to be moved; repair them from another replica",
+			"disk", s.id.Disk.String(), "segment", x.num, "slot", x.slot, "units", n)
+		to, dst = lostSegment, 0
+	}
+	s.space.move(x.num, x.slot, n, to, dst)
+	return n
 }

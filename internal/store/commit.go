@@ -182,7 +182,7 @@ func (s *Store) wrote(b *batch, synced uint64) {
 	if b.isNote {
 		w.noted = b.seq // nobody needs to know that a note is on disk
 	}
-	w.pending -= int64(b.n) * blockSize
+	w.pending -= int64(b.n) * unitSize
 	if b.buf != nil && len(w.buffers) < keptBuffers {
 		w.buffers = append(w.buffers, b.buf)
 	}

@@ -93,7 +93,7 @@ func TestManyTasksAtOnce(t *testing.T) {
 			zero := zeroBlock()
 			for !over.Load() {
 				a := rng.Uint64N(blocks - 8)
-				if err := r.ReadAt(p, a); err != nil {
+				if err := r.ReadOpened(p, a, testOpener{}); err != nil {
 					check(err)
 					return
 				}
@@ -106,11 +106,11 @@ func TestManyTasksAtOnce(t *testing.T) {
 			}
 		})
 		others.Go(func() {
-			p := make([]byte, blockSize)
+			p := make([]byte, holdfast.MaxStoredUnits*unitSize)
 			for !over.Load() {
 				pin := r.Pin()
 				err := pin.Walk(Changes{}, 0, func(addr uint64, ref BlockRef) bool {
-					_, err := pin.ReadBlock(holdfast.SnapshotID{}, addr, p)
+					_, _, err := pin.ReadBlock(holdfast.SnapshotID{}, addr, p)
 					check(err)
 					return addr%7 != 0
 				})
@@ -125,7 +125,7 @@ func TestManyTasksAtOnce(t *testing.T) {
 			s.Usage()
 			r, err := s.Clone(replicaID(9), volumeID(9), s.Replica(replicaID(1)), snapID(1))
 			if err == nil {
-				check(r.ReadAt(make([]byte, 64*blockSize), 0))
+				check(r.ReadOpened(make([]byte, 64*blockSize), 0, testOpener{}))
 				check(s.Remove(r.id))
 			}
 		}

@@ -242,7 +242,7 @@ func (r *Replica) Repair(b Block) error {
 			if !f.b.closed || f.b.buf != nil {
 				return 0, 0, nil // the bytes are still in memory
 			}
-			f.seg, f.slot = f.b.head.seg, f.b.slot+uint16(f.idx)
+			f.seg, f.slot = f.b.head.seg, f.b.slotOf(f.idx)
 		}
 		if f.lsn != b.LSN || f.hash != b.Hash || s.origins[f.origin] != b.Origin {
 			return 0, 0, nil
@@ -266,5 +266,5 @@ func (s *Store) putRepair(r *Replica, x *Block, seg uint32, slot uint16) (*batch
 	ref := s.putPayload(b, x)
 	b.dead = append(b.dead, ref.idx)
 	s.closeBatch()
-	return b, b.slot + uint16(ref.idx)
+	return b, b.slotOf(ref.idx)
 }

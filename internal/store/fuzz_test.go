@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
 )
@@ -72,10 +73,15 @@ func FuzzBatchHeader(f *testing.F) {
 		}
 		n := 0
 		for _, e := range entries {
-			n += e.blocks
+			if len(e.hashes) > 0 && e.payload < n {
+				t.Fatalf("an entry's payload begins at unit %d, the one before ends at %d", e.payload, n)
+			}
+			if len(e.hashes) > 0 {
+				n = e.payload + checksum.Length(e.hashes)/unitSize
+			}
 		}
 		if n != int(h.payload) {
-			t.Fatalf("%d payload blocks, the entries have %d", h.payload, n)
+			t.Fatalf("%d payload units, the entries have %d", h.payload, n)
 		}
 	})
 }

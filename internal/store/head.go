@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 )
 
@@ -98,7 +99,7 @@ func (u under) settle(sn *snap) {
 type orec struct {
 	kind  record.Kind
 	count uint32
-	idx   uint32 // Write: first payload block in b
+	idx   uint32 // Write: its first block in b
 	lsn   holdfast.LSN
 	addr  uint64
 	b     *batch         // Write
@@ -323,8 +324,11 @@ func (h *head) resolve(addr uint64, index map[uint64]oref, zeros zeroRanges, vie
 
 // entryOf is the map entry of a block of a batch that has been closed.
 func (h *head) entryOf(b *batch, idx uint32, lsn holdfast.LSN) blockmap.Entry {
-	return blockmap.Entry{LSN: lsn, Hash: b.hashes[idx], Seg: b.head.seg, Slot: b.slot + uint16(idx), Origin: h.r.origin}
+	return blockmap.Entry{LSN: lsn, Hash: b.hashes[idx], Seg: b.head.seg, Slot: b.slotOf(idx), Origin: h.r.origin}
 }
+
+// unitsOf is how many units an entry's block has.
+func unitsOf(e blockmap.Entry) uint16 { return uint16(checksum.Units(e.Hash)) }
 
 // freeOverlay frees a block of the overlay that nothing else refers to.
 func (h *head) freeOverlay(b *batch, idx uint32, lsn holdfast.LSN) {
@@ -332,7 +336,7 @@ func (h *head) freeOverlay(b *batch, idx uint32, lsn holdfast.LSN) {
 		b.dead = append(b.dead, idx)
 		return
 	}
-	h.r.free(b.head.seg, b.slot+uint16(idx), lsn)
+	h.r.free(b.head.seg, b.slotOf(idx), b.units(idx), lsn)
 }
 
 // zeroRanges is sorted, disjoint runs of zeroed blocks: block addr+i at lsn+i.

@@ -12,9 +12,9 @@ type Block struct {
 	LSN    holdfast.LSN
 	Origin holdfast.VolumeID // the volume that it was written as
 	Hash   uint64
-	Hole   bool // a tombstone: no Hash, no Data
-	Lost   bool // no Data: no copy had it; reading the block fails
-	Data   []byte
+	Hole   bool   // a tombstone: no Hash, no Data
+	Lost   bool   // no Data: no copy had it; reading the block fails
+	Data   []byte // as stored; the hash tells how long it is
 }
 
 const ingestBytes = 48
@@ -26,14 +26,17 @@ func (b *Block) check() error {
 		}
 		return nil
 	}
+	if !checksum.Proper(b.Hash) {
+		return holdfast.Errorf(holdfast.Invalid, "block %d: its hash is of no length that is stored", b.Addr)
+	}
 	if b.Lost {
 		if len(b.Data) != 0 {
 			return holdfast.Errorf(holdfast.Invalid, "block %d: it is lost, and has data", b.Addr)
 		}
 		return nil
 	}
-	if len(b.Data) != blockSize {
-		return holdfast.Errorf(holdfast.Invalid, "block %d: %d bytes, need %d", b.Addr, len(b.Data), blockSize)
+	if len(b.Data) != checksum.Units(b.Hash)*unitSize {
+		return holdfast.Errorf(holdfast.Invalid, "block %d: %d bytes, its hash is of %d", b.Addr, len(b.Data), checksum.Units(b.Hash)*unitSize)
 	}
 	if checksum.Block(b.Origin, b.Addr, b.LSN, b.Data) != b.Hash {
 		return holdfast.Errorf(holdfast.Corrupt, "block %d at %v does not match its hash; it was damaged on the way", b.Addr, b.LSN)
@@ -121,8 +124,8 @@ func (r *Replica) store(blocks []Block) (*head, []blockmap.Entry, error) {
 		b := &blocks[i]
 		if !b.Hole {
 			entries[i].Hash = b.Hash
-			entries[i].Seg, entries[i].Slot = refs[i].b.head.seg, refs[i].b.slot+uint16(refs[i].idx)
-			h.owned.add(entries[i].Seg, entries[i].Slot, s.space.segBlocks)
+			entries[i].Seg, entries[i].Slot = refs[i].b.head.seg, refs[i].b.slotOf(refs[i].idx)
+			h.owned.add(entries[i].Seg, entries[i].Slot, unitsOf(entries[i]), s.space.segBlocks)
 			if b.Lost {
 				refs[i].b.lost = append(refs[i].b.lost, refs[i].idx)
 				s.lose(r, b, entries[i].Seg, entries[i].Slot)
@@ -153,13 +156,13 @@ func (h *head) fit(blocks []Block) error {
 }
 
 // lostData stands for lost blocks in the log. It is never written.
-var lostData [blockSize]byte
+var lostData [holdfast.MaxStoredUnits * unitSize]byte
 
 // lose makes a block one that is nowhere, and says so. Its place in the map is
 // its own: with its bytes gone it must neither read as what was there before nor
 // keep the rest from being rebuilt.
 func (s *Store) lose(r *Replica, b *Block, seg uint32, slot uint16) {
-	s.space.move(seg, slot, 1, lostSegment, 0)
+	s.space.move(seg, slot, uint16(checksum.Units(b.Hash)), lostSegment, 0)
 	s.noteFault(Fault{Replica: r.id, Addr: b.Addr, LSN: b.LSN, Origin: b.Origin, Hash: b.Hash, Hop: HopCopy, Nowhere: true, seg: seg, slot: slot})
 }
 
@@ -171,7 +174,7 @@ func (s *Store) putIngest(r *Replica, x *Block) oref {
 	p = le.AppendUint64(p, uint64(x.LSN))
 	hash := x.Hash
 	if x.Lost { // zeros stand for it in the log, where they must be whole
-		hash = checksum.Block(x.Origin, x.Addr, x.LSN, lostData[:])
+		hash = checksum.Block(x.Origin, x.Addr, x.LSN, lostData[:checksum.Units(x.Hash)*unitSize])
 	}
 	p = le.AppendUint64(p, hash)
 	hole := byte(0)
@@ -184,17 +187,9 @@ func (s *Store) putIngest(r *Replica, x *Block) oref {
 
 // putPayload adds a block's data, if it has any, to a batch.
 func (s *Store) putPayload(b *batch, x *Block) oref {
-	ref := oref{lsn: x.LSN, b: b, idx: uint32(b.n)}
+	ref := oref{lsn: x.LSN, b: b}
 	if !x.Hole {
-		if x.Lost {
-			clear(b.payload(s.shape, b.n, 1))
-		} else {
-			copy(b.payload(s.shape, b.n, 1), x.Data)
-		}
-		b.n++
-		b.hashes = append(b.hashes, x.Hash)
-		s.wal.pending += blockSize
-		s.usage.Appended += blockSize
+		ref.idx = s.gather(b, []uint64{x.Hash}, x.Data)
 	}
 	return ref
 }

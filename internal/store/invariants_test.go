@@ -40,7 +40,7 @@ func (s *Store) checkSpace() error {
 			claim(g.place, fmt.Sprint("segment ", g.num))
 		}
 		n := 0
-		for slot := range sp.segBlocks {
+		for slot := range sp.segUnits() {
 			if !g.isLive(uint16(slot)) {
 				continue
 			}

@@ -227,7 +227,8 @@ func (c *catalogReader) head(s *Store, r *Replica) {
 		o := orec{kind: rec.Kind, count: rec.Count, lsn: rec.LSN, addr: rec.Addr}
 		switch {
 		case rec.Kind == record.Write:
-			o.b = &batch{closed: true, head: logPos{seg: seg}, slot: slot, n: int(rec.Count), hashes: rec.Hashes}
+			o.b = &batch{closed: true, head: logPos{seg: seg}, slot: slot}
+			o.b.lay(rec.Hashes)
 		case rec.Count == 0:
 			o.ctl = &rec
 		}
@@ -250,39 +251,40 @@ func (c *catalogReader) job(s *Store) {
 	}
 }
 
-// bitmap decodes a bitmap of size bits.
-func (c *catalogReader) bitmap(words []uint64, size int) {
+// slots decodes a set of slots of a segment.
+func (c *catalogReader) slots(segBlocks uint32) (set slots) {
 	n := c.u16()
-	if n == rawBitmap {
-		for i := range words {
-			words[i] = c.u64()
+	if n == fineBitmap || n == coarseBitmap {
+		set = newSlots(segBlocks, n == fineBitmap)
+		for i := range set.words {
+			set.words[i] = c.u64()
 		}
-		return
+		return set
 	}
 	for at := 0; n > 0 && c.err == nil; n-- {
 		i, k := int(c.u16()), int(c.u16())+1
-		if i < at || i+k > size {
-			c.bad("a bitmap is out of order")
-			return
+		if i < at || i+k > int(segBlocks)*blockUnit {
+			c.bad("a set of slots is out of order")
+			break
 		}
-		for at = i; at < i+k; at++ {
-			words[at/64] |= 1 << (at % 64)
-		}
+		set.add(uint16(i), uint16(k), segBlocks)
+		at = i + k
 	}
+	return set
 }
 
 func (c *catalogReader) segment(s *Store, data bool) {
 	sp := s.space
-	g := &segment{num: c.u32(), place: c.u32(), class: class(c.u8()), open: c.bool(), pos: c.u32(), live: make([]uint64, (sp.segBlocks+63)/64)}
+	g := &segment{num: c.u32(), place: c.u32(), class: class(c.u8()), open: c.bool(), pos: c.u32()}
 	for range c.count(10) {
 		r := run{seg: c.u32(), slot: c.u16(), dst: c.u16(), n: c.u16()}
-		if k := len(g.moved); r.n == 0 || uint32(r.slot)+uint32(r.n) > sp.segBlocks || k > 0 && uint32(g.moved[k-1].slot)+uint32(g.moved[k-1].n) > uint32(r.slot) {
+		if k := len(g.moved); r.n == 0 || uint32(r.slot)+uint32(r.n) > sp.segBlocks*blockUnit || k > 0 && uint32(g.moved[k-1].slot)+uint32(g.moved[k-1].n) > uint32(r.slot) {
 			c.bad("a slot directory is out of order")
 		}
 		g.moved = append(g.moved, r)
 	}
 	if data {
-		c.bitmap(g.live, int(sp.segBlocks))
+		g.live = c.slots(sp.segBlocks)
 	}
 	ok := g.num > 0 && g.num < sp.next && sp.segs[g.num] == nil && (g.place == noPlace || g.place < sp.virgin) &&
 		g.pos <= sp.segBlocks && (g.class == classMeta) == !data && g.class >= classLog && g.class <= classMeta

@@ -37,7 +37,7 @@ const (
 // bytes and at least one payload block fit.
 func (s *Store) openBatch(body int) *batch {
 	w := &s.wal
-	if w.open != nil && (!w.open.room(s.shape, body) || w.open.n >= s.shape.soft) {
+	if w.open != nil && (!w.open.room(s.shape, body) || w.open.n >= s.shape.soft*blockUnit) {
 		s.closeBatch()
 	}
 	if w.open == nil {
@@ -72,7 +72,7 @@ func (s *Store) closeBatch() {
 	s.noteStable(b)
 	w.open = nil
 	blocks := uint32((b.hdr + blockSize - 1) / blockSize)
-	if w.seg == nil || w.pos+blocks+uint32(b.n)+1 > s.space.segBlocks {
+	if w.seg == nil || w.pos+blocks+b.payloadBlocks()+1 > s.space.segBlocks {
 		if !s.roll() {
 			s.fence(holdfast.Errorf(holdfast.NoSpace, "disk %s: no segment is left for the log, not even the reserve; the disk is read-only now", s.id.Disk.Short()))
 		}
@@ -81,11 +81,11 @@ func (s *Store) closeBatch() {
 	if w.seg == nil {
 		return
 	}
-	for i := range b.n {
-		s.space.mark(w.seg.num, b.slot+uint16(i))
+	for i := range b.hashes {
+		s.space.mark(w.seg.num, b.slotOf(uint32(i)), b.units(uint32(i)))
 	}
 	for _, i := range b.dead {
-		s.space.clear(w.seg.num, b.slot+uint16(i))
+		s.space.clear(w.seg.num, b.slotOf(i), b.units(i))
 	}
 	b.dead = nil
 }
@@ -99,10 +99,10 @@ func (s *Store) place(b *batch, blocks uint32) {
 	b.blocks = blocks
 	if w.seg != nil {
 		b.head = logPos{place: w.seg.place, seg: w.seg.num, block: w.pos, seq: b.seq}
-		b.slot = uint16(w.pos + blocks)
-		w.pos += blocks + uint32(b.n)
+		b.slot = uint16(w.pos+blocks) * blockUnit
+		w.pos += blocks + b.payloadBlocks()
 	}
-	w.since += int64(blocks+uint32(b.n)) * blockSize
+	w.since += int64(blocks+b.payloadBlocks()) * blockSize
 	w.queue = append(w.queue, b)
 }
 
@@ -151,6 +151,9 @@ func (s *Store) noteStable(b *batch) {
 	}
 }
 
+// payloadBlocks is how many blocks of the disk the payload takes.
+func (b *batch) payloadBlocks() uint32 { return uint32((b.n + blockUnit - 1) / blockUnit) }
+
 // frame completes the header of a closed batch in its buffer and returns the
 // bytes to write. Called by the committer without the lock.
 func (s *Store) frame(b *batch, synced, ckpt uint64, next uint32) []byte {
@@ -167,7 +170,9 @@ func (s *Store) frame(b *batch, synced, ckpt uint64, next uint32) []byte {
 	copy(all[start:end], all[:b.hdr])
 	clear(all[start+b.hdr : end])
 	h.put(all[start:end])
-	return all[start : end+b.n*blockSize]
+	stop := end + int(b.payloadBlocks())*blockSize
+	clear(all[end+b.n*unitSize : stop])
+	return all[start:stop]
 }
 
 // afterSync calls done once everything put into the log so far is on disk.

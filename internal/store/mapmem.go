@@ -176,18 +176,14 @@ func (s *Store) fetchAll(misses []*blockmap.Miss) (lost int) {
 	return lost
 }
 
-// whole finds a page that lies in one piece; else the offset is negative.
+// whole finds a page that lies in one piece, on whole blocks; else the offset is negative.
 func (s *Store) whole(seg uint32, slot uint16, n int) (*segment, int64) {
-	at, blk := s.space.locate(seg, slot)
-	for i := 1; i < n && at != nil; i++ {
-		if g, b := s.space.locate(seg, slot+uint16(i)); g != at || b != blk+uint16(i) {
-			at = nil
-		}
-	}
-	if at == nil || n == 0 {
+	units := uint16(n * blockUnit)
+	at, unit, k := s.space.extent(seg, slot, units)
+	if at == nil || n == 0 || k < units || unit%blockUnit != 0 {
 		return nil, -1
 	}
-	return at, s.offset(at.place, uint32(blk))
+	return at, s.offset(at.place, uint32(unit/blockUnit))
 }
 
 // take installs a page from what was read, or reads it by itself; false if it

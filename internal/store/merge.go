@@ -149,7 +149,7 @@ func (h *head) mergeWrite(o *orec, limit holdfast.LSN, budget *int) error {
 			return err
 		}
 		if h.owned != nil {
-			h.owned.add(e.Seg, e.Slot, h.r.s.space.segBlocks)
+			h.owned.add(e.Seg, e.Slot, unitsOf(e), h.r.s.space.segBlocks)
 		}
 		if w, ok := h.index[o.addr]; ok && w.lsn == o.lsn {
 			delete(h.index, o.addr)
@@ -170,7 +170,7 @@ func (h *head) replace(addr uint64, e blockmap.Entry) error {
 	if h.parent == nil && h.owned == nil {
 		old, err := h.base.Set(addr, e)
 		if err == nil && old.Stored() {
-			h.r.free(old.Seg, old.Slot, old.LSN)
+			h.r.free(old.Seg, old.Slot, unitsOf(old), old.LSN)
 		}
 		return err
 	}
@@ -206,9 +206,9 @@ func (h *head) ownsAlone(addr uint64, e blockmap.Entry) (bool, error) {
 // giveBack frees an entry that the head owned alone.
 func (h *head) giveBack(e blockmap.Entry) {
 	if h.owned != nil {
-		h.owned.remove(e.Seg, e.Slot)
+		h.owned.remove(e.Seg, e.Slot, unitsOf(e), h.r.s.space.segBlocks)
 	}
-	h.r.free(e.Seg, e.Slot, e.LSN)
+	h.r.free(e.Seg, e.Slot, unitsOf(e), e.LSN)
 }
 
 // zeroSlice bounds the blocks of one step over a zeroed range where each entry

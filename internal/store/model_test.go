@@ -504,7 +504,7 @@ func (m *model) check(f *fuzzer) {
 			f.fail("%v has snapshot %+v, the model %+v", m.id.Short(), sn, want.blocks)
 		}
 		p := make([]byte, sn.Blocks*blockSize)
-		if err := f.try(func() error { return m.r().ReadSnapshot(sn.ID, p, 0) }); err != nil {
+		if err := f.try(func() error { return m.r().ReadSnapshot(sn.ID, p, 0, testOpener{}) }); err != nil {
 			f.fail("snapshot %v of %v: %v", sn.ID.Short(), m.id.Short(), err)
 		}
 		f.compareCells(m, "snapshot", p, want.cells)
@@ -541,7 +541,7 @@ func (f *fuzzer) compareImage(m *model, cells map[uint64]uint64) {
 			f.note("lookup %+v stored %v", x, x.stored())
 			if x.b != nil {
 				f.note("batch %+v", *x.b)
-				x.seg, x.slot = x.b.head.seg, x.b.slot+uint16(x.idx)
+				x.seg, x.slot = x.b.head.seg, x.b.slotOf(x.idx)
 			}
 			at, blk := f.s.space.locate(x.seg, x.slot)
 			f.note("at %+v block %d", at, blk)

@@ -16,7 +16,7 @@ type Options struct {
 	Rand  io.Reader // crypto/rand.Reader in production, seeded in simulation
 	Log   *slog.Logger
 
-	SegmentBytes    int64         // Format: 256 KiB to 128 MiB, a power of two; 0: 16 MiB
+	SegmentBytes    int64         // Format: 256 KiB to 16 MiB, a power of two; 0: 16 MiB
 	CheckpointBytes int64         // log written between two checkpoints; 0: 256 MiB, at most an eighth of the disk
 	MapMemory       int64         // for pages of block maps: 12 KiB for 2 MiB of volume in use; 0: 64 MiB
 	ScrubEvery      time.Duration // from the beginning of one scrub of the disk to the next; 0: only when it is asked for
@@ -26,7 +26,7 @@ type Options struct {
 
 const (
 	minSegmentBytes = 256 << 10
-	maxSegmentBytes = 128 << 20
+	maxSegmentBytes = 16 << 20 // a slot is a unit of 512 bytes and has 16 bits
 	minPlaces       = 24
 )
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 )
 
@@ -31,6 +32,15 @@ type BlockRef struct {
 	Origin holdfast.VolumeID // the volume that it was written as: it seeds the hash
 	Hash   uint64
 	Hole   bool
+}
+
+// Bytes is how long what is stored of the block is; 0 of a hole or a block that
+// was never written.
+func (b *BlockRef) Bytes() int {
+	if b.LSN == 0 || b.Hole {
+		return 0
+	}
+	return min(checksum.Units(b.Hash), holdfast.MaxStoredUnits) * unitSize
 }
 
 // Pin keeps the head as of its current prefix. If the map cannot be read, every
@@ -149,11 +159,11 @@ func (p *Pin) Release() {
 	} else if n := len(s.pins); n > 0 && p.foreign {
 		heir = s.pins[n-1]
 	}
-	p.held.each(func(seg uint32, slot uint16) {
+	p.held.each(func(seg uint32, slot, n uint16) {
 		if heir != nil {
-			heir.held.add(seg, slot, s.space.segBlocks)
+			heir.held.add(seg, slot, n, s.space.segBlocks)
 		} else {
-			s.space.clear(seg, slot)
+			s.space.clear(seg, slot, n)
 		}
 	})
 	if heir != nil {
@@ -183,8 +193,8 @@ func (p *Pin) check() error {
 func (r *Replica) Tail(after holdfast.LSN, maxBytes int, f func(*record.Record) error) error {
 	for first := true; first || maxBytes > 0; first = false {
 		var rec record.Record
-		var ps []piece
 		s := r.s
+		ft := s.storedFetching()
 		s.lock()
 		err := r.usable()
 		if err == nil && after < r.head.pos {
@@ -195,14 +205,17 @@ func (r *Replica) Tail(after holdfast.LSN, maxBytes int, f func(*record.Record) 
 			rec, ok = r.head.next(after)
 		}
 		if ok && rec.Kind == record.Write {
-			ps = r.tailData(&rec)
+			r.tailData(ft, &rec)
 		}
 		s.unlock()
-		if err != nil || !ok {
+		if err == nil && ok {
+			err = ft.read()
+			ft.unpin()
+		}
+		ft.end()
+		if !ok {
 			return err
 		}
-		err = s.readPieces(rec.Data, ps)
-		s.unpin(ps)
 		if err != nil {
 			return r.readError(err)
 		}
@@ -242,10 +255,11 @@ func (h *head) next(after holdfast.LSN) (record.Record, bool) {
 	return rec, true
 }
 
-// tailData makes room for a record's data and fills in what is in memory.
-func (r *Replica) tailData(rec *record.Record) []piece {
-	rec.Data = make([]byte, int(rec.Count)*blockSize)
-	var ps []piece
+// tailData makes room for a record's data and asks for it. Under the lock.
+func (r *Replica) tailData(ft *fetching, rec *record.Record) {
+	rec.Data = make([]byte, checksum.Length(rec.Hashes))
+	ft.begin(rec.Data)
+	at := 0
 	ov := r.head.overlay()
 	i, _ := slices.BinarySearchFunc(ov, rec.LSN, func(o orec, l holdfast.LSN) int {
 		if o.last() < l {
@@ -255,11 +269,7 @@ func (r *Replica) tailData(rec *record.Record) []piece {
 	})
 	o := &ov[i]
 	for k := range int(rec.Count) {
-		p := piece{at: k, addr: rec.Addr + uint64(k), f: found{
-			lsn: rec.LSN + holdfast.LSN(k), hash: rec.Hashes[k], origin: r.origin, b: o.b, idx: o.idx + uint32(rec.LSN-o.lsn) + uint32(k)}}
-		if r.s.fill(&p, rec.Data) {
-			ps = append(ps, p)
-		}
+		ft.want(at, found{lsn: rec.LSN + holdfast.LSN(k), hash: rec.Hashes[k], origin: r.origin, b: o.b, idx: o.idx + uint32(rec.LSN-o.lsn) + uint32(k)}, rec.Addr+uint64(k))
+		at += checksum.Units(rec.Hashes[k]) * unitSize
 	}
-	return ps
 }

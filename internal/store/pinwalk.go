@@ -226,15 +226,17 @@ func (p *Pin) shown(id holdfast.SnapshotID) (*blockmap.Root, error) {
 	return nil, holdfast.Errorf(holdfast.NotFound, "replica %s: the pin shows no snapshot %s", p.r.id, id.Short())
 }
 
-// ReadBlock reads and verifies one block of a root of the pin into dst, which is
-// one block long; the zero name is the head's.
-func (p *Pin) ReadBlock(root holdfast.SnapshotID, addr uint64, dst []byte) (BlockRef, error) {
-	if len(dst) != blockSize {
-		return BlockRef{}, holdfast.Errorf(holdfast.Invalid, "read of %d bytes: use one block of %d", len(dst), blockSize)
+// ReadBlock reads and verifies what is stored of one block of a root of the pin
+// into buf, which has room for holdfast.MaxStoredUnits, and returns the part of
+// it that is filled: nothing of a hole. The zero name is the head's.
+func (p *Pin) ReadBlock(root holdfast.SnapshotID, addr uint64, buf []byte) (BlockRef, []byte, error) {
+	if len(buf) < holdfast.MaxStoredUnits*unitSize {
+		return BlockRef{}, nil, holdfast.Errorf(holdfast.Invalid, "read of a block into %d bytes: make room for %d", len(buf), holdfast.MaxStoredUnits*unitSize)
 	}
 	s := p.r.s
 	var ref BlockRef
-	var ps []piece
+	ft := s.storedFetching()
+	defer ft.end()
 	err := s.withMap(func() error {
 		r, err := p.shown(root)
 		if err != nil {
@@ -245,19 +247,17 @@ func (p *Pin) ReadBlock(root holdfast.SnapshotID, addr uint64, dst []byte) (Bloc
 			return err
 		}
 		ref = BlockRef{e.LSN, s.origins[e.Origin], e.Hash, e.Hole()}
-		pc := piece{addr: addr, f: found{lsn: e.LSN, hash: e.Hash, origin: e.Origin, seg: e.Seg, slot: e.Slot}}
-		if s.fill(&pc, dst) {
-			ps = append(ps, pc)
-		}
+		ft.begin(buf[:ref.Bytes()])
+		ft.want(0, found{lsn: e.LSN, hash: e.Hash, origin: e.Origin, seg: e.Seg, slot: e.Slot}, addr)
 		return nil
 	})
 	if err != nil {
-		return ref, err
+		return ref, nil, err
 	}
-	err = s.readPieces(dst, ps)
-	s.unpin(ps)
+	err = ft.read()
+	ft.unpin()
 	if err != nil {
-		return ref, p.r.readError(err)
+		return ref, nil, p.r.readError(err)
 	}
-	return ref, nil
+	return ref, buf[:ref.Bytes()], nil
 }

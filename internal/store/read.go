@@ -6,46 +6,42 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
-	"github.com/holdfast-cloud/holdfast/internal/checksum"
 )
-
-// piece is one block of a read that has to come from the device.
-type piece struct {
-	at   int // block of the destination
-	off  int64
-	seg  *segment
-	f    found
-	vol  holdfast.VolumeID
-	addr uint64
-}
 
 // readBlocks is how many blocks are looked up under one hold of the lock.
 const readBlocks = 64
 
 // ReadAt reads whole blocks of the head from block addr on into dst. Holes and
 // blocks never written are zero. Every block is verified against the map's
-// hash: a bad one gives a *CorruptError, and dst is not to be used then.
-func (r *Replica) ReadAt(dst []byte, addr uint64) error {
-	return r.read(dst, addr, nil)
+// hash: a bad one gives a *CorruptError, and dst is not to be used then. Blocks
+// that are compressed or encrypted need an Opener; without one the error has
+// kind Unavailable.
+func (r *Replica) ReadAt(dst []byte, addr uint64) error { return r.ReadOpened(dst, addr, nil) }
+
+// ReadOpened is ReadAt with what opens stored blocks. Errors of o end it as they
+// are.
+func (r *Replica) ReadOpened(dst []byte, addr uint64, o Opener) error {
+	return r.read(dst, addr, nil, o)
 }
 
-// ReadNow is ReadAt of what can be had without waiting for the disk. It returns
+// ReadNow is ReadOpened of what can be had without waiting for the disk. It returns
 // false at once if that is not everything, or if anything is wrong with it: then
-// dst holds anything, and ReadAt says what is the matter. See Waits.
-func (r *Replica) ReadNow(dst []byte, addr uint64) bool {
+// dst holds anything, and ReadOpened says what is the matter. See Waits.
+func (r *Replica) ReadNow(dst []byte, addr uint64, o Opener) bool {
 	if r.s.prompt == nil || len(dst)%blockSize != 0 {
 		return false
 	}
-	var pieces [readBlocks]piece
+	f := r.s.fetching(o)
+	f.now = true
+	defer f.end()
 	for len(dst) > 0 {
 		n := min(len(dst)/blockSize, readBlocks)
 		part := dst[:n*blockSize]
-		ps, err := r.lookupPieces(pieces[:0], part, addr, nil)
-		if err != nil {
+		if r.lookupPieces(f, part, addr, nil) != nil {
 			return false
 		}
-		ok := r.s.readPiecesNow(part, ps)
-		r.s.unpin(ps)
+		ok := f.read() == nil
+		f.unpin()
 		if !ok {
 			return false
 		}
@@ -59,23 +55,23 @@ func (r *Replica) ReadNow(dst []byte, addr uint64) bool {
 // can tell which.
 func (s *Store) Waits() bool { return s.prompt != nil }
 
-// ReadSnapshot is ReadAt of a snapshot; kind NotFound if there is none.
-func (r *Replica) ReadSnapshot(id holdfast.SnapshotID, dst []byte, addr uint64) error {
-	return r.read(dst, addr, &id)
+// ReadSnapshot is ReadOpened of a snapshot; kind NotFound if there is none.
+func (r *Replica) ReadSnapshot(id holdfast.SnapshotID, dst []byte, addr uint64, o Opener) error {
+	return r.read(dst, addr, &id, o)
 }
 
-func (r *Replica) read(dst []byte, addr uint64, id *holdfast.SnapshotID) error {
+func (r *Replica) read(dst []byte, addr uint64, id *holdfast.SnapshotID, o Opener) error {
 	if len(dst)%blockSize != 0 {
 		return holdfast.Errorf(holdfast.Invalid, "read of %d bytes: use whole blocks of %d", len(dst), blockSize)
 	}
-	var pieces [readBlocks]piece
+	f := r.s.fetching(o)
+	defer f.end()
 	wait := patience{s: r.s}
 	defer wait.end()
 	for len(dst) > 0 {
 		n := min(len(dst)/blockSize, readBlocks)
 		part := dst[:n*blockSize]
-		ps, err := r.lookupPieces(pieces[:0], part, addr, id)
-		if err != nil {
+		if err := r.lookupPieces(f, part, addr, id); err != nil {
 			var m *blockmap.Miss
 			if !errors.As(err, &m) {
 				return err
@@ -85,8 +81,8 @@ func (r *Replica) read(dst []byte, addr uint64, id *holdfast.SnapshotID) error {
 			}
 			continue
 		}
-		err = r.s.readPieces(part, ps)
-		r.s.unpin(ps)
+		err := f.read()
+		f.unpin()
 		if err != nil {
 			return r.readError(err)
 		}
@@ -96,27 +92,28 @@ func (r *Replica) read(dst []byte, addr uint64, id *holdfast.SnapshotID) error {
 	return nil
 }
 
-// lookupPieces copies what is in memory and returns the rest, whose segments
-// are pinned.
-func (r *Replica) lookupPieces(ps []piece, dst []byte, addr uint64, id *holdfast.SnapshotID) ([]piece, error) {
+// lookupPieces copies what is in memory and notes the rest, whose segments are
+// pinned.
+func (r *Replica) lookupPieces(ft *fetching, dst []byte, addr uint64, id *holdfast.SnapshotID) error {
 	s := r.s
 	s.lock()
 	defer s.unlock()
 	s.scrub.busy++
+	ft.begin(dst)
 	if r.removed || s.closing {
-		return nil, r.usable()
+		return r.usable()
 	}
 	h := r.head
 	var sn *snap
 	size := h.blocks
 	if id != nil {
 		if sn = h.snap(*id); sn == nil {
-			return nil, holdfast.Errorf(holdfast.NotFound, "replica %s has no snapshot %s", r.id, *id)
+			return holdfast.Errorf(holdfast.NotFound, "replica %s has no snapshot %s", r.id, *id)
 		}
 		size = sn.blocks
 	}
 	if n := uint64(len(dst) / blockSize); addr >= size || n > size-addr {
-		return nil, holdfast.Errorf(holdfast.Invalid, "read of blocks %d+%d is beyond the end of a volume of %d blocks", addr, n, size)
+		return holdfast.Errorf(holdfast.Invalid, "read of blocks %d+%d is beyond the end of a volume of %d blocks", addr, n, size)
 	}
 	for i := range len(dst) / blockSize {
 		var f found
@@ -127,49 +124,12 @@ func (r *Replica) lookupPieces(ps []piece, dst []byte, addr uint64, id *holdfast
 			f, err = h.lookup(addr + uint64(i))
 		}
 		if err != nil {
-			for _, p := range ps {
-				p.seg.readers--
-			}
-			return nil, err
+			ft.let()
+			return err
 		}
-		p := piece{at: i, f: f, addr: addr + uint64(i)}
-		if s.fill(&p, dst) {
-			ps = append(ps, p)
-		}
+		ft.want(i*blockSize, f, addr+uint64(i))
 	}
-	return ps, nil
-}
-
-// fill copies a block that is in memory, or prepares its read from the device
-// and returns true.
-func (s *Store) fill(p *piece, dst []byte) bool {
-	block := dst[p.at*blockSize : (p.at+1)*blockSize]
-	f := &p.f
-	if !f.stored() {
-		clear(block)
-		return false
-	}
-	if f.b == nil {
-		if b, idx := s.inMemory(f.seg, f.slot); b != nil {
-			f.b, f.idx = b, idx
-		}
-	}
-	if f.b != nil {
-		if f.b.buf != nil {
-			copy(block, f.b.payload(s.shape, int(f.idx), 1))
-			return false
-		}
-		f.seg, f.slot = f.b.head.seg, f.b.slot+uint16(f.idx)
-	}
-	p.vol = s.origins[f.origin]
-	at, blk := s.space.locate(f.seg, f.slot)
-	if at == nil {
-		p.seg, p.off = s.nowhere, -1
-	} else {
-		p.seg, p.off = at, s.offset(at.place, uint32(blk))
-	}
-	p.seg.readers++
-	return true
+	return nil
 }
 
 // inMemory finds the batch that holds a slot and has not been written yet.
@@ -180,7 +140,8 @@ func (s *Store) inMemory(seg uint32, slot uint16) (*batch, uint32) {
 	for _, list := range [][]*batch{s.wal.flight, s.wal.queue} {
 		for _, b := range list {
 			if b.buf != nil && b.head.seg == seg && slot >= b.slot && int(slot-b.slot) < b.n {
-				if idx := uint32(slot - b.slot); !slices.Contains(b.lost, idx) {
+				i, ok := slices.BinarySearch(b.at, slot-b.slot)
+				if idx := uint32(i); ok && !slices.Contains(b.lost, idx) {
 					return b, idx
 				}
 				return nil, 0
@@ -188,94 +149,6 @@ func (s *Store) inMemory(seg uint32, slot uint16) (*batch, uint32) {
 		}
 	}
 	return nil, 0
-}
-
-// badBlock says which piece of a read does not match its hash.
-type badBlock struct {
-	p     piece
-	cause error
-}
-
-func (e *badBlock) Error() string { return "block does not match its hash" }
-
-// together counts the pieces at the front that one read can fetch.
-func together(ps []piece) int {
-	n := 1
-	for n < len(ps) && ps[n].off == ps[n-1].off+blockSize && ps[n].at == ps[n-1].at+1 && ps[0].off >= 0 {
-		n++
-	}
-	return n
-}
-
-// readPiecesNow is readPieces of what the device need not wait for.
-func (s *Store) readPiecesNow(dst []byte, ps []piece) bool {
-	for len(ps) > 0 {
-		n := together(ps)
-		if ps[0].off < 0 || !s.prompt.ReadNow(dst[ps[0].at*blockSize:(ps[0].at+n)*blockSize], ps[0].off) {
-			return false
-		}
-		for i := range ps[:n] {
-			if ps[i].verify(dst) != nil {
-				return false
-			}
-		}
-		ps = ps[n:]
-	}
-	return true
-}
-
-// readPieces reads and verifies; runs that lie together are read together.
-func (s *Store) readPieces(dst []byte, ps []piece) error {
-	for len(ps) > 0 {
-		n := together(ps)
-		buf := dst[ps[0].at*blockSize : (ps[0].at+n)*blockSize]
-		if ps[0].off < 0 {
-			return &badBlock{ps[0], errLostBlock}
-		}
-		if err := s.dev.ReadAt(buf, ps[0].off); err != nil {
-			return s.readSingly(dst, ps[:n], err)
-		}
-		for _, p := range ps[:n] {
-			if err := p.verify(dst); err != nil {
-				return err
-			}
-		}
-		ps = ps[n:]
-	}
-	return nil
-}
-
-var errLostBlock = errors.New("its bytes are lost: they could not be read when they were to be moved or copied")
-
-func (p *piece) verify(dst []byte) error {
-	if checksum.Block(p.vol, p.addr, p.f.lsn, dst[p.at*blockSize:(p.at+1)*blockSize]) != p.f.hash {
-		return &badBlock{p: *p}
-	}
-	return nil
-}
-
-// readSingly finds which block of a run the device fails on.
-func (s *Store) readSingly(dst []byte, ps []piece, cause error) error {
-	for _, p := range ps {
-		if err := s.dev.ReadAt(dst[p.at*blockSize:(p.at+1)*blockSize], p.off); err != nil {
-			return &badBlock{p, err}
-		}
-		if err := p.verify(dst); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Store) unpin(ps []piece) {
-	if len(ps) == 0 {
-		return
-	}
-	s.lock()
-	for _, p := range ps {
-		p.seg.readers--
-	}
-	s.unlock()
 }
 
 // readError names the replica in an error of readPieces.
@@ -351,43 +224,51 @@ func (s *Store) withMap(f func() error) error {
 func (s *Store) fetch(m *blockmap.Miss) error {
 	seg, slot, n := unpackPage(m.ID)
 	buf := newBuffer(shape{header: n}).b
-	var ps [16]piece
+	var room [1]part
 	s.lock()
 	if s.stopped {
 		s.unlock()
 		return holdfast.Errorf(holdfast.Closed, "disk %s is closed", s.id.Disk)
 	}
-	list := ps[:0]
-	for i := range n {
-		at, blk := s.space.locate(seg, slot+uint16(i))
-		if at == nil {
-			for _, p := range list {
-				p.seg.readers--
-			}
-			s.unlock()
-			return holdfast.Errorf(holdfast.Corrupt, "block map page %d is not on the disk", m.ID)
-		}
-		at.readers++
-		list = append(list, piece{at: i, seg: at, off: s.offset(at.place, uint32(blk))})
-	}
+	list := s.parts(room[:0], seg, slot, uint16(n*blockUnit))
 	s.unlock()
-	var err error
-	for i := 0; i < n && err == nil; {
-		k := 1
-		for i+k < n && list[i+k].off == list[i+k-1].off+blockSize {
-			k++
-		}
-		err = s.dev.ReadAt(buf[i*blockSize:(i+k)*blockSize], list[i].off)
-		i += k
-	}
-	s.unpin(list)
-	if err != nil {
-		return holdfast.Errorf(holdfast.IO, "disk %s: read of a block map page: %w", s.id.Disk, err)
-	}
+	err := s.readParts(buf, list)
 	s.lock()
 	defer s.unlock()
+	letParts(list)
+	switch {
+	case err == errLostBlock:
+		return holdfast.Errorf(holdfast.Corrupt, "block map page %d is not on the disk", m.ID)
+	case err != nil:
+		return holdfast.Errorf(holdfast.IO, "disk %s: read of a block map page: %w", s.id.Disk, err)
+	}
 	s.makeRoom()
 	return s.pages.Install(m, buf)
+}
+
+// readParts reads parts, one behind the other, into whole blocks.
+func (s *Store) readParts(buf []byte, list []part) error {
+	at := 0
+	for _, p := range list {
+		if p.off < 0 {
+			return errLostBlock
+		}
+		to := buf[at : at+p.n]
+		at += p.n
+		skip := int(p.off % blockSize)
+		if skip == 0 && len(to)%blockSize == 0 && (at-p.n)%blockSize == 0 {
+			if err := s.dev.ReadAt(to, p.off); err != nil {
+				return err
+			}
+			continue
+		}
+		span := newBuffer(shape{header: roundUp(skip+p.n) / blockSize}).b
+		if err := s.dev.ReadAt(span, p.off-int64(skip)); err != nil {
+			return err
+		}
+		copy(to, span[skip:])
+	}
+	return nil
 }
 
 // Run is a stretch of blocks that are all holes or all data.

@@ -177,9 +177,7 @@ func (s *Store) recover(root *rootBlock, sc *scan) error {
 	s.loadPages()
 	s.pages.Stored(func(id blockmap.PageID) {
 		seg, slot, n := unpackPage(id)
-		for i := range n {
-			s.space.mark(seg, slot+uint16(i))
-		}
+		s.space.mark(seg, slot, uint16(n*blockUnit))
 	})
 	for i := range sc.batches {
 		s.replay(&sc.batches[i])

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 )
 
@@ -14,8 +15,12 @@ func (s *Store) replay(sb *scanned) {
 		s.space.adopt(sb.at.seg, sb.at.place)
 	}
 	s.space.virgin = max(s.space.virgin, sb.at.place+1)
-	b := &batch{seq: sb.seq, head: sb.at, blocks: sb.blocks, slot: uint16(sb.at.block + sb.blocks), closed: true, n: int(sb.payload),
-		hashes: make([]uint64, sb.payload)}
+	b := &batch{seq: sb.seq, head: sb.at, blocks: sb.blocks, slot: uint16(sb.at.block+sb.blocks) * blockUnit, closed: true}
+	for i := range sb.entries {
+		if h := sb.entries[i].hashes; len(h) > 0 {
+			b.lay(h)
+		}
+	}
 	for i := range sb.entries {
 		s.replayEntry(b, &sb.entries[i])
 	}
@@ -31,7 +36,7 @@ func (s *Store) replayEntry(b *batch, e *entry) {
 		return
 	case entryRepair:
 		seg, slot := le.Uint32(e.body), uint16(le.Uint32(e.body[4:]))
-		s.space.move(seg, slot, 1, b.head.seg, b.slot+uint16(e.payload))
+		s.space.move(seg, slot, uint16(checksum.Units(e.hashes[0])), b.head.seg, b.slot+uint16(e.payload))
 		return
 	}
 	r := s.byNum[e.replica]
@@ -82,14 +87,11 @@ func (s *Store) replayRecord(r *Replica, b *batch, e *entry) {
 		r.markDamaged("its log has a gap after " + h.prefix.String())
 		return
 	}
-	o := orec{kind: e.rec.Kind, count: e.rec.Count, lsn: e.rec.LSN, addr: e.rec.Addr, idx: uint32(e.payload)}
+	o := orec{kind: e.rec.Kind, count: e.rec.Count, lsn: e.rec.LSN, addr: e.rec.Addr, idx: uint32(e.first)}
 	switch {
 	case e.rec.Kind == record.Write:
 		o.b = b
-		copy(b.hashes[e.payload:], e.rec.Hashes)
-		for i := range e.blocks {
-			s.space.mark(b.head.seg, b.slot+uint16(e.payload+i))
-		}
+		s.space.mark(b.head.seg, b.slot+uint16(e.payload), uint16(checksum.Length(e.hashes)/unitSize))
 	case e.rec.Count == 0:
 		rec := e.rec
 		o.ctl = &rec

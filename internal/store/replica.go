@@ -152,15 +152,27 @@ func (r *Replica) verify(rec *record.Record) error {
 		return nil
 	}
 	n := int(rec.Count)
-	if n == 0 || n > record.MaxBlocks || len(rec.Hashes) != n || len(rec.Data) != n*blockSize {
+	if n == 0 || n > record.MaxBlocks || len(rec.Hashes) != n || len(rec.Data) != checksum.Length(rec.Hashes) {
 		return holdfast.Errorf(holdfast.Invalid, "record %v: %d blocks with %d hashes and %d bytes", rec.LSN, n, len(rec.Hashes), len(rec.Data))
 	}
-	for i := range n {
-		if checksum.Block(r.vol, rec.Addr+uint64(i), rec.LSN+holdfast.LSN(i), rec.Data[i*blockSize:(i+1)*blockSize]) != rec.Hashes[i] {
-			return holdfast.Errorf(holdfast.Corrupt, "record %v: block %d does not match its hash; it was damaged on the way", rec.LSN, rec.Addr+uint64(i))
-		}
+	if i, ok := whole(r.vol, rec); !ok {
+		return holdfast.Errorf(holdfast.Corrupt, "record %v: block %d does not match its hash; it was damaged on the way", rec.LSN, rec.Addr+uint64(i))
 	}
 	return nil
+}
+
+// whole verifies the stored blocks of a Write of a volume; if one does not match
+// its hash it tells which.
+func whole(vol holdfast.VolumeID, rec *record.Record) (bad int, ok bool) {
+	rest := rec.Data
+	for i, h := range rec.Hashes {
+		n := checksum.Units(h) * unitSize
+		if checksum.Block(vol, rec.Addr+uint64(i), rec.LSN+holdfast.LSN(i), rest[:n]) != h {
+			return i, false
+		}
+		rest = rest[n:]
+	}
+	return 0, true
 }
 
 // append takes one verified record. Under the lock.
@@ -171,7 +183,7 @@ func (r *Replica) append(rec *record.Record) error {
 	}
 	x := *rec
 	if x.LSN <= h.prefix && x.Count > 0 {
-		cutFront(&x, uint32(h.prefix-x.LSN+1))
+		_, x = x.Cut(uint32(h.prefix - x.LSN + 1))
 	}
 	if !x.Follows(h.prefix) {
 		return holdfast.Errorf(holdfast.Gap, "replica %s: record %v does not follow %v", r.id, rec.LSN, h.prefix)
@@ -192,14 +204,14 @@ func (r *Replica) append(rec *record.Record) error {
 	}
 	for x.Count > 0 {
 		b := s.openBatch(record.HeaderSize + 8*int(x.Count))
-		n := min(x.Count, uint32(s.shape.hard-b.n))
-		piece := x
-		cutBack(&piece, n)
-		s.appendRecord(r, &piece)
+		n := s.shape.fitting(b.n, x.Hashes)
 		if n == x.Count {
+			s.appendRecord(r, &x)
 			break
 		}
-		cutFront(&x, n)
+		var piece record.Record
+		piece, x = x.Cut(n)
+		s.appendRecord(r, &piece)
 	}
 	return nil
 }
@@ -218,41 +230,14 @@ func (r *Replica) allowed(x *record.Record) error {
 	return nil
 }
 
-// cutFront drops the first n blocks of a data record; a block's LSN, address
-// and hash stay its own.
-func cutFront(x *record.Record, n uint32) {
-	x.LSN += holdfast.LSN(n)
-	x.Addr += uint64(n)
-	x.Count -= n
-	if x.Kind == record.Write {
-		x.Hashes = x.Hashes[n:]
-		x.Data = x.Data[int(n)*blockSize:]
-	}
-}
-
-// cutBack keeps the first n blocks of a data record.
-func cutBack(x *record.Record, n uint32) {
-	x.Count = n
-	if x.Kind == record.Write {
-		x.Hashes = x.Hashes[:n]
-		x.Data = x.Data[:int(n)*blockSize]
-	}
-}
-
 // appendRecord puts a record that fits into the open batch and the overlay.
 func (s *Store) appendRecord(r *Replica, x *record.Record) *batch {
 	h := r.head
 	b := s.openBatch(record.HeaderSize + 8*len(x.Hashes))
-	o := orec{kind: x.Kind, count: x.Count, lsn: x.LSN, addr: x.Addr, idx: uint32(b.n)}
+	o := orec{kind: x.Kind, count: x.Count, lsn: x.LSN, addr: x.Addr}
 	b.end(x.AppendHeader(b.begin(entryRecord, r.num)))
 	if x.Kind == record.Write {
-		o.b = b
-		n := int(x.Count)
-		copy(b.payload(s.shape, b.n, n), x.Data)
-		b.n += n
-		b.hashes = append(b.hashes, x.Hashes...)
-		s.wal.pending += int64(n) * blockSize
-		s.usage.Appended += int64(n) * blockSize
+		o.b, o.idx = b, s.gather(b, x.Hashes, x.Data)
 	} else if x.Count == 0 {
 		c := *x
 		o.ctl = &c
@@ -260,7 +245,7 @@ func (s *Store) appendRecord(r *Replica, x *record.Record) *batch {
 	h.add(o)
 	h.touch(b)
 	s.scrub.busy++
-	if b.n >= s.shape.soft {
+	if b.n >= s.shape.soft*blockUnit {
 		s.closeBatch()
 		s.commit.Set()
 	}
@@ -396,13 +381,13 @@ func (r *Replica) cut(cut holdfast.LSN) error {
 }
 
 // free gives up a block that only this replica referred to.
-func (r *Replica) free(seg uint32, slot uint16, lsn holdfast.LSN) {
+func (r *Replica) free(seg uint32, slot, n uint16, lsn holdfast.LSN) {
 	s := r.s
-	if n := len(r.pins); n > 0 && lsn <= r.pins[n-1].lsn {
-		r.pins[n-1].held.add(seg, slot, s.space.segBlocks)
+	if k := len(r.pins); k > 0 && lsn <= r.pins[k-1].lsn {
+		r.pins[k-1].held.add(seg, slot, n, s.space.segBlocks)
 		return
 	}
-	s.space.clear(seg, slot)
+	s.space.clear(seg, slot, n)
 }
 
 // CorruptError says that a stored block does not match its hash.

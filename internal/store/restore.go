@@ -3,6 +3,7 @@ package store
 import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
 )
 
 // An identity (origin, address, LSN) names one content for ever, and so does a
@@ -62,22 +63,23 @@ func (r *Replica) replaceBytes(b Block, find func() (uint32, uint16, error)) (bo
 	defer s.unlock()
 	s.space.segs[home].readers--
 	if err == nil {
-		s.space.move(seg, slot, 1, home, at)
+		s.space.move(seg, slot, uint16(checksum.Units(b.Hash)), home, at)
 		s.repairedAt(seg, slot)
 		s.log.Info("block repaired", "disk", s.id.Disk.String(), "replica", r.id.String(), "block", b.Addr)
 	}
 	return err == nil, err
 }
 
-// Find reads the block of an identity into dst, which is one block long, from
-// whichever of the replica's roots has it: head, snapshots, what they descend
+// Find reads what is stored of the block of an identity into dst, which is as
+// long as its hash says, from whichever of the replica's roots has it: head, snapshots, what they descend
 // from, and a head that a build has not replaced yet. Kind NotFound if none has.
 func (r *Replica) Find(want Block, dst []byte) error {
-	if len(dst) != blockSize || want.Hole || want.Addr >= holdfast.MaxVolumeBlocks {
+	if !checksum.Proper(want.Hash) || len(dst) != checksum.Units(want.Hash)*unitSize || want.Hole || want.Addr >= holdfast.MaxVolumeBlocks {
 		return holdfast.Errorf(holdfast.Invalid, "block %d at %v cannot be looked for", want.Addr, want.LSN)
 	}
 	s := r.s
-	var ps []piece
+	ft := s.storedFetching()
+	defer ft.end()
 	err := s.withMap(func() error {
 		if err := r.usable(); err != nil {
 			return err
@@ -86,17 +88,15 @@ func (r *Replica) Find(want Block, dst []byte) error {
 		if err != nil {
 			return err
 		}
-		p := piece{addr: want.Addr, f: f}
-		if s.fill(&p, dst) {
-			ps = append(ps, p)
-		}
+		ft.begin(dst)
+		ft.want(0, f, want.Addr)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	err = s.readPieces(dst, ps)
-	s.unpin(ps)
+	err = ft.read()
+	ft.unpin()
 	if err != nil {
 		return r.readError(err)
 	}

@@ -74,8 +74,8 @@ func send(p *Pin, to *Replica, c Changes, rng *rand.Rand) error {
 	}
 	for i := range blocks {
 		if !blocks[i].Hole {
-			blocks[i].Data = make([]byte, blockSize)
-			if _, err := p.ReadBlock(c.Root, blocks[i].Addr, blocks[i].Data); err != nil {
+			var err error
+			if _, blocks[i].Data, err = p.ReadBlock(c.Root, blocks[i].Addr, make([]byte, holdfast.MaxStoredUnits*unitSize)); err != nil {
 				return err
 			}
 		}

@@ -195,7 +195,7 @@ func (j *dropJob) step(s *Store) error {
 					return true
 				}
 			}
-			s.freeAny(e.Seg, e.Slot)
+			s.freeAny(e.Seg, e.Slot, unitsOf(e))
 		}
 		j.at = addr + n
 		left--
@@ -217,11 +217,11 @@ func (j *dropJob) step(s *Store) error {
 }
 
 // freeAny frees a block that a job found; any pin may still read it.
-func (s *Store) freeAny(seg uint32, slot uint16) {
-	if n := len(s.pins); n > 0 {
-		s.pins[n-1].held.add(seg, slot, s.space.segBlocks)
-		s.pins[n-1].foreign = true
+func (s *Store) freeAny(seg uint32, slot, n uint16) {
+	if k := len(s.pins); k > 0 {
+		s.pins[k-1].held.add(seg, slot, n, s.space.segBlocks)
+		s.pins[k-1].foreign = true
 		return
 	}
-	s.space.clear(seg, slot)
+	s.space.clear(seg, slot, n)
 }

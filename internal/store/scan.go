@@ -54,7 +54,7 @@ func (s *Store) readHeader(sc *scan, life uint64, place, block uint32) (h header
 		return h, nil, false
 	}
 	h, ok = parseHeader(p)
-	if !ok || h.disk != s.id.Disk || h.life != life || h.block != block || block+h.blocks+h.payload > s.space.segBlocks {
+	if !ok || h.disk != s.id.Disk || h.life != life || h.block != block || block+h.blocks+h.payloadBlocks() > s.space.segBlocks {
 		return h, nil, false
 	}
 	raw = append(raw, p...)
@@ -97,7 +97,7 @@ func (s *Store) scanLog(root *rootBlock) (*scan, error) {
 		at.seg = h.seg
 		sc.batches = append(sc.batches, scanned{h, at, entries})
 		synced, next = max(synced, h.synced), h.next
-		pos = logPos{place: at.place, seg: h.seg, block: at.block + h.blocks + h.payload, seq: h.seq + 1}
+		pos = logPos{place: at.place, seg: h.seg, block: at.block + h.blocks + h.payloadBlocks(), seq: h.seq + 1}
 		if h.last {
 			pos = logPos{place: h.next, seg: h.seg, seq: h.seq + 1}
 		}
@@ -116,7 +116,7 @@ func (s *Store) rewriteTail(sc *scan) error {
 		if b.seq <= sc.synced {
 			continue
 		}
-		p := newBuffer(shape{header: int(b.blocks + b.payload)}).b
+		p := newBuffer(shape{header: int(b.blocks + b.payloadBlocks())}).b
 		off := s.offset(b.at.place, b.at.block)
 		err := s.dev.ReadAt(p, off)
 		if err == nil {
@@ -178,12 +178,12 @@ func (s *Store) wholePayload(b *scanned, vols map[uint32]holdfast.VolumeID) bool
 	if b.payload == 0 {
 		return true
 	}
-	buf := newBuffer(shape{header: int(b.payload)}).b
+	buf := newBuffer(shape{header: int(b.payloadBlocks())}).b
 	if err := s.dev.ReadAt(buf, s.offset(b.at.place, b.at.block+b.blocks)); err != nil {
 		return false
 	}
 	for _, e := range b.entries {
-		p := buf[e.payload*blockSize : (e.payload+e.blocks)*blockSize]
+		p := buf[e.payload*unitSize:][:checksum.Length(e.hashes)]
 		if !s.wholeEntry(&e, p, vols) {
 			return false
 		}
@@ -208,13 +208,12 @@ func (s *Store) wholeEntry(e *entry, p []byte, vols map[uint32]holdfast.VolumeID
 		if !ok || e.rec.Kind != record.Write {
 			return true
 		}
-		for i, want := range e.rec.Hashes {
-			if checksum.Block(vol, e.rec.Addr+uint64(i), e.rec.LSN+holdfast.LSN(i), p[i*blockSize:(i+1)*blockSize]) != want {
-				return false
-			}
-		}
+		rec := e.rec
+		rec.Data = p
+		_, ok = whole(vol, &rec)
+		return ok
 	case entryIngest, entryRepair:
-		if e.blocks == 0 {
+		if len(e.hashes) == 0 {
 			return true
 		}
 		b := e.body

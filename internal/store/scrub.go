@@ -38,9 +38,9 @@ type pass struct {
 	started time.Time
 	only    uint32 // number of the replica; 0: all
 	spot
-	done  int64 // blocks
-	total int64 // blocks, about; 0: not known yet
-	bad   int64
+	done  int64 // units
+	total int64 // units, about; 0: not known yet
+	bad   int64 // blocks
 }
 
 // spot is how far a pass has come.
@@ -97,12 +97,12 @@ func (s *Store) Scrubbing() ScrubStatus {
 		return st
 	}
 	p := s.scrub.passes[0]
-	st.Running, st.Started, st.Done, st.Total, st.Bad = true, p.started, p.done*blockSize, max(p.total, p.done)*blockSize, p.bad
+	st.Running, st.Started, st.Done, st.Total, st.Bad = true, p.started, p.done*unitSize, max(p.total, p.done)*unitSize, p.bad
 	if r := s.byNum[p.only]; r != nil {
 		st.Replica = r.id
 	}
 	if d := s.clk.Now() - s.scrub.since; d > 0 && s.scrub.since > 0 {
-		st.Rate = int64(float64((p.done-s.scrub.sinceAt)*blockSize) / d.Seconds())
+		st.Rate = int64(float64((p.done-s.scrub.sinceAt)*unitSize) / d.Seconds())
 	}
 	return st
 }
@@ -243,7 +243,7 @@ func (s *Store) measure(p *pass) {
 			if !ok {
 				break
 			}
-			total += int64(len(items))
+			total += unitsOfAll(items)
 		}
 	}
 	s.lock()
@@ -273,7 +273,7 @@ func (s *Store) finishPass(p *pass) {
 	if p.only == 0 {
 		s.scrub.full, s.scrub.ended = p.started, s.clk.Wall()
 	}
-	s.log.Info("scrubbed", "disk", s.id.Disk.String(), "blocks", p.done, "bad", p.bad)
+	s.log.Info("scrubbed", "disk", s.id.Disk.String(), "bytes", p.done*unitSize, "bad", p.bad)
 }
 
 // miss notes that a scrub under way may not have seen all of the replica. Under

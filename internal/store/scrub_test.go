@@ -10,13 +10,24 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/record"
 )
 
-// spoil damages every place where the disk has a block of that content.
+// spoil damages every place where the disk has a block of that content, as it is
+// or packed.
 func (b *bed) spoil(tag uint64) (n int) {
-	want, p := content(tag), make([]byte, blockSize)
-	for off := int64(0); off < testDisk; off += blockSize {
-		if b.d.Peek(p, off); bytes.Equal(p, want) {
+	whole, short := content(tag), stored(volumeID(2), tag)
+	p, q := make([]byte, blockSize), make([]byte, 2*blockSize)
+	for off := int64(0); off < testDisk-blockSize; off += blockSize {
+		if b.d.Peek(p, off); bytes.Equal(p, whole) {
 			b.d.Rot(off + int64(tag%blockSize))
 			n++
+		}
+		for at := 0; at < blockSize; at += unitSize {
+			if le.Uint64(p[at:]) != tag {
+				continue
+			}
+			if b.d.Peek(q, off); bytes.HasPrefix(q[at:], short) {
+				b.d.Rot(off + int64(at) + int64(tag)%int64(len(short)))
+				n++
+			}
 		}
 	}
 	return n
@@ -133,9 +144,10 @@ func TestWhatAScrubFoundIsRestored(t *testing.T) {
 	b.s.OnBad(func(f Fault) {
 		found = append(found, f)
 		tag := map[uint64]uint64{0: 1, 15: 201}[f.Addr]
-		good := Block{Addr: f.Addr, LSN: f.LSN, Origin: f.Origin, Hash: f.Hash, Data: content(tag)}
+		good := Block{Addr: f.Addr, LSN: f.LSN, Origin: f.Origin, Hash: f.Hash, Data: stored(f.Origin, tag)}
 		wrong := good
-		wrong.Data = content(tag + 1)
+		wrong.Data = bytes.Clone(good.Data)
+		wrong.Data[9] ^= 1
 		if _, err := b.s.Restore(f, wrong); !holdfast.IsKind(err, holdfast.Corrupt) {
 			t.Errorf("wrong bytes: %v", err)
 		}

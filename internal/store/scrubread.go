@@ -39,9 +39,10 @@ func (s *Store) readPortion(p *pass, items []scrubbed) bool {
 		}
 		begin := s.clk.Now()
 		n, blocks := s.readSome(p, items, buf[:chunk*blockSize])
+		done := unitsOfAll(items[:n])
 		items = items[n:]
 		s.lock()
-		p.done += int64(n)
+		p.done += done
 		s.scrub.dirty = true
 		s.unlock()
 		if wait := s.pace(blocks, s.clk.Now()-begin, busy); wait > 0 && s.pause(wait) {
@@ -85,65 +86,103 @@ func (s *Store) pause(d time.Duration) bool {
 // that were, and how many blocks were read.
 func (s *Store) readSome(p *pass, items []scrubbed, buf []byte) (n, blocks int) {
 	var at *segment
-	var first, end int
-	var run, lost []scrubbed
+	var first, end, unit int // blocks; the unit behind the last item
+	var run, bad []scrubbed
 	s.lock()
-	for n < len(items) {
+	for ; n < len(items); n++ {
 		it := items[n]
 		if !s.onDisk(it) {
-			n++
 			continue
 		}
-		g, blk := s.space.locate(it.seg, it.slot)
+		g, u, k := s.space.extent(it.seg, it.slot, uint16(it.units()))
 		if g == nil {
-			lost = append(lost, it) // it could not be read when it had to be moved
-			n++
+			bad = append(bad, it) // it could not be read when it had to be moved
 			continue
 		}
-		if at != nil && (g != at || int(blk) < end || int(blk)-end > scrubGap || int(blk)+1-first > len(buf)/blockSize) {
+		if int(k) < it.units() { // it lies in two places
+			if at != nil {
+				break
+			}
+			list := s.parts(nil, it.seg, it.slot, uint16(it.units()))
+			s.unlock()
+			blocks = s.readCut(p, it, list)
+			s.lock()
+			letParts(list)
+			s.unlock()
+			return n + 1, blocks
+		}
+		from, to := int(u)/blockUnit, (int(u)+it.units()+blockUnit-1)/blockUnit
+		if at != nil && (g != at || int(u) < unit || from-end > scrubGap || to-first > len(buf)/blockSize) {
 			break
 		}
 		if at == nil {
-			at, first = g, int(blk)
+			at, first = g, from
 		}
-		end = int(blk) + 1
-		it.blk = blk
+		end, unit = to, int(u)+it.units()
+		it.unit = u
 		run = append(run, it)
-		n++
 	}
-	if at == nil {
+	if at != nil {
+		at.readers++
+		off := s.offset(at.place, uint32(first))
 		s.unlock()
-		for _, it := range lost {
-			s.foundBad(p, it)
-		}
-		return n, 0
+		bad = append(bad, s.readRun(run, buf[:(end-first)*blockSize], off, first)...)
+		s.lock()
+		at.readers--
 	}
-	at.readers++
-	off := s.offset(at.place, uint32(first))
-	s.unlock()
-	buf = buf[:(end-first)*blockSize]
-	err := s.readMedium(buf, off)
-	bad := lost
-	for _, it := range run {
-		b := buf[(int(it.blk)-first)*blockSize:][:blockSize]
-		if err != nil {
-			err := s.readMedium(b, off+int64(int(it.blk)-first)*blockSize)
-			if err != nil {
-				bad = append(bad, it)
-				continue
-			}
-		}
-		if checksum.Block(it.vol, it.addr, it.lsn, b) != it.hash {
-			bad = append(bad, it)
-		}
-	}
-	s.lock()
-	at.readers--
 	s.unlock()
 	for _, it := range bad {
 		s.foundBad(p, it)
 	}
 	return n, end - first
+}
+
+// readRun reads the blocks of a place from first on and returns the items that
+// are not what they must be.
+func (s *Store) readRun(run []scrubbed, buf []byte, off int64, first int) (bad []scrubbed) {
+	err := s.readMedium(buf, off)
+	for _, it := range run {
+		from := int(it.unit) - first*blockUnit
+		if err != nil {
+			lo, hi := from/blockUnit*blockSize, roundUp((from+it.units())*unitSize)
+			if s.readMedium(buf[lo:hi], off+int64(lo)) != nil {
+				bad = append(bad, it)
+				continue
+			}
+		}
+		if checksum.Block(it.vol, it.addr, it.lsn, buf[from*unitSize:][:it.units()*unitSize]) != it.hash {
+			bad = append(bad, it)
+		}
+	}
+	return bad
+}
+
+// readCut reads an item that lies in several places, and returns how many blocks
+// that took.
+func (s *Store) readCut(p *pass, it scrubbed, list []part) (blocks int) {
+	var stored []byte
+	for _, x := range list {
+		first := x.off / blockSize * blockSize
+		span := newBuffer(shape{header: roundUp(int(max(x.off, 0)-max(first, 0))+x.n) / blockSize}).b
+		if x.off < 0 || s.readMedium(span, first) != nil {
+			stored = nil
+			break
+		}
+		stored = append(stored, span[x.off-first:][:x.n]...)
+		blocks += len(span) / blockSize
+	}
+	if checksum.Block(it.vol, it.addr, it.lsn, stored) != it.hash {
+		s.foundBad(p, it)
+	}
+	return blocks
+}
+
+// unitsOfAll is how many units items have together.
+func unitsOfAll(items []scrubbed) (n int64) {
+	for i := range items {
+		n += int64(items[i].units())
+	}
+	return n
 }
 
 // onDisk reports whether something still refers to a block, and it has been

@@ -6,6 +6,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
 )
 
 const (
@@ -19,12 +20,15 @@ type scrubbed struct {
 	slot  uint16
 	vol   holdfast.VolumeID // that it was written as
 	place uint32            // where it was when the portion was sorted
-	blk   uint16
+	unit  uint16
 	owner uint32 // number of a replica that has it
 	addr  uint64
 	lsn   holdfast.LSN
 	hash  uint64
 }
+
+// units is how many units the block has.
+func (it *scrubbed) units() int { return checksum.Units(it.hash) }
 
 // collectPortion takes the next blocks of a pass, in the order in which they lie
 // on the disk; ok is false at the pass's end. A root whose map cannot be read is
@@ -58,8 +62,8 @@ func (s *Store) collectPortion(p *pass) (items []scrubbed, ok bool) {
 	s.lock()
 	for i := range items {
 		it := &items[i]
-		if at, blk := s.space.locate(it.seg, it.slot); at != nil {
-			it.place, it.blk = at.place, blk
+		if at, unit := s.space.locate(it.seg, it.slot); at != nil {
+			it.place, it.unit = at.place, unit
 		} else {
 			it.place = noPlace
 		}
@@ -69,7 +73,7 @@ func (s *Store) collectPortion(p *pass) (items []scrubbed, ok bool) {
 		if c := cmp.Compare(a.place, b.place); c != 0 {
 			return c
 		}
-		return cmp.Compare(a.blk, b.blk)
+		return cmp.Compare(a.unit, b.unit)
 	})
 	return items, true
 }
@@ -184,7 +188,7 @@ func (h *head) collectOverlay(items []scrubbed) []scrubbed {
 			continue
 		}
 		for i := range o.count {
-			items = append(items, scrubbed{seg: o.b.head.seg, slot: o.b.slot + uint16(o.idx+i), vol: h.r.vol, owner: h.r.num,
+			items = append(items, scrubbed{seg: o.b.head.seg, slot: o.b.slotOf(o.idx + i), vol: h.r.vol, owner: h.r.num,
 				addr: o.addr + uint64(i), lsn: o.lsn + holdfast.LSN(i), hash: o.b.hashes[o.idx+i]})
 		}
 	}

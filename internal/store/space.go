@@ -2,7 +2,7 @@ package store
 
 import (
 	"cmp"
-	"math/bits"
+	"math"
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -22,25 +22,26 @@ const (
 
 // segment is one logical segment: an identity (its ever-rising number) that map
 // entries use together with a slot, and, until the cleaner has emptied it, a
-// place on the disk. A slot is a block's position in the segment it was first
-// written to; moved says where blocks went that live elsewhere now.
+// place on the disk. A slot is a unit's position in the segment that its block
+// was first written to, a block the slots of its units; moved says where units
+// went that live elsewhere now. The parts of a block may lie apart.
 type segment struct {
 	num      uint32
 	place    uint32
 	class    class
-	open     bool     // still being written
-	pos      uint32   // open cold and meta segments: next free block
-	live     []uint64 // bit per slot: something refers to the block of this identity
+	open     bool   // still being written
+	pos      uint32 // open cold and meta segments: next free block
+	live     slots  // something refers to the unit of this identity
 	nlive    int
 	moved    []run // by slot
 	guests   []run // identities of other segments that were moved here; runs name the home
-	resident int   // live blocks in this place, guests included
+	resident int   // live units in this place, guests included
 	readers  int   // device reads under way in this place
 }
 
-// run is n consecutive slots that lie in consecutive blocks elsewhere. In
-// segment.moved: slots slot… of this segment are at block dst… of segment seg.
-// In segment.guests: slots slot… of segment seg are at block dst… here.
+// run is n consecutive slots that lie in consecutive units elsewhere. In
+// segment.moved: slots slot… of this segment are at unit dst… of segment seg.
+// In segment.guests: slots slot… of segment seg are at unit dst… here.
 type run struct {
 	seg  uint32
 	slot uint16
@@ -62,7 +63,7 @@ type space struct {
 	free      []uint32 // places that were written before and hold nothing
 	fresh     []uint32 // places above that are zeroed and were never used
 	virgin    uint32   // places from here on were never written
-	live      int64    // live blocks
+	live      int64    // live units
 }
 
 func newSpace(segBlocks, places uint32) *space {
@@ -94,7 +95,7 @@ func (sp *space) take() (uint32, bool) {
 
 // open makes a new segment on a place.
 func (sp *space) open(place uint32, c class) *segment {
-	g := &segment{num: sp.next, place: place, class: c, open: true, live: make([]uint64, (sp.segBlocks+63)/64)}
+	g := &segment{num: sp.next, place: place, class: c, open: true}
 	sp.next++
 	sp.add(g)
 	return g
@@ -102,7 +103,7 @@ func (sp *space) open(place uint32, c class) *segment {
 
 // adopt takes in a log segment that recovery has found.
 func (sp *space) adopt(num, place uint32) *segment {
-	g := &segment{num: num, place: place, class: classLog, live: make([]uint64, (sp.segBlocks+63)/64)}
+	g := &segment{num: num, place: place, class: classLog}
 	sp.add(g)
 	sp.next = max(sp.next, num+1)
 	return g
@@ -130,70 +131,103 @@ func (sp *space) each(f func(*segment)) {
 	sp.order = keep
 }
 
-func (g *segment) isLive(slot uint16) bool { return g.live[slot/64]&(1<<(slot%64)) != 0 }
+func (g *segment) isLive(slot uint16) bool { return g.live.has(slot) }
 
-// locate says where the block of an identity lies now; nil if nowhere.
-func (sp *space) locate(num uint32, slot uint16) (at *segment, block uint16) {
-	g := sp.segs[num]
-	if g == nil || uint32(slot) >= sp.segBlocks {
-		return nil, 0
-	}
-	if r := findRun(g.moved, slot); r != nil {
-		if r.seg == lostSegment {
-			return nil, 0
-		}
-		h := sp.segs[r.seg]
-		if h == nil || h.place == noPlace {
-			return nil, 0
-		}
-		return h, r.dst + (slot - r.slot)
-	}
-	if g.place == noPlace {
-		return nil, 0
-	}
-	return g, slot
+// segUnits is how many slots a segment has.
+func (sp *space) segUnits() uint32 { return sp.segBlocks * blockUnit }
+
+// locate says where the unit of an identity lies now; nil if nowhere.
+func (sp *space) locate(num uint32, slot uint16) (at *segment, unit uint16) {
+	at, unit, _ = sp.extent(num, slot, 1)
+	return at, unit
 }
 
-// findRun finds the run of a sorted list that holds a slot.
-func findRun(runs []run, slot uint16) *run {
+// extent says where the unit of an identity lies now, nil if nowhere, and how
+// many of n that follow lie behind it, or are nowhere as well; at least one.
+func (sp *space) extent(num uint32, slot, n uint16) (at *segment, unit, k uint16) {
+	g := sp.segs[num]
+	if g == nil || uint32(slot)+uint32(n) > sp.segUnits() {
+		return nil, 0, n
+	}
+	r, next := findRun(g.moved, slot)
+	if r == nil {
+		if uint32(next) < uint32(slot)+uint32(n) {
+			n = next - slot
+		}
+		if g.place == noPlace {
+			return nil, 0, n
+		}
+		return g, slot, n
+	}
+	n = min(n, r.n-(slot-r.slot))
+	h := sp.segs[r.seg]
+	if r.seg == lostSegment || h == nil || h.place == noPlace {
+		return nil, 0, n
+	}
+	return h, r.dst + (slot - r.slot), n
+}
+
+// settle adds d, which is 1 or -1, for each unit of an identity to what counts
+// as resident where it lies.
+func (sp *space) settle(num uint32, slot, n uint16, d int) {
+	for n > 0 {
+		at, _, k := sp.extent(num, slot, n)
+		if at != nil {
+			at.resident += d * int(k)
+		}
+		slot, n = slot+k, n-k
+	}
+}
+
+// findRun finds the run of a sorted list that holds a slot; without one, where
+// the next run begins.
+func findRun(runs []run, slot uint16) (r *run, next uint16) {
 	i, ok := slices.BinarySearchFunc(runs, slot, func(r run, s uint16) int { return cmp.Compare(r.slot, s) })
-	if !ok {
-		i--
+	if ok {
+		return &runs[i], 0
 	}
-	if i < 0 || slot-runs[i].slot >= runs[i].n {
-		return nil
+	if i > 0 && slot-runs[i-1].slot < runs[i-1].n {
+		return &runs[i-1], 0
 	}
-	return &runs[i]
+	if i < len(runs) {
+		return nil, runs[i].slot
+	}
+	return nil, math.MaxUint16
 }
 
-// mark makes a block live. It may be so already.
-func (sp *space) mark(num uint32, slot uint16) {
-	g := sp.segs[num]
-	if g == nil || uint32(slot) >= sp.segBlocks || g.isLive(slot) {
-		return
-	}
-	g.live[slot/64] |= 1 << (slot % 64)
-	g.nlive++
-	sp.live++
-	if at, _ := sp.locate(num, slot); at != nil {
-		at.resident++
-	}
-}
+// mark makes n units of an identity live. Some may be so already.
+func (sp *space) mark(num uint32, slot, n uint16) { sp.setLive(num, slot, n, true) }
 
-// clear makes a block dead. Identities are never used twice, so clearing a dead
-// one is harmless.
-func (sp *space) clear(num uint32, slot uint16) {
+// clear makes n units of an identity dead. Identities are never used twice, so
+// clearing a dead one is harmless.
+func (sp *space) clear(num uint32, slot, n uint16) { sp.setLive(num, slot, n, false) }
+
+func (sp *space) setLive(num uint32, slot, n uint16, live bool) {
 	g := sp.segs[num]
-	if g == nil || uint32(slot) >= sp.segBlocks || !g.isLive(slot) {
+	if g == nil || uint32(slot)+uint32(n) > sp.segUnits() {
 		return
 	}
-	if at, _ := sp.locate(num, slot); at != nil {
-		at.resident--
+	d := -1
+	if live {
+		d = 1
 	}
-	g.live[slot/64] &^= 1 << (slot % 64)
-	g.nlive--
-	sp.live--
-	if g.nlive == 0 {
+	changed := false
+	for n > 0 {
+		k, in := g.live.stretch(slot, n)
+		if in != live {
+			changed = true
+			sp.settle(num, slot, k, d)
+			g.nlive += d * int(k)
+			sp.live += int64(d) * int64(k)
+			if live {
+				g.live.add(slot, k, sp.segBlocks)
+			} else {
+				g.live.remove(slot, k, sp.segBlocks)
+			}
+		}
+		slot, n = slot+k, n-k
+	}
+	if changed && g.nlive == 0 {
 		g.moved = nil
 		if g.place == noPlace {
 			delete(sp.segs, num)
@@ -201,24 +235,24 @@ func (sp *space) clear(num uint32, slot uint16) {
 	}
 }
 
-// move notes that n live slots of an identity lie at block dst of segment to
+// move notes that n slots of an identity lie at unit dst of segment to
 // now (lostSegment: nowhere).
 func (sp *space) move(num uint32, slot, n uint16, to uint32, dst uint16) {
 	g := sp.segs[num]
 	if g == nil {
 		return
 	}
-	for i := range n {
-		if !g.isLive(slot + i) {
-			continue
-		}
-		if at, _ := sp.locate(num, slot+i); at != nil {
-			at.resident--
-		}
-		if h := sp.segs[to]; h != nil && to != lostSegment {
-			h.resident++
+	count := func(d int) {
+		for at, left := slot, n; left > 0; {
+			k, in := g.live.stretch(at, left)
+			if in {
+				sp.settle(num, at, k, d)
+			}
+			at, left = at+k, left-k
 		}
 	}
+	count(-1)
+	defer count(1)
 	g.moved = setRun(g.moved, run{seg: to, slot: slot, dst: dst, n: n})
 	if h := sp.segs[to]; h != nil {
 		h.guests = append(h.guests, run{seg: num, slot: slot, dst: dst, n: n})
@@ -269,12 +303,8 @@ func setRun(runs []run, r run) []run {
 // homes may be gone.
 func (g *segment) prune() {
 	g.moved = slices.DeleteFunc(g.moved, func(r run) bool {
-		for i := range r.n {
-			if g.isLive(r.slot + i) {
-				return false
-			}
-		}
-		return true
+		k, in := g.live.stretch(r.slot, r.n)
+		return !in && k == r.n
 	})
 }
 
@@ -288,7 +318,7 @@ func (sp *space) recount() error {
 	sp.each(func(g *segment) {
 		for _, r := range g.moved {
 			h := sp.segs[r.seg]
-			if r.seg != lostSegment && (h == nil || h.place == noPlace || uint32(r.dst)+uint32(r.n) > sp.segBlocks) {
+			if r.seg != lostSegment && (h == nil || h.place == noPlace || uint32(r.dst)+uint32(r.n) > sp.segUnits()) {
 				err = holdfast.Errorf(holdfast.Corrupt, "slot directory of segment %d names segment %d, which is not there", g.num, r.seg)
 				return
 			}
@@ -296,55 +326,11 @@ func (sp *space) recount() error {
 				h.guests = append(h.guests, run{seg: g.num, slot: r.slot, dst: r.dst, n: r.n})
 			}
 		}
-		for w, x := range g.live {
-			for ; x != 0; x &= x - 1 {
-				slot := uint16(w*64 + bits.TrailingZeros64(x))
-				g.nlive++
-				sp.live++
-				if at, _ := sp.locate(g.num, slot); at != nil {
-					at.resident++
-				}
-			}
+		for slot, n := range g.live.runs() {
+			g.nlive += int(n)
+			sp.live += int64(n)
+			sp.settle(g.num, slot, n, 1)
 		}
 	})
 	return err
-}
-
-// slotSet is a set of identities, a bitmap per segment.
-type slotSet map[uint32][]uint64
-
-func (ss slotSet) add(num uint32, slot uint16, segBlocks uint32) {
-	b := ss[num]
-	if b == nil {
-		b = make([]uint64, (segBlocks+63)/64)
-		ss[num] = b
-	}
-	b[slot/64] |= 1 << (slot % 64)
-}
-
-func (ss slotSet) has(num uint32, slot uint16) bool {
-	b := ss[num]
-	return b != nil && b[slot/64]&(1<<(slot%64)) != 0
-}
-
-func (ss slotSet) remove(num uint32, slot uint16) {
-	if b := ss[num]; b != nil {
-		b[slot/64] &^= 1 << (slot % 64)
-	}
-}
-
-// each calls f for every identity, in order.
-func (ss slotSet) each(f func(num uint32, slot uint16)) {
-	nums := make([]uint32, 0, len(ss))
-	for n := range ss {
-		nums = append(nums, n)
-	}
-	slices.Sort(nums)
-	for _, n := range nums {
-		for w, x := range ss[n] {
-			for ; x != 0; x &= x - 1 {
-				f(n, uint16(w*64+bits.TrailingZeros64(x)))
-			}
-		}
-	}
 }

@@ -32,6 +32,8 @@ type Store struct {
 	shape   shape
 	nowhere *segment // stands for where lost blocks are
 
+	fetchings *sync.Pool // of *fetching
+
 	commit clock.Event
 	merge  clock.Event
 	keep   clock.Event
@@ -83,7 +85,7 @@ func newStore(dev disk.Device, o Options, sb superblock) *Store {
 	if o.CheckpointBytes == 0 {
 		o.CheckpointBytes = min(256<<20, sb.size/8)
 	}
-	s := &Store{dev: dev, clk: o.Clock, log: o.Log, o: o, sb: sb, id: sb.id, shape: shapeFor(segBlocks), nowhere: &segment{},
+	s := &Store{dev: dev, clk: o.Clock, log: o.Log, o: o, sb: sb, id: sb.id, shape: shapeFor(segBlocks), nowhere: &segment{}, fetchings: new(sync.Pool),
 		commit: o.Clock.NewEvent(), merge: o.Clock.NewEvent(), keep: o.Clock.NewEvent(), tasks: clock.NewGroup(o.Clock),
 		pages: blockmap.NewPages(nil), space: newSpace(segBlocks, sb.places),
 		replicas: make(map[holdfast.ReplicaID]*Replica), byNum: make(map[uint32]*Replica), originOf: make(map[holdfast.VolumeID]uint16), nextNum: 1, originLimit: maxOrigins}
@@ -113,7 +115,7 @@ func (s *Store) Usage() Usage {
 	u.Total = int64(s.sb.places) * s.sb.segmentBytes
 	u.Usable = int64(int(s.sb.places)-s.reserve()) * s.sb.segmentBytes
 	u.Free = int64(s.space.freePlaces()) * s.sb.segmentBytes
-	u.Live = s.space.live * blockSize
+	u.Live = s.space.live * unitSize
 	return u
 }
 

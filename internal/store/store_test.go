@@ -267,15 +267,30 @@ func TestAnEpochBeginsOnce(t *testing.T) {
 	}
 }
 
-func TestBitmapsSurviveTheCatalog(t *testing.T) {
-	for _, words := range [][]uint64{{0, 0}, {^uint64(0), ^uint64(0)}, {0x5555555555555555, 1 << 63}, {1, 0}, {0, 1 << 63}, {^uint64(1), 7}} {
-		var w catalogWriter
-		w.bitmap(words)
-		got := make([]uint64, len(words))
-		c := &catalogReader{b: w.b}
-		c.bitmap(got, 64*len(words))
-		if c.err != nil || len(c.b) != 0 || !slices.Equal(got, words) {
-			t.Errorf("%x became %x (%v, %d bytes left)", words, got, c.err, len(c.b))
+func TestSetsOfSlotsSurviveTheCatalog(t *testing.T) {
+	const segBlocks = 128
+	for _, fine := range []bool{false, true} {
+		for _, pair := range [][2]uint64{{0, 0}, {^uint64(0), ^uint64(0)}, {0x5555555555555555, 1 << 63}, {1, 0}, {0, 1 << 63}, {^uint64(1), 7}} {
+			set := newSlots(segBlocks, fine)
+			for i := range set.words {
+				set.words[i] = pair[i%2]
+			}
+			var w catalogWriter
+			w.slots(set)
+			c := &catalogReader{b: w.b}
+			got := c.slots(segBlocks)
+			if c.err != nil || len(c.b) != 0 || !slices.Equal(slotsOf(&got), slotsOf(&set)) {
+				t.Errorf("%x became %x (%v, %d bytes left)", set.words, got.words, c.err, len(c.b))
+			}
 		}
 	}
+}
+
+func slotsOf(set *slots) (out []uint16) {
+	for slot, n := range set.runs() {
+		for i := range n {
+			out = append(out, slot+i)
+		}
+	}
+	return out
 }

@@ -25,11 +25,10 @@ func (s *Service) serveRead(m *member, a replica.Ask, rest, _ []byte) (out trans
 	}
 	pin := m.r.Pin()
 	defer pin.Release()
-	bulk := make([]byte, 0, n*holdfast.BlockSize)
+	var bulk [][]byte
+	room := make([]byte, n*maxStored)
 	for i := range n {
-		at := len(bulk)
-		buf := bulk[at : at+holdfast.BlockSize]
-		ref, err := pin.ReadBlock(holdfast.SnapshotID{}, addr+i, buf)
+		ref, data, err := pin.ReadBlock(holdfast.SnapshotID{}, addr+i, room)
 		if spoilt(err) {
 			s.metRot(m, err)
 		}
@@ -37,16 +36,18 @@ func (s *Service) serveRead(m *member, a replica.Ask, rest, _ []byte) (out trans
 			return transport.Frame{}, err
 		}
 		b := replica.Block{Addr: addr + i, LSN: ref.LSN, Origin: ref.Origin, Hash: ref.Hash, Hole: ref.Hole || ref.LSN == 0}
-		if !b.Hole {
-			bulk = bulk[:at+holdfast.BlockSize]
+		if len(data) > 0 {
+			bulk = append(bulk, data)
+			room = room[len(data):]
 		}
 		out.Head = b.AppendTo(out.Head)
 	}
-	if len(bulk) > 0 {
-		out.Bulk = [][]byte{bulk}
-	}
+	out.Bulk = bulk
 	return out, nil
 }
+
+// maxStored is the most that is stored of a block, in bytes.
+const maxStored = holdfast.MaxStoredUnits * holdfast.StoredUnit
 
 // serveRoots tells which snapshots the replica has, whatever they belong to.
 func (s *Service) serveRoots(m *member, a replica.Ask, _, _ []byte) (out transport.Frame, err error) {
@@ -142,7 +143,8 @@ func storeBlocks(ids []replica.Block, bulk []byte) []store.Block {
 	for _, b := range ids {
 		k := store.Block{Addr: b.Addr, LSN: b.LSN, Origin: b.Origin, Hash: b.Hash, Hole: b.Hole, Lost: b.Lost}
 		if b.Bulky() {
-			k.Data, bulk = bulk[:holdfast.BlockSize:holdfast.BlockSize], bulk[holdfast.BlockSize:]
+			n := b.Bytes()
+			k.Data, bulk = bulk[:n:n], bulk[n:]
 		}
 		out = append(out, k)
 	}

@@ -381,7 +381,7 @@ func (v *Volume) read(r *export.Request) {
 	}
 	addr := uint64(r.Off) / holdfast.BlockSize
 	switch {
-	case local != nil && local.r.ReadNow(r.Data, addr):
+	case local != nil && local.r.ReadNow(r.Data, addr, nil):
 		v.fetched(r, nil)
 	case waits:
 		v.tasks.Go(func() { v.fetched(r, v.fetch(r.Data, addr)) })

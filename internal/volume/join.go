@@ -233,13 +233,13 @@ func (j *joiner) count(pg page, next uint64) {
 	data := 0
 	for i := range pg.blocks {
 		if pg.blocks[i].Bulky() {
-			data++
+			data += pg.blocks[i].Bytes()
 		}
 	}
 	j.v.mu.Lock()
 	j.v.progress = float64(next) / float64(j.v.rec.Blocks)
 	j.v.stats.ResyncBlocks += int64(len(pg.blocks))
-	j.v.stats.ResyncBytes += int64(data) * holdfast.BlockSize
+	j.v.stats.ResyncBytes += int64(data)
 	j.v.mu.Unlock()
 }
 

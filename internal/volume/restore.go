@@ -229,7 +229,7 @@ func (s *Service) serveFind(m *member, _ replica.Ask, rest, _ []byte) (out trans
 	}
 	var bulk []byte
 	for _, b := range ids {
-		buf := make([]byte, holdfast.BlockSize)
+		buf := make([]byte, b.Bytes())
 		err := m.r.Find(store.Block{Addr: b.Addr, LSN: b.LSN, Origin: b.Origin, Hash: b.Hash, Hole: b.Hole}, buf)
 		if rotten(err) {
 			s.metRot(m, err)

@@ -98,7 +98,7 @@ func TestAScrubRestoresWithoutTheWriter(t *testing.T) {
 		buf := make([]byte, holdfast.BlockSize)
 		b.on(func() {
 			for addr := range 256 {
-				sc.must(b.st.Replicas()[0].ReadSnapshot(snap, buf, uint64(addr)))
+				sc.must(b.st.Replicas()[0].ReadSnapshot(snap, buf, uint64(addr), nil))
 				if !bytes.Equal(buf, k.block(addr, old[addr])) {
 					t.Errorf("block %d of the snapshot is wrong", addr)
 				}

@@ -70,7 +70,7 @@ func (h *sceneHost) replicaOf(id holdfast.VolumeID) *store.Replica {
 func (h *sceneHost) expectSnap(n byte, addr uint64, want []byte) {
 	h.sc.t.Helper()
 	got := make([]byte, len(want))
-	h.on(func() { h.sc.must(h.replicaOf(h.sc.vol.ID).ReadSnapshot(snapID(n), got, addr)) })
+	h.on(func() { h.sc.must(h.replicaOf(h.sc.vol.ID).ReadSnapshot(snapID(n), got, addr, nil)) })
 	if !bytes.Equal(got, want) {
 		h.sc.t.Errorf("at %v: block %d of snapshot %d reads %x, want %x", h.sc.w.Now(), addr, n, got[0], want[0])
 	}

@@ -51,9 +51,10 @@ func (pg *page) encoded() (head []byte, bulk [][]byte) {
 	return head, bulk
 }
 
-// pageOf takes the next page of a pin; read reads a block's data. A block whose
+// pageOf takes the next page of a pin; read reads what is
+// stored of a block. A block whose
 // bytes do not match their hash, or that the disk does not give, is told as lost.
-func pageOf(pin *store.Pin, c changes, from uint64, limit int, read func(addr uint64, buf []byte) error) (page, error) {
+func pageOf(pin *store.Pin, c changes, from uint64, limit int, read func(addr uint64) ([]byte, error)) (page, error) {
 	pg := page{next: from}
 	err := pin.Walk(store.Changes{Root: c.root, Since: c.since, Against: c.against}, from, func(addr uint64, ref store.BlockRef) bool {
 		if len(pg.blocks) == limit {
@@ -77,8 +78,7 @@ func pageOf(pin *store.Pin, c changes, from uint64, limit int, read func(addr ui
 		if b.Hole {
 			continue
 		}
-		pg.data[i] = make([]byte, holdfast.BlockSize)
-		if err = read(b.Addr, pg.data[i]); rotten(err) {
+		if pg.data[i], err = read(b.Addr); rotten(err) {
 			b.Lost, pg.data[i], err = true, nil, nil
 		}
 	}
@@ -110,12 +110,12 @@ func (l *localSource) shows() replica.Pinned { return pinned(0, l.pin) }
 func (l *localSource) release()              { l.pin.Release() }
 
 func (l *localSource) page(c changes, from uint64) (page, error) {
-	return pageOf(l.pin, c, from, ingestBatch, func(addr uint64, buf []byte) error { return l.read(c.root, addr, buf) })
+	return pageOf(l.pin, c, from, ingestBatch, func(addr uint64) ([]byte, error) { return l.read(c.root, addr) })
 }
 
-// read reads a block of the pin.
-func (l *localSource) read(root holdfast.SnapshotID, addr uint64, buf []byte) error {
-	_, err := l.pin.ReadBlock(root, addr, buf)
+// read reads what is stored of a block of the pin.
+func (l *localSource) read(root holdfast.SnapshotID, addr uint64) ([]byte, error) {
+	_, stored, err := l.pin.ReadBlock(root, addr, make([]byte, maxStored))
 	if rotten(err) {
 		l.v.mu.Lock()
 		local := l.v.local
@@ -124,7 +124,7 @@ func (l *localSource) read(root holdfast.SnapshotID, addr uint64, buf []byte) er
 			l.v.s.metRot(local, err)
 		}
 	}
-	return err
+	return stored, err
 }
 
 // pin keeps the volume's roots somewhere, as of base or later.
@@ -195,8 +195,9 @@ func (r *remoteSource) page(c changes, from uint64) (pg page, err error) {
 	}
 	pg = page{blocks: blocks, data: make([][]byte, len(blocks)), next: p.Next, more: p.More}
 	for i := range blocks {
-		if blocks[i].Bulky() {
-			pg.data[i], bulk = bulk[:holdfast.BlockSize:holdfast.BlockSize], bulk[holdfast.BlockSize:]
+		if b := &blocks[i]; b.Bulky() {
+			n := b.Bytes()
+			pg.data[i], bulk = bulk[:n:n], bulk[n:]
 		}
 	}
 	return pg, nil
@@ -298,12 +299,12 @@ func (s *Service) servePinRead(m *member, a replica.Ask, rest, _ []byte) (out tr
 		return out, err
 	}
 	c := changes{root: p.Root, since: p.Since, against: p.Against, upto: a.Upto}
-	pg, err := pageOf(pin, c, p.From, int(p.Max), func(addr uint64, buf []byte) error {
-		_, err := pin.ReadBlock(p.Root, addr, buf)
+	pg, err := pageOf(pin, c, p.From, int(p.Max), func(addr uint64) ([]byte, error) {
+		_, stored, err := pin.ReadBlock(p.Root, addr, make([]byte, maxStored))
 		if rotten(err) {
 			s.metRot(m, err)
 		}
-		return err
+		return stored, err
 	})
 	if err != nil {
 		return out, err
