@@ -15,6 +15,8 @@ func FuzzPicture(f *testing.F) {
 	f.Add("vm/"+id, []byte(`{"id":"`+id+`","name":"m","cpus":1,"memory_mib":1,"power":"on","isolation":"pause"}`))
 	f.Add("host/"+id, []byte(`{"id":"`+id+`","name":"h","domain":{"rack":"r"}}`))
 	f.Add("pool/"+id, []byte(`{"id":"`+id+`","name":"fast","tier":"ram","copies":2}`))
+	f.Add("export/"+id, []byte(`{"id":"`+id+`","name":"e","target":"iqn.2026-11.x:e","units":[{"lun":0,"volume":"`+id+`"}],"initiators":[{"name":"*"}]}`))
+	f.Add("serving/"+id, []byte(`{"export":"`+id+`","host":"`+id+`","lease":7}`))
 	f.Add("cluster", []byte(`{"id":"`+id+`","name":"c","format":2}`))
 	f.Add("leader", []byte(`{"host":"`+id+`","lease":7}`))
 	f.Add("join/"+id, []byte(`null`))
@@ -28,7 +30,7 @@ func FuzzPicture(f *testing.F) {
 			rewrite(t, s2)
 		}
 		s3, _ := advance(s2, []kv.Event{{Item: kv.Item{Key: it.Key, Mod: 7}, Deleted: true}})
-		if n := len(s3.Volumes) + len(s3.Pools) + len(s3.VMs) + len(s3.Hosts) + len(s3.Alive) + len(s3.Disks) + len(s3.Machines) + len(s3.Incidents) + len(s3.Bad); n != 0 {
+		if n := len(s3.Volumes) + len(s3.Pools) + len(s3.VMs) + len(s3.Hosts) + len(s3.Alive) + len(s3.Disks) + len(s3.Machines) + len(s3.Incidents) + len(s3.Exports) + len(s3.Serving) + len(s3.Bad); n != 0 {
 			t.Errorf("%d records are left after the delete", n)
 		}
 		if len(old.Volumes)+len(old.VMs)+len(old.Hosts)+len(old.Bad) != 0 {
@@ -46,6 +48,8 @@ func rewrite(t *testing.T, s *State) {
 	again(t, diskKind(), s.Disks)
 	again(t, machineKind(), s.Machines)
 	again(t, incidentKind(), s.Incidents)
+	again(t, exportKind(), s.Exports)
+	again(t, servingKind(), s.Serving)
 }
 
 func again[K comparable, T any](t *testing.T, k kind[T], m map[K]Versioned[T]) {

@@ -107,8 +107,8 @@ type Cached interface {
 	CacheGeneration() uint64
 }
 
-// Thin is a Disk that knows its space: how many bytes the volume occupies and
-// how many more it can take.
+// Thin is a Disk that knows the space that it shares with others: how many
+// bytes are in use there and how many more can be.
 type Thin interface {
 	Space() (used, left int64)
 }

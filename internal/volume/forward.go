@@ -16,7 +16,7 @@ import (
 // Frames by which a host that is not the writer carries a session to it
 // (docs/protocol/session.md).
 const (
-	KindSessionOpen  transport.Kind = 0x40 + iota // volume, flags → session, size
+	KindSessionOpen  transport.Kind = 0x40 + iota // volume, flags → session, size, cache generation
 	KindSessionIO                                 // session, op, flags, off, length + data → data
 	KindSessionClose                              // session
 	KindSessionPing                               // session
@@ -86,7 +86,8 @@ func (s *Service) serveSessionOpen(from holdfast.HostID, f transport.Frame, repl
 		s.mu.Lock()
 		s.remote[sid] = &served{disk: disk, from: from, seen: s.Clock.Now()}
 		s.mu.Unlock()
-		reply(transport.Frame{Head: binary.LittleEndian.AppendUint64(append([]byte(nil), u[:]...), uint64(disk.Size()))}, nil)
+		head := binary.LittleEndian.AppendUint64(append([]byte(nil), u[:]...), uint64(disk.Size()))
+		reply(transport.Frame{Head: binary.LittleEndian.AppendUint64(head, uint64(v.Record().Generation))}, nil)
 	})
 }
 
@@ -189,10 +190,11 @@ func (s *Service) serveSessionPing(from holdfast.HostID, f transport.Frame, repl
 
 // forwarded is a session at the side of a host that is not the writer.
 type forwarded struct {
-	s    *Service
-	to   holdfast.HostID
-	id   holdfast.SessionID
-	size int64
+	s          *Service
+	to         holdfast.HostID
+	id         holdfast.SessionID
+	size       int64
+	generation uint64
 
 	mu   sync.Mutex
 	over error
@@ -211,10 +213,10 @@ func (s *Service) forward(rec cluster.Volume, to holdfast.HostID, readOnly bool)
 	if err != nil {
 		return nil, err
 	}
-	if len(f.Head) != 24 {
-		return nil, holdfast.Errorf(holdfast.Invalid, "session open: the writer answered %d bytes instead of 24", len(f.Head))
+	if len(f.Head) != 32 {
+		return nil, holdfast.Errorf(holdfast.Invalid, "session open: the writer answered %d bytes instead of 32", len(f.Head))
 	}
-	d := &forwarded{s: s, to: to, size: int64(binary.LittleEndian.Uint64(f.Head[16:])), stop: s.Clock.NewEvent(), done: clock.NewGroup(s.Clock)}
+	d := &forwarded{s: s, to: to, size: int64(binary.LittleEndian.Uint64(f.Head[16:])), generation: binary.LittleEndian.Uint64(f.Head[24:]), stop: s.Clock.NewEvent(), done: clock.NewGroup(s.Clock)}
 	copy(d.id.UUID[:], f.Head)
 	d.done.Go(d.ping)
 	return d, nil
@@ -246,6 +248,9 @@ func (d *forwarded) end(err error) {
 
 // Size implements export.Disk.
 func (d *forwarded) Size() int64 { return d.size }
+
+// CacheGeneration implements export.Cached.
+func (d *forwarded) CacheGeneration() uint64 { return d.generation }
 
 // Submit implements export.Disk. Requests larger than a frame are carried in
 // pieces.

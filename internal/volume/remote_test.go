@@ -55,6 +55,14 @@ func TestAWriterWhoseLastReplicaForgotGivesUp(t *testing.T) {
 		if g := v.Record().Generation; g != 1 {
 			t.Errorf("cache generation %d, want 1", g)
 		}
+		c.on(func() {
+			d, err := c.s.Target(sc.vol).Open(true)
+			sc.must(err)
+			if g := d.(export.Cached).CacheGeneration(); g != 1 {
+				t.Errorf("a session says cache generation %d, want 1", g)
+			}
+			d.Close()
+		})
 		sc.expect(v, 1, fill('x', 1))
 	})
 }

@@ -231,6 +231,27 @@ func (ss *session) Size() int64 {
 	return int64(ss.v.rec.Blocks) * holdfast.BlockSize
 }
 
+// CacheGeneration implements export.Cached. It does not change while a session
+// lasts: a volume whose memory was lost ends with its sessions.
+func (ss *session) CacheGeneration() uint64 {
+	ss.v.mu.Lock()
+	defer ss.v.mu.Unlock()
+	return uint64(ss.v.rec.Generation)
+}
+
+// Space implements export.Thin, for this host's disk that holds the volume.
+// Where there is none nothing is known: then there is no end to it.
+func (ss *session) Space() (used, left int64) {
+	ss.v.mu.Lock()
+	local := ss.v.local
+	ss.v.mu.Unlock()
+	if local == nil {
+		return 0, 1 << 62
+	}
+	u := local.st.Usage()
+	return u.Live, max(0, u.Usable-u.Live)
+}
+
 // Submit implements export.Disk.
 func (ss *session) Submit(r *export.Request) {
 	ss.v.mu.Lock()

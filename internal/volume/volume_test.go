@@ -201,6 +201,9 @@ func TestAForwardedSessionReachesTheWriter(t *testing.T) {
 			if buf[0] != 'f' || buf[8191] != 'f' {
 				t.Error("a forwarded read returned other bytes")
 			}
+			if g := d.(export.Cached).CacheGeneration(); g != uint64(v.Record().Generation) {
+				t.Errorf("cache generation %d at the far side, want %d", g, v.Record().Generation)
+			}
 			d.Close()
 		})
 		sc.expect(v, 0, fill('f', 2))

@@ -118,5 +118,5 @@ func resource(b []byte, parameter uint16, count uint64) []byte {
 	b = be.AppendUint16(b, parameter)
 	b = append(b, 0x03, 8) // binary list
 	b = be.AppendUint32(b, uint32(min(count, 0xffffffff)))
-	return append(b, 0x01, 0, 0, 0) // the scope is this unit
+	return append(b, 0x02, 0, 0, 0) // the space may be shared with other units
 }
