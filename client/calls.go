@@ -87,7 +87,24 @@ func (c *Client) AddDisk(ctx context.Context, s v1.DiskSpec) (v1.Disk, error) {
 	return fetch[v1.Disk](ctx, c, "POST", path("disks"), s)
 }
 
-// RemoveDisk takes a disk back.
+// EvacuationPlan says what evacuating a disk would move, or what is still to be
+// moved.
+func (c *Client) EvacuationPlan(ctx context.Context, disk string) (v1.Evacuation, error) {
+	return fetch[v1.Evacuation](ctx, c, "GET", path("disks", disk, "evacuation"), nil)
+}
+
+// Evacuate has copies of volumes moved off a disk, or lets it have some again.
+func (c *Client) Evacuate(ctx context.Context, disk string, s v1.EvacuationSpec) (v1.Evacuation, error) {
+	return fetch[v1.Evacuation](ctx, c, "POST", path("disks", disk, "evacuation"), s)
+}
+
+// ReplaceDisk gives a new disk of the same host to the cluster in a disk's place;
+// that is evacuated and then taken back.
+func (c *Client) ReplaceDisk(ctx context.Context, disk string, s v1.DiskSpec) (v1.Disk, error) {
+	return fetch[v1.Disk](ctx, c, "POST", path("disks", disk, "replace"), s)
+}
+
+// RemoveDisk has a disk evacuated and then taken back.
 func (c *Client) RemoveDisk(ctx context.Context, disk string) error {
 	return c.call(ctx, "DELETE", path("disks", disk), nil, nil)
 }
@@ -140,6 +157,16 @@ func (c *Client) Activity(ctx context.Context, volume string) (v1.Activity, erro
 // GrowVolume makes a volume larger.
 func (c *Client) GrowVolume(ctx context.Context, volume string, s v1.GrowSpec) (v1.Volume, error) {
 	return fetch[v1.Volume](ctx, c, "POST", path("volumes", volume, "grow"), s)
+}
+
+// MoveVolume has a copy of a volume built elsewhere and then let go where it is.
+func (c *Client) MoveVolume(ctx context.Context, volume string, s v1.VolumeMoveSpec) (v1.VolumeMove, error) {
+	return fetch[v1.VolumeMove](ctx, c, "POST", path("volumes", volume, "move"), s)
+}
+
+// SetVolume changes a volume while it is used.
+func (c *Client) SetVolume(ctx context.Context, volume string, s v1.VolumeSet) (v1.VolumeChanged, error) {
+	return fetch[v1.VolumeChanged](ctx, c, "PATCH", path("volumes", volume), s)
 }
 
 // Snapshot keeps the volume as it is now.

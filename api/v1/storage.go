@@ -42,11 +42,67 @@ type Disk struct {
 	Rack  string `json:"rack"`
 	Path  string `json:"path"`
 	Size  int64  `json:"size"`
-	State string `json:"state" enum:"in use,away,failed,starting"`
+	State string `json:"state" enum:"in use,away,failed,starting,evacuating,evacuated" doc:"evacuating: what stands on it is moved off; evacuated: nothing stands on it, and nothing is put there"`
 	Free  int64  `json:"free"`
 	Error string `json:"error,omitempty"`
 	Pool  string `json:"pool"`
 	RAM   bool   `json:"ram,omitempty" doc:"It is memory of its host"`
+}
+
+// EvacuationSpec says whether a disk may have copies of volumes.
+type EvacuationSpec struct {
+	On     bool `json:"on" doc:"true: move what stands on it off; false: let it have copies again"`
+	Remove bool `json:"remove,omitempty" doc:"Give the disk back once nothing stands on it"`
+}
+
+// Evacuation is how far the evacuation of a disk has come, or for one that is not
+// evacuated what it would do.
+type Evacuation struct {
+	Disk       string      `json:"disk" doc:"HOST:PATH"`
+	ID         string      `json:"id"`
+	Evacuating bool        `json:"evacuating"`
+	Remove     bool        `json:"remove" doc:"It is given back once nothing stands on it"`
+	Moves      []Departure `json:"moves" doc:"What stands on it, in the order of its going"`
+}
+
+// Departure is one volume's copy on its way off a disk.
+type Departure struct {
+	Volume string `json:"volume"`
+	Size   int64  `json:"size" doc:"Of the volume, in bytes; less is copied where less is written"`
+	Stage  string `json:"stage" enum:"waiting,copying,letting go,stays" doc:"stays: there is no place for it, and it goes on where it is"`
+	To     string `json:"to,omitempty" doc:"HOST:PATH"`
+	Why    string `json:"why,omitempty" doc:"Why there, or why nowhere"`
+	Done   int    `json:"done_percent,omitempty" doc:"How much has been copied, where it is known"`
+}
+
+// VolumeMoveSpec has a copy of a volume built elsewhere and then let go where it is.
+type VolumeMoveSpec struct {
+	From string `json:"from,omitempty" maxLength:"4200" doc:"HOST, HOST/PATH or a disk's identity"`
+	To   string `json:"to,omitempty" maxLength:"4200" doc:"Likewise; empty: wherever is best"`
+	Stop bool   `json:"stop,omitempty" doc:"Take back that copies of the volume are to move"`
+	Plan bool   `json:"plan,omitempty" doc:"Only say where it would go"`
+}
+
+// VolumeMove is a move that was begun, or would be.
+type VolumeMove struct {
+	Volume string `json:"volume"`
+	From   string `json:"from" doc:"HOST:PATH"`
+	To     string `json:"to" doc:"HOST:PATH"`
+	Why    string `json:"why"`
+}
+
+// VolumeSet changes a volume while it is used. What is absent stays.
+type VolumeSet struct {
+	Copies     *int    `json:"copies,omitempty" minimum:"1" maximum:"8"`
+	Min        *int    `json:"min,omitempty" minimum:"1" maximum:"8"`
+	Durability *string `json:"durability,omitempty" enum:"flush,always"`
+	Plan       bool    `json:"plan,omitempty" doc:"Only say what it would lead to"`
+}
+
+// VolumeChanged is a volume after a change, or as it is if that was only planned.
+type VolumeChanged struct {
+	Volume Volume   `json:"volume"`
+	Steps  []string `json:"steps" doc:"What the change leads to, in words"`
 }
 
 // VolumeSpec asks for a volume, empty or a linked clone.
@@ -92,6 +148,8 @@ type Replica struct {
 	Disk   string `json:"disk"`
 	InSync bool   `json:"in_sync"`
 	Alive  bool   `json:"alive" doc:"Its host is alive and uses its disk"`
+	Path   string `json:"path,omitempty" doc:"Of its disk on the host"`
+	Going  bool   `json:"going,omitempty" doc:"Another is built in its place, and then it goes"`
 }
 
 // SnapshotSpec names a snapshot to be taken.

@@ -3,11 +3,13 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/client"
 )
@@ -27,6 +29,13 @@ func diskColumns() []column[v1.Disk] {
 }
 
 func diskName(d v1.Disk) string { return d.ID }
+
+const diskArg = "DISK is HOST:PATH, or the identity that 'holdfast disk list -o wide' shows."
+
+func (a *app) diskCmd() *cobra.Command {
+	list := listCmd(a, resource[v1.Disk]{noun: "disk", many: "the disks of all hosts", cols: diskColumns(), name: diskName, all: (*client.Client).Disks})
+	return noun("disk", "The disks given to the cluster", list, a.diskAddCmd(), a.diskEvacuateCmd(), a.diskReplaceCmd(), a.diskRemoveCmd())
+}
 
 func (a *app) diskAddCmd() *cobra.Command {
 	var s v1.DiskSpec
@@ -55,78 +64,201 @@ func (a *app) diskAddCmd() *cobra.Command {
 	return c
 }
 
-func (a *app) diskCmd() *cobra.Command {
-	list := listCmd(a, resource[v1.Disk]{noun: "disk", many: "the disks of all hosts", cols: diskColumns(), name: diskName, all: (*client.Client).Disks})
-	remove := &cobra.Command{Use: "remove DISK", Short: "Take a disk back", Args: args("DISK"),
-		Long:    "Take a disk back that holds no copy of any volume. Its file or memory is let go when its host's process is restarted. DISK is the identity that 'holdfast disk list -o wide' shows.",
-		Example: "  holdfast disk remove 0a1b2c3d-0000-4000-8000-000000000001",
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			if err := c.RemoveDisk(ctx, args[0]); err != nil {
-				return err
-			}
-			return a.done("disk", args[0], "Disk "+args[0]+" is not used any more.")
-		})}
-	return noun("disk", "The disks given to the cluster", list, a.diskAddCmd(), remove)
+// waiting are the flags of what moves copies off a disk.
+type waiting struct{ plan, noWait bool }
+
+func (w *waiting) flags(c *cobra.Command) {
+	c.Flags().BoolVar(&w.plan, "plan", false, "only say what would move, and where to")
+	c.Flags().BoolVar(&w.noWait, "no-wait", false, "return at once")
 }
 
-func poolColumns() []column[v1.Pool] {
-	return []column[v1.Pool]{
-		{"NAME", false, func(p v1.Pool) any { return p.Name }},
-		{"TIER", false, func(p v1.Pool) any { return p.Tier }},
-		{"STATE", false, func(p v1.Pool) any { return p.State }},
-		{"DISKS", false, func(p v1.Pool) any { return p.Disks }},
-		{"RACKS", false, func(p v1.Pool) any { return strings.Join(p.Racks, ",") }},
-		{"SIZE", false, func(p v1.Pool) any { return size(p.Total) }},
-		{"FREE", false, func(p v1.Pool) any { return size(p.Free) }},
-		{"VOLUMES", false, func(p v1.Pool) any { return p.Volumes }},
-		{"COPIES", true, func(p v1.Pool) any {
-			if p.Copies == 0 {
-				return ""
+func (a *app) diskEvacuateCmd() *cobra.Command {
+	var w waiting
+	var undo bool
+	c := &cobra.Command{Use: "evacuate DISK", Short: "Move copies of volumes off a disk", Args: args("DISK"),
+		Long: `Move everything that stands on a disk to other disks while it is used: each copy
+is built elsewhere first, then the old one is let go. At no time are there fewer
+good copies. What has no place elsewhere goes on where it is and goes as soon as
+there is room. Nothing is put on the disk any more. Interrupting the command
+leaves the disk to be evacuated; --undo takes it back.
+` + diskArg,
+		Example: "  holdfast disk evacuate alpha:/dev/sdb --plan\n  holdfast disk evacuate alpha:/dev/sdb\n  holdfast disk evacuate alpha:/dev/sdb --undo",
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			switch {
+			case w.plan:
+				return a.planEvacuation(ctx, c, args[0])
+			case undo:
+				e, err := c.Evacuate(ctx, args[0], v1.EvacuationSpec{})
+				if err != nil {
+					return err
+				}
+				return a.done("disk", e.Disk, "Disk "+e.Disk+" takes copies again.")
 			}
-			return p.Copies
-		}},
-		{"IO", true, func(p v1.Pool) any { return p.IO }},
-		{"FLUSH", true, func(p v1.Pool) any { return p.Flush }},
-		{"ID", true, func(p v1.Pool) any { return p.ID }},
+			e, err := c.Evacuate(ctx, args[0], v1.EvacuationSpec{On: true})
+			if err != nil {
+				return err
+			}
+			return a.followEvacuation(ctx, c, e, w.noWait, "Disk "+e.Disk+" is evacuated: nothing stands on it.")
+		})}
+	w.flags(c)
+	c.Flags().BoolVar(&undo, "undo", false, "let the disk have copies again")
+	return c
+}
+
+func (a *app) diskRemoveCmd() *cobra.Command {
+	var w waiting
+	c := &cobra.Command{Use: "remove DISK", Short: "Evacuate a disk and take it back", Args: args("DISK"),
+		Long: `Take a disk back: what stands on it is moved elsewhere first, as by 'disk evacuate'.
+A disk that has failed is taken back when its copies have been built anew.
+Interrupting the command leaves it to be removed; 'disk evacuate --undo' takes
+that back.
+` + diskArg,
+		Example: "  holdfast disk remove alpha:/dev/sdb --plan\n  holdfast disk remove alpha:/dev/sdb",
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			if w.plan {
+				return a.planEvacuation(ctx, c, args[0])
+			}
+			e, err := c.EvacuationPlan(ctx, args[0])
+			if err == nil {
+				err = c.RemoveDisk(ctx, e.ID)
+			}
+			if err != nil {
+				return err
+			}
+			e.Evacuating, e.Remove = true, true
+			return a.followEvacuation(ctx, c, e, w.noWait, "Disk "+e.Disk+" is not used any more.")
+		})}
+	w.flags(c)
+	return c
+}
+
+func (a *app) diskReplaceCmd() *cobra.Command {
+	var w waiting
+	var bytes sizeFlag
+	c := &cobra.Command{Use: "replace DISK PATH", Short: "Put a new disk of the same host in a disk's place", Args: args("DISK", "PATH"),
+		Long: `Give the disk at PATH, on the host of DISK, to the cluster; its content is lost.
+What stands on DISK moves to it, as far as it has room, and DISK is taken back.
+` + diskArg,
+		Example: "  holdfast disk replace alpha:/dev/sdb /dev/sdc --plan\n  holdfast disk replace alpha:/dev/sdb /dev/sdc",
+		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			e, err := c.EvacuationPlan(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if w.plan {
+				return a.planned(fmt.Sprintf("The content of %s on host %s would be lost.", args[1], strings.SplitN(e.Disk, ":", 2)[0]),
+					fmt.Sprintf("%s on %s would move to it, as far as it has room, and the old disk would be taken back.", counted(len(e.Moves), "copy of a volume"), e.Disk))
+			}
+			if _, err := c.ReplaceDisk(ctx, e.ID, v1.DiskSpec{Path: args[1], Size: int64(bytes)}); err != nil {
+				return err
+			}
+			e.Evacuating, e.Remove = true, true
+			return a.followEvacuation(ctx, c, e, w.noWait, "Disk "+e.Disk+" is replaced by "+args[1]+".")
+		})}
+	w.flags(c)
+	c.Flags().Var(&bytes, "size", "make a file of this size")
+	return c
+}
+
+func (a *app) planEvacuation(ctx context.Context, c *client.Client, disk string) error {
+	e, err := c.EvacuationPlan(ctx, disk)
+	if err != nil {
+		return err
+	}
+	if a.structured() {
+		return a.encode(e)
+	}
+	for _, m := range e.Moves {
+		what := fmt.Sprintf("The copy of %s (%s)", m.Volume, formatSize(m.Size))
+		switch m.Stage {
+		case "stays":
+			what += " would stay: " + m.Why
+		case "waiting":
+			what += " would be built on " + m.Why
+		default:
+			what += " is on its way: " + m.Stage + " " + m.To
+		}
+		fmt.Fprintln(a.Stdout, plain(what))
+	}
+	if len(e.Moves) == 0 {
+		fmt.Fprintf(a.Stdout, "Nothing stands on disk %s.\n", plain(e.Disk))
+	}
+	fmt.Fprintln(a.Stdout, "Nothing would be lost.")
+	return nil
+}
+
+// followEvacuation shows how far a disk's evacuation is until it is over.
+func (a *app) followEvacuation(ctx context.Context, c *client.Client, e v1.Evacuation, noWait bool, over string) error {
+	if noWait {
+		if a.structured() {
+			return a.encode(e)
+		}
+		return a.done("disk", e.Disk, fmt.Sprintf("Disk %s is being evacuated: %s to go. 'holdfast disk evacuate %[1]s --plan' says how far it is.", e.Disk, counted(len(e.Moves), "copy")))
+	}
+	total := left(e)
+	bar := a.progress("evacuating "+e.Disk, total)
+	said := map[string]string{}
+	for {
+		next, err := c.EvacuationPlan(ctx, e.ID)
+		switch {
+		case ctx.Err() != nil:
+			bar.done(ctx.Err())
+			return a.detached("Disk "+e.Disk+" goes on being evacuated", "holdfast disk evacuate "+e.Disk+" --plan", "holdfast disk evacuate "+e.Disk+" --undo")
+		case holdfast.IsKind(err, holdfast.NotFound) && e.Remove, err == nil && len(next.Moves) == 0 && !e.Remove:
+			bar.at(total)
+			bar.done(nil)
+			return a.done("disk", e.Disk, over)
+		case err != nil && !holdfast.IsKind(err, holdfast.Unavailable):
+			bar.done(err)
+			return err
+		case err == nil && !next.Evacuating:
+			err := holdfast.Errorf(holdfast.Conflict, "disk %s is not evacuated any more: somebody has taken it back", e.Disk)
+			bar.done(err)
+			return err
+		case err == nil:
+			bar.at(max(0, total-left(next)))
+			if stay := stays(next); stay != nil {
+				bar.done(stay)
+				return stay
+			}
+			a.sayDepartures(next, said)
+		}
+		pause(ctx, movePoll)
 	}
 }
 
-func poolName(p v1.Pool) string { return p.Name }
-
-func (a *app) poolCmd() *cobra.Command {
-	pools := resource[v1.Pool]{noun: "pool", many: "the pools", cols: poolColumns(), name: poolName,
-		all: (*client.Client).Pools, one: (*client.Client).Pool}
-	del := &cobra.Command{Use: "delete POOL", Short: "Delete a pool that nothing is in", Args: args("POOL"),
-		Example: "  holdfast pool delete fast",
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			if err := c.DeletePool(ctx, args[0]); err != nil {
-				return err
-			}
-			return a.done("pool", args[0], "Pool "+args[0]+" is deleted.")
-		})}
-	return noun("pool", "Disks of one kind, which volumes choose between", listCmd(a, pools), showCmd(a, pools, "fast"), a.poolCreateCmd(), del)
+// left is how many bytes are still to be copied off a disk.
+func left(e v1.Evacuation) (n int64) {
+	for _, m := range e.Moves {
+		n += m.Size / 100 * int64(100-m.Done)
+	}
+	return n
 }
 
-func (a *app) poolCreateCmd() *cobra.Command {
-	var s v1.PoolSpec
-	c := &cobra.Command{Use: "create NAME --tier ram|ssd|hdd", Short: "Make a pool, to which disks are then added", Args: args("NAME"),
-		Long: "Make a pool. Its volumes' copies are on its disks only, in distinct racks as everywhere, so add disks to it in as many racks as there shall be copies.\n\n" +
-			"Of tier ram, its disks are memory of the hosts: as fast as the network, and replicated and rebuilt like any other, but a flush means in memory of every\n" +
-			"in-sync copy, and a volume is lost when all its hosts are restarted or lose power at once.\n\n" +
-			"--io says what goes through the page cache of the hosts: mixed (what is read, not what is written: the default), cached (all), direct (nothing).",
-		Example: "  holdfast pool create fast --tier ram\n  holdfast disk add --ram 2GiB --pool fast      # on hosts of two racks\n" +
-			"  holdfast volume create scratch --size 1GiB --pool fast\n\n  holdfast pool create archive --tier hdd --copies 3 --io cached",
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			if s.Tier == "" {
-				return usageError{errors.New("--tier is missing; usage: holdfast pool create NAME --tier ram|ssd|hdd")}
-			}
-			s.Name = args[0]
-			p, err := c.CreatePool(ctx, s)
-			return printed(a, p, err, poolColumns(), poolName)
-		})}
-	c.Flags().StringVar(&s.Tier, "tier", "", "ram, ssd or hdd")
-	_ = c.RegisterFlagCompletionFunc("tier", cobra.FixedCompletions([]string{"ram", "ssd", "hdd"}, cobra.ShellCompDirectiveNoFileComp))
-	c.Flags().IntVar(&s.Copies, "copies", 0, "copies of its volumes that do not say (default 2, as far as there are racks)")
-	c.Flags().StringVar(&s.IO, "io", "", "mixed (default), cached or direct: what goes through the page cache")
-	return c
+// sayDepartures tells, where it takes a line, what was not told before.
+func (a *app) sayDepartures(e v1.Evacuation, said map[string]string) {
+	if _, ok := terminal(a.Stderr); ok {
+		return // the bar says it
+	}
+	for _, m := range e.Moves {
+		if text := m.Stage + " " + m.To; m.Stage == "copying" && said[m.Volume] != text {
+			said[m.Volume] = text
+			fmt.Fprintf(a.Stderr, "%s is being copied to %s\n", plain(m.Volume), plain(m.To))
+		}
+	}
+}
+
+// stays is the outcome of an evacuation of which all that is left has no place.
+func stays(e v1.Evacuation) error {
+	var why []string
+	for _, m := range e.Moves {
+		if m.Stage != "stays" {
+			return nil
+		}
+		why = append(why, m.Volume+" stays: "+m.Why)
+	}
+	if len(why) == 0 {
+		return nil
+	}
+	return holdfast.Errorf(holdfast.NoSpace, "disk %s is evacuated, but not everything could go: %s. What stays goes as soon as there is room; add a disk, or take it back with 'holdfast disk evacuate %[1]s --undo'", e.Disk, plain(strings.Join(why, ". ")))
 }

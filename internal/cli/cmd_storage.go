@@ -86,7 +86,7 @@ func (a *app) volumeCmd() *cobra.Command {
 		})}
 	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
 	return noun("volume", "Virtual disks", listCmd(a, volumes), showCmd(a, volumes, "data"), a.volumeCreateCmd("create NAME"), a.volumeCloneCmd(), del,
-		a.volumeGrowCmd(), a.snapshotCmd(), a.unsnapshotCmd(), a.revertCmd())
+		a.volumeGrowCmd(), a.volumeSetCmd(), a.volumeMoveCmd(), a.snapshotCmd(), a.unsnapshotCmd(), a.revertCmd())
 }
 
 func (a *app) planDelete(ctx context.Context, get func(context.Context, string) (v1.Volume, error), name string) error {
@@ -143,18 +143,6 @@ func (a *app) volumeCloneCmd() *cobra.Command {
 	c.Flags().Var((*sizeFlag)(&s.Size), "size", "make it larger than what it is cloned from")
 	c.Flags().StringVar(&s.Pool, "pool", "", "`pool` that it has to be in, which is that of what it is cloned from")
 	a.copiesFlags(c, &s)
-	return c
-}
-
-func (a *app) volumeGrowCmd() *cobra.Command {
-	var s v1.GrowSpec
-	c := &cobra.Command{Use: "grow VOLUME --size SIZE", Short: "Make a volume larger", Args: args("VOLUME"),
-		Example: "  holdfast volume grow data --size 200GiB",
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			v, err := c.GrowVolume(ctx, args[0], s)
-			return printed(a, v, err, volumeColumns(), volumeName)
-		})}
-	c.Flags().Var((*sizeFlag)(&s.Size), "size", "new size")
 	return c
 }
 

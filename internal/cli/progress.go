@@ -39,7 +39,9 @@ func (l *lines) add(n int64, now time.Time) {
 	l.next = now.Add(sayEvery)
 	rate := float64(l.done) / max(now.Sub(l.begun).Seconds(), 0.001)
 	text := fmt.Sprintf("%s: %s, %s/s", l.what, formatSize(l.done), formatSize(int64(rate)))
-	if l.total > 0 {
+	if l.total > 0 && l.done == 0 {
+		text = fmt.Sprintf("%s: nothing of %s yet", l.what, formatSize(l.total))
+	} else if l.total > 0 {
 		left := time.Duration(float64(l.total-l.done) / max(rate, 1) * float64(time.Second)).Round(time.Second)
 		text = fmt.Sprintf("%s: %d %% of %s, %s/s, %v left", l.what, l.done*100/l.total, formatSize(l.total), formatSize(int64(rate)), left)
 	}

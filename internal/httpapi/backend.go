@@ -9,6 +9,7 @@ import (
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/health"
+	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
 // Backend is what the API needs from the host it runs on. The API parses,
@@ -106,9 +107,12 @@ type Disks interface {
 	// AddDisk formats and takes a disk on this host. Exists: the file has other
 	// content or the disk is in use. NoSpace: so much memory is not left.
 	AddDisk(ctx context.Context, d NewDisk) (cluster.Disk, error)
-	// RemoveDisk gives a disk of any host back. Conflict while replicas that
-	// are needed stand on it.
-	RemoveDisk(ctx context.Context, id holdfast.DiskID) error
+	// EvacuateDisk has the replicas on a disk of any host moved off (on), and
+	// with remove the disk given back afterwards, or lets it have replicas again.
+	EvacuateDisk(ctx context.Context, id holdfast.DiskID, on, remove bool) error
+	// ReplaceDisk is AddDisk on the host of a disk, which is then evacuated to
+	// the new one first, and given back. Unavailable: that host is away.
+	ReplaceDisk(ctx context.Context, id holdfast.DiskID, d NewDisk) (cluster.Disk, error)
 }
 
 // NewDisk is a disk to be taken: a block device or file at Path, or memory.
@@ -148,6 +152,12 @@ type Volumes interface {
 	// Conflict while attached or cloned from.
 	DeleteVolume(ctx context.Context, id holdfast.VolumeID) error
 	GrowVolume(ctx context.Context, id holdfast.VolumeID, blocks uint64) (cluster.Volume, error)
+	// MoveReplica has a replica's successor built and the replica then let go.
+	MoveReplica(ctx context.Context, id holdfast.VolumeID, from, to placement.Somewhere) (goes cluster.Replica, spot placement.Spot, err error)
+	// StayReplicas takes back that replicas are to move. NotFound: none is.
+	StayReplicas(ctx context.Context, id holdfast.VolumeID) error
+	// ChangeVolume changes a volume while it is used.
+	ChangeVolume(ctx context.Context, id holdfast.VolumeID, c placement.Change) (cluster.Volume, error)
 	Snapshot(ctx context.Context, id holdfast.VolumeID, name string) (cluster.Snapshot, error)
 	DeleteSnapshot(ctx context.Context, id holdfast.VolumeID, snap holdfast.SnapshotID) error
 	// Revert sets the volume back to a snapshot. Conflict while a VM runs on it.

@@ -6,6 +6,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
 func renderSelf(s Self) v1.Self {
@@ -76,6 +77,12 @@ func (p picture) renderDisk(d cluster.Disk) v1.Disk {
 		out.State, out.Error = "failed", u.Error
 	default:
 		out.State, out.Free = "in use", u.Free
+		if d.Evacuate {
+			out.State = "evacuating"
+		}
+		if d.Evacuate && len(placement.Holds(p.State, d.ID)) == 0 {
+			out.State = "evacuated"
+		}
 	}
 	return out
 }
@@ -124,10 +131,10 @@ func (p picture) renderVolume(v cluster.Volume) v1.Volume {
 		out.Flush = flushOf(pool)
 	}
 	for _, r := range v.InSync {
-		out.Replicas = append(out.Replicas, p.renderReplica(r, true))
+		out.Replicas = append(out.Replicas, p.renderReplica(v, r, true))
 	}
 	for _, r := range v.Others {
-		out.Replicas = append(out.Replicas, p.renderReplica(r, false))
+		out.Replicas = append(out.Replicas, p.renderReplica(v, r, false))
 	}
 	for _, s := range v.Snapshots {
 		if !s.Hidden {
@@ -143,9 +150,10 @@ func (p picture) renderVolume(v cluster.Volume) v1.Volume {
 	return out
 }
 
-func (p picture) renderReplica(r cluster.Replica, inSync bool) v1.Replica {
+func (p picture) renderReplica(v cluster.Volume, r cluster.Replica, inSync bool) v1.Replica {
+	d := p.Disks[r.Disk].Val
 	return v1.Replica{ID: r.ID.String(), Host: p.hostName(r.Host), Rack: p.rackOf(r.Host), Disk: r.Disk.String(),
-		InSync: inSync, Alive: p.usable(r)}
+		InSync: inSync, Alive: p.usable(r), Path: d.Path, Going: d.Evacuate || slices.Contains(v.Moving, r.ID)}
 }
 
 func renderSnapshot(s cluster.Snapshot) v1.Snapshot {

@@ -19,23 +19,6 @@ type snapshotRef struct {
 	Snapshot string `path:"snapshot" maxLength:"63" doc:"Name or identity"`
 }
 
-func (s *Server) diskRoutes() {
-	type ref struct {
-		Disk string `path:"disk" maxLength:"63" doc:"Identity"`
-	}
-	read(s, "/v1/disks", "disk-list", "The disks of all hosts", func(p picture, _ *none) ([]v1.Disk, error) {
-		return render(p.disks(), p.renderDisk), nil
-	})
-	act(s, s.operation("POST", "/v1/disks", "disk-add", "Give a disk of the answering host to the cluster; its content is lost", 201), s.addDisk)
-	do(s, s.operation("DELETE", "/v1/disks/{disk}", "disk-remove", "Take a disk back", 204), func(ctx context.Context, in *ref) error {
-		d, err := lookup(ctx, s, in.Disk, picture.disk)
-		if err != nil {
-			return err
-		}
-		return s.o.Backend.RemoveDisk(ctx, d.ID)
-	})
-}
-
 func (s *Server) volumeRoutes() {
 	read(s, "/v1/volumes", "volume-list", "The volumes that are not images", func(p picture, _ *none) ([]v1.Volume, error) {
 		return render(p.only(false), p.renderVolume), nil
@@ -61,6 +44,7 @@ func (s *Server) volumeRoutes() {
 			}
 			return s.o.Backend.Activity(ctx, v.ID)
 		})
+	s.changeRoutes()
 	type grow struct {
 		VolumeRef
 		Body v1.GrowSpec

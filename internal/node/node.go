@@ -42,6 +42,9 @@ type Config struct {
 	Log   *slog.Logger
 	HA    ha.Config
 	Agent func(*agent.Config) // may set the agent's surface hooks; nil: none
+	// Retire ends the use of a disk for good: it closes the store, if it is open,
+	// and forgets the disk; it may be called again. nil: disks are never removed.
+	Retire func(cluster.Disk) error
 }
 
 // Node is one running host.
@@ -126,6 +129,7 @@ func (n *Node) follow() {
 			next = now + diskReport
 			n.publishDisks()
 			n.tellRot()
+			n.retireDisks()
 		}
 	}
 }

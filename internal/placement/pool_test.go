@@ -37,7 +37,7 @@ func TestARebuildStaysInThePool(t *testing.T) {
 		lose rack b`)
 	if spot, ok, why := placement.PlaceReplica(s, s.Volumes[sketch.Volume("db")].Val); ok {
 		t.Errorf("a copy goes to %v outside of its pool", placement.Look(s).HostName(spot.Host))
-	} else if why.Short != "no disk in pool fast on another host can take a copy of volume db" {
+	} else if why.Short != "no other disk in pool fast can take a copy of volume db" {
 		t.Error(why)
 	}
 }

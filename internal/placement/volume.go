@@ -52,14 +52,18 @@ func PlaceVolume(s *cluster.State, blocks uint64, copies int, c Constraints) ([]
 // successor, then on another disk of its host; and it is put nowhere where the
 // copies would share more racks than they do.
 func PlaceReplica(s *cluster.State, vol cluster.Volume) (Spot, bool, Why) {
-	v := Look(s)
-	p := newDiskPlan(v, vol.Blocks, Constraints{Pool: vol.Pool})
+	return Look(s).placeReplica(vol, Constraints{})
+}
+
+func (v *View) placeReplica(vol cluster.Volume, c Constraints) (Spot, bool, Why) {
+	c.Pool = vol.Pool
+	p := newDiskPlan(v, vol.Blocks, c)
 	p.holds(v, vol, vol.InSync, "in-sync")
 	p.holds(v, vol, vol.Others, "stale or unfinished")
 	p.beside(v, vol.Origin)
 	best := p.best()
 	if best == nil {
-		p.why.Short = fmt.Sprintf("no disk%s on another host can take a copy of volume %s", v.inPool(vol.Pool), vol.Name)
+		p.why.Short = fmt.Sprintf("no other disk%s can take a copy of volume %s", v.inPool(vol.Pool), vol.Name)
 		return Spot{}, false, p.why
 	}
 	if v.Lost(vol) <= 0 && !v.spreads(vol, best) {
@@ -174,7 +178,7 @@ func judgeDisk(h *Host, d cluster.DiskUse, size, promised int64, c Constraints) 
 	case d.Error != "":
 		return cand, "not in use: " + d.Error
 	case len(c.Only) > 0 && !slices.Contains(c.Only, d.Disk):
-		return cand, "does not hold what the volume is made from"
+		return cand, "not asked for"
 	case size > d.Total-reserve:
 		return cand, fmt.Sprintf("%s is more than the disk's %s less its reserve", bytesText(size), bytesText(d.Total))
 	case d.Full:

@@ -113,6 +113,9 @@ func (s *site) record() {
 	for _, h := range v.Hosts {
 		t.PutHost(h.Host, 0)
 	}
+	for _, d := range s.start.Disks {
+		t.PutDisk(d.Val, 0)
+	}
 	for _, vol := range v.Volumes {
 		t.PutVolume(vol, 0)
 	}

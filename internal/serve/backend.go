@@ -196,33 +196,6 @@ func (h *Host) changeHost(id holdfast.HostID, f func(*cluster.Txn, cluster.Versi
 	return holdfast.Errorf(holdfast.Conflict, "the host's record kept changing; try again")
 }
 
-// RemoveDisk implements httpapi.Disks.
-func (h *Host) RemoveDisk(ctx context.Context, id holdfast.DiskID) error {
-	m, err := h.member()
-	if err != nil {
-		return err
-	}
-	st, err := m.node.Cluster.Refresh()
-	if err != nil {
-		return err
-	}
-	rec, ok := st.Disks[id]
-	if !ok {
-		return holdfast.Errorf(holdfast.NotFound, "disk %s is not known", id.Short())
-	}
-	for _, v := range st.SortedVolumes() {
-		for _, ref := range append(append([]cluster.Replica(nil), v.Val.InSync...), v.Val.Others...) {
-			if ref.Disk == id {
-				return holdfast.Errorf(holdfast.Conflict, "disk %s holds a copy of volume %s", rec.Val.Path, v.Val.Name)
-			}
-		}
-	}
-	tx := m.node.Cluster.Begin()
-	tx.DeleteDisk(id, rec.Mod)
-	_, err = tx.Settle(kv.CallTimeout)
-	return err
-}
-
 // CreatePool implements httpapi.Pools.
 func (h *Host) CreatePool(ctx context.Context, p cluster.Pool) (cluster.Pool, error) {
 	m, err := h.member()

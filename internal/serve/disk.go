@@ -53,7 +53,9 @@ func (h *Host) AddDisk(ctx context.Context, n httpapi.NewDisk) (cluster.Disk, er
 		return d, err
 	}
 	err = h.remember(m, func(ms *membership) {
-		ms.Disks = append(ms.Disks, n.Path)
+		if !slices.Contains(ms.Disks, n.Path) { // it may stand where another stood
+			ms.Disks = append(ms.Disks, n.Path)
+		}
 		if n.Pool.IO != cluster.Mixed {
 			ms.IO = cloned(ms.IO)
 			ms.IO[n.Path] = n.Pool.IO

@@ -163,7 +163,7 @@ func (h *Host) build(m *member) (err error) {
 	}
 	m.node = node.New(node.Config{Host: h.alive(holdfast.BootID{UUID: boot}), Log: h.log, Agent: func(c *agent.Config) {
 		c.Seed, c.Boot, c.Published = h.seed, h.kernel, m.publish.set
-	}}, node.Seams{
+	}, Retire: func(d cluster.Disk) error { return h.retireDisk(m, d) }}, node.Seams{
 		Clock: clock.System{}, Rand: rand.Reader, KV: m.kv, Net: m.net, Hyper: h.hyper, Exports: h.exports, Voters: h.voters(m),
 		Watchdog: dog,
 	})

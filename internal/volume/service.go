@@ -116,6 +116,20 @@ func (s *Service) AddStore(st *store.Store) {
 	st.OnBad(func(f store.Fault) { s.foundRot(st, f) })
 }
 
+// RemoveStore ends the use of a disk, of which no volume needs anything any more.
+// Its owner closes the store afterwards.
+func (s *Service) RemoveStore(id holdfast.DiskID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.stores, id)
+	delete(s.rot, id)
+	for k, m := range s.members {
+		if m.st.Identity().Disk == id {
+			delete(s.members, k)
+		}
+	}
+}
+
 // Stores returns the disks in order of identity.
 func (s *Service) Stores() []*store.Store {
 	s.mu.Lock()

@@ -262,9 +262,28 @@ func (b *Backend) AddDisk(_ context.Context, n httpapi.NewDisk) (cluster.Disk, e
 	})
 }
 
-// RemoveDisk implements httpapi.Backend.
-func (b *Backend) RemoveDisk(_ context.Context, id holdfast.DiskID) error {
-	return b.change(func() error { delete(b.St.Disks, id); return nil })
+// EvacuateDisk implements httpapi.Backend. Nothing moves by itself; a disk that
+// holds nothing is given back at once.
+func (b *Backend) EvacuateDisk(_ context.Context, id holdfast.DiskID, on, remove bool) error {
+	return b.change(func() error {
+		d := b.St.Disks[id].Val
+		d.Evacuate, d.Remove = on, on && (remove || d.Remove)
+		if d.Remove && len(placement.Holds(b.St, id)) == 0 {
+			delete(b.St.Disks, id)
+			return nil
+		}
+		put(b, b.St.Disks, id, d)
+		return nil
+	})
+}
+
+// ReplaceDisk implements httpapi.Backend.
+func (b *Backend) ReplaceDisk(ctx context.Context, id holdfast.DiskID, n httpapi.NewDisk) (cluster.Disk, error) {
+	d, err := b.AddDisk(ctx, n)
+	if err == nil {
+		err = b.EvacuateDisk(ctx, id, true, true)
+	}
+	return d, err
 }
 
 // CreatePool implements httpapi.Backend.

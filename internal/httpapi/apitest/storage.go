@@ -3,10 +3,12 @@ package apitest
 import (
 	"context"
 	"io"
+	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
 func (b *Backend) nameTaken(name string) error {
@@ -81,6 +83,43 @@ func (b *Backend) DeleteVolume(_ context.Context, id holdfast.VolumeID) error {
 // GrowVolume implements httpapi.Backend.
 func (b *Backend) GrowVolume(_ context.Context, id holdfast.VolumeID, blocks uint64) (cluster.Volume, error) {
 	return b.edit(id, func(v *cluster.Volume) error { v.Blocks = blocks; return nil })
+}
+
+// MoveReplica implements httpapi.Backend. The copy is there at once.
+func (b *Backend) MoveReplica(_ context.Context, id holdfast.VolumeID, from, to placement.Somewhere) (goes cluster.Replica, spot placement.Spot, err error) {
+	_, err = b.edit(id, func(v *cluster.Volume) error {
+		var err error
+		if goes, spot, _, err = placement.PlaceMove(b.St, *v, from, to); err != nil {
+			return err
+		}
+		v.InSync = append(slices.DeleteFunc(slices.Clone(v.InSync), func(r cluster.Replica) bool { return r.ID == goes.ID }),
+			cluster.Replica{ID: holdfast.ReplicaID{UUID: b.id()}, Host: spot.Host, Disk: spot.Disk})
+		return nil
+	})
+	return goes, spot, err
+}
+
+// StayReplicas implements httpapi.Backend.
+func (b *Backend) StayReplicas(_ context.Context, id holdfast.VolumeID) error {
+	_, err := b.edit(id, func(v *cluster.Volume) error {
+		return holdfast.Errorf(holdfast.NotFound, "no copy of volume %s is being moved", v.Name)
+	})
+	return err
+}
+
+// ChangeVolume implements httpapi.Backend.
+func (b *Backend) ChangeVolume(_ context.Context, id holdfast.VolumeID, c placement.Change) (cluster.Volume, error) {
+	return b.edit(id, func(v *cluster.Volume) error {
+		next, add, _, err := placement.ChangeVolume(b.St, *v, c)
+		if err != nil {
+			return err
+		}
+		*v = next
+		for _, s := range add {
+			v.InSync = append(slices.Clone(v.InSync), cluster.Replica{ID: holdfast.ReplicaID{UUID: b.id()}, Host: s.Host, Disk: s.Disk})
+		}
+		return nil
+	})
 }
 
 // Snapshot implements httpapi.Backend.

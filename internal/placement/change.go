@@ -1,0 +1,79 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+)
+
+// Change is what is to be different about a volume; nil fields stay.
+type Change struct {
+	Copies     *int
+	Min        *int
+	Durability *cluster.Durability
+}
+
+// ChangeVolume decides a change of a volume that may be in use: its record
+// without the copies that it is to have in addition, where those go, and what it
+// leads to, in words. Kind Invalid: it asks for what cannot be; kind NoSpace:
+// there is no room for the copies; kind Unavailable: nothing could be written
+// any more.
+func ChangeVolume(s *cluster.State, vol cluster.Volume, c Change) (next cluster.Volume, add []Spot, steps []string, err error) {
+	v := Look(s)
+	next = vol
+	if c.Durability != nil && *c.Durability != vol.Durability {
+		next.Durability = *c.Durability
+		steps = append(steps, fmt.Sprintf("A write is acknowledged %s.", acknowledged(next.Durability)))
+	}
+	if c.Min != nil && *c.Min != vol.Min {
+		next.Min = *c.Min
+		steps = append(steps, fmt.Sprintf("Writes go on as long as %s in sync.", count(next.Min, "copy is", "copies are")))
+	}
+	if c.Copies != nil && *c.Copies != vol.Copies {
+		next.Copies = *c.Copies
+		var more []string
+		if add, more, err = v.recopy(vol, next); err != nil {
+			return vol, nil, nil, err
+		}
+		steps = append(steps, more...)
+	}
+	have := len(v.InSync(vol))
+	switch {
+	case next.Copies < 1 || next.Copies > cluster.MaxCopies:
+		err = holdfast.Errorf(holdfast.Invalid, "volume %s: %d copies are out of range; give 1 to %d", vol.Name, next.Copies, cluster.MaxCopies)
+	case next.Min < 1 || next.Min > next.Copies:
+		err = holdfast.Errorf(holdfast.Invalid, "volume %s: at least %d of %d copies in sync is out of range; give 1 to %d as the least", vol.Name, next.Min, next.Copies, next.Copies)
+	case next.Min > vol.Min && next.Min > have:
+		err = holdfast.Errorf(holdfast.Unavailable, "volume %s has %s in sync now: with %d as the least nothing could be written; wait until it has more", vol.Name, count(have, "copy", "copies"), next.Min)
+	}
+	return next, add, steps, err
+}
+
+func acknowledged(d cluster.Durability) string {
+	if d == cluster.Always {
+		return "when it is on disk at every copy in sync"
+	}
+	return "when every copy in sync has it in memory, and a flush when it is on disk there"
+}
+
+// recopy decides where a volume's further copies go, or says which go.
+func (v *View) recopy(vol, next cluster.Volume) (add []Spot, steps []string, err error) {
+	if next.Copies < vol.Copies {
+		if _, why := v.Release(next); why != "" {
+			steps = append(steps, fmt.Sprintf("Copies are let go of: %s.", why))
+		}
+		return nil, steps, nil
+	}
+	for next.Copies <= cluster.MaxCopies && v.Wanted(next) > 0 {
+		spot, ok, why := v.placeReplica(next, Constraints{})
+		if !ok {
+			return nil, nil, holdfast.Errorf(holdfast.NoSpace, "volume %s cannot have %s: %s", vol.Name, count(next.Copies, "copy", "copies"), why.String())
+		}
+		add = append(add, spot)
+		steps = append(steps, fmt.Sprintf("A copy is built on %s.", why.Chosen[0]))
+		next.Others = append(slices.Clone(next.Others), cluster.Replica{Host: spot.Host, Disk: spot.Disk})
+	}
+	return add, steps, nil
+}
