@@ -3,6 +3,7 @@ package store
 import (
 	"math"
 	"slices"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
@@ -16,11 +17,33 @@ const mergeAll = math.MaxInt
 // mergeSlice is how many blocks are merged under one hold of the lock.
 const mergeSlice = 256
 
+// What is stable may wait in an overlay for mergeRest, or until mergeWorth
+// records do: a task that is woken at every flush costs as much as the flush.
+const (
+	mergeRest  = 100 * time.Millisecond
+	mergeWorth = 64
+)
+
+// mergeLater sees to it that an overlay, some of which is stable, is merged: at
+// once if there is much of it or something in it that others may wait for. Under
+// the lock.
+func (s *Store) mergeLater(ov []orec) {
+	if len(ov) >= mergeWorth || slices.ContainsFunc(ov, func(o orec) bool { return o.kind != record.Write && o.kind != record.Zero }) {
+		s.merge.Set()
+	} else if !s.merging {
+		s.merging = true
+		s.clk.AfterFunc(mergeRest, s.merge.Set)
+	}
+}
+
 // mergeTask moves what has become stable from overlays into base maps, and
 // works off drop jobs.
 func (s *Store) mergeTask() {
 	for {
 		s.merge.Wait(clock.Forever)
+		s.lock()
+		s.merging = false
+		s.unlock()
 		for s.mergeOnce() {
 		}
 		s.kick()

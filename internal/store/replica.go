@@ -286,7 +286,7 @@ func (h *head) setStable(l holdfast.LSN) {
 		s.wal.stable = append(s.wal.stable, h)
 	}
 	if ov := h.overlay(); len(ov) > 0 && ov[0].lsn <= l {
-		s.merge.Set()
+		s.mergeLater(ov)
 	}
 }
 

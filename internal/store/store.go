@@ -73,6 +73,7 @@ type Store struct {
 	missed       patience      // of the merge task
 	cleaned      time.Duration // when the cleaner last finished a victim
 	stalled      bool
+	merging      bool // the merge task is going to be woken
 	onDrain      func()
 	scrub        scrub
 	faults       []Fault
