@@ -19,6 +19,7 @@ import (
 
 // runHost runs a host until ctx ends. Its machines go on.
 func runHost(ctx context.Context, c config.Config) error {
+	go watchGarbage(ctx)
 	h, err := serve.Start(serve.Options{Config: c, Version: version, Log: logger(c.Log)})
 	if err != nil {
 		return err

@@ -29,7 +29,6 @@ type member struct {
 	leased  holdfast.Epoch // the writer that holds the lease
 	until   time.Duration  // and how long
 	kept    holdfast.Epoch // the epoch whose acknowledgements this memory remembers
-	scratch []record.Record
 }
 
 // addMember registers a replica; s.mu is held.

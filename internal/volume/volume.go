@@ -423,10 +423,7 @@ func (m *member) appendOne(e holdfast.Epoch, r *record.Record, now time.Duration
 	if err := m.authorizeLocked(e, now); err != nil {
 		return err
 	}
-	m.scratch = append(m.scratch[:0], *r)
-	err := m.r.Append(m.scratch)
-	m.scratch[0] = record.Record{}
-	return err
+	return m.r.AppendOwn(r)
 }
 
 // recordRing holds issued records in LSN order.

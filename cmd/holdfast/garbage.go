@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// A host's live heap is small, and by Go's default as much garbage as that may
+// gather between collections: under load there would be several a second. A host
+// lets garbageRoom gather instead, whatever is live, but never less than half of
+// what is: so memory stays bounded when the live heap is large.
+const (
+	garbageRoom  = 40 << 20
+	leastPercent = 50
+	mostPercent  = 400
+)
+
+// garbagePercent is the debug.SetGCPercent for a live heap in bytes.
+func garbagePercent(live uint64) int {
+	if live == 0 {
+		return mostPercent
+	}
+	return int(max(leastPercent, min(mostPercent, 100*garbageRoom/live)))
+}
+
+// watchGarbage keeps the collector's target in step with the live heap until ctx
+// ends.
+func watchGarbage(ctx context.Context) {
+	if os.Getenv("GOGC") != "" {
+		return // somebody wants it otherwise
+	}
+	every := time.NewTicker(2 * time.Second)
+	defer every.Stop()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	for now := 100; ; {
+		metrics.Read(live)
+		if want := garbagePercent(live[0].Value.Uint64()); want > now*5/4 || want < now*4/5 {
+			debug.SetGCPercent(want)
+			now = want
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+	}
+}
