@@ -26,7 +26,7 @@ const (
 	scanGo     = "internal/store/scan.go"
 	mergeGo    = "internal/store/merge.go"
 	ckptGo     = "internal/store/checkpoint.go"
-	readGo     = "internal/store/read.go"
+	fetchingGo = "internal/store/fetching.go"
 	workerGo   = "internal/agent/worker.go"
 	controlGo  = "internal/node/control.go"
 )
@@ -93,6 +93,6 @@ func bugs() []bug {
 		{name: "go-on-without-the-cache", rule: "a guest whose unflushed writes are gone starts again (12)", edits: []edit{
 			{workerGo, "\tif v.Record().Generation != m.Spec().Cache {\n\t\t// Its", "\tif false {\n\t\t// Its"}}},
 		{name: "trust-what-is-read", rule: "every read is compared with the map's hash (2)", edits: []edit{
-			{readGo, "dst[p.at*blockSize:(p.at+1)*blockSize]) != p.f.hash {", "dst[p.at*blockSize:(p.at+1)*blockSize]) != p.f.hash && false {"}}},
+			{fetchingGo, "stored) != p.f.hash {", "stored) != p.f.hash && false {"}}},
 	}
 }
