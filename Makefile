@@ -87,6 +87,9 @@ kernel: packages ## fetch a kernel for the guests of tests; nothing is installed
 bench: packages build ## figures beside nbdkit and qemu-nbd
 	bench/run.sh
 
+bench-iscsi: packages build ## figures of iSCSI beside tgt, if that is installed
+	bench/iscsi.sh
+
 clean-bench: ## what the cleaner costs at 50 and 80 % fill; CLEAN="-seconds 1200 -svg FILE" and so on
 	@$(GO) run ./bench/cleaner -fill 50 $(CLEAN) && $(GO) run ./bench/cleaner -fill 80 $(CLEAN)
 
