@@ -12,6 +12,7 @@ import (
 // mistake from growing.
 const (
 	MaxCopies    = 8        // replicas that a volume may want
+	maxKeys      = 256      // data keys of one volume: its own and those of the clones it comes from
 	maxReplicas  = 32       // replicas of one volume, stale ones included
 	maxCPUs      = 1024     // of one VM
 	maxMemoryMiB = 16 << 20 // of one VM: 16 TiB
@@ -87,7 +88,34 @@ func checkVolume(v *Volume) error {
 	case v.Epoch > holdfast.MaxEpoch:
 		return bad(what, v.Name, "epoch %d is above %d: this volume cannot be opened again; copy it to a new one", v.Epoch, holdfast.MaxEpoch)
 	}
+	if err := checkKeys(v); err != nil {
+		return err
+	}
 	return checkReplicas(v)
+}
+
+// checkKeys refuses keys of which the first is not the volume's own, or two of
+// one volume.
+func checkKeys(v *Volume) error {
+	switch {
+	case v.Compression != "" && v.Compression != "fast" && v.Compression != "auto":
+		return bad("volume", v.Name, "compression %q: fast, auto or none are allowed", v.Compression)
+	case len(v.Keys) > maxKeys:
+		return bad("volume", v.Name, "%d data keys, at most %d are allowed: it is a clone of too long a line of clones", len(v.Keys), maxKeys)
+	case len(v.Keys) > 0 && v.Keys[0].Volume != v.ID:
+		return bad("volume", v.Name, "its first data key is that of another volume")
+	}
+	seen := make(map[holdfast.VolumeID]bool)
+	for _, k := range v.Keys {
+		if err := k.Check(); err != nil {
+			return bad("volume", v.Name, "%w", err)
+		}
+		if seen[k.Volume] {
+			return bad("volume", v.Name, "it has two data keys of volume %s", k.Volume.Short())
+		}
+		seen[k.Volume] = true
+	}
+	return nil
 }
 
 // checkReplicas refuses a replica that is listed twice or names no host.

@@ -18,6 +18,7 @@ const (
 	root       = "holdfast/1/"
 	keyCluster = root + "cluster"
 	keyLeader  = root + "leader"
+	keyKeyring = root + "keyring"
 
 	dirHost     = root + "host/"
 	dirAlive    = root + "alive/"

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
 
@@ -92,11 +93,11 @@ func (p *painter) put(it kv.Item, old *State) {
 	case dirServing:
 		put(p, servingKind(), &s.Serving, old.Serving, it, exportID)
 	case "":
-		p.putSingle(it)
+		p.putSingle(it, old)
 	}
 }
 
-func (p *painter) putSingle(it kv.Item) {
+func (p *painter) putSingle(it kv.Item, old *State) {
 	switch it.Key {
 	case keyCluster:
 		c, err := decodeCluster(it.Value)
@@ -109,6 +110,21 @@ func (p *painter) putSingle(it kv.Item) {
 		default:
 			p.bad(it.Key, err)
 		}
+	case keyKeyring:
+		var r keyring.Record
+		err := json.Unmarshal(it.Value, &r)
+		if err == nil {
+			err = r.Check()
+		}
+		if err != nil {
+			p.bad(it.Key, fmt.Errorf("keyring: %w", err))
+			if p.s.Keyring.Mod == 0 {
+				p.s.Keyring = old.Keyring
+			}
+			return
+		}
+		p.s.Keyring = Versioned[keyring.Record]{Mod: it.Mod, Val: r}
+		p.good(it.Key)
 	case keyLeader:
 		var e election
 		if err := json.Unmarshal(it.Value, &e); err != nil {
@@ -157,8 +173,11 @@ func (p *painter) remove(key string) {
 	case dirServing:
 		remove(p, dir, &s.Serving, key, exportID)
 	case "":
-		if key == keyLeader {
+		switch key {
+		case keyLeader:
 			s.Leader, s.LeaderLease, s.LeaderMod = holdfast.HostID{}, 0, 0
+		case keyKeyring:
+			s.Keyring = Versioned[keyring.Record]{}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 )
 
 // sorted returns the records of m in the order of less's keys.
@@ -148,4 +149,22 @@ func (s *State) Lost(r Replica) bool {
 // Gone reports whether a volume has in-sync replicas and all of them are lost.
 func (s *State) Gone(v Volume) bool {
 	return len(v.InSync) > 0 && !slices.ContainsFunc(v.InSync, func(r Replica) bool { return !s.Lost(r) })
+}
+
+// LeftToWrap counts the volumes with a data key that is not under the current
+// cluster key.
+func (s *State) LeftToWrap() (n int) {
+	current := s.Keyring.Val.Current().ID
+	for _, v := range s.Volumes {
+		if v.Val.Stale(current) {
+			n++
+		}
+	}
+	return n
+}
+
+// Stale reports whether the volume has a data key that is not under a cluster
+// key.
+func (v *Volume) Stale(current keyring.ID) bool {
+	return slices.ContainsFunc(v.Keys, func(w keyring.Wrapped) bool { return w.Under != current })
 }

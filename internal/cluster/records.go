@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
 
@@ -53,6 +54,7 @@ type Alive struct {
 	Version     string          `json:"version"`
 	Wall        time.Time       `json:"wall"` // to notice a clock that is wrong
 	Disks       []DiskUse       `json:"disks,omitempty"`
+	Keys        []keyring.ID    `json:"keys,omitempty"` // of the cluster keys in its memory
 	Conditions  []Condition     `json:"conditions,omitempty"`
 }
 
@@ -138,6 +140,13 @@ type Volume struct {
 	ImporterBoot holdfast.BootID `json:"importer_boot,omitzero"`
 	Deleted      bool            `json:"deleted,omitempty"` // being removed; the record goes when its replicas are gone
 
+	// Compression is "" (off), "fast" or "auto", of what is written from now on.
+	Compression string `json:"compression,omitempty"`
+	// Keys are the wrapped data keys under which blocks of an encrypted volume
+	// are sealed: its own first, then those of what it was cloned from, which
+	// it keeps whatever becomes of that.
+	Keys []keyring.Wrapped `json:"keys,omitempty"`
+
 	Origin    *Origin       `json:"origin,omitempty"` // of a linked clone
 	Snapshots []Snapshot    `json:"snapshots,omitempty"`
 	VM        holdfast.VMID `json:"vm,omitempty"` // attached to
@@ -164,6 +173,9 @@ func (v *Volume) Tidy() {
 	}
 	v.Moving = left
 }
+
+// Encrypted reports whether the volume's blocks are sealed.
+func (v *Volume) Encrypted() bool { return len(v.Keys) > 0 }
 
 // Origin says what a linked clone was made from.
 type Origin struct {
@@ -310,7 +322,8 @@ type State struct {
 	Incidents map[string]Versioned[Incident]
 	Exports   map[holdfast.ExportID]Versioned[Export]
 	Serving   map[holdfast.ExportID]Versioned[Serving]
-	Leader    holdfast.HostID // elected reconciler; zero if none
+	Keyring   Versioned[keyring.Record] // Mod zero: there is no cluster key
+	Leader    holdfast.HostID           // elected reconciler; zero if none
 	// LeaderMod is the revision of the election and LeaderLease the lease that
 	// it holds under.
 	LeaderMod   kv.Rev

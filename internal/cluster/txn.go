@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
 
@@ -128,6 +129,24 @@ func (t *Txn) RequirePool(id holdfast.PoolID, mod kv.Rev) {
 		t.require(dirPool+id.String(), mod)
 	}
 }
+
+// PutKeyring changes the cluster's record of its keys.
+func (t *Txn) PutKeyring(r keyring.Record, mod kv.Rev) {
+	b, err := json.Marshal(r)
+	if err == nil {
+		err = r.Check()
+	}
+	if err != nil {
+		t.fail(err)
+		return
+	}
+	t.require(keyKeyring, mod)
+	t.ops = append(t.ops, kv.Op{Key: keyKeyring, Value: b})
+}
+
+// RequireKeyring makes the commit depend on the record of keys being as read:
+// who wraps a data key does so under a key that stays current until then.
+func (t *Txn) RequireKeyring(mod kv.Rev) { t.require(keyKeyring, mod) }
 
 // PutVolume adds or changes a volume.
 func (t *Txn) PutVolume(v Volume, mod kv.Rev) { putRecord(t, volumeKind(), v, mod, 0) }

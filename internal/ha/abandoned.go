@@ -23,7 +23,7 @@ func (m *Machine) abandoned(d *draft) {
 			continue
 		}
 		mod := d.v.State.Volumes[vol.ID].Mod
-		vol.Deleted = true
+		vol.Deleted, vol.Keys = true, nil
 		d.commit(Change{What: "abandoned", Text: fmt.Sprintf("image %s: host %s %s", vol.Name, d.v.HostName(vol.Importer), why),
 			Volumes: []cluster.Versioned[cluster.Volume]{{Mod: mod, Val: vol}}})
 	}

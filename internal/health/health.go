@@ -51,6 +51,7 @@ func Summary(s *cluster.State, progress Progress) Status {
 	b.disks()
 	b.volumes()
 	b.pools()
+	b.keys()
 	b.held()
 	st.Running, st.Wanted = b.vms()
 	b.hostsSay()

@@ -152,7 +152,7 @@ func TestARackOfAPoolInMemoryLosesPowerAndItsCopiesAreBuiltAgain(t *testing.T) {
 		}
 		_, err := c.node.Volumes.Open(vol.ID)
 		s.kind(err, holdfast.Unavailable)
-		s.ok(p.DeleteVolume(vol.ID))
+		s.ok(p.DeleteVolume(vol.ID, false))
 	})
 	s.until("its record goes", func(st *cluster.State) bool { return len(st.Volumes) == 0 })
 }

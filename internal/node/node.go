@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/fence"
 	"github.com/holdfast-cloud/holdfast/internal/ha"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/provision"
 	"github.com/holdfast-cloud/holdfast/internal/reconcile"
@@ -56,6 +57,7 @@ type Node struct {
 	Volumes *volume.Service
 	Agent   *agent.Agent
 	Make    *provision.Provisioner
+	Keys    *keyring.Ring // the cluster keys in this host's memory
 
 	alive     *cluster.KeepAlive
 	election  *cluster.Election
@@ -63,16 +65,18 @@ type Node struct {
 	tasks     *clock.Group
 	changed   clock.Event
 	stopping  clock.Event
+	keysStop  clock.Event
 	born      time.Duration
 	conds     conditions
 	published []cluster.DiskUse // owned by whoever starts the node, then by follow
+	told      []keyring.ID      // keys that the host has said it has; owned by followKeys
 }
 
 // New wires a node over its seams; Start sets it going. Handlers are on the
 // network afterwards, which the caller has not started yet.
 func New(c Config, s Seams) *Node {
-	n := &Node{Seams: s, Config: c, Self: c.Host.Host,
-		born: s.Clock.Now(), tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent()}
+	n := &Node{Seams: s, Config: c, Self: c.Host.Host, Keys: keyring.NewRing(),
+		born: s.Clock.Now(), tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent(), keysStop: s.Clock.NewEvent()}
 	n.conds.set = make(map[string]cluster.Condition)
 	n.Cluster = cluster.Open(s.KV, s.Clock, c.Log)
 	n.alive = n.Cluster.KeepAlive(c.Host)
@@ -82,14 +86,16 @@ func New(c Config, s Seams) *Node {
 		MayOpen:    func(id holdfast.VolumeID) error { return n.Agent.MayOpen(id) },
 		MaySession: func(id holdfast.VolumeID, generation uint32) error { return n.Agent.MaySession(id, generation) },
 		Belongs:    func(id holdfast.VolumeID) bool { return n.Agent.Belongs(id) },
+		Keys:       n.dataKeys,
 	})
+	s.Net.Handle(kindKeys, n.serveKeys)
 	ac := agent.Config{Self: n.Self, Clock: s.Clock, Rand: s.Rand, Control: ctl, Volumes: n.Volumes,
 		Hyper: s.Hyper, Exports: s.Exports, Watchdog: s.Watchdog, Log: c.Log}
 	if c.Agent != nil {
 		c.Agent(&ac)
 	}
 	n.Agent = agent.New(ac)
-	n.Make = &provision.Provisioner{Self: n.Self, Boot: c.Host.Boot, Cluster: n.Cluster, Volumes: n.Volumes, Clock: s.Clock, Rand: s.Rand, Log: c.Log}
+	n.Make = &provision.Provisioner{Self: n.Self, Boot: c.Host.Boot, Cluster: n.Cluster, Volumes: n.Volumes, Keys: n.Keys, Clock: s.Clock, Rand: s.Rand, Log: c.Log}
 	return n
 }
 
@@ -112,6 +118,7 @@ func (n *Node) Start() error {
 	n.Cluster.Subscribe(n.changed)
 	n.alive.Subscribe(n.changed)
 	n.tasks.Go(n.follow)
+	n.tasks.Go(n.followKeys)
 	return nil
 }
 
@@ -143,6 +150,7 @@ func (n *Node) Stop() {
 	}
 	n.Agent.Stop()
 	n.stopping.Set()
+	n.keysStop.Set()
 	n.changed.Set()
 	n.tasks.Wait()
 	n.Volumes.Close()

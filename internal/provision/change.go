@@ -58,7 +58,10 @@ func clonesOf(st *cluster.State, id holdfast.VolumeID, snap holdfast.SnapshotID)
 
 // DeleteVolume marks a volume deleted; its hosts remove the replicas, and with
 // the last one the record. Linked clones keep the blocks they share.
-func (p *Provisioner) DeleteVolume(id holdfast.VolumeID) error {
+//
+// The keys of an encrypted volume are erased with that. With erase it is an
+// error if this does not make it unreadable.
+func (p *Provisioner) DeleteVolume(id holdfast.VolumeID, erase bool) error {
 	_, err := p.change(id, func(st *cluster.State, rec *cluster.Volume) error {
 		if vm, ok := st.VMs[rec.VM]; ok && !vm.Val.Deleted {
 			return holdfast.Errorf(holdfast.Conflict, "volume %s is the disk of VM %s; delete the VM first", rec.Name, vm.Val.Name)
@@ -67,7 +70,7 @@ func (p *Provisioner) DeleteVolume(id holdfast.VolumeID) error {
 			return errExported(rec.Name, e.Val.Name)
 		}
 		rec.Deleted = true
-		return nil
+		return eraseKeys(st, rec, erase)
 	})
 	return err
 }

@@ -8,13 +8,16 @@
 package provision
 
 import (
+	"cmp"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 	"github.com/holdfast-cloud/holdfast/internal/volume"
@@ -29,6 +32,7 @@ type Provisioner struct {
 	Boot    holdfast.BootID // this life of the host
 	Cluster *cluster.Client
 	Volumes *volume.Service
+	Keys    *keyring.Ring // the cluster keys in this host's memory
 	Clock   clock.Clock
 	Rand    io.Reader
 	Log     *slog.Logger
@@ -43,7 +47,11 @@ type VolumeSpec struct {
 	Durability cluster.Durability
 	Origin     *cluster.Origin // linked clone of an image or a snapshot
 	Image      bool            // to be filled and sealed
-	Pool       holdfast.PoolID // zero: the default pool; of a clone it is the origin's, whatever is said
+	// Encrypt has the blocks sealed under a key of the volume's own. A clone of
+	// an encrypted volume is encrypted, whatever is said.
+	Encrypt     bool
+	Compression string          // "": none, or the origin's; "off", "fast", "auto"
+	Pool        holdfast.PoolID // zero: the default pool; of a clone it is the origin's, whatever is said
 }
 
 func (p *Provisioner) fresh() (*cluster.State, error) { return p.Cluster.Refresh() }
@@ -99,6 +107,9 @@ func (p *Provisioner) putVolume(tx *cluster.Txn, st *cluster.State, rec cluster.
 		tx.RequireVolume(o.Val.ID, o.Mod)
 	}
 	tx.RequirePool(rec.Pool, st.Pools[rec.Pool].Mod)
+	if rec.Encrypted() {
+		tx.RequireKeyring(st.Keyring.Mod)
+	}
 	tx.PutVolume(rec, 0)
 	return nil
 }
@@ -129,8 +140,15 @@ func (p *Provisioner) prepare(spec VolumeSpec) (cluster.Volume, *cluster.State, 
 	if rec.Durability == "" {
 		rec.Durability = cluster.OnFlush
 	}
+	rec.Compression = spec.Compression
 	if spec.Origin != nil {
-		return p.prepareClone(rec, st)
+		return p.prepareClone(rec, st, spec.Encrypt)
+	}
+	rec.Compression = strings.TrimPrefix(rec.Compression, "off")
+	if spec.Encrypt {
+		if err := p.addDataKey(st, &rec, nil); err != nil {
+			return rec, st, err
+		}
 	}
 	return p.prepareEmpty(rec, st)
 }
@@ -179,7 +197,7 @@ func (p *Provisioner) replicaOn(h holdfast.HostID, d holdfast.DiskID) (cluster.R
 }
 
 // prepareClone makes linked clones beside the origin's in-sync replicas.
-func (p *Provisioner) prepareClone(rec cluster.Volume, st *cluster.State) (cluster.Volume, *cluster.State, error) {
+func (p *Provisioner) prepareClone(rec cluster.Volume, st *cluster.State, encrypt bool) (cluster.Volume, *cluster.State, error) {
 	o, ok := st.Volumes[rec.Origin.Volume]
 	if !ok || o.Val.Deleted {
 		return rec, st, holdfast.Errorf(holdfast.NotFound, "volume %s: the image or volume to clone does not exist", rec.Name)
@@ -201,6 +219,15 @@ func (p *Provisioner) prepareClone(rec cluster.Volume, st *cluster.State) (clust
 	if _, err := poolOf(st, rec.Pool); err != nil {
 		return rec, st, err
 	}
+	switch {
+	case o.Val.Encrypted():
+		if err := p.addDataKey(st, &rec, o.Val.Keys); err != nil {
+			return rec, st, err
+		}
+	case encrypt:
+		return rec, st, holdfast.Errorf(holdfast.Invalid, "volume %s: it would share blocks with %s that stand in the clear; import the image with --encrypt, or make an empty volume", rec.Name, o.Val.Name)
+	}
+	rec.Compression = strings.TrimPrefix(cmp.Or(rec.Compression, o.Val.Compression), "off")
 	last := holdfast.Errorf(holdfast.Unavailable, "none of them is alive")
 	for _, from := range o.Val.InSync {
 		if !st.AliveHost(from.Host) {

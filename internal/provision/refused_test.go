@@ -145,8 +145,8 @@ func TestWhatIsNotChanged(t *testing.T) {
 		{ID: volID(3), Name: "data", Blocks: 64, VM: vmID(1)},
 	}, []cluster.VM{{ID: vmID(1), Name: "db", Power: cluster.On, Volume: volID(3)}, {ID: vmID(2), Name: "off", Power: cluster.Stopped}})
 	d.do(func() {
-		d.kind("the disk of a VM is deleted", d.p.DeleteVolume(volID(3)), holdfast.Conflict)
-		d.kind("nothing is deleted", d.p.DeleteVolume(volID(9)), holdfast.NotFound)
+		d.kind("the disk of a VM is deleted", d.p.DeleteVolume(volID(3), false), holdfast.Conflict)
+		d.kind("nothing is deleted", d.p.DeleteVolume(volID(9), false), holdfast.NotFound)
 		_, err := d.p.GrowVolume(volID(3), 63)
 		d.kind("a volume shrinks", err, holdfast.Invalid)
 		_, err = d.p.GrowVolume(volID(3), holdfast.MaxVolumeBlocks+1)

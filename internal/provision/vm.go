@@ -207,7 +207,9 @@ func (p *Provisioner) deleteVM(st *cluster.State, v cluster.Versioned[cluster.VM
 	if rec, ok := st.Volumes[v.Val.Volume]; ok && !rec.Val.Deleted {
 		vol := rec.Val
 		vol.VM = holdfast.VMID{}
-		vol.Deleted = !keep
+		if vol.Deleted = !keep; vol.Deleted {
+			vol.Keys = nil // nobody reads it any more
+		}
 		tx.PutVolume(vol, rec.Mod)
 	}
 	vm := v.Val

@@ -270,7 +270,7 @@ func (h *Host) DeleteVolume(ctx context.Context, id holdfast.VolumeID) error {
 	if err != nil {
 		return err
 	}
-	return m.node.Make.DeleteVolume(id)
+	return m.node.Make.DeleteVolume(id, false)
 }
 
 // GrowVolume implements httpapi.Volumes.

@@ -31,7 +31,7 @@ func (h *Host) ImportImage(ctx context.Context, n httpapi.NewImage, r io.Reader)
 		rec, err = m.node.Make.Seal(rec.ID, blocks)
 	}
 	if err != nil {
-		if derr := m.node.Make.DeleteVolume(rec.ID); derr != nil {
+		if derr := m.node.Make.DeleteVolume(rec.ID, false); derr != nil {
 			h.log.Warn("a half-made image could not be deleted", "volume", rec.Name, "error", derr)
 		}
 		return rec, err

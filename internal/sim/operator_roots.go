@@ -183,7 +183,7 @@ func (o *operator) dropClone() (string, error) {
 	i := o.rng.IntN(len(o.clones))
 	c := o.clones[i]
 	o.clones = slices.Delete(o.clones, i, i+1)
-	return "delete " + c.vol.Name, o.on(o.host(), func(p *provision.Provisioner) error { return p.DeleteVolume(c.vol.ID) })
+	return "delete " + c.vol.Name, o.on(o.host(), func(p *provision.Provisioner) error { return p.DeleteVolume(c.vol.ID, false) })
 }
 
 // grow makes a client's volume a little larger.

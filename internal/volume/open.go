@@ -6,6 +6,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
@@ -26,6 +27,7 @@ type takeover struct {
 	rec   cluster.Volume
 	mod   kv.Rev
 	epoch holdfast.Epoch
+	keys  map[holdfast.VolumeID]keyring.Key // of the volume and what it comes from, if it is encrypted
 
 	blocks uint64 // size of the smallest replica, which the record may exceed
 }
@@ -78,6 +80,11 @@ func (t *takeover) claim(id holdfast.VolumeID, seen holdfast.Epoch) error {
 	}
 	if rec.Deleted {
 		return holdfast.Errorf(holdfast.NotFound, "volume %s is being deleted", rec.Name)
+	}
+	if t.s.Keys != nil {
+		if t.keys, err = t.s.Keys(rec); err != nil {
+			return err
+		}
 	}
 	if len(rec.InSync) == 0 {
 		return holdfast.Errorf(holdfast.Unavailable, "volume %s has no in-sync replica left", rec.Name)

@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
 	"github.com/holdfast-cloud/holdfast/internal/store"
@@ -57,6 +58,9 @@ type Config struct {
 	// open here at a cache generation: a machine that was started at an earlier
 	// one may not go on (invariant 12); nil allows it.
 	MaySession func(id holdfast.VolumeID, generation uint32) error
+	// Keys returns the data keys of an encrypted volume and of what it was cloned
+	// from, or why it is locked, kind Unavailable: then it is not opened.
+	Keys func(rec cluster.Volume) (map[holdfast.VolumeID]keyring.Key, error)
 	// Belongs reports whether a volume is to be written on this host wherever
 	// its replicas are: a VM that uses it is assigned here; nil: none is.
 	Belongs func(holdfast.VolumeID) bool

@@ -4,6 +4,7 @@
 //	host a1 rack=a cpus=8 mem=16384 disk=100 voter
 //	disk a1/x size=100 evacuate
 //	pool fast tier=ram copies=2
+//	key one old
 //	volume db1 size=10 copies=2 in-sync=a1,b1 writer=a1
 //	vm db1 volume=db1 mem=2048 host=a1 running
 //	lose rack a
@@ -24,6 +25,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
 
@@ -151,6 +153,8 @@ func (c *Cluster) Do(line string) error {
 		c.disk(w)
 	case "pool":
 		c.pool(w)
+	case "key":
+		c.key(w)
 	case "volume":
 		c.volume(w)
 	case "vm":
@@ -243,6 +247,9 @@ func (c *Cluster) host(w *words) {
 	if w.flag("restarted", false) {
 		a.Val.Boot = holdfast.BootID{UUID: id("boot", w.name+" again")}
 	}
+	for _, name := range w.list("keys") {
+		a.Val.Keys = append(a.Val.Keys, Key(name))
+	}
 	a.Val.CPUs = w.num("cpus", a.Val.CPUs)
 	a.Val.MemoryMiB = w.num("mem", a.Val.MemoryMiB)
 	d := a.Val.Disks[0]
@@ -311,6 +318,22 @@ func (c *Cluster) pool(w *words) {
 	c.state.Pools[pid] = cluster.Versioned[cluster.Pool]{Mod: c.rev, Val: p}
 }
 
+// key makes the cluster key that is called so the current one; "old" keeps the
+// one before.
+func (c *Cluster) key(w *words) {
+	rec := keyring.Record{Keys: []keyring.Source{{ID: Key(w.name), From: keyring.File, Created: wall}}}
+	if w.flag("old", false) {
+		rec.Keys = append([]keyring.Source{c.state.Keyring.Val.Current()}, rec.Keys...)
+	}
+	c.state.Keyring = cluster.Versioned[keyring.Record]{Mod: c.rev, Val: rec}
+}
+
+// Key returns the name of a cluster key.
+func Key(name string) keyring.ID {
+	k := keyring.Key(sha256.Sum256([]byte("key/" + name)))
+	return k.ID()
+}
+
 // volume draws or changes a volume.
 func (c *Cluster) volume(w *words) {
 	vid := Volume(w.name)
@@ -323,6 +346,9 @@ func (c *Cluster) volume(w *words) {
 	v.Copies = w.num("copies", v.Copies)
 	if w.has("pool") {
 		v.Pool = Pool(w.text("pool", ""))
+	}
+	if under := w.text("under", ""); under != "" { // encrypted, its key wrapped by that cluster key
+		v.Keys = []keyring.Wrapped{{Volume: vid, Under: Key(under), Data: make([]byte, 60)}}
 	}
 	v.Min = w.num("min", v.Min)
 	v.Epoch = holdfast.Epoch(w.num("epoch", int(v.Epoch)))

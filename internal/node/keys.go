@@ -1,0 +1,101 @@
+package node
+
+import (
+	"slices"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
+	"github.com/holdfast-cloud/holdfast/internal/transport"
+)
+
+// kindKeys asks another host for cluster keys (docs/protocol/keys.md).
+const kindKeys transport.Kind = 0x58
+
+const (
+	keysEvery = 2 * time.Second // between looks for keys that are missing
+	keysCall  = 2 * time.Second // for another host's answer
+)
+
+// dataKeys are the data keys of a volume, or why it is locked.
+func (n *Node) dataKeys(rec cluster.Volume) (map[holdfast.VolumeID]keyring.Key, error) {
+	if !rec.Encrypted() {
+		return nil, nil
+	}
+	keys, err := n.Keys.Unwrap(rec.Keys)
+	if holdfast.IsKind(err, holdfast.Unavailable) {
+		return nil, holdfast.Errorf(holdfast.Unavailable, "volume %s is locked: the cluster key is not loaded on host %s; run 'holdfast cluster key unlock'", rec.Name, n.hostName())
+	}
+	return keys, err
+}
+
+// serveKeys gives the keys of this host's ring to another one. The transport
+// has made sure that it is a member.
+func (n *Node) serveKeys(_ holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
+	ids, err := keyring.DecodeQuestion(f.Head)
+	if err != nil {
+		reply(transport.Frame{}, err)
+		return
+	}
+	reply(transport.Frame{Head: n.Keys.Answer(ids)}, nil)
+}
+
+// followKeys keeps this host's ring to what the cluster's record of keys says:
+// it asks the others for what is missing, drops what was replaced, tells which
+// keys it has and, while it leads, goes on with a rotation.
+func (n *Node) followKeys() {
+	for !n.keysStop.Wait(keysEvery) {
+		st := n.Cluster.State()
+		if st.Rev == 0 || st.Keyring.Mod == 0 {
+			continue
+		}
+		var ids []keyring.ID
+		for _, s := range st.Keyring.Val.Keys {
+			ids = append(ids, s.ID)
+		}
+		n.Keys.Keep(ids...)
+		n.askForKeys(st, ids)
+		n.tellKeys(st)
+		if _, leads := n.election.Leading(); leads && len(ids) > 1 {
+			if err := n.Make.Rewrap(); err != nil {
+				n.Log.Warn("the rotation of the cluster key waits", "error", err)
+			}
+		}
+	}
+}
+
+// askForKeys asks the hosts that have a key which is missing here.
+func (n *Node) askForKeys(st *cluster.State, ids []keyring.ID) {
+	missing := slices.DeleteFunc(slices.Clone(ids), n.Keys.Has)
+	for _, a := range st.SortedAlive() {
+		has := func(id keyring.ID) bool { return slices.Contains(a.Val.Keys, id) }
+		if a.Val.Host == n.Self || !slices.ContainsFunc(missing, has) {
+			continue
+		}
+		f, err := transport.Call(n.Clock, n.Net, a.Val.Host, transport.Frame{Kind: kindKeys, Head: keyring.AppendQuestion(nil, missing)}, keysCall)
+		if err == nil {
+			_, err = n.Keys.Learn(f.Head, missing)
+		}
+		if err != nil {
+			n.Log.Info("a host could not give the cluster key", "from", st.Hosts[a.Val.Host].Val.Name, "error", err)
+			continue
+		}
+		if missing = slices.DeleteFunc(missing, n.Keys.Has); len(missing) == 0 {
+			n.Log.Info("the cluster key was loaded from another host", "from", st.Hosts[a.Val.Host].Val.Name)
+			return
+		}
+	}
+}
+
+// tellKeys says which keys this host has, if that has changed.
+func (n *Node) tellKeys(st *cluster.State) {
+	have := n.Keys.IDs()
+	if slices.Equal(have, n.told) {
+		return
+	}
+	n.told = have
+	n.alive.Update(func(a *cluster.Alive) { a.Keys = have })
+	n.Agent.Wake() // what was locked may be opened
+	n.Log.Info("cluster keys in memory", "keys", len(have), "of", len(st.Keyring.Val.Keys))
+}
