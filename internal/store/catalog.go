@@ -280,13 +280,7 @@ func (w *catalogWriter) segment(g *segment, freed bool) {
 	w.u8(uint8(g.class))
 	w.bool(g.open)
 	w.u32(g.pos)
-	w.u32(uint32(len(g.moved)))
-	for _, r := range g.moved {
-		w.u32(r.seg)
-		w.u16(r.slot)
-		w.u16(r.dst)
-		w.u16(r.n)
-	}
+	w.moved(g.moved)
 }
 
 // mapSegments encodes the segments of map pages. Which of their blocks are

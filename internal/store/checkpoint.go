@@ -134,6 +134,7 @@ func (s *Store) adoptRoot(root *rootBlock, free map[uint32]bool) {
 	s.catalog, s.catalogBytes = root.catalog, root.bytes
 	s.ckptSeq = root.seq
 	s.ckptSeg = root.log.seg
+	s.cleaner.empty = 0
 	s.space.each(func(g *segment) {
 		if !free[g.num] {
 			return

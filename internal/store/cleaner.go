@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 )
@@ -13,60 +12,22 @@ import (
 // the slot directory changes, however many maps refer to it. The old place is
 // used again after the next checkpoint, which holds the new directory.
 
-const (
-	cleanPercent = 25          // cleaning begins when fewer places than this are free
-	cleanPause   = time.Second // between two victims when it just has begun; 0 at the reserve
-	cleanChunk   = 256         // blocks that are moved with one write
-)
+// cleanChunk is how many blocks are moved with one write.
+const cleanChunk = 256
 
-// cleaning says what the cleaner should do now.
-type cleaning struct {
-	victim     *segment
-	checkpoint bool // empty segments wait for one
-	after      time.Duration
-}
+// cleaner is where it stands. Under the store's lock; buf and span belong to
+// the keeper.
+type cleaner struct {
+	victim *segment        // being emptied; it counts a reader
+	items  []item          // what is left to move of it
+	costs  float64         // blocks moved per block that the victim gains
+	owed   float64         // blocks to move for what the log has taken
+	grant  int64           // blocks that the log may take below the low level
+	lanes  [lanes]*segment // open
+	idle   bool            // there is nothing that it could do
+	empty  int             // segments that were emptied and wait for a checkpoint
 
-// cleanGoal is how many places should be free. On a small disk the reserve is
-// more than its share, and cleaning must begin before only that is left.
-func (s *Store) cleanGoal() int { return max(int(s.sb.places)*cleanPercent/100, s.reserve()+2) }
-
-// plan chooses. Under the lock.
-func (s *Store) planCleaning() (c cleaning) {
-	free, goal, reserve := s.space.freePlaces(), s.cleanGoal(), s.reserve()
-	if free >= goal {
-		return c
-	}
-	empty, best := 0, 0.0
-	s.space.each(func(g *segment) {
-		switch {
-		case g.open || g.place == noPlace || g.readers > 0 || g.class == classLog && g.num >= s.ckptSeg:
-		case g.resident == 0:
-			empty++
-		case g.resident*100 <= int(s.space.segUnits())*95:
-			if x := s.worth(g, free <= reserve); x > best {
-				c.victim, best = g, x
-			}
-		}
-	})
-	c.checkpoint = empty > 0 && (free <= reserve || empty > (goal-free)/2 || c.victim == nil)
-	if free < 3 {
-		c.victim = nil // what is left is for the log and the checkpoint
-	}
-	if free > reserve {
-		c.after = cleanPause * time.Duration(free-reserve) / time.Duration(goal-reserve)
-	}
-	return c
-}
-
-// worth is what cleaning a segment gains by what it costs; when space is short
-// only the gain counts, else old segments come first: what is still alive in
-// them will live on.
-func (s *Store) worth(g *segment, short bool) float64 {
-	gain, cost := float64(int(s.space.segUnits())-g.resident), float64(int(s.space.segUnits())+g.resident)
-	if short {
-		return gain
-	}
-	return gain / cost * float64(1+s.space.next-g.num)
+	buf, span []byte
 }
 
 // item is live units of a victim that lie behind one another, there and among
@@ -109,36 +70,75 @@ func (sp *space) residents(g *segment) []item {
 	return slices.CompactFunc(out, func(a, b item) bool { return a.unit == b.unit })
 }
 
-// clean empties one segment.
-func (s *Store) clean(g *segment) {
+// cleanOnce moves some blocks, if it is time to. It reports whether more is to
+// be done at once.
+func (s *Store) cleanOnce() bool {
 	s.lock()
-	items := s.space.residents(g)
-	g.readers++
-	s.unlock()
-	for len(items) > 0 && s.moveSome(g, &items) {
+	c := &s.cleaner
+	p := s.effort()
+	if p.factor == 0 || !p.urgent && c.owed < cleanChunk {
+		s.unlock()
+		return false
 	}
-	s.lock()
-	g.readers--
+	if c.victim == nil && s.space.freePlaces() >= 3 { // else what is left is for the log and the checkpoint
+		c.victim = s.choose()
+	}
+	c.idle = c.victim == nil
+	if c.idle {
+		c.owed = 0
+		s.drained()
+		s.unlock()
+		return false
+	}
+	if c.items == nil {
+		g := c.victim
+		g.readers++
+		c.items = s.space.residents(g)
+		c.costs = float64(g.resident) / float64(int(s.space.segUnits())-g.resident)
+	}
 	s.unlock()
+	ok := len(c.items) == 0 || s.moveSome(c.victim, &c.items)
+	s.lock()
+	defer s.unlock()
+	c.idle = !ok
+	if !ok || len(c.items) == 0 {
+		c.victim.readers--
+		if ok {
+			c.empty++
+		}
+		c.victim, c.items = nil, nil
+	}
+	s.drained()
+	return ok
+}
+
+// target is the segment that a lane fills, and whether there is one.
+func (s *Store) target(l lane) (*segment, bool) {
+	c := s.cleaner.lanes[l]
+	if c != nil && c.pos < s.space.segBlocks {
+		return c, true
+	}
+	if c != nil {
+		c.open = false
+		s.cleaner.lanes[l] = nil
+	}
+	place, ok := s.space.take()
+	if !ok {
+		return nil, false
+	}
+	c = s.space.open(place, classCold)
+	s.cleaner.lanes[l] = c
+	return c, true
 }
 
 // moveSome moves the first items of a victim and takes them off the list; false
 // if it cannot go on.
 func (s *Store) moveSome(g *segment, items *[]item) bool {
 	s.lock()
-	c := s.coldSeg
-	if c == nil || c.pos == s.space.segBlocks {
-		if c != nil {
-			c.open = false
-			s.coldSeg = nil
-		}
-		place, ok := s.space.take()
-		if !ok {
-			s.unlock()
-			return false
-		}
-		c = s.space.open(place, classCold)
-		s.coldSeg = c
+	c, ok := s.target(s.destination(g))
+	if !ok {
+		s.unlock()
+		return false
 	}
 	pos, place := c.pos, c.place
 	room := min(cleanChunk, int(s.space.segBlocks-pos))
@@ -147,8 +147,7 @@ func (s *Store) moveSome(g *segment, items *[]item) bool {
 
 	part, units := cutItems(items, room*blockUnit)
 	n := (units + blockUnit - 1) / blockUnit
-	buf := newBuffer(shape{header: n}).b
-	lost := s.readItems(buf, part, from)
+	buf, lost := s.readItems(part, from, n)
 	if err := s.devWrite(&s.usage.Cleaned, buf, s.offset(place, pos)); err != nil {
 		s.lock()
 		s.fence(holdfast.Errorf(holdfast.IO, "disk %s: write of the cleaner failed: %w; the disk is not used any more", s.id.Disk.Short(), err))
@@ -157,9 +156,18 @@ func (s *Store) moveSome(g *segment, items *[]item) bool {
 	}
 	s.lock()
 	defer s.unlock()
+	c.inherit(g, n)
 	c.pos += uint32(n)
 	s.relocate(g, part, c.num, uint16(pos)*blockUnit, lost)
+	s.cleaner.gained(s, n)
 	return true
+}
+
+// inherit notes that n blocks of another segment join g: they are expected to
+// die as they did there.
+func (g *segment) inherit(from *segment, n int) {
+	was := float64(g.pos) / float64(int(g.pos)+n)
+	g.died = uint64(float64(g.died)*was + float64(from.died)*(1-was))
 }
 
 // cutItems takes as many items off the front of a list as have at most room
@@ -181,36 +189,46 @@ func cutItems(items *[]item, room int) (part []item, units int) {
 	return part, units
 }
 
-// readItems reads units of a place, one behind the other, into buf and tells
-// which cannot be read, by their position in buf.
-func (s *Store) readItems(buf []byte, items []item, place uint32) (lost slots) {
+// cleanSpan is how far apart units may lie that are read with one call.
+const cleanSpan = 4 * cleanChunk
+
+// readItems reads units of a place, one behind the other, into so many blocks
+// and tells which cannot be read, by their position there. What it returns is
+// good until the next call.
+func (s *Store) readItems(items []item, place uint32, blocks int) (buf []byte, lost slots) {
+	c := &s.cleaner
+	if c.buf == nil {
+		c.buf, c.span = newBuffer(shape{header: cleanChunk}).b, newBuffer(shape{header: cleanSpan}).b
+	}
+	buf = c.buf[:blocks*blockSize]
 	at := 0
 	for i := 0; i < len(items); {
-		n, k := int(items[i].n), 1
-		for i+k < len(items) && int(items[i+k].unit) == int(items[i].unit)+n {
-			n += int(items[i+k].n)
+		block := int(items[i].unit) / blockUnit
+		k, end := i, block
+		for k < len(items) && items[k].endBlock() <= block+cleanSpan {
+			end = items[k].endBlock()
 			k++
 		}
-		first := int(items[i].unit)
-		block, end := first/blockUnit, (first+n+blockUnit-1)/blockUnit
-		p := buf[at*unitSize : (at+n)*unitSize]
-		whole := first%blockUnit == 0 && n%blockUnit == 0 && at%blockUnit == 0
-		if !whole {
-			p = newBuffer(shape{header: end - block}).b
+		span := c.span[:(end-block)*blockSize]
+		bad := s.readBad(span, place, block)
+		for ; i < k; i++ {
+			first, n := int(items[i].unit), int(items[i].n)
+			copy(buf[at*unitSize:], span[(first-block*blockUnit)*unitSize:][:n*unitSize])
+			for _, b := range bad {
+				from, to := max(b*blockUnit, first), min((b+1)*blockUnit, first+n)
+				if from < to {
+					lost.add(uint16(at+from-first), uint16(to-from), uint32(blocks))
+				}
+			}
+			at += n
 		}
-		bad := s.readBad(p, place, block)
-		if !whole {
-			copy(buf[at*unitSize:(at+n)*unitSize], p[(first-block*blockUnit)*unitSize:])
-		}
-		for _, b := range bad {
-			from, to := max(b*blockUnit, first), min((b+1)*blockUnit, first+n)
-			lost.add(uint16(at+from-first), uint16(to-from), uint32(len(buf)/blockSize))
-		}
-		at += n
-		i += k
 	}
-	return lost
+	clear(buf[at*unitSize:])
+	return buf, lost
 }
+
+// endBlock is the block behind an item's last.
+func (x *item) endBlock() int { return (int(x.unit) + int(x.n) + blockUnit - 1) / blockUnit }
 
 // readBad reads blocks of a place and tells which cannot be read.
 func (s *Store) readBad(p []byte, place uint32, block int) (bad []int) {
@@ -228,20 +246,32 @@ func (s *Store) readBad(p []byte, place uint32, block int) (bad []int) {
 // relocate enters moved units into the slot directory, unless they died or
 // moved elsewhere meanwhile.
 func (s *Store) relocate(g *segment, items []item, to uint32, dst uint16, lost slots) {
-	for at := 0; len(items) > 0; items = items[1:] {
-		x := items[0]
-		for x.n > 0 {
-			k := s.relocateSome(g, x, to, dst+uint16(at), uint16(at), &lost)
+	m := mover{s: s, from: g, to: to, lost: &lost}
+	for at := uint16(0); len(items) > 0; items = items[1:] {
+		for x := items[0]; x.n > 0; {
+			k := m.some(x, dst+at, at)
 			x.slot, x.unit, x.n = x.slot+k, x.unit+k, x.n-k
-			at += int(k)
+			at += k
 		}
 	}
+	m.done()
 }
 
-// relocateSome does the first units of an item, which stand at at in what was
-// read, as many as can be treated alike.
-func (s *Store) relocateSome(g *segment, x item, to uint32, dst, at uint16, lost *slots) uint16 {
-	o := s.space.segs[x.num]
+// mover gathers the runs of one home, in the order of their slots, so that its
+// directory is changed once.
+type mover struct {
+	s    *Store
+	from *segment
+	to   uint32
+	lost *slots
+	home uint32
+	runs []run
+}
+
+// some does the first units of an item, which stand at at in what was read, as
+// many as can be treated alike.
+func (m *mover) some(x item, dst, at uint16) uint16 {
+	o := m.s.space.segs[x.num]
 	if o == nil {
 		return x.n
 	}
@@ -249,16 +279,28 @@ func (s *Store) relocateSome(g *segment, x item, to uint32, dst, at uint16, lost
 	if !live {
 		return n
 	}
-	now, unit, n := s.space.extent(x.num, x.slot, n)
-	if now != g || unit != x.unit {
+	now, unit, n := m.s.space.extent(x.num, x.slot, n)
+	if now != m.from || unit != x.unit {
 		return n
 	}
-	n, gone := lost.stretch(at, n)
+	n, gone := m.lost.stretch(at, n)
+	to := m.to
 	if gone {
-		s.log.Warn("blocks could not be read when they had to be moved; repair them from another replica",
-			"disk", s.id.Disk.String(), "segment", x.num, "slot", x.slot, "units", n)
+		m.s.log.Warn("blocks could not be read when they had to be moved; repair them from another replica",
+			"disk", m.s.id.Disk.String(), "segment", x.num, "slot", x.slot, "units", n)
 		to, dst = lostSegment, 0
 	}
-	s.space.move(x.num, x.slot, n, to, dst)
+	if k := len(m.runs); k > 0 && (m.home != x.num || m.runs[k-1].slot > x.slot) {
+		m.done()
+	}
+	m.home = x.num
+	m.runs = append(m.runs, run{seg: to, slot: x.slot, dst: dst, n: n})
 	return n
+}
+
+func (m *mover) done() {
+	if len(m.runs) > 0 {
+		m.s.space.move(m.home, m.runs)
+	}
+	m.runs = m.runs[:0]
 }

@@ -2,13 +2,20 @@ package store
 
 import "testing"
 
-// A disk that is full must be cleaned, however small it is: when writers stall
-// because only the reserve is left, the cleaner is behind its goal.
-func TestEveryFullDiskIsCleaned(t *testing.T) {
-	for places := uint32(minPlaces); places < 2000; places++ {
-		s := &Store{sb: superblock{places: places}}
-		if s.cleanGoal() <= s.reserve() {
-			t.Fatalf("a disk of %d places stalls its writers at %d free places and is cleaned below %d only", places, s.reserve(), s.cleanGoal())
+// However small or large a disk is: the cleaner works before writers wait, and
+// writers wait before what is on its way is refused; and what may be live leaves
+// room for the cleaner to work.
+func TestTheCleanerWorksBeforeWritersWait(t *testing.T) {
+	for places := uint32(minPlaces); places < 70000; places += 1 + places/50 {
+		for _, segment := range []int64{minSegmentBytes, 16 << 20} {
+			s := &Store{sb: superblock{places: places, segmentBytes: segment}, o: Options{}.withDefaults(), space: newSpace(64, places)}
+			l := s.levels()
+			if l.floor < 4 || l.stall <= l.floor || l.low <= l.stall+l.batch || l.high <= l.low+1 || s.reserve() <= l.high {
+				t.Fatalf("a disk of %d places: %+v, reserve %d", places, l, s.reserve())
+			}
+			if places >= 200 && s.reserve() != int(places)*reservePercent/100 {
+				t.Fatalf("a disk of %d places keeps %d in reserve", places, s.reserve())
+			}
 		}
 	}
 }

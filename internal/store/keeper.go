@@ -43,16 +43,26 @@ func (s *Store) keepOnce() (more bool, wait time.Duration) {
 	}
 	asked := s.ckptAsked
 	s.ckptAsked = nil
-	plan := s.planCleaning()
-	due := len(asked) > 0 || s.checkpointDue() || plan.checkpoint
+	due := len(asked) > 0 || s.checkpointDue()
+	if !due && s.cleaner.victim == nil && s.space.freePlaces() <= s.levels().high {
+		s.choose()
+		due = s.settleNow()
+	}
+	if due {
+		s.cleaner.advance(s)
+		s.drained()
+	}
 	prepare := !s.wal.racing && len(s.space.fresh) < freshPlaces && s.space.virgin < s.space.places && len(s.space.free) == 0
-	wait = s.cleaned + plan.after - s.clk.Now()
 	s.unlock()
 	switch {
 	case due:
 		err := s.runCheckpoint()
 		if err != nil {
 			s.log.Error("checkpoint failed", "disk", s.id.Disk.String(), "err", err)
+			s.lock()
+			s.cleaner.idle = true // writers see for themselves whether the disk is full
+			s.drained()
+			s.unlock()
 		}
 		for _, f := range asked {
 			f(err)
@@ -60,14 +70,8 @@ func (s *Store) keepOnce() (more bool, wait time.Duration) {
 		return err == nil, clock.Forever
 	case prepare:
 		return s.prepare(), clock.Forever
-	case plan.victim == nil:
-		return false, clock.Forever
-	case wait > 0:
-		return false, wait
 	}
-	s.clean(plan.victim)
-	s.cleaned = s.clk.Now()
-	return true, 0
+	return s.cleanOnce(), clock.Forever
 }
 
 // checkpointDue reports whether the log has grown enough, or a checkpoint would

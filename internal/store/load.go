@@ -276,13 +276,7 @@ func (c *catalogReader) slots(segBlocks uint32) (set slots) {
 func (c *catalogReader) segment(s *Store, data bool) {
 	sp := s.space
 	g := &segment{num: c.u32(), place: c.u32(), class: class(c.u8()), open: c.bool(), pos: c.u32()}
-	for range c.count(10) {
-		r := run{seg: c.u32(), slot: c.u16(), dst: c.u16(), n: c.u16()}
-		if k := len(g.moved); r.n == 0 || uint32(r.slot)+uint32(r.n) > sp.segBlocks*blockUnit || k > 0 && uint32(g.moved[k-1].slot)+uint32(g.moved[k-1].n) > uint32(r.slot) {
-			c.bad("a slot directory is out of order")
-		}
-		g.moved = append(g.moved, r)
-	}
+	g.moved = c.moved(sp.segUnits())
 	if data {
 		g.live = c.slots(sp.segBlocks)
 	}
@@ -296,8 +290,10 @@ func (c *catalogReader) segment(s *Store, data bool) {
 	}
 	sp.add(g)
 	switch {
-	case g.open && g.class == classCold:
-		s.coldSeg = g
+	case g.open && g.class == classCold && s.cleaner.lanes[laneWarm] == nil:
+		s.cleaner.lanes[laneWarm] = g
+	case g.open && g.class == classCold && s.cleaner.lanes[laneCold] == nil:
+		s.cleaner.lanes[laneCold] = g
 	case g.open && g.class == classMeta:
 		s.metaSeg = g
 	default:

@@ -103,6 +103,7 @@ func (s *Store) place(b *batch, blocks uint32) {
 		w.pos += blocks + b.payloadBlocks()
 	}
 	w.since += int64(blocks+b.payloadBlocks()) * blockSize
+	s.cleaner.owe(s, blocks+b.payloadBlocks())
 	w.queue = append(w.queue, b)
 }
 

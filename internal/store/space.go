@@ -33,11 +33,15 @@ type segment struct {
 	pos      uint32 // open cold and meta segments: next free block
 	live     slots  // something refers to the unit of this identity
 	nlive    int
-	moved    []run // by slot
-	guests   []run // identities of other segments that were moved here; runs name the home
-	resident int   // live units in this place, guests included
-	readers  int   // device reads under way in this place
+	moved    []run  // by slot
+	guests   []run  // identities of other segments that were moved here; runs name the home
+	resident int    // live units in this place, guests included
+	readers  int    // device reads under way in this place
+	died     uint64 // when blocks here died of late, by space.marked
 }
+
+// deathsOfLate is how many of a segment's last deaths its died is about.
+const deathsOfLate = 16
 
 // run is n consecutive slots that lie in consecutive units elsewhere. In
 // segment.moved: slots slot… of this segment are at unit dst… of segment seg.
@@ -64,6 +68,7 @@ type space struct {
 	fresh     []uint32 // places above that are zeroed and were never used
 	virgin    uint32   // places from here on were never written
 	live      int64    // live units
+	marked    uint64   // units that have become live since the disk was opened: the cleaner's time
 }
 
 func newSpace(segBlocks, places uint32) *space {
@@ -95,7 +100,7 @@ func (sp *space) take() (uint32, bool) {
 
 // open makes a new segment on a place.
 func (sp *space) open(place uint32, c class) *segment {
-	g := &segment{num: sp.next, place: place, class: c, open: true}
+	g := &segment{num: sp.next, died: sp.marked, place: place, class: c, open: true}
 	sp.next++
 	sp.add(g)
 	return g
@@ -103,7 +108,7 @@ func (sp *space) open(place uint32, c class) *segment {
 
 // adopt takes in a log segment that recovery has found.
 func (sp *space) adopt(num, place uint32) *segment {
-	g := &segment{num: num, place: place, class: classLog}
+	g := &segment{num: num, died: sp.marked, place: place, class: classLog}
 	sp.add(g)
 	sp.next = max(sp.next, num+1)
 	return g
@@ -220,8 +225,12 @@ func (sp *space) setLive(num uint32, slot, n uint16, live bool) {
 			g.nlive += d * int(k)
 			sp.live += int64(d) * int64(k)
 			if live {
+				sp.marked += uint64(k)
 				g.live.add(slot, k, sp.segBlocks)
 			} else {
+				if at, _ := sp.locate(num, slot); at != nil {
+					at.died += (sp.marked - at.died) / deathsOfLate
+				}
 				g.live.remove(slot, k, sp.segBlocks)
 			}
 		}
@@ -235,66 +244,76 @@ func (sp *space) setLive(num uint32, slot, n uint16, live bool) {
 	}
 }
 
-// move notes that n slots of an identity lie at unit dst of segment to
-// now (lostSegment: nowhere).
-func (sp *space) move(num uint32, slot, n uint16, to uint32, dst uint16) {
+// move notes where slots of an identity lie now: runs are in the order of their
+// slots and do not overlap; one of lostSegment lies nowhere.
+func (sp *space) move(num uint32, runs []run) {
 	g := sp.segs[num]
 	if g == nil {
 		return
 	}
 	count := func(d int) {
-		for at, left := slot, n; left > 0; {
-			k, in := g.live.stretch(at, left)
-			if in {
-				sp.settle(num, at, k, d)
+		for _, r := range runs {
+			for at, left := r.slot, r.n; left > 0; {
+				k, in := g.live.stretch(at, left)
+				if in {
+					sp.settle(num, at, k, d)
+				}
+				at, left = at+k, left-k
 			}
-			at, left = at+k, left-k
 		}
 	}
 	count(-1)
-	defer count(1)
-	g.moved = setRun(g.moved, run{seg: to, slot: slot, dst: dst, n: n})
-	if h := sp.segs[to]; h != nil {
-		h.guests = append(h.guests, run{seg: num, slot: slot, dst: dst, n: n})
+	g.moved = setRuns(g.moved, runs)
+	count(1)
+	for _, r := range runs {
+		if h := sp.segs[r.seg]; h != nil {
+			h.guests = append(h.guests, run{seg: num, slot: r.slot, dst: r.dst, n: r.n})
+		}
 	}
 }
 
-// setRun puts r into a sorted list of runs, over what was there, and joins it
-// with its neighbour if it continues it.
-func setRun(runs []run, r run) []run {
-	out := make([]run, 0, len(runs)+2)
-	placed := false
+// end is the first slot behind a run.
+func (r *run) end() uint32 { return uint32(r.slot) + uint32(r.n) }
+
+// from is what is left of a run from a slot on.
+func (r run) from(slot uint32) run {
+	skip := uint16(slot - uint32(r.slot))
+	return run{r.seg, r.slot + skip, r.dst + skip, r.n - skip}
+}
+
+// setRuns puts runs into a sorted list, over what was there, and joins
+// neighbours that continue each other. Both are in order and overlap nothing
+// of their own.
+func setRuns(old, add []run) []run {
+	out := make([]run, 0, len(old)+len(add)+2)
 	put := func(x run) {
-		if k := len(out) - 1; k >= 0 && out[k].seg == x.seg && out[k].slot+out[k].n == x.slot && (x.seg == lostSegment || out[k].dst+out[k].n == x.dst) {
+		if k := len(out) - 1; k >= 0 && out[k].seg == x.seg && out[k].end() == uint32(x.slot) && (x.seg == lostSegment || out[k].dst+out[k].n == x.dst) {
 			out[k].n += x.n
 			return
 		}
 		out = append(out, x)
 	}
-	end := uint32(r.slot) + uint32(r.n)
-	for _, x := range runs {
-		xend := uint32(x.slot) + uint32(x.n)
-		if xend <= uint32(r.slot) {
+	old = slices.Clone(old)
+	for _, r := range add {
+		for len(old) > 0 && old[0].end() <= uint32(r.slot) {
+			put(old[0])
+			old = old[1:]
+		}
+		if len(old) > 0 && old[0].slot < r.slot {
+			x := old[0]
+			x.n = r.slot - x.slot
 			put(x)
-			continue
 		}
-		if x.slot < r.slot {
-			put(run{x.seg, x.slot, x.dst, r.slot - x.slot})
+		put(r)
+		for len(old) > 0 && old[0].end() <= r.end() {
+			old = old[1:]
 		}
-		if !placed {
-			put(r)
-			placed = true
-		}
-		if xend > end {
-			skip := uint16(0)
-			if end > uint32(x.slot) {
-				skip = uint16(end - uint32(x.slot))
-			}
-			put(run{x.seg, x.slot + skip, x.dst + skip, x.n - skip})
+		if len(old) > 0 && uint32(old[0].slot) < r.end() {
+			old[0] = old[0].from(r.end())
 		}
 	}
-	if !placed {
-		put(r)
+	for _, x := range old {
+		put(x)
 	}
 	return out
 }

@@ -60,18 +60,17 @@ type Store struct {
 	jobs         []*dropJob
 	pins         []*Pin
 	metaSeg      *segment
-	coldSeg      *segment
+	cleaner      cleaner
 	catalog      [2][]uint32 // places of the current catalog
 	catalogBytes uint64
 	ckptSeq      uint64
 	ckptSeg      uint32 // log segment of the current checkpoint
 	ckptAsked    []func(error)
-	ckptRuns     bool          // a checkpoint is being made
-	ckptFailed   bool          // the last one failed
-	hoarders     int           // operations that need many map pages at once: nothing is evicted
-	lags         bool          // the merge is so far behind that writers pause
-	missed       patience      // of the merge task
-	cleaned      time.Duration // when the cleaner last finished a victim
+	ckptRuns     bool     // a checkpoint is being made
+	ckptFailed   bool     // the last one failed
+	hoarders     int      // operations that need many map pages at once: nothing is evicted
+	lags         bool     // the merge is so far behind that writers pause
+	missed       patience // of the merge task
 	stalled      bool
 	merging      bool // the merge task is going to be woken
 	onDrain      func()
@@ -114,19 +113,14 @@ func (s *Store) Usage() Usage {
 	defer s.unlock()
 	u := s.usage
 	u.Total = int64(s.sb.places) * s.sb.segmentBytes
-	u.Usable = int64(int(s.sb.places)-s.reserve()) * s.sb.segmentBytes
+	u.Usable = s.usable() * unitSize
 	u.Free = int64(s.space.freePlaces()) * s.sb.segmentBytes
 	u.Live = s.space.live * unitSize
 	return u
 }
 
-// reservePercent of the places are kept for the cleaner and for what must
-// always work: deleting, checkpoints, control records.
-const reservePercent = 15
-
-func (s *Store) reserve() int { return max(8, int(s.sb.places)*reservePercent/100) }
-
-// Full reports whether only the reserve is left: writers should stall.
+// Full reports whether only the reserve is left, or the cleaner has to make room
+// first: writers should stall.
 func (s *Store) Full() bool {
 	s.lock()
 	defer s.unlock()
@@ -137,17 +131,8 @@ func (s *Store) Full() bool {
 	return false
 }
 
-func (s *Store) full() bool { return s.space.freePlaces() <= s.reserve() }
-
-// floor reports whether not even data that is on its way may be taken: what is
-// left is for the log itself, checkpoints and the cleaner.
-func (s *Store) floor() bool {
-	need := int(s.wal.pending/s.sb.segmentBytes) + 2*len(s.catalog[0]) + 2
-	return s.space.freePlaces() <= max(4, s.reserve()/3)+need
-}
-
-// Pressure reports whether much is buffered and not yet written: writers
-// should pause admission until OnDrain's function is called.
+// Pressure reports whether much is buffered and not yet written, or the log has
+// to wait for the cleaner: writers should pause admission until OnDrain's function is called.
 func (s *Store) Pressure() bool {
 	s.lock()
 	defer s.unlock()
@@ -158,7 +143,9 @@ func (s *Store) Pressure() bool {
 	return false
 }
 
-func (s *Store) pressure() bool { return s.lags || s.wal.pending > s.o.PressureBytes }
+func (s *Store) pressure() bool {
+	return s.lags || s.wal.pending > s.o.PressureBytes || !s.granted()
+}
 
 // OnDrain sets the function that is called, and must not block, whenever
 // Pressure or Full may have ended.
