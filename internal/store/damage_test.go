@@ -22,7 +22,7 @@ type golden struct {
 // newGolden makes a disk with a checkpoint and a log behind it, as a power cut
 // leaves it; clean closes it in order.
 func newGolden(t *testing.T, clean bool) *golden {
-	b := newBedOf(t, 40, 7<<20, Options{SegmentBytes: testSegment}, memdisk.Options{})
+	b := newBedOf(t, 40, 12<<20, Options{SegmentBytes: testSegment}, memdisk.Options{})
 	g := &golden{bed: b, want: make(map[uint64]uint64)}
 	g.v = b.create(1, 600)
 	for a := uint64(0); a < 520; a += 40 {
@@ -126,7 +126,7 @@ func TestAFlippedBitIsFoundWhereverItIs(t *testing.T) {
 			for _, blk := range []int64{0, 1, 2, 16, 17, 18, 30} { // superblocks and roots
 				offs = append(offs, blk*blockSize, blk*blockSize+8, blk*blockSize+64, blk*blockSize+rng.Int64N(sectorSize))
 			}
-			for blk := int64(32); blk < 7<<20/blockSize; blk += 1 + rng.Int64N(16) {
+			for blk := int64(32); blk < 12<<20/blockSize; blk += 1 + rng.Int64N(16) {
 				p := make([]byte, blockSize)
 				g.d.Peek(p, blk*blockSize)
 				if le.Uint64(p) != 0 || le.Uint32(p[8:]) != 0 {

@@ -10,7 +10,7 @@ func TestTheCleanerWorksBeforeWritersWait(t *testing.T) {
 		for _, segment := range []int64{minSegmentBytes, 16 << 20} {
 			s := &Store{sb: superblock{places: places, segmentBytes: segment}, o: Options{}.withDefaults(), space: newSpace(64, places)}
 			l := s.levels()
-			if l.floor < 4 || l.stall <= l.floor || l.low <= l.stall+l.batch || l.high <= l.low+1 || s.reserve() <= l.high {
+			if l.floor < 4 || l.stall <= l.floor || l.low < l.stall+l.batch || l.high <= l.low+1 || s.reserve() <= l.high {
 				t.Fatalf("a disk of %d places: %+v, reserve %d", places, l, s.reserve())
 			}
 			if places >= 200 && s.reserve() != int(places)*reservePercent/100 {
