@@ -47,6 +47,9 @@ type Disk struct {
 	Error string `json:"error,omitempty"`
 	Pool  string `json:"pool"`
 	RAM   bool   `json:"ram,omitempty" doc:"It is memory of its host"`
+
+	WriteAmplification float64 `json:"write_amplification,omitempty" doc:"Bytes written to the disk per byte of its volumes, since its host opened it"`
+	MapAmplification   float64 `json:"map_amplification,omitempty" doc:"Of that, what was written of block maps"`
 }
 
 // EvacuationSpec says whether a disk may have copies of volumes.

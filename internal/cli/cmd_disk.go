@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"fmt"
+
 	"context"
 	"errors"
 	"fmt"
@@ -23,9 +25,19 @@ func diskColumns() []column[v1.Disk] {
 		{"STATE", false, func(d v1.Disk) any { return d.State }},
 		{"SIZE", false, func(d v1.Disk) any { return size(d.Size) }},
 		{"FREE", false, func(d v1.Disk) any { return size(d.Free) }},
+		{"WRITTEN/BYTE", true, func(d v1.Disk) any { return timesText(d.WriteAmplification) }},
+		{"OF MAPS", true, func(d v1.Disk) any { return timesText(d.MapAmplification) }},
 		{"ERROR", true, func(d v1.Disk) any { return d.Error }},
 		{"ID", true, func(d v1.Disk) any { return d.ID }},
 	}
+}
+
+// timesText is a ratio, or nothing if it is not known.
+func timesText(x float64) string {
+	if x == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", x)
 }
 
 func diskName(d v1.Disk) string { return d.ID }

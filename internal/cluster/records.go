@@ -65,6 +65,11 @@ type DiskUse struct {
 	Free  int64           `json:"free"`
 	Full  bool            `json:"full,omitempty"`  // only its reserve is left, by its own rules: writers stall
 	Error string          `json:"error,omitempty"` // why it is not in use
+
+	// Since the host opened the disk, bytes written to it per byte of its volumes;
+	// of that, MapAmp is pages of block maps.
+	WriteAmp float64 `json:"write_amp,omitempty"`
+	MapAmp   float64 `json:"map_amp,omitempty"`
 }
 
 // Condition is something wrong that a person should know, with its cause.

@@ -83,6 +83,7 @@ func (p picture) renderDisk(d cluster.Disk) v1.Disk {
 		if d.Evacuate && len(placement.Holds(p.State, d.ID)) == 0 {
 			out.State = "evacuated"
 		}
+		out.WriteAmplification, out.MapAmplification = u.WriteAmp, u.MapAmp
 	}
 	return out
 }

@@ -1,12 +1,14 @@
 package node
 
 import (
+	"math"
 	"slices"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/store"
 )
 
 // diskReport is how often a host looks whether its disks' free space has
@@ -127,25 +129,35 @@ func unneeded(st *cluster.State, v cluster.Volume) (rec cluster.Volume, mod kv.R
 }
 
 // publishDisks tells the cluster what is free, if that has changed by a
-// hundredth or a disk came or failed.
+// hundredth, or what is written for it by a tenth, or a disk came or failed.
 func (n *Node) publishDisks() {
 	var disks []cluster.DiskUse
 	for _, st := range n.Volumes.Stores() {
-		u := st.Usage()
-		d := cluster.DiskUse{Disk: st.Identity().Disk, Total: u.Total, Free: u.Free, Full: st.Full()}
-		if err := st.Err(); err != nil {
-			d.Error = err.Error()
-		}
-		disks = append(disks, d)
+		disks = append(disks, diskUse(st))
 	}
-	was := n.published
-	same := slices.EqualFunc(was, disks, func(a, b cluster.DiskUse) bool {
-		diff := a.Free - b.Free
-		return a.Disk == b.Disk && a.Total == b.Total && a.Full == b.Full && a.Error == b.Error && diff < a.Total/100 && -diff < a.Total/100
-	})
-	if same {
+	if slices.EqualFunc(n.published, disks, sameUse) {
 		return
 	}
 	n.published = disks
 	n.alive.Update(func(a *cluster.Alive) { a.Disks = disks })
+}
+
+// diskUse is the state of a disk. What nothing refers to is free, wherever it
+// lies: the cleaner makes room of it when room is needed.
+func diskUse(st *store.Store) cluster.DiskUse {
+	u := st.Usage()
+	d := cluster.DiskUse{Disk: st.Identity().Disk, Total: u.Total, Free: max(0, u.Total-u.Live), Full: u.Live >= u.Usable,
+		WriteAmp: hundredths(u.WriteAmp()), MapAmp: hundredths(u.MapAmp())}
+	if err := st.Err(); err != nil {
+		d.Error = err.Error()
+	}
+	return d
+}
+
+func hundredths(x float64) float64 { return math.Round(x*100) / 100 }
+
+func sameUse(a, b cluster.DiskUse) bool {
+	diff, amp := a.Free-b.Free, a.WriteAmp-b.WriteAmp
+	return a.Disk == b.Disk && a.Total == b.Total && a.Full == b.Full && a.Error == b.Error &&
+		diff < a.Total/100 && -diff < a.Total/100 && math.Abs(amp) < max(a.WriteAmp, 1)/10
 }
