@@ -205,7 +205,7 @@ func (v *Volume) pend(o *op, err error, fua bool) {
 		return
 	}
 	v.m.Pend(v.m.Issued(), fua || v.rec.Durability == "always", o)
-	if !o.req.Next || v.bytes >= worthwhile*holdfast.BlockSize {
+	if !o.req.Next || v.bytes >= worthwhile*holdfast.BlockSize || v.m.Acked() == v.m.Issued() {
 		v.pump()
 		o.req.Later = v.habit.upto != 0 && v.m.Acked() == v.m.Issued()
 	}

@@ -24,7 +24,7 @@ const (
 // Sizes of the buffers of one connection, in bytes.
 const (
 	readBuffer  = 64 << 10
-	writeBuffer = 128 << 10
+	writeBuffer = 320 << 10
 )
 
 // wire is one established connection: TLS over TCP, or to the host itself a
@@ -108,9 +108,9 @@ func (w *wire) drainOnce() error {
 	return nil
 }
 
-// promptMax bounds what a reader sends by itself, in bytes. It fits the
+// promptMax bounds what is sent by who causes it, in bytes. It fits the
 // coalescer's buffer with what TLS adds.
-const promptMax = writeBuffer / 2
+const promptMax = writeBuffer - 64<<10
 
 // sendNow is called by the connection's reader before it waits: it sends what
 // was gathered while it was at work, as far as the socket takes it at once. A
