@@ -6,6 +6,8 @@ import (
 	"net"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/transport/socket"
@@ -66,6 +68,7 @@ func (s *Server) accept(ln net.Listener, o *offer, cfg *tls.Config) {
 			continue
 		}
 		keepAlive(raw)
+		roomy(raw)
 		c := &connection{srv: s, raw: raw, offer: o, own: o != nil, done: make(chan struct{})}
 		if !s.admit(c) {
 			raw.Close()
@@ -83,6 +86,28 @@ func keepAlive(raw net.Conn) {
 			Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3,
 		})
 	}
+}
+
+// socketRoom is what a unix socket should take at once, in bytes: a long reply
+// then needs no waiting for the client in between.
+const socketRoom = 2 << 20
+
+// roomy enlarges a unix socket's send buffer, as far as the kernel lets this
+// process; where it does not, replies leave in more pieces.
+func roomy(raw net.Conn) {
+	u, isUnix := raw.(*net.UnixConn)
+	if !isUnix {
+		return
+	}
+	rc, err := u.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = rc.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketRoom) != nil {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, socketRoom)
+		}
+	})
 }
 
 func (s *Server) admit(c *connection) bool {
