@@ -59,8 +59,15 @@ func (r *Replica) newBuild(b Build) (*head, error) {
 		}
 	}
 	var snaps []*snap
+	aside := make(map[RootID]*snap, len(r.aside))
+	for _, sn := range r.aside {
+		aside[RootID{sn.id, sn.lsn}] = sn
+	}
 	for _, id := range b.Roots {
-		sn, err := r.root(old, id)
+		sn, err := aside[id], error(nil)
+		if sn == nil {
+			sn, err = old.root(id)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +82,8 @@ func (r *Replica) newBuild(b Build) (*head, error) {
 		h.base.Release()
 		return nil, err
 	}
-	h.blocks, h.snaps, h.reverted = h.base.Blocks(), snaps, b.Reverted
+	h.setSnaps(snaps)
+	h.blocks, h.reverted = h.base.Blocks(), b.Reverted
 	return h, nil
 }
 
@@ -151,14 +159,16 @@ func (h *head) adopt(history []record.Start) {
 // one does not have as snapshots.
 func (r *Replica) dropFallback() {
 	s, h, old := r.s, r.head, r.fallback
-	kept := func(sn *snap) bool {
-		return slices.ContainsFunc(h.snaps, func(x *snap) bool { return sn.node != nil && x.node == sn.node })
+	ours := make(map[*node]bool, len(h.snaps))
+	for _, sn := range h.snaps {
+		ours[sn.node] = true
 	}
+	kept := func(sn *snap) bool { return sn.node != nil && ours[sn.node] }
 	for _, sn := range r.aside {
 		sn.node.hidden = !kept(sn)
 	}
 	r.aside = nil
-	old.snaps = slices.DeleteFunc(old.snaps, kept)
+	old.setSnaps(slices.DeleteFunc(old.snaps, kept))
 	r.fallback = nil
 	s.dropHead(old)
 }

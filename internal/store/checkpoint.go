@@ -173,11 +173,13 @@ func (s *Store) flush(root *blockmap.Root) error {
 				return werr
 			}
 		}
-		s.lock()
-		s.pages.Landed()
-		s.makeRoom()
-		s.unlock()
-		s.merge.Set()
+		if len(chunks) > 0 {
+			s.lock()
+			s.pages.Landed()
+			s.makeRoom()
+			s.unlock()
+			s.merge.Set()
+		}
 		if err != nil || done {
 			return err
 		}

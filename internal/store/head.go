@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -22,7 +23,8 @@ type head struct {
 	lastIn   *batch
 	blocks   uint64 // as of prefix
 	history  []record.Start
-	snaps    []*snap // by LSN; those above pos have no node yet
+	snaps    []*snap                       // by LSN; those above pos have no node yet
+	named    map[holdfast.SnapshotID]*snap // those that are kept as of prefix
 	base     *blockmap.Tree
 	pos      holdfast.LSN // last LSN in base
 	reverted holdfast.LSN // last Revert in base: deltas since an LSN below mean nothing
@@ -134,7 +136,7 @@ type snap struct {
 }
 
 func newHead(r *Replica, base *blockmap.Tree) *head {
-	return &head{r: r, base: base, blocks: base.Blocks(), index: make(map[uint64]oref)}
+	return &head{r: r, base: base, blocks: base.Blocks(), index: make(map[uint64]oref), named: make(map[holdfast.SnapshotID]*snap)}
 }
 
 func (h *head) overlay() []orec { return h.recs[h.gone:] }
@@ -156,12 +158,15 @@ func (h *head) add(o orec) {
 		h.blocks = max(h.blocks, o.ctl.Blocks)
 	case record.Snapshot:
 		if h.snap(o.ctl.Snapshot) == nil {
-			h.snaps = append(h.snaps, &snap{id: o.ctl.Snapshot, lsn: o.lsn, blocks: h.blocks,
-				index: maps.Clone(h.index), zeros: slices.Clone(h.zeros), under: h.under.share(h.pos)})
+			sn := &snap{id: o.ctl.Snapshot, lsn: o.lsn, blocks: h.blocks,
+				index: maps.Clone(h.index), zeros: slices.Clone(h.zeros), under: h.under.share(h.pos)}
+			h.snaps = append(h.snaps, sn)
+			h.named[sn.id] = sn
 		}
 	case record.DropSnap:
 		if sn := h.snap(o.ctl.Snapshot); sn != nil {
 			sn.dropped = o.lsn
+			delete(h.named, sn.id)
 		}
 	case record.Revert:
 		h.revert(o.ctl.Snapshot, o.lsn)
@@ -169,13 +174,26 @@ func (h *head) add(o orec) {
 }
 
 // snap finds a snapshot that is kept as of the prefix.
-func (h *head) snap(id holdfast.SnapshotID) *snap {
-	for _, sn := range h.snaps {
-		if sn.id == id && sn.dropped == 0 {
-			return sn
+func (h *head) snap(id holdfast.SnapshotID) *snap { return h.named[id] }
+
+// setSnaps replaces the list of snapshots.
+func (h *head) setSnaps(snaps []*snap) {
+	h.snaps = snaps
+	h.named = make(map[holdfast.SnapshotID]*snap, len(snaps))
+	for _, sn := range snaps {
+		if sn.dropped == 0 {
+			h.named[sn.id] = sn
 		}
 	}
-	return nil
+}
+
+// snapAt finds the snapshot of an LSN.
+func (h *head) snapAt(l holdfast.LSN) *snap {
+	i, ok := slices.BinarySearchFunc(h.snaps, l, func(sn *snap, l holdfast.LSN) int { return cmp.Compare(sn.lsn, l) })
+	if !ok {
+		return nil
+	}
+	return h.snaps[i]
 }
 
 // revert makes a snapshot's content the head's again.
@@ -203,8 +221,8 @@ func (h *head) revert(id holdfast.SnapshotID, at holdfast.LSN) {
 // rooted tells everything that waits for the root of sn that it is there.
 func (h *head) rooted(sn *snap) {
 	h.under.settle(sn)
-	for _, x := range h.snaps {
-		x.under.settle(sn)
+	for i := len(h.snaps) - 1; i >= 0 && h.snaps[i].lsn > sn.lsn; i-- { // only these have no root yet
+		h.snaps[i].under.settle(sn)
 	}
 	sn.index, sn.zeros = nil, nil
 	sn.under.drop()
@@ -252,15 +270,16 @@ func (h *head) truncate(cut holdfast.LSN) {
 func (h *head) rebuild() {
 	recs := h.recs
 	h.history = slices.DeleteFunc(h.history, func(st record.Start) bool { return startLSN(st) > h.pos })
-	h.snaps = slices.DeleteFunc(h.snaps, func(sn *snap) bool {
+	snaps := slices.DeleteFunc(h.snaps, func(sn *snap) bool {
 		if sn.node == nil {
 			sn.under.drop()
 		}
 		return sn.node == nil
 	})
-	for _, sn := range h.snaps {
+	for _, sn := range snaps {
 		sn.dropped = 0
 	}
+	h.setSnaps(snaps)
 	h.recs, h.gone = nil, 0
 	h.under.drop()
 	clear(h.index)

@@ -1,6 +1,9 @@
 package store
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
 	"github.com/holdfast-cloud/holdfast/internal/record"
@@ -112,29 +115,25 @@ func (c *catalogReader) nodes(s *Store) {
 		if c.err != nil {
 			return
 		}
-		if n.id == 0 || n.id > s.nextNode || s.node(n.id) != nil {
+		if n.id == 0 || n.id > s.nextNode || len(s.nodes) > 0 && s.nodes[len(s.nodes)-1].id >= n.id {
 			c.bad("a root has no proper number")
 		}
 		s.nodes = append(s.nodes, n)
 	}
 	for _, n := range s.nodes {
-		n.parent = c.node(s, parents[n])
-		for p, depth := n.parent, 0; p != nil; p, depth = p.parent, depth+1 {
-			if p == n || depth > len(s.nodes) {
-				c.bad("a root descends from itself")
-				return
-			}
+		if n.parent = c.node(s, parents[n]); n.parent != nil && n.parent.id >= n.id { // what it descends from was there before it
+			c.bad("a root descends from itself")
 		}
 	}
 }
 
+// node finds a root by its number; they ascend.
 func (s *Store) node(id uint64) *node {
-	for _, n := range s.nodes {
-		if n.id == id {
-			return n
-		}
+	i, ok := slices.BinarySearchFunc(s.nodes, id, func(n *node, id uint64) int { return cmp.Compare(n.id, id) })
+	if !ok {
+		return nil
 	}
-	return nil
+	return s.nodes[i]
 }
 
 func (c *catalogReader) node(s *Store, id uint64) *node {
@@ -212,7 +211,7 @@ func (c *catalogReader) head(s *Store, r *Replica) {
 	for range c.count(20) {
 		h.history = append(h.history, record.Start{Epoch: holdfast.Epoch(c.u32()), Prev: holdfast.Epoch(c.u32()), Cut: c.lsn(), Generation: c.u32()})
 	}
-	h.snaps = c.snaps(s)
+	h.setSnaps(c.snaps(s))
 	for range c.count(6 + record.HeaderSize) {
 		seg, slot := c.u32(), c.u16()
 		if c.err != nil {

@@ -88,6 +88,9 @@ func (s *Store) mergeOnce() bool {
 			s.kick()
 		}
 	}
+	if s.litter {
+		s.collect()
+	}
 	s.noteLag(waits)
 	s.unlock()
 	if held {
@@ -313,12 +316,10 @@ func (h *head) mergeControl(o *orec) error {
 			}
 		}
 	case record.Snapshot:
-		for _, sn := range h.snaps {
-			if sn.lsn == o.lsn && sn.node == nil {
-				sn.node = s.newNode(h.parent, h.base.Snapshot(), o.lsn)
-				h.parent = sn.node
-				h.rooted(sn)
-			}
+		if sn := h.snapAt(o.lsn); sn != nil && sn.node == nil {
+			sn.node = s.newNode(h.parent, h.base.Snapshot(), o.lsn)
+			h.parent = sn.node
+			h.rooted(sn)
 		}
 	case record.DropSnap:
 		for i, sn := range h.snaps {
@@ -326,7 +327,8 @@ func (h *head) mergeControl(o *orec) error {
 				h.snaps = slices.Delete(h.snaps, i, i+1)
 				if sn.node != nil {
 					sn.node.hidden = true
-					s.collect()
+					s.litter = true
+					s.merge.Set()
 				}
 				break
 			}

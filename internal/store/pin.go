@@ -18,6 +18,7 @@ type Pin struct {
 	lsn      holdfast.LSN
 	root     *blockmap.Root
 	kept     []keptRoot // snapshots, ascending
+	byID     map[holdfast.SnapshotID]*blockmap.Root
 	above    holdfast.SnapshotID
 	parent   *node
 	reverted holdfast.LSN
@@ -43,9 +44,14 @@ func (b *BlockRef) Bytes() int {
 	return min(checksum.Units(b.Hash), holdfast.MaxStoredUnits) * unitSize
 }
 
-// Pin keeps the head as of its current prefix. If the map cannot be read, every
-// method of the pin says so.
-func (r *Replica) Pin() *Pin {
+// Pin keeps the head as of its current prefix, and the snapshots. If the map
+// cannot be read, every method of the pin says so.
+func (r *Replica) Pin() *Pin { return r.pin(true) }
+
+// PinHead is Pin without the snapshots.
+func (r *Replica) PinHead() *Pin { return r.pin(false) }
+
+func (r *Replica) pin(snaps bool) *Pin {
 	p := &Pin{r: r, held: make(slotSet)}
 	err := r.s.withMap(func() error {
 		if err := r.usable(); err != nil {
@@ -58,9 +64,11 @@ func (r *Replica) Pin() *Pin {
 		}
 		p.root = tree.Snapshot()
 		tree.Release()
-		if err := p.keep(h); err != nil {
-			p.drop()
-			return err
+		if snaps {
+			if err := p.keep(h); err != nil {
+				p.drop()
+				return err
+			}
 		}
 		p.lsn, p.parent, p.reverted = h.prefix, h.parent, h.reverted
 		for _, o := range h.overlay() {

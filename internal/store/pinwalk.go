@@ -37,6 +37,7 @@ func (p *Pin) Parent() holdfast.SnapshotID { return p.above }
 // *blockmap.Miss.
 func (p *Pin) keep(h *head) error {
 	parents, above := h.lineage()
+	p.byID = make(map[holdfast.SnapshotID]*blockmap.Root, len(h.snaps))
 	for _, sn := range h.snaps {
 		if sn.dropped != 0 {
 			continue
@@ -56,6 +57,7 @@ func (p *Pin) keep(h *head) error {
 			tree.Release()
 		}
 		p.kept = append(p.kept, k)
+		p.byID[k.ID] = k.root
 	}
 	if above != nil {
 		p.above = above.id
@@ -69,7 +71,7 @@ func (p *Pin) drop() {
 	for _, k := range p.kept {
 		k.root.Release()
 	}
-	p.root, p.kept = nil, nil
+	p.root, p.kept, p.byID = nil, nil, nil
 }
 
 // lineage finds, for every snapshot and for the head, the nearest snapshot that
@@ -99,9 +101,9 @@ func (h *head) lineage() (parents map[*snap]*snap, above *snap) {
 	for _, o := range h.overlay() {
 		switch o.kind {
 		case record.Snapshot:
-			if i := slices.IndexFunc(h.snaps, func(sn *snap) bool { return sn.lsn == o.lsn }); i >= 0 {
-				up[h.snaps[i]] = cur
-				cur = h.snaps[i]
+			if sn := h.snapAt(o.lsn); sn != nil {
+				up[sn] = cur
+				cur = sn
 			}
 		case record.Revert:
 			if i := slices.IndexFunc(h.snaps, func(sn *snap) bool { return sn.shown(o.ctl.Snapshot, o.lsn) }); i >= 0 {
@@ -218,10 +220,8 @@ func (p *Pin) shown(id holdfast.SnapshotID) (*blockmap.Root, error) {
 	if id.IsZero() {
 		return p.root, nil
 	}
-	for _, k := range p.kept {
-		if k.ID == id {
-			return k.root, nil
-		}
+	if root := p.byID[id]; root != nil {
+		return root, nil
 	}
 	return nil, holdfast.Errorf(holdfast.NotFound, "replica %s: the pin shows no snapshot %s", p.r.id, id.Short())
 }

@@ -19,6 +19,16 @@ type node struct {
 	lsn    holdfast.LSN
 	hidden bool // no snapshot any more: goes when it has one child or none
 	gone   bool // it went
+	below  below
+}
+
+// below says what descends from a node; only families and what collects after
+// it know it.
+type below struct {
+	kids int
+	node *node // one of them, if one is a node
+	head *head // likewise
+	pins bool
 }
 
 // newNode keeps a root.
@@ -105,7 +115,7 @@ func (s *Store) dropHead(h *head) {
 			sn.node.hidden = true
 		}
 	}
-	h.snaps = nil
+	h.setSnaps(nil)
 	var above *blockmap.Root
 	if h.parent != nil {
 		above = h.parent.root
@@ -117,62 +127,106 @@ func (s *Store) dropHead(h *head) {
 
 // collect lets go of hidden nodes that have at most one child.
 func (s *Store) collect() {
-	for again := true; again; {
-		again = false
-		for i, n := range s.nodes {
-			if n.hidden && s.dissolve(n) {
-				n.gone = true
-				s.nodes = slices.Delete(s.nodes, i, i+1)
-				again = true
-				break
-			}
+	s.litter = false
+	var hidden []*node
+	for _, n := range s.nodes {
+		if n.hidden && !n.gone {
+			hidden = append(hidden, n)
+		}
+	}
+	if len(hidden) == 0 {
+		return
+	}
+	s.families()
+	for len(hidden) > 0 {
+		n := hidden[len(hidden)-1]
+		hidden = hidden[:len(hidden)-1]
+		if n.gone || !s.dissolve(n) {
+			continue
+		}
+		n.gone = true
+		if n.parent != nil && n.parent.hidden {
+			hidden = append(hidden, n.parent) // it may have had one child too many
+		}
+	}
+	s.nodes = slices.DeleteFunc(s.nodes, func(n *node) bool { return n.gone })
+}
+
+// families finds what descends from each node.
+func (s *Store) families() {
+	for _, x := range s.nodes {
+		x.below = below{}
+	}
+	for _, x := range s.nodes {
+		if x.parent != nil {
+			x.parent.below.kids++
+			x.parent.below.node = x
+		}
+	}
+	s.heads(func(h *head) {
+		if h.parent != nil {
+			h.parent.below.kids++
+			h.parent.below.head = h
+		}
+	})
+	for _, p := range s.pins {
+		if p.parent != nil {
+			p.parent.below.pins = true
 		}
 	}
 }
 
 // dissolve lets go of one node, if it has at most one child.
 func (s *Store) dissolve(n *node) bool {
-	var kidNode *node
-	var kidHead *head
-	kids := 0
-	for _, x := range s.nodes {
-		if x.parent == n {
-			kidNode = x
-			kids++
-		}
-	}
-	s.heads(func(h *head) {
-		if h.parent == n {
-			kidHead = h
-			kids++
-		}
-	})
-	for _, p := range s.pins {
-		if p.parent == n {
-			return false
-		}
-	}
-	if kids > 1 || kidHead != nil && kidHead.building != nil { // a build that is given up must find what it began from
+	b := &n.below
+	if b.pins || b.kids > 1 || b.head != nil && b.head.building != nil { // a build that is given up must find what it began from
 		return false
 	}
 	var above *blockmap.Root
+	up := &below{}
 	if n.parent != nil {
-		above = n.parent.root
+		above, up = n.parent.root, &n.parent.below
 	}
 	switch {
-	case kidNode != nil:
-		s.drop(n.root, kidNode.root, above)
-		kidNode.parent = n.parent
-	case kidHead != nil:
-		kidHead.r.inherit(n)
-		now := kidHead.base.Snapshot()
+	case b.kids == 0:
+		s.drop(n.root, above, nil)
+		s.orphan(n, up)
+	case b.node != nil:
+		s.drop(n.root, b.node.root, above)
+		b.node.parent = n.parent
+		up.node = b.node
+	default:
+		b.head.r.inherit(n)
+		now := b.head.base.Snapshot()
 		s.drop(n.root, now, above)
 		now.Release()
-		kidHead.parent = n.parent
-	default:
-		s.drop(n.root, above, nil)
+		b.head.parent = n.parent
+		if up.node == n {
+			up.node = nil
+		}
+		up.head = b.head
 	}
 	return true
+}
+
+// orphan takes a node off its parent, and finds the child that is left if it is
+// the only one.
+func (s *Store) orphan(n *node, up *below) {
+	up.kids--
+	if up.kids != 1 {
+		return
+	}
+	up.node, up.head = nil, nil
+	for _, x := range s.nodes {
+		if x.parent == n.parent && x != n && !x.gone {
+			up.node = x
+		}
+	}
+	s.heads(func(h *head) {
+		if h.parent == n.parent {
+			up.head = h
+		}
+	})
 }
 
 // jobSlice is how many entries a job looks at under one hold of the lock.

@@ -57,6 +57,8 @@ type Store struct {
 	originLimit  int // maxOrigins
 	nodes        []*node
 	nextNode     uint64
+	rootsKept    time.Duration // when a received root was last made durable
+	litter       bool          // there are hidden nodes that may go
 	jobs         []*dropJob
 	pins         []*Pin
 	metaSeg      *segment

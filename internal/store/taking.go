@@ -2,6 +2,7 @@ package store
 
 import (
 	"slices"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
@@ -70,8 +71,9 @@ func (r *Replica) BeginRoot(id RootID, blocks uint64, from From) error {
 	})
 }
 
-// FinishRoot keeps the root that was received, durably, for the next build.
-// Repeating it changes nothing.
+// FinishRoot keeps the root that was received for the next build. It is durable
+// on return or, while many are received, with one of the next; by the end of the
+// build in any case. Repeating it changes nothing.
 func (r *Replica) FinishRoot(id RootID) error {
 	s := r.s
 	s.lock()
@@ -91,11 +93,29 @@ func (r *Replica) FinishRoot(id RootID) error {
 	default:
 		err = holdfast.Errorf(holdfast.Conflict, "replica %s is not receiving the root of %v; begin it first", r.id, id.LSN)
 	}
+	due := t != nil && s.rootsDue()
 	s.unlock()
-	if err != nil {
+	if err != nil || !due {
 		return err
 	}
 	return s.Checkpoint()
+}
+
+// Roots that are received within rootsWait of one that was made durable are made
+// so together, unless they are large: a checkpoint of each of thousands of small
+// ones would take longer than they do.
+const (
+	rootsWait  = 100 * time.Millisecond
+	rootsBytes = 4 << 20 // handed in since the last checkpoint
+)
+
+// rootsDue reports whether what was received should be made durable.
+func (s *Store) rootsDue() bool {
+	if now := s.clk.Now(); s.rootsKept == 0 || now-s.rootsKept >= rootsWait || s.wal.since >= rootsBytes {
+		s.rootsKept = now
+		return true
+	}
+	return false
 }
 
 // dropTaking gives up the root that is being received, if any.
@@ -135,10 +155,15 @@ func (r *Replica) root(h *head, id RootID) (*snap, error) {
 	if sn := r.findAside(id); sn != nil {
 		return sn, nil
 	}
+	return h.root(id)
+}
+
+// root finds the kept root of a snapshot of a head.
+func (h *head) root(id RootID) (*snap, error) {
 	if sn := h.snap(id.ID); sn != nil && sn.lsn == id.LSN && sn.node != nil {
 		return sn, nil
 	}
-	return nil, holdfast.Errorf(holdfast.Conflict, "replica %s does not have the root of snapshot %s at %v; it must be sent first", r.id, id.ID.Short(), id.LSN)
+	return nil, holdfast.Errorf(holdfast.Conflict, "replica %s does not have the root of snapshot %s at %v; it must be sent first", h.r.id, id.ID.Short(), id.LSN)
 }
 
 // startFrom makes a head that begins as from says and takes blocks up to base.

@@ -23,7 +23,7 @@ func (s *Service) serveRead(m *member, a replica.Ask, rest, _ []byte) (out trans
 	if n == 0 || n > replica.MaxBlocks || addr >= holdfast.MaxVolumeBlocks {
 		return out, holdfast.Errorf(holdfast.Invalid, "replica read: %d blocks at %d are out of range", n, addr)
 	}
-	pin := m.r.Pin()
+	pin := m.r.PinHead()
 	defer pin.Release()
 	var bulk [][]byte
 	room := make([]byte, n*maxStored)
