@@ -126,19 +126,8 @@ func (c *Client) ReadVolume(id holdfast.VolumeID) (Versioned[Volume], error) {
 	if err := c.Err(); err != nil {
 		return Versioned[Volume]{}, err
 	}
-	k := volumeKind()
-	it, err := c.get(k.key(id.String()))
-	if err != nil {
-		return Versioned[Volume]{}, err
-	}
-	if it.Mod == 0 {
-		return Versioned[Volume]{}, holdfast.Errorf(holdfast.NotFound, "volume %s does not exist", id.Short())
-	}
-	v, err := decode(k, it.Key, it.Value)
-	if err != nil {
-		return Versioned[Volume]{}, holdfast.Errorf(holdfast.Corrupt, "%s cannot be read: %w", it.Key, err)
-	}
-	return Versioned[Volume]{Mod: it.Mod, Val: v}, nil
+	v, _, err := c.readVolume(id)
+	return v, err
 }
 
 // adopt replaces the picture by what next makes of it.

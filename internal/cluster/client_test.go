@@ -47,7 +47,7 @@ func TestThePictureFollowsThroughOutagesCompactionAndCuts(t *testing.T) {
 		})
 		for _, h := range s.hosts[1:] {
 			s.do(h, func() { // without a refresh: what its watch has told it
-				items, rev, err := h.st.Range("holdfast/1/volume/")
+				items, rev, err := h.st.Range("holdfast/2/volume/")
 				s.ok(err)
 				st := h.c.State()
 				if len(items) != len(st.Volumes) {
@@ -86,7 +86,7 @@ func TestANewerFormatIsRefused(t *testing.T) {
 	a := s.hosts[0]
 	s.do(a, func() {
 		s.ok(a.c.Init(cluster.Cluster{ID: holdfast.ClusterID{UUID: uuid("x")}, Name: "x"}, hostRecord("a", "r1")))
-		items, _, _ := a.st.Range("holdfast/1/cluster")
+		items, _, _ := a.st.Range("holdfast/2/cluster")
 		newer := []byte(fmt.Sprintf(`{"id":%q,"name":"x","format":%d,"wonder":1}`, uuid("x"), cluster.Format+1))
 		_, err := a.st.Commit([]kv.Cond{{Key: items[0].Key, Mod: items[0].Mod}}, []kv.Op{{Key: items[0].Key, Value: newer}})
 		s.ok(err)
@@ -107,10 +107,10 @@ func TestAnUnreadableRecordKeepsItsLastVersionAndIsReported(t *testing.T) {
 	a, b := s.hosts[0], s.hosts[1]
 	var rev kv.Rev
 	s.do(a, func() { rev, _ = put(a, volume("v1"), 0); a.c.WaitRev(rev, time.Second) })
-	key := "holdfast/1/volume/" + volume("v1").ID.String()
+	key := "holdfast/2/volume/" + volume("v1").ID.String()
 	for _, text := range []string{`{`, `null`, `{"id":"x"}`, `[]`, `{"id":"` + uuid("other").String() + `"}`} {
 		s.do(a, func() {
-			_, err := a.st.Commit(nil, []kv.Op{{Key: key, Value: []byte(text)}, {Key: "holdfast/1/volume/zzz", Value: []byte("{}")}})
+			_, err := a.st.Commit(nil, []kv.Op{{Key: key, Value: []byte(text)}, {Key: "holdfast/2/volume/zzz", Value: []byte("{}")}})
 			s.ok(err)
 			clock.Sleep(a.clk, 10*time.Second) // b may have to notice a broken watch
 			a.c.Refresh()                      // a full read must keep it as well
@@ -128,7 +128,7 @@ func TestAnUnreadableRecordKeepsItsLastVersionAndIsReported(t *testing.T) {
 		items, _, _ := a.st.Range(key)
 		_, err := put(a, volume("v1"), items[0].Mod)
 		s.kind(err, holdfast.Corrupt) // which name it holds cannot be known
-		_, err = a.st.Commit(nil, []kv.Op{{Key: key, Delete: true}, {Key: "holdfast/1/volume/zzz", Delete: true}})
+		_, err = a.st.Commit(nil, []kv.Op{{Key: key, Delete: true}, {Key: "holdfast/2/volume/zzz", Delete: true}})
 		s.ok(err)
 		clock.Sleep(a.clk, 10*time.Second)
 		if st := a.c.State(); len(st.Bad) != 0 || len(st.Volumes) != 0 {

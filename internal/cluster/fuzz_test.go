@@ -19,6 +19,7 @@ func FuzzPicture(f *testing.F) {
 	f.Add("serving/"+id, []byte(`{"export":"`+id+`","host":"`+id+`","lease":7}`))
 	f.Add("cluster", []byte(`{"id":"`+id+`","name":"c","format":2}`))
 	f.Add("leader", []byte(`{"host":"`+id+`","lease":7}`))
+	f.Add("volume/"+id+"/snapshots/000001", []byte(`{"volume":"`+id+`","snapshots":[{"id":"`+id+`","name":"s","lsn":7}]}`))
 	f.Add("join/"+id, []byte(`null`))
 	f.Add("alive/", []byte(`{}`))
 	f.Fuzz(func(t *testing.T, key string, value []byte) {
@@ -30,7 +31,7 @@ func FuzzPicture(f *testing.F) {
 			rewrite(t, s2)
 		}
 		s3, _ := advance(s2, []kv.Event{{Item: kv.Item{Key: it.Key, Mod: 7}, Deleted: true}})
-		if n := len(s3.Volumes) + len(s3.Pools) + len(s3.VMs) + len(s3.Hosts) + len(s3.Alive) + len(s3.Disks) + len(s3.Machines) + len(s3.Incidents) + len(s3.Exports) + len(s3.Serving) + len(s3.Bad); n != 0 {
+		if n := len(s3.Volumes) + len(s3.Pools) + len(s3.VMs) + len(s3.Hosts) + len(s3.Alive) + len(s3.Disks) + len(s3.Machines) + len(s3.Incidents) + len(s3.Exports) + len(s3.Serving) + len(s3.Bad) + len(s3.pages); n != 0 {
 			t.Errorf("%d records are left after the delete", n)
 		}
 		if len(old.Volumes)+len(old.VMs)+len(old.Hosts)+len(old.Bad) != 0 {

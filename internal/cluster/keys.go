@@ -10,12 +10,12 @@ import (
 
 // Format is the version of the records and keys that this build writes
 // (docs/format/cluster.md). A cluster of a newer one is refused.
-const Format = 1
+const Format = 2
 
 // The keys. Everything stands below root, so that an external etcd can be
 // shared and a later format can stand beside this one.
 const (
-	root       = "holdfast/1/"
+	root       = "holdfast/2/"
 	keyCluster = root + "cluster"
 	keyLeader  = root + "leader"
 	keyKeyring = root + "keyring"

@@ -80,7 +80,7 @@ func TestACutOffHostKnowsBeforeTheClusterDoes(t *testing.T) {
 			if knew == 0 && !c.ka.Valid() {
 				knew = s.w.Now()
 			}
-			if items, _ := s.srv.Peek("holdfast/1/alive/" + c.id.String()); given == 0 && len(items) == 0 {
+			if items, _ := s.srv.Peek("holdfast/2/alive/" + c.id.String()); given == 0 && len(items) == 0 {
 				given = s.w.Now()
 			}
 			return knew > 0 && given > 0

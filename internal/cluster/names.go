@@ -133,6 +133,11 @@ func (t *Txn) build() ([]kv.Cond, []kv.Op, error) {
 		}
 		ops = append(ops, kv.Op{Key: k, Value: []byte(taken[k])})
 	}
+	more, err := t.pageOps()
+	if err != nil {
+		return nil, nil, err
+	}
+	ops = append(ops, more...)
 	return conds, ops, kv.CheckCommit(conds, ops)
 }
 

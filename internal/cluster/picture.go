@@ -25,6 +25,7 @@ func emptyState() *State {
 		Exports:   map[holdfast.ExportID]Versioned[Export]{},
 		Serving:   map[holdfast.ExportID]Versioned[Serving]{},
 		Bad:       map[string]string{},
+		pages:     map[holdfast.VolumeID]pages{},
 	}
 }
 
@@ -34,11 +35,14 @@ type painter struct {
 	s      *State
 	copied map[string]bool // by directory
 	newer  error           // the cluster is of a newer format
+
+	pages   map[holdfast.VolumeID]bool // volumes whose pages of snapshots changed
+	volumes map[holdfast.VolumeID]bool // volumes whose record did
 }
 
 func paint(from *State) *painter {
 	s := *from
-	return &painter{s: &s, copied: make(map[string]bool)}
+	return &painter{s: &s, copied: make(map[string]bool), pages: make(map[holdfast.VolumeID]bool), volumes: make(map[holdfast.VolumeID]bool)}
 }
 
 // repaint is the picture of a full read at rev, with old as the source for
@@ -49,6 +53,7 @@ func repaint(old *State, items []kv.Item, rev kv.Rev) (*State, error) {
 	for _, it := range items {
 		p.put(it, old)
 	}
+	p.attach(emptyState())
 	return p.s, p.newer
 }
 
@@ -66,6 +71,7 @@ func advance(old *State, events []kv.Event) (*State, error) {
 			p.put(e.Item, old)
 		}
 	}
+	p.attach(old)
 	return p.s, p.newer
 }
 
@@ -81,7 +87,14 @@ func (p *painter) put(it kv.Item, old *State) {
 	case dirPool:
 		put(p, poolKind(), &s.Pools, old.Pools, it, poolID)
 	case dirVolume:
+		if isPage(it.Key) {
+			p.putPage(it, old)
+			return
+		}
 		put(p, volumeKind(), &s.Volumes, old.Volumes, it, volumeID)
+		if id, err := volumeID(it.Key[len(dirVolume):]); err == nil {
+			p.volumes[id] = true
+		}
 	case dirVM:
 		put(p, vmKind(), &s.VMs, old.VMs, it, vmID)
 	case dirMachine:
@@ -161,6 +174,10 @@ func (p *painter) remove(key string) {
 	case dirPool:
 		remove(p, dir, &s.Pools, key, poolID)
 	case dirVolume:
+		if isPage(key) {
+			p.removePage(key)
+			return
+		}
 		remove(p, dir, &s.Volumes, key, volumeID)
 	case dirVM:
 		remove(p, dir, &s.VMs, key, vmID)
@@ -208,10 +225,17 @@ func put[K comparable, T any](p *painter, k kind[T], m *map[K]Versioned[T], old 
 		p.bad(it.Key, err)
 		return
 	}
+	last, ok := old[key]
+	if ok && last.Mod == it.Mod { // as it was read before
+		own(p, k.dir, m)
+		(*m)[key] = last
+		p.good(it.Key)
+		return
+	}
 	v, err := decode(k, it.Key, it.Value)
 	if err != nil {
 		p.bad(it.Key, fmt.Errorf("%s: %w", k.what, err))
-		if last, ok := old[key]; ok {
+		if ok {
 			own(p, k.dir, m)
 			(*m)[key] = last
 		}

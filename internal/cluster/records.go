@@ -153,8 +153,8 @@ type Volume struct {
 	Keys []keyring.Wrapped `json:"keys,omitempty"`
 
 	Origin    *Origin       `json:"origin,omitempty"` // of a linked clone
-	Snapshots []Snapshot    `json:"snapshots,omitempty"`
-	VM        holdfast.VMID `json:"vm,omitempty"` // attached to
+	Snapshots []Snapshot    `json:"-"`                // kept in pages beside the record; in the order of their making
+	VM        holdfast.VMID `json:"vm,omitempty"`     // attached to
 	Created   time.Time     `json:"created"`
 }
 
@@ -338,6 +338,8 @@ type State struct {
 	// take the absence of a record as leave to delete something must see that
 	// Bad is empty first.
 	Bad map[string]string
+
+	pages map[holdfast.VolumeID]pages // of snapshots
 }
 
 // Versioned is a record with the revision of its last change, for conditions.

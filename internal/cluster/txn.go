@@ -31,6 +31,7 @@ type Txn struct {
 	conds []kv.Cond
 	ops   []kv.Op
 	names []rename
+	vols  []volumePut
 	err   error
 }
 
@@ -148,12 +149,16 @@ func (t *Txn) PutKeyring(r keyring.Record, mod kv.Rev) {
 // who wraps a data key does so under a key that stays current until then.
 func (t *Txn) RequireKeyring(mod kv.Rev) { t.require(keyKeyring, mod) }
 
-// PutVolume adds or changes a volume.
-func (t *Txn) PutVolume(v Volume, mod kv.Rev) { putRecord(t, volumeKind(), v, mod, 0) }
+// PutVolume adds or changes a volume, with its snapshots.
+func (t *Txn) PutVolume(v Volume, mod kv.Rev) {
+	putRecord(t, volumeKind(), v, mod, 0)
+	t.vols = append(t.vols, volumePut{v.ID, mod, v.Snapshots})
+}
 
-// DeleteVolume removes a volume's record.
+// DeleteVolume removes a volume's record and those of its snapshots.
 func (t *Txn) DeleteVolume(id holdfast.VolumeID, mod kv.Rev) {
 	deleteRecord(t, volumeKind(), id.String(), mod)
+	t.vols = append(t.vols, volumePut{id: id, mod: mod})
 }
 
 // RequireVolume makes the commit depend on the volume's record being as read.

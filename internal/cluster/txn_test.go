@@ -161,16 +161,16 @@ func TestRecordsThatBreakTheRulesAreRefused(t *testing.T) {
 	a := s.hosts[0]
 	s.do(a, func() {
 		for what, spoil := range map[string]func(*cluster.Volume){
-			"no identifier":  func(v *cluster.Volume) { v.ID = holdfast.VolumeID{} },
-			"no name":        func(v *cluster.Volume) { v.Name = "" },
-			"no size":        func(v *cluster.Volume) { v.Blocks = 0 },
-			"too large":      func(v *cluster.Volume) { v.Blocks = holdfast.MaxVolumeBlocks + 1 },
-			"no copies":      func(v *cluster.Volume) { v.Copies = 0 },
-			"min above":      func(v *cluster.Volume) { v.Min = 3 },
-			"durability":     func(v *cluster.Volume) { v.Durability = "maybe" },
-			"epoch":          func(v *cluster.Volume) { v.Epoch = holdfast.MaxEpoch + 1 },
-			"empty replica":  func(v *cluster.Volume) { v.InSync = []cluster.Replica{{}} },
-			"record too big": func(v *cluster.Volume) { v.Snapshots = make([]cluster.Snapshot, 5000) },
+			"no identifier": func(v *cluster.Volume) { v.ID = holdfast.VolumeID{} },
+			"no name":       func(v *cluster.Volume) { v.Name = "" },
+			"no size":       func(v *cluster.Volume) { v.Blocks = 0 },
+			"too large":     func(v *cluster.Volume) { v.Blocks = holdfast.MaxVolumeBlocks + 1 },
+			"no copies":     func(v *cluster.Volume) { v.Copies = 0 },
+			"min above":     func(v *cluster.Volume) { v.Min = 3 },
+			"durability":    func(v *cluster.Volume) { v.Durability = "maybe" },
+			"epoch":         func(v *cluster.Volume) { v.Epoch = holdfast.MaxEpoch + 1 },
+			"empty replica": func(v *cluster.Volume) { v.InSync = []cluster.Replica{{}} },
+			"snapshots":     func(v *cluster.Volume) { v.Snapshots = make([]cluster.Snapshot, cluster.MaxSnapshots+1) },
 		} {
 			v := volume("v1")
 			spoil(&v)
@@ -181,6 +181,7 @@ func TestRecordsThatBreakTheRulesAreRefused(t *testing.T) {
 		}
 		for what, spoil := range map[string]func(*cluster.VM){
 			"no CPU":    func(v *cluster.VM) { v.CPUs = 0 },
+			"too big":   func(v *cluster.VM) { v.UserData = strings.Repeat("x", kv.MaxValue) },
 			"no memory": func(v *cluster.VM) { v.MemoryMiB = -1 },
 			"power":     func(v *cluster.VM) { v.Power = "" },
 			"isolation": func(v *cluster.VM) { v.Isolation = "reboot" },

@@ -19,8 +19,9 @@ type Root struct {
 
 const rootSize = 16 + 8 + 8 + 16 + 8
 
-// MaxRoots bounds the snapshots of a volume.
-const MaxRoots = 1000
+// MaxRoots bounds the snapshots of a volume that travel. Lists of them travel as
+// a frame's bulk.
+const MaxRoots = 24_000
 
 // AppendTo appends the coding of r.
 func (r *Root) AppendTo(b []byte) []byte {

@@ -15,7 +15,7 @@ import (
 // record reads the volume's record as kv has it, whatever the hosts know.
 func (sc *scene) record() (rec cluster.Volume) {
 	sc.t.Helper()
-	items, _ := sc.kv.Peek("holdfast/1/volume/" + sc.vol.ID.String())
+	items, _ := sc.kv.Peek("holdfast/2/volume/" + sc.vol.ID.String())
 	if len(items) != 1 {
 		sc.t.Fatalf("%d records of one volume", len(items))
 	}

@@ -62,7 +62,7 @@ func (s *Service) serveRoots(m *member, a replica.Ask, _, _ []byte) (out transpo
 	if len(roots) > replica.MaxRoots {
 		return out, tooManyRoots(m.id, len(roots))
 	}
-	return transport.Frame{Head: replica.AppendRoots(nil, roots)}, nil
+	return transport.Frame{Bulk: [][]byte{replica.AppendRoots(nil, roots)}}, nil
 }
 
 func tooManyRoots(id holdfast.ReplicaID, n int) error {
@@ -105,8 +105,8 @@ func storeFrom(f replica.From) store.From {
 	return store.From{Kind: kinds[f.Kind], Snapshot: f.Snapshot, Origin: f.Origin, At: f.At}
 }
 
-func (s *Service) serveBuildBegin(m *member, a replica.Ask, rest, _ []byte) (transport.Frame, error) {
-	d, err := replica.DecodeBuild(rest)
+func (s *Service) serveBuildBegin(m *member, a replica.Ask, _, bulk []byte) (transport.Frame, error) {
+	d, err := replica.DecodeBuild(bulk)
 	if err == nil {
 		err = m.check(a.Epoch, s.Clock.Now())
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/record"
-	"github.com/holdfast-cloud/holdfast/internal/replica"
 	"github.com/holdfast-cloud/holdfast/internal/store"
 	"github.com/holdfast-cloud/holdfast/internal/transport"
 )
@@ -113,15 +112,11 @@ func (s *Service) serveRemove(_ holdfast.HostID, f transport.Frame, reply func(t
 	})
 }
 
-// maxSnapshots bounds the snapshots of a volume that are listed, so that all
-// there are can travel (replica.MaxRoots).
-const maxSnapshots = replica.MaxRoots / 2
-
 // Snapshot keeps the volume's content as of now under id, on every in-sync
 // replica, and has keep name it in the volume's record; without that it is let
-// go again. Kind NoSpace if there are 500 already. It blocks.
+// go again. Kind NoSpace if there are cluster.MaxSnapshots already. It blocks.
 func (v *Volume) Snapshot(id holdfast.SnapshotID, keep func(at holdfast.LSN) error) error {
-	if rec := v.Record(); len(rec.Snapshots) >= maxSnapshots {
+	if rec := v.Record(); len(rec.Snapshots) >= cluster.MaxSnapshots {
 		return holdfast.Errorf(holdfast.NoSpace, "volume %s has %d snapshots, no more can be kept; delete some", rec.Name, len(rec.Snapshots))
 	}
 	v.mu.Lock()

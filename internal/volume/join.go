@@ -107,9 +107,10 @@ func (j *joiner) sendHead(src source, has *holding, base holdfast.LSN) error {
 	if len(has.lacks(shows.Roots)) > 0 {
 		return holdfast.Errorf(holdfast.Conflict, "a snapshot was made while the copy was being prepared")
 	}
+	has.know(shows.Roots)
 	c, err := j.begin(has, &shows, replica.Root{LSN: base + 1, Parent: shows.Parent}, func(from replica.From) error {
 		d := replica.Build{Base: base, Reverted: shows.Reverted, From: from, Roots: shows.Roots}
-		return j.step(replica.KindBuildBegin, d.AppendTo(nil), nil)
+		return j.step(replica.KindBuildBegin, nil, [][]byte{d.AppendTo(nil)})
 	})
 	if err != nil {
 		return err

@@ -188,13 +188,17 @@ func (s *Service) onTask(f func(*member, replica.Ask, []byte, []byte) (transport
 			return
 		}
 		s.tasks.Go(func() {
-			var bulk []byte
-			if len(in.Bulk) > 0 {
-				bulk = in.Bulk[0]
-			}
-			reply(f(m, a, rest, bulk))
+			reply(f(m, a, rest, whole(in.Bulk)))
 		})
 	}
+}
+
+// whole is the bulk of a frame that was received: it is in one piece.
+func whole(bulk [][]byte) []byte {
+	if len(bulk) == 0 {
+		return nil
+	}
+	return bulk[0]
 }
 
 func (s *Service) serveAppend(_ holdfast.HostID, in transport.Frame, reply func(transport.Frame, error)) {

@@ -41,8 +41,9 @@ func (v *Volume) dropOrphans() {
 	if err != nil || rec.Epoch != v.epoch {
 		return // another time, or another writer
 	}
+	named := namedIn(rec)
 	for _, id := range found {
-		if named(rec, id) {
+		if named[id] {
 			continue
 		}
 		if err := v.DropSnapshot(id); err != nil {
@@ -61,22 +62,22 @@ func (v *Volume) orphans(rec cluster.Volume) (out []holdfast.SnapshotID) {
 	if local == nil {
 		return nil
 	}
-	kept := local.r.State().Snapshots
+	kept, named := local.r.State().Snapshots, namedIn(rec)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, sn := range kept {
-		if !v.making[sn.ID] && !named(rec, sn.ID) {
+		if !v.making[sn.ID] && !named[sn.ID] {
 			out = append(out, sn.ID)
 		}
 	}
 	return out
 }
 
-func named(rec cluster.Volume, id holdfast.SnapshotID) bool {
-	for _, sn := range rec.Snapshots {
-		if sn.ID == id {
-			return true
-		}
+// namedIn is the snapshots that a record names.
+func namedIn(rec cluster.Volume) map[holdfast.SnapshotID]bool {
+	out := make(map[holdfast.SnapshotID]bool, len(rec.Snapshots))
+	for i := range rec.Snapshots {
+		out[rec.Snapshots[i].ID] = true
 	}
-	return false
+	return out
 }

@@ -12,7 +12,8 @@ type holding struct {
 	boot   holdfast.BootID
 	since  holdfast.LSN // its own content is the volume's up to here; 0: it has none that counts
 	roots  map[rootName]bool
-	origin *replica.From // what the volume was cloned from, if that is on its disk
+	lsns   map[holdfast.SnapshotID]holdfast.LSN // of the volume's snapshots, as the source shows them
+	origin *replica.From                        // what the volume was cloned from, if that is on its disk
 }
 
 // rootName names the content of a snapshot.
@@ -29,6 +30,14 @@ func (h *holding) lacks(roots []replica.Root) (out []replica.Root) {
 		}
 	}
 	return out
+}
+
+// know notes the LSNs of the volume's snapshots.
+func (h *holding) know(roots []replica.Root) {
+	h.lsns = make(map[holdfast.SnapshotID]holdfast.LSN, len(roots))
+	for _, r := range roots {
+		h.lsns[r.ID] = r.LSN
+	}
 }
 
 // prepare has the joiner promise the epoch and finds what it has: its content up
@@ -112,7 +121,7 @@ func (j *joiner) kept() ([]replica.Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, _, err := replica.DecodeRoots(f.Head)
+	roots, _, err := replica.DecodeRoots(whole(f.Bulk))
 	return roots, err
 }
 
@@ -131,6 +140,7 @@ func (j *joiner) sendRoots(has *holding) error {
 		}
 		shows := src.shows()
 		missing := has.lacks(shows.Roots)
+		has.know(shows.Roots)
 		for _, r := range missing {
 			if err = j.sendRoot(src, &shows, has, r); err != nil {
 				break
@@ -193,11 +203,9 @@ func (h *holding) nearest(shows *replica.Pinned, r replica.Root, first holdfast.
 	if straight && h.since >= from.At && h.since > 0 && h.since < r.LSN {
 		from, c.since = replica.From{Kind: replica.FromHead, At: h.since}, h.since
 	}
-	for _, p := range shows.Roots {
-		if p.ID == r.Parent && p.LSN > from.At {
-			from = replica.From{Kind: replica.FromSnapshot, Snapshot: p.ID, At: p.LSN}
-			c = changes{against: p.ID}
-		}
+	if at, ok := h.lsns[r.Parent]; ok && at > from.At {
+		from = replica.From{Kind: replica.FromSnapshot, Snapshot: r.Parent, At: at}
+		c = changes{against: r.Parent}
 	}
 	return from, c
 }

@@ -156,7 +156,7 @@ func (v *Volume) pinRemote(base holdfast.LSN) (source, error) {
 			continue
 		}
 		var p replica.Pinned
-		if p, err = replica.DecodePinned(f.Head); err == nil {
+		if p, err = replica.DecodePinned(whole(f.Bulk)); err == nil {
 			return &remoteSource{v: v, ref: ref, pin: p}, nil
 		}
 	}
@@ -249,7 +249,7 @@ func (s *Service) servePin(m *member, a replica.Ask, _, _ []byte) (transport.Fra
 	s.mu.Unlock()
 	s.Clock.AfterFunc(pinIdle, func() { s.expirePin(id) })
 	p := pinned(id, pin)
-	return transport.Frame{Head: p.AppendTo(nil)}, nil
+	return transport.Frame{Bulk: [][]byte{p.AppendTo(nil)}}, nil
 }
 
 // expirePin releases a pin that nobody has asked for, and looks again later
