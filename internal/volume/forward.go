@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -19,7 +20,7 @@ const (
 	KindSessionOpen  transport.Kind = 0x40 + iota // volume, flags → session, size, cache generation
 	KindSessionIO                                 // session, op, flags, off, length + data → data
 	KindSessionClose                              // session
-	KindSessionPing                               // session
+	KindSessionPing                               // session → size
 )
 
 // A forwarded session whose host was not heard of for sessionIdle is closed,
@@ -184,8 +185,12 @@ func (s *Service) serveSessionClose(from holdfast.HostID, f transport.Frame, rep
 }
 
 func (s *Service) serveSessionPing(from holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
-	_, _, err := s.sessionOf(from, f.Head)
-	reply(transport.Frame{}, err)
+	sv, _, err := s.sessionOf(from, f.Head)
+	if err != nil {
+		reply(transport.Frame{}, err)
+		return
+	}
+	reply(transport.Frame{Head: binary.LittleEndian.AppendUint64(nil, uint64(sv.disk.Size()))}, nil)
 }
 
 // forwarded is a session at the side of a host that is not the writer.
@@ -193,8 +198,8 @@ type forwarded struct {
 	s          *Service
 	to         holdfast.HostID
 	id         holdfast.SessionID
-	size       int64
 	generation uint64
+	size       atomic.Int64 // as last told
 
 	mu   sync.Mutex
 	over error
@@ -216,8 +221,9 @@ func (s *Service) forward(rec cluster.Volume, to holdfast.HostID, readOnly bool)
 	if len(f.Head) != 32 {
 		return nil, holdfast.Errorf(holdfast.Invalid, "session open: the writer answered %d bytes instead of 32", len(f.Head))
 	}
-	d := &forwarded{s: s, to: to, size: int64(binary.LittleEndian.Uint64(f.Head[16:])), generation: binary.LittleEndian.Uint64(f.Head[24:]), stop: s.Clock.NewEvent(), done: clock.NewGroup(s.Clock)}
+	d := &forwarded{s: s, to: to, generation: binary.LittleEndian.Uint64(f.Head[24:]), stop: s.Clock.NewEvent(), done: clock.NewGroup(s.Clock)}
 	copy(d.id.UUID[:], f.Head)
+	d.size.Store(int64(binary.LittleEndian.Uint64(f.Head[16:])))
 	d.done.Go(d.ping)
 	return d, nil
 }
@@ -226,15 +232,25 @@ func (s *Service) forward(rec cluster.Volume, to holdfast.HostID, readOnly bool)
 func (d *forwarded) ping() {
 	last := d.s.Clock.Now()
 	for !d.stop.Wait(sessionPing) {
-		_, err := transport.Call(d.s.Clock, d.s.Net, d.to, transport.Frame{Kind: KindSessionPing, Head: d.id.UUID[:]}, sessionPing)
+		f, err := transport.Call(d.s.Clock, d.s.Net, d.to, transport.Frame{Kind: KindSessionPing, Head: d.id.UUID[:]}, sessionPing)
 		now := d.s.Clock.Now()
 		switch {
 		case err == nil:
 			last = now
+			if len(f.Head) == 8 {
+				d.grow(int64(binary.LittleEndian.Uint64(f.Head)))
+			}
 		case holdfast.IsKind(err, holdfast.Closed) || now-last > sessionIdle/2:
 			d.end(holdfast.Errorf(holdfast.Closed, "the volume's writer is gone: %w", err))
 			return
 		}
+	}
+}
+
+// grow notes the size that the writer told.
+func (d *forwarded) grow(size int64) {
+	if size > d.size.Load() {
+		d.size.Store(size)
 	}
 }
 
@@ -246,8 +262,8 @@ func (d *forwarded) end(err error) {
 	d.mu.Unlock()
 }
 
-// Size implements export.Disk.
-func (d *forwarded) Size() int64 { return d.size }
+// Size implements export.Disk; growth is known with the next ping.
+func (d *forwarded) Size() int64 { return d.size.Load() }
 
 // CacheGeneration implements export.Cached.
 func (d *forwarded) CacheGeneration() uint64 { return d.generation }
@@ -319,7 +335,7 @@ func (d *forwarded) send(r *export.Request, off, n int64, data []byte, done func
 // Extents implements export.Disk; allocation is not carried: everything is
 // claimed to be data.
 func (d *forwarded) Extents(off, n int64, max int) ([]export.Extent, error) {
-	if off < 0 || n <= 0 || n > d.size-off {
+	if off < 0 || n <= 0 || n > d.Size()-off {
 		return nil, holdfast.Errorf(holdfast.Invalid, "%d bytes at %d are beyond the volume's end", n, off)
 	}
 	return []export.Extent{{Length: n}}, nil

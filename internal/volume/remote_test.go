@@ -80,3 +80,40 @@ func TestASessionOpensAVolumeWhereAGoodReplicaIs(t *testing.T) {
 		}
 	})
 }
+
+// TestAForwardedSessionSeesItsVolumeGrow: the far side learns the larger size
+// from the writer while the session lasts, and may use it.
+func TestAForwardedSessionSeesItsVolumeGrow(t *testing.T) {
+	play(t, 24, 3, 2, func(sc *scene) {
+		a, b, c := sc.hosts[0], sc.hosts[1], sc.hosts[2]
+		v := a.open()
+		var d export.Disk
+		c.on(func() {
+			var err error
+			d, err = c.s.Target(sc.vol).Open(false)
+			sc.must(err)
+		})
+		rec, mod, err := b.ReadVolume(sc.vol.ID)
+		sc.must(err)
+		rec.Blocks += 100
+		_, err = b.CommitVolume(rec, mod)
+		sc.must(err)
+		b.powerCut()
+		sc.write(v, 2, fill('b', 1)) // waits for the ejection, by which the writer learns
+		clock.Sleep(sc.w.Clock(), 3*time.Second)
+		end := int64(rec.Blocks) * holdfast.BlockSize
+		if d.Size() != end {
+			t.Errorf("the session says %d bytes, want %d", d.Size(), end)
+		}
+		c.on(func() {
+			ev := c.clk.NewEvent()
+			r := export.Request{Op: export.Write, Off: end - holdfast.BlockSize, Length: holdfast.BlockSize, Data: fill('e', 1), FUA: true}
+			r.Done = func(_ *export.Request, e error) { err = e; ev.Set() }
+			d.Submit(&r)
+			ev.Wait(clock.Forever)
+			sc.must(err)
+			d.Close()
+		})
+		sc.expect(v, int64(rec.Blocks)-1, fill('e', 1))
+	})
+}
