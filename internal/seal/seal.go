@@ -18,11 +18,12 @@ const (
 	MaxStored = holdfast.MaxStoredUnits * Unit
 	// KeySize is the length of a volume's data key in bytes.
 	KeySize = 32
+	// NonceSize is the length of a nonce in bytes: salt (4), LSN (8).
+	NonceSize = 12
 
 	blockSize  = holdfast.BlockSize
 	prefixSize = 8
 	tagSize    = 16
-	nonceSize  = 12
 )
 
 // The forms of a block that is not stored as it is: bits of the prefix's first
@@ -39,9 +40,13 @@ type Options struct {
 	Key         *[KeySize]byte // the volume's data key; nil: not encrypted. It is not kept
 	Salt        uint32         // 32 random bits of this opening; without a key unused
 	// Witness, unless nil, is told of every sealing under the key, for a checker
-	// of the promise that no nonce is used twice. It must not keep block.
-	Witness func(nonce [12]byte, addr uint64, block []byte)
+	// of the promise that no nonce is used twice: with what is encrypted, which it
+	// must not keep.
+	Witness Witness
 }
+
+// Witness is told of a sealing of a block: its nonce and what was encrypted.
+type Witness func(nonce [NonceSize]byte, plaintext []byte)
 
 // Sealer seals and opens the blocks of one volume. It is safe for concurrent
 // use.
@@ -50,14 +55,14 @@ type Sealer struct {
 	compression Compression
 	aead        cipher.AEAD // nil: not encrypted
 	salt        uint32
-	witness     func([12]byte, uint64, []byte)
+	witness     Witness
 	spare       sync.Pool // of *scratch
 }
 
 // scratch is what one call needs beside its arguments.
 type scratch struct {
 	packed []byte // the block, compressed
-	nonce  [nonceSize]byte
+	nonce  [NonceSize]byte
 	aad    [aadSize]byte
 }
 
@@ -89,18 +94,45 @@ func (s *Sealer) Plain() bool { return s.aead == nil && s.compression == Off }
 // Encrypted reports whether the blocks are sealed under a key.
 func (s *Sealer) Encrypted() bool { return s.aead != nil }
 
+// Compresses reports whether Pack has anything to do.
+func (s *Sealer) Compresses() bool { return s.compression != Off }
+
 // Seal appends the stored form of a block to dst: 1 to 9 units. block is
 // holdfast.BlockSize long and may not overlap what is appended. With room for
 // MaxStored bytes behind dst nothing is allocated.
 func (s *Sealer) Seal(dst, block []byte, addr uint64, lsn holdfast.LSN) []byte {
-	if s.Plain() {
-		return append(dst, block[:blockSize]...)
+	if s.compression == Off {
+		return s.SealPacked(dst, block[:blockSize], addr, lsn)
 	}
 	x := s.spare.Get().(*scratch)
 	defer s.spare.Put(x)
-	payload, form := s.squeeze(x, block)
+	return s.SealPacked(dst, s.squeeze(x, block), addr, lsn)
+}
+
+// Pack does the first half of Seal, which needs no LSN and may be done by many
+// at once: it returns what SealPacked is to be given, which is the block itself or,
+// in dst, something shorter. dst is holdfast.BlockSize long.
+func (s *Sealer) Pack(dst, block []byte) []byte {
+	if s.compression == Off {
+		return block[:blockSize]
+	}
+	x := s.spare.Get().(*scratch)
+	defer s.spare.Put(x)
+	p := s.squeeze(x, block)
+	if len(p) == blockSize {
+		return p
+	}
+	return dst[:copy(dst, p)]
+}
+
+// SealPacked does the second half of Seal.
+func (s *Sealer) SealPacked(dst, payload []byte, addr uint64, lsn holdfast.LSN) []byte {
+	var form byte
+	if len(payload) < blockSize {
+		form = formS2
+	}
 	if s.aead == nil && form == 0 {
-		return append(dst, block[:blockSize]...)
+		return append(dst, payload...)
 	}
 	if s.aead != nil {
 		form |= formSealed
@@ -110,19 +142,22 @@ func (s *Sealer) Seal(dst, block []byte, addr uint64, lsn holdfast.LSN) []byte {
 	if s.aead == nil {
 		return pad(append(dst, payload...), at)
 	}
+	x := s.spare.Get().(*scratch)
+	defer s.spare.Put(x)
 	s.nonce(x, s.salt, lsn)
 	s.bind(x, addr, dst[at:])
 	if s.witness != nil {
-		s.witness(x.nonce, addr, block)
+		s.witness(x.nonce, payload)
 	}
 	return pad(s.aead.Seal(dst, x.nonce[:], payload, x.aad[:]), at)
 }
 
-// squeeze compresses a block if that is wanted and saves at least one unit.
-func (s *Sealer) squeeze(x *scratch, block []byte) (payload []byte, form byte) {
+// squeeze compresses a block if that is wanted and saves at least one unit; else
+// it returns the block.
+func (s *Sealer) squeeze(x *scratch, block []byte) []byte {
 	block = block[:blockSize]
-	if s.compression == Off || s.compression == Auto && looksRandom(block) {
-		return block, 0
+	if s.compression == Auto && looksRandom(block) {
+		return block
 	}
 	p := s2.Encode(x.packed, block)
 	size, whole := prefixSize+len(p), blockSize
@@ -130,9 +165,9 @@ func (s *Sealer) squeeze(x *scratch, block []byte) (payload []byte, form byte) {
 		size, whole = size+tagSize, MaxStored
 	}
 	if roundUp(size) >= whole {
-		return block, 0
+		return block
 	}
-	return p, formS2
+	return p
 }
 
 func (s *Sealer) putPrefix(dst []byte, form byte, n int) []byte {

@@ -121,7 +121,7 @@ func TestAnEncryptedVolumeTakesNoPlainBlock(t *testing.T) {
 func TestTwoOpeningsNeverShareANonce(t *testing.T) {
 	seen := make(map[[12]byte]bool)
 	for salt := range uint32(4) {
-		s, err := New(Options{Volume: volume, Key: key(1), Salt: salt, Witness: func(n [12]byte, _ uint64, _ []byte) {
+		s, err := New(Options{Volume: volume, Key: key(1), Salt: salt, Witness: func(n [12]byte, _ []byte) {
 			if seen[n] {
 				t.Errorf("nonce %x twice", n)
 			}

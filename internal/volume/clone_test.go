@@ -83,7 +83,7 @@ func TestACloneIsSentAsWhatDiffersFromItsImage(t *testing.T) {
 				sc.expect(c, 12, fill('d', 5))
 				sc.expect(c, 17, fill('a', 400))
 				got := fill(0, 7)
-				b.on(func() { sc.must(b.replicaOf(c.id).ReadSnapshot(snapID(7), got, 8, nil)) })
+				b.on(func() { sc.must(b.replicaOf(c.id).ReadSnapshot(snapID(7), got, 8, sc.opener(sc.vol.ID, c.id))) })
 				if got[0] != 'a' || got[2*holdfast.BlockSize] != 'c' || got[6*holdfast.BlockSize] != 'c' {
 					t.Error("the clone's snapshot is not what it was")
 				}

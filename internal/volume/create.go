@@ -159,7 +159,7 @@ func (v *Volume) takeRecord(rec cluster.Volume, mod kv.Rev) {
 // growLocked gives the replicas the record's size. Should it be forgotten, the
 // next opening does it again. v.mu is held.
 func (v *Volume) growLocked() {
-	if err := v.issue(record.Record{Kind: record.Grow, Blocks: v.rec.Blocks}); err != nil {
+	if err := v.issue(record.Record{Kind: record.Grow, Blocks: v.rec.Blocks}, nil); err != nil {
 		v.log.Error("the volume could not be grown", "blocks", v.rec.Blocks, "error", err)
 	}
 }
@@ -176,7 +176,7 @@ func (v *Volume) control(r record.Record) (holdfast.LSN, error) {
 	if v.failed != nil {
 		v.finishLocked(o, v.failed)
 	} else {
-		ierr := v.issue(r)
+		ierr := v.issue(r, nil)
 		lsn = v.m.Issued()
 		v.pend(o, ierr, true)
 	}

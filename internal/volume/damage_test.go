@@ -193,7 +193,7 @@ func TestEveryDamagedBlockIsFoundAndRestored(t *testing.T) {
 }
 
 func TestTwoDamagedReplicasHelpEachOther(t *testing.T) {
-	play(t, 22, 2, 2, func(sc *scene) {
+	playPlain(t, 22, 2, 2, func(sc *scene) {
 		k := &kept{sc: sc, rng: rand.New(rand.NewPCG(22, 0)), versions: make([]uint32, 32)}
 		v := sc.hosts[0].open()
 		k.write(v, 0, 32)
@@ -306,7 +306,7 @@ func TestADiskDamagedAnywhereNeverLies(t *testing.T) {
 // hosts only, and both have damaged blocks. They tell of it, and have each other
 // restore them.
 func TestAWriterWithoutAReplicaReadsAroundDamage(t *testing.T) {
-	play(t, 23, 3, 2, func(sc *scene) {
+	playPlain(t, 23, 3, 2, func(sc *scene) {
 		k := &kept{sc: sc, rng: rand.New(rand.NewPCG(23, 0)), versions: make([]uint32, 256)}
 		v := sc.hosts[2].open()
 		for range 2 {

@@ -21,7 +21,7 @@ func (v *Volume) fetch(dst []byte, addr uint64) error {
 	if local == nil {
 		return v.fetchRemote(dst, addr, nil)
 	}
-	err := local.r.ReadAt(dst, addr)
+	err := local.r.ReadOpened(dst, addr, v.sealing)
 	if err != nil && v.letGo(local) {
 		return v.fetch(dst, addr) // its disk may be gone as well
 	}
@@ -56,7 +56,7 @@ func spoilt(err error) bool {
 // mend reads one block of this host's replica; a bad one comes from another
 // replica, and is restored here. It blocks.
 func (v *Volume) mend(block []byte, addr uint64, local *member) error {
-	err := local.r.ReadAt(block, addr)
+	err := local.r.ReadOpened(block, addr, v.sealing)
 	if !spoilt(err) {
 		return err
 	}
@@ -151,7 +151,9 @@ func (v *Volume) takeBlock(dst []byte, addr uint64, b store.Block, repair *membe
 	if b.Lost || checksum.Block(b.Origin, b.Addr, b.LSN, b.Data) != b.Hash {
 		return holdfast.Errorf(holdfast.Corrupt, "block %d of volume %s arrived with a wrong hash", addr, v.rec.Name)
 	}
-	copy(dst, b.Data)
+	if err := v.sealing.Open(dst, b.Data, b.Origin, b.Addr, b.LSN); err != nil {
+		return err
+	}
 	if repair != nil {
 		if err := repair.r.Repair(b); err != nil {
 			v.log.Warn("a block could not be repaired", "block", addr, "error", err)

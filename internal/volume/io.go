@@ -15,7 +15,8 @@ type op struct {
 	req *export.Request
 	ss  *session // that submitted req, nil: not a session, or its turn ends in after
 	// after, if set, runs instead of req.Done when the op's LSN is acknowledged.
-	after func(error)
+	after  func(error)
+	packed *packed // of a write: its blocks, compressed; nil: as they are
 }
 
 // finish completes the operation; more says that another of its session
@@ -50,6 +51,7 @@ func newOp(r *export.Request) *op {
 }
 
 func putOp(o *op) {
+	o.packed.release()
 	*o = op{}
 	ops.Put(o)
 }
@@ -89,7 +91,22 @@ func (v *Volume) submitFor(ss *session, r *export.Request) {
 		r.Done(r, nil)
 		return
 	}
+	switch {
+	case r.Op != export.Write || !v.sealing.own.Compresses() || !aligned(r):
+		v.admit(ss, r, nil)
+	case r.Length < packAside*holdfast.BlockSize:
+		v.admit(ss, r, v.sealing.packAll(r.Data))
+	default:
+		r.Next = false
+		v.packApart(r.Data, func(p *packed) { v.admit(ss, r, p) })
+	}
+}
+
+// admit starts a write, trim or zero, or lets it wait for its turn. Of a write
+// whose blocks were compressed, p is what came of it.
+func (v *Volume) admit(ss *session, r *export.Request, p *packed) {
 	o := newOp(r)
+	o.packed = p
 	v.mu.Lock()
 	switch {
 	case v.failed != nil:
@@ -190,7 +207,9 @@ func (v *Volume) start(o *op) {
 	var err error
 	sp := blocksOf(r)
 	if r.Op == export.Write {
-		err = v.issueWrite(sp.addr, r.Data)
+		err = v.issueWrite(sp.addr, r.Data, o.packed)
+		o.packed.release()
+		o.packed = nil
 		v.habit.wrote(v.m.Issued())
 	} else {
 		err = v.issueZero(sp)
@@ -231,14 +250,21 @@ func (v *Volume) room() bool {
 	return v.noRoom
 }
 
-func (v *Volume) issueWrite(addr uint64, data []byte) error {
-	for len(data) > 0 {
+// issueWrite issues a write of whole blocks; p is what was made of them by
+// compression, or nil.
+func (v *Volume) issueWrite(addr uint64, data []byte, p *packed) error {
+	for at := 0; len(data) > 0; {
 		n := min(len(data), record.MaxBlocks*holdfast.BlockSize)
-		err := v.issue(record.Record{Kind: record.Write, Addr: addr, Count: uint32(n / holdfast.BlockSize), Data: data[:n]})
+		blocks := n / holdfast.BlockSize
+		part := p
+		if p != nil && blocks < len(p.payloads) {
+			part = &packed{payloads: p.payloads[at : at+blocks]}
+		}
+		err := v.issue(record.Record{Kind: record.Write, Addr: addr, Count: uint32(blocks), Data: data[:n]}, part)
 		if err != nil {
 			return err
 		}
-		data, addr = data[n:], addr+uint64(n/holdfast.BlockSize)
+		data, addr, at = data[n:], addr+uint64(blocks), at+blocks
 	}
 	return nil
 }
@@ -246,7 +272,7 @@ func (v *Volume) issueWrite(addr uint64, data []byte) error {
 func (v *Volume) issueZero(sp span) error {
 	for sp.n > 0 {
 		n := min(sp.n, record.MaxZero)
-		if err := v.issue(record.Record{Kind: record.Zero, Addr: sp.addr, Count: uint32(n)}); err != nil {
+		if err := v.issue(record.Record{Kind: record.Zero, Addr: sp.addr, Count: uint32(n)}, nil); err != nil {
 			return err
 		}
 		sp.addr, sp.n = sp.addr+n, sp.n-n
@@ -283,8 +309,9 @@ func (v *Volume) mergeEdges(o *op, sp span) {
 		}
 	}
 	type piece struct {
-		addr uint64
-		data []byte
+		addr   uint64
+		data   []byte
+		packed *packed
 	}
 	var pieces []piece
 	edge := func(addr uint64) []byte {
@@ -298,12 +325,12 @@ func (v *Volume) mergeEdges(o *op, sp span) {
 		if head != 0 {
 			b := edge(first)
 			clear(b[head:min(holdfast.BlockSize, head+uint64(r.Length))])
-			pieces = append(pieces, piece{first, b})
+			pieces = append(pieces, piece{addr: first, data: b})
 		}
 		if tail != 0 && (last != first || head == 0) {
 			b := edge(last)
 			clear(b[:tail])
-			pieces = append(pieces, piece{last, b})
+			pieces = append(pieces, piece{addr: last, data: b})
 		}
 	} else {
 		buf = make([]byte, sp.n*holdfast.BlockSize)
@@ -314,8 +341,16 @@ func (v *Volume) mergeEdges(o *op, sp span) {
 			copy(buf[(sp.n-1)*holdfast.BlockSize:], edge(last))
 		}
 		copy(buf[head:], r.Data)
-		pieces = append(pieces, piece{first, buf})
+		pieces = append(pieces, piece{addr: first, data: buf})
 	}
+	for i := range pieces {
+		pieces[i].packed = v.sealing.packAll(pieces[i].data)
+	}
+	defer func() {
+		for _, p := range pieces {
+			p.packed.release()
+		}
+	}()
 	v.mu.Lock()
 	for i, e := range v.edges {
 		if e == sp {
@@ -331,7 +366,7 @@ func (v *Volume) mergeEdges(o *op, sp span) {
 		v.stats.WrittenBytes += int64(len(r.Data))
 		for _, p := range pieces {
 			if err == nil {
-				err = v.issueWrite(p.addr, p.data)
+				err = v.issueWrite(p.addr, p.data, p.packed)
 			}
 		}
 		if zero && err == nil && whole.n > 0 {
@@ -381,7 +416,7 @@ func (v *Volume) read(r *export.Request) {
 	}
 	addr := uint64(r.Off) / holdfast.BlockSize
 	switch {
-	case local != nil && local.r.ReadNow(r.Data, addr, nil):
+	case local != nil && local.r.ReadNow(r.Data, addr, v.sealing):
 		v.fetched(r, nil)
 	case waits:
 		v.tasks.Go(func() { v.fetched(r, v.fetch(r.Data, addr)) })

@@ -6,7 +6,6 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
-	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
@@ -27,9 +26,9 @@ type takeover struct {
 	rec   cluster.Volume
 	mod   kv.Rev
 	epoch holdfast.Epoch
-	keys  map[holdfast.VolumeID]keyring.Key // of the volume and what it comes from, if it is encrypted
 
-	blocks uint64 // size of the smallest replica, which the record may exceed
+	sealing *sealing
+	blocks  uint64 // size of the smallest replica, which the record may exceed
 }
 
 // seat is an in-sync member that takes part in an opening.
@@ -81,10 +80,8 @@ func (t *takeover) claim(id holdfast.VolumeID, seen holdfast.Epoch) error {
 	if rec.Deleted {
 		return holdfast.Errorf(holdfast.NotFound, "volume %s is being deleted", rec.Name)
 	}
-	if t.s.Keys != nil {
-		if t.keys, err = t.s.Keys(rec); err != nil {
-			return err
-		}
+	if t.sealing, err = t.s.newSealing(rec); err != nil {
+		return err
 	}
 	if len(rec.InSync) == 0 {
 		return holdfast.Errorf(holdfast.Unavailable, "volume %s has no in-sync replica left", rec.Name)

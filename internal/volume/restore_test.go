@@ -98,7 +98,7 @@ func TestAScrubRestoresWithoutTheWriter(t *testing.T) {
 		buf := make([]byte, holdfast.BlockSize)
 		b.on(func() {
 			for addr := range 256 {
-				sc.must(b.st.Replicas()[0].ReadSnapshot(snap, buf, uint64(addr), nil))
+				sc.must(b.st.Replicas()[0].ReadSnapshot(snap, buf, uint64(addr), sc.opener(sc.vol.ID)))
 				if !bytes.Equal(buf, k.block(addr, old[addr])) {
 					t.Errorf("block %d of the snapshot is wrong", addr)
 				}
@@ -187,7 +187,7 @@ func TestOneLostBlockIsNotALostVolume(t *testing.T) {
 // TestALostBlockComesBackWithTheCopyThatHasIt: a copy that was away, and is not
 // in sync any more, still has what every other copy has lost.
 func TestALostBlockComesBackWithTheCopyThatHasIt(t *testing.T) {
-	play(t, 26, 2, 2, func(sc *scene) {
+	playPlain(t, 26, 2, 2, func(sc *scene) {
 		a, b := sc.hosts[0], sc.hosts[1]
 		v := a.open()
 		k := newKept(sc, v, 26, 128)

@@ -70,7 +70,9 @@ func (h *sceneHost) replicaOf(id holdfast.VolumeID) *store.Replica {
 func (h *sceneHost) expectSnap(n byte, addr uint64, want []byte) {
 	h.sc.t.Helper()
 	got := make([]byte, len(want))
-	h.on(func() { h.sc.must(h.replicaOf(h.sc.vol.ID).ReadSnapshot(snapID(n), got, addr, nil)) })
+	h.on(func() {
+		h.sc.must(h.replicaOf(h.sc.vol.ID).ReadSnapshot(snapID(n), got, addr, h.sc.opener(h.sc.vol.ID)))
+	})
 	if !bytes.Equal(got, want) {
 		h.sc.t.Errorf("at %v: block %d of snapshot %d reads %x, want %x", h.sc.w.Now(), addr, n, got[0], want[0])
 	}
@@ -357,7 +359,7 @@ func TestAJoinerIsNotKeptWaitingByALostReplica(t *testing.T) {
 		sc.until("the write", func() bool { return written })
 		for i, tag := range []byte("abc") {
 			got := fill(0, 1)
-			c.on(func() { sc.must(c.replicaOf(sc.vol.ID).ReadAt(got, uint64(i+1))) })
+			c.on(func() { sc.must(c.replicaOf(sc.vol.ID).ReadOpened(got, uint64(i+1), sc.opener(sc.vol.ID))) })
 			if got[0] != tag {
 				t.Errorf("block %d of the joiner is %x", i+1, got[0])
 			}

@@ -2,6 +2,8 @@ package volume
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -15,8 +17,10 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
+	"github.com/holdfast-cloud/holdfast/internal/seal"
 	"github.com/holdfast-cloud/holdfast/internal/store"
 	"github.com/holdfast-cloud/holdfast/internal/transport/simnet"
 )
@@ -27,7 +31,10 @@ type scene struct {
 	t     *testing.T
 	w     *simclock.World
 	net   *simnet.Net
+	seed  uint64
+	plain bool // blocks are stored as they are, whatever the seed
 	kv    *memkv.Server
+	seals map[sealedAs][32]byte // what was encrypted, by key and LSN
 	hosts []*sceneHost
 	vol   cluster.Volume
 	log   *slog.Logger
@@ -45,6 +52,60 @@ type sceneHost struct {
 	cl  *cluster.Client
 	st  *store.Store
 	s   *Service
+}
+
+// Scenes of most seeds store their blocks compressed, encrypted, or both.
+
+func (sc *scene) compression() string {
+	if sc.plain {
+		return ""
+	}
+	return []string{"auto", "", "fast"}[sc.seed%3]
+}
+
+func (sc *scene) encrypted() bool { return !sc.plain && sc.seed%4 >= 2 }
+
+// dataKey is the key of an encrypted volume.
+func (sc *scene) dataKey(id holdfast.VolumeID) keyring.Key { return sha256.Sum256(id.UUID[:]) }
+
+func (sc *scene) keys(rec cluster.Volume) (map[holdfast.VolumeID]keyring.Key, error) {
+	if !sc.encrypted() {
+		return nil, nil
+	}
+	keys := map[holdfast.VolumeID]keyring.Key{rec.ID: sc.dataKey(rec.ID)}
+	for o := rec.Origin; o != nil; o = nil {
+		keys[o.Volume] = sc.dataKey(o.Volume)
+	}
+	return keys, nil
+}
+
+// sealedAs is what one content is sealed under, for ever.
+type sealedAs struct {
+	key keyring.Key
+	lsn uint64
+}
+
+// sealed checks invariant 5.
+func (sc *scene) sealed(key keyring.Key, nonce [seal.NonceSize]byte, plaintext []byte) {
+	as := sealedAs{key, binary.LittleEndian.Uint64(nonce[4:])}
+	is := sha256.Sum256(append(nonce[:4:4], plaintext...))
+	if was, ok := sc.seals[as]; ok && was != is {
+		sc.t.Errorf("two contents were sealed under one key and LSN %v", holdfast.LSN(as.lsn))
+	}
+	sc.seals[as] = is
+}
+
+// opener opens what a volume of the scene has stored.
+func (sc *scene) opener(vols ...holdfast.VolumeID) store.Opener {
+	x := &sealing{of: make(map[holdfast.VolumeID]*seal.Sealer)}
+	x.plain, _ = seal.New(seal.Options{})
+	for _, id := range vols {
+		k := sc.dataKey(id)
+		if o := (seal.Options{Volume: id, Key: (*[seal.KeySize]byte)(&k)}); sc.encrypted() {
+			x.of[id], _ = seal.New(o)
+		}
+	}
+	return x
 }
 
 // reader makes a seeded stream of bytes.
@@ -66,8 +127,20 @@ func (sc *scene) uuid(n byte) (u holdfast.UUID) {
 // replicas on the first hosts.
 func play(t *testing.T, seed uint64, n, copies int, script func(sc *scene)) {
 	t.Helper()
+	playScene(t, seed, false, n, copies, script)
+}
+
+// playPlain is play where blocks are stored as they are, for scripts that look
+// for them on the disks.
+func playPlain(t *testing.T, seed uint64, n, copies int, script func(sc *scene)) {
+	t.Helper()
+	playScene(t, seed, true, n, copies, script)
+}
+
+func playScene(t *testing.T, seed uint64, plain bool, n, copies int, script func(sc *scene)) {
+	t.Helper()
 	w := simclock.NewWorld(seed)
-	sc := &scene{t: t, w: w, net: simnet.New(w, simnet.LAN())}
+	sc := &scene{t: t, seed: seed, plain: plain, w: w, net: simnet.New(w, simnet.LAN()), seals: make(map[sealedAs][32]byte)}
 	level := slog.LevelError
 	if os.Getenv("VOLUME_LOG") != "" {
 		level = slog.LevelDebug
@@ -116,7 +189,7 @@ func (sc *scene) found(copies int) {
 		_, err := tx.Commit()
 		sc.must(err)
 	}
-	sc.vol = cluster.Volume{ID: holdfast.VolumeID{UUID: sc.uuid(77)}, Name: "vol", Blocks: 1024, Copies: copies, Min: 1, Durability: cluster.OnFlush}
+	sc.vol = cluster.Volume{ID: holdfast.VolumeID{UUID: sc.uuid(77)}, Name: "vol", Blocks: 1024, Copies: copies, Min: 1, Durability: cluster.OnFlush, Compression: sc.compression()}
 	for i, h := range sc.hosts {
 		ref := cluster.Replica{ID: holdfast.ReplicaID{UUID: sc.uuid(byte(i + 51))}, Host: h.id, Disk: h.did}
 		if i < copies {
@@ -173,7 +246,7 @@ func (h *sceneHost) boot() {
 		ep := sc.net.Open(h.id, h.record().Domain.Rack, h.clk)
 		boot := sc.uuid(byte(200 + h.id.UUID[0]))
 		boot[1] = byte(h.lives)
-		h.s = New(Config{Self: h.id, Boot: holdfast.BootID{UUID: boot}, Clock: h.clk, Rand: reader{sc.w.Rand(fmt.Sprint("svc", h.id.UUID[0], h.lives))}, Net: ep, Records: h, Log: sc.log.With("host", h.id.UUID[0])})
+		h.s = New(Config{Self: h.id, Boot: holdfast.BootID{UUID: boot}, Clock: h.clk, Rand: reader{sc.w.Rand(fmt.Sprint("svc", h.id.UUID[0], h.lives))}, Net: ep, Records: h, Keys: sc.keys, Sealed: sc.sealed, Log: sc.log.With("host", h.id.UUID[0])})
 		h.s.AddStore(h.st)
 		sc.must(ep.Start())
 		ready.Set()

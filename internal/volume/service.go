@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
+	"github.com/holdfast-cloud/holdfast/internal/seal"
 	"github.com/holdfast-cloud/holdfast/internal/store"
 	"github.com/holdfast-cloud/holdfast/internal/transport"
 )
@@ -61,6 +62,8 @@ type Config struct {
 	// Keys returns the data keys of an encrypted volume and of what it was cloned
 	// from, or why it is locked, kind Unavailable: then it is not opened.
 	Keys func(rec cluster.Volume) (map[holdfast.VolumeID]keyring.Key, error)
+	// Sealed, unless nil, is told of every sealing here, for a checker.
+	Sealed func(key keyring.Key, nonce [seal.NonceSize]byte, plaintext []byte)
 	// Belongs reports whether a volume is to be written on this host wherever
 	// its replicas are: a VM that uses it is assigned here; nil: none is.
 	Belongs func(holdfast.VolumeID) bool

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
-	"github.com/holdfast-cloud/holdfast/internal/checksum"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/export"
@@ -27,6 +26,7 @@ type Volume struct {
 	s       *Service
 	id      holdfast.VolumeID
 	epoch   holdfast.Epoch
+	sealing *sealing
 	history []record.Start
 	log     *slog.Logger
 
@@ -75,6 +75,7 @@ type Volume struct {
 type Stats struct {
 	Writes, Reads, Flushes  uint64
 	ReadBytes, WrittenBytes int64
+	StoredBytes             int64 // of what was written, after compression and encryption; one copy
 	ResyncBytes             int64 // payload sent to returning and new replicas
 	ResyncBlocks            int64
 	Ejections, Joins        int
@@ -116,7 +117,7 @@ type finished struct {
 func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *Volume {
 	now := s.Clock.Now()
 	v := &Volume{
-		s: s, id: t.rec.ID, epoch: t.epoch, history: history, rec: t.rec, mod: t.mod,
+		s: s, id: t.rec.ID, epoch: t.epoch, sealing: t.sealing, history: history, rec: t.rec, mod: t.mod,
 		log:     s.Log.With("volume", t.rec.Name, "epoch", uint32(t.epoch)),
 		mending: make(map[holdfast.ReplicaID]time.Duration), awaited: make(map[holdfast.ReplicaID]time.Duration),
 		making: make(map[holdfast.SnapshotID]bool), fullSince: -1, releaseAt: now,
@@ -367,12 +368,14 @@ func (v *Volume) trim() {
 	for v.recs.len() > 0 && v.recs.at(0).Last() <= upto {
 		r := v.recs.pop()
 		v.bytes -= int64(len(r.Data))
+		v.sealing.release(&r)
 	}
 }
 
-// issue gives a record its LSNs and hashes, appends it locally and queues it
-// for the others; v.mu is held.
-func (v *Volume) issue(r record.Record) error {
+// issue gives a record its LSNs, the form in which it is stored and its hashes,
+// appends it locally and queues it for the others. p is what compression made of
+// a write's blocks, or nil; v.mu is held.
+func (v *Volume) issue(r record.Record, p *packed) error {
 	n := max(r.Count, 1)
 	lsn, ok := v.m.Issue(n)
 	if !ok {
@@ -384,9 +387,8 @@ func (v *Volume) issue(r record.Record) error {
 	}
 	if r.Kind == record.Write {
 		r.Hashes = v.recs.hashes(int(r.Count))
-		for i := range r.Hashes {
-			r.Hashes[i] = checksum.Block(v.id, r.Addr+uint64(i), lsn+holdfast.LSN(i), r.Data[i*holdfast.BlockSize:(i+1)*holdfast.BlockSize])
-		}
+		v.sealing.seal(&r, p)
+		v.stats.StoredBytes += int64(len(r.Data))
 	}
 	v.recs.push(r)
 	v.bytes += int64(len(r.Data))

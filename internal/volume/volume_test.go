@@ -211,7 +211,7 @@ func TestAForwardedSessionReachesTheWriter(t *testing.T) {
 }
 
 func TestRottenBlocksAreRepairedFromTheOtherReplica(t *testing.T) {
-	play(t, 9, 2, 2, func(sc *scene) {
+	playPlain(t, 9, 2, 2, func(sc *scene) {
 		a := sc.hosts[0]
 		v := a.open()
 		for i := range int64(20) {
