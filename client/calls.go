@@ -154,6 +154,40 @@ func (c *Client) Activity(ctx context.Context, volume string) (v1.Activity, erro
 	return fetch[v1.Activity](ctx, c, "GET", path("volumes", volume, "activity"), nil)
 }
 
+// Integrity tells what the hosts know of the bytes on their disks; local: only
+// the one that is called.
+func (c *Client) Integrity(ctx context.Context, local bool) (v1.Integrity, error) {
+	return fetch[v1.Integrity](ctx, c, "GET", path("integrity")+here(local), nil)
+}
+
+// ScrubVolume has every copy of a volume scrubbed now.
+func (c *Client) ScrubVolume(ctx context.Context, volume string, local bool) error {
+	return c.call(ctx, "POST", path("volumes", volume, "scrub")+here(local), nil, nil)
+}
+
+// ScrubDisk has a disk scrubbed now.
+func (c *Client) ScrubDisk(ctx context.Context, disk string) error {
+	return c.call(ctx, "POST", path("disks", disk, "scrub"), nil, nil)
+}
+
+// Faults lists the blocks of a volume whose bytes did not match their hash.
+func (c *Client) Faults(ctx context.Context, volume string) ([]v1.Fault, error) {
+	return fetch[[]v1.Fault](ctx, c, "GET", path("volumes", volume, "faults"), nil)
+}
+
+// AcknowledgeFaults takes what is known of a volume's faults out of the status.
+func (c *Client) AcknowledgeFaults(ctx context.Context, volume string, local bool) error {
+	return c.call(ctx, "POST", path("volumes", volume, "faults", "acknowledge")+here(local), nil, nil)
+}
+
+// here is the query of a call that is not to be handed on.
+func here(local bool) string {
+	if local {
+		return "?local=true"
+	}
+	return ""
+}
+
 // GrowVolume makes a volume larger.
 func (c *Client) GrowVolume(ctx context.Context, volume string, s v1.GrowSpec) (v1.Volume, error) {
 	return fetch[v1.Volume](ctx, c, "POST", path("volumes", volume, "grow"), s)

@@ -50,6 +50,9 @@ type Disk struct {
 
 	WriteAmplification float64 `json:"write_amplification,omitempty" doc:"Bytes written to the disk per byte of its volumes, since its host opened it"`
 	MapAmplification   float64 `json:"map_amplification,omitempty" doc:"Of that, what was written of block maps"`
+
+	Scrubbed *time.Time `json:"scrubbed,omitempty" doc:"When the last scrub of all of it began; only where disks are listed"`
+	Scrub    *Scrub     `json:"scrub,omitempty" doc:"The scrub under way; likewise"`
 }
 
 // EvacuationSpec says whether a disk may have copies of volumes.
@@ -153,6 +156,10 @@ type Replica struct {
 	Alive  bool   `json:"alive" doc:"Its host is alive and uses its disk"`
 	Path   string `json:"path,omitempty" doc:"Of its disk on the host"`
 	Going  bool   `json:"going,omitempty" doc:"Another is built in its place, and then it goes"`
+
+	Proved *time.Time `json:"proved,omitempty" doc:"When the last scrub began that found all of it good; only where one volume is shown"`
+	Scrub  *Scrub     `json:"scrub,omitempty" doc:"The scrub of it that is under way; likewise"`
+	Bad    int        `json:"bad,omitempty" doc:"Blocks that do not match their hash now; likewise"`
 }
 
 // SnapshotSpec names a snapshot to be taken.

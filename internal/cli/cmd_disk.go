@@ -27,6 +27,18 @@ func diskColumns() []column[v1.Disk] {
 		{"WRITTEN/BYTE", true, func(d v1.Disk) any { return timesText(d.WriteAmplification) }},
 		{"OF MAPS", true, func(d v1.Disk) any { return timesText(d.MapAmplification) }},
 		{"ERROR", true, func(d v1.Disk) any { return d.Error }},
+		{"SCRUBBED", true, func(d v1.Disk) any {
+			if d.Scrubbed == nil {
+				return ""
+			}
+			return *d.Scrubbed
+		}},
+		{"SCRUB", true, func(d v1.Disk) any {
+			if d.Scrub == nil {
+				return ""
+			}
+			return scrubProgress(*d.Scrub)
+		}},
 		{"ID", true, func(d v1.Disk) any { return d.ID }},
 	}
 }
@@ -45,7 +57,7 @@ const diskArg = "DISK is HOST:PATH, or the identity that 'holdfast disk list -o 
 
 func (a *app) diskCmd() *cobra.Command {
 	list := listCmd(a, resource[v1.Disk]{noun: "disk", many: "the disks of all hosts", cols: diskColumns(), name: diskName, all: (*client.Client).Disks})
-	return noun("disk", "The disks given to the cluster", list, a.diskAddCmd(), a.diskEvacuateCmd(), a.diskReplaceCmd(), a.diskRemoveCmd())
+	return noun("disk", "The disks given to the cluster", list, a.diskAddCmd(), a.diskEvacuateCmd(), a.diskReplaceCmd(), a.diskRemoveCmd(), a.diskScrubCmd())
 }
 
 func (a *app) diskAddCmd() *cobra.Command {

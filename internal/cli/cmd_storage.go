@@ -29,6 +29,9 @@ func volumeColumns() []column[v1.Volume] {
 		{"ORIGIN", true, func(v v1.Volume) any { return v.Origin }},
 		{"SNAPSHOTS", true, func(v v1.Volume) any { return snapshots(v) }},
 		{"REPLICAS", true, func(v v1.Volume) any { return replicas(v) }},
+		{"PROVED", true, func(v v1.Volume) any { return proved(v) }},
+		{"SCRUB", true, func(v v1.Volume) any { return scrubs(v) }},
+		{"BAD", true, func(v v1.Volume) any { return badBlocks(v) }},
 		{"FLUSH", true, func(v v1.Volume) any { return v.Flush }},
 		{"EPOCH", true, func(v v1.Volume) any { return int(v.Epoch) }},
 		{"CREATED", true, func(v v1.Volume) any { return v.Created }},
@@ -71,7 +74,7 @@ func volumeName(v v1.Volume) string { return v.Name }
 
 func (a *app) volumeCmd() *cobra.Command {
 	volumes := resource[v1.Volume]{noun: "volume", many: "the volumes", cols: volumeColumns(), name: volumeName,
-		all: (*client.Client).Volumes, one: (*client.Client).Volume}
+		all: a.volumesProved, one: (*client.Client).Volume}
 	var plan bool
 	del := &cobra.Command{Use: "delete VOLUME", Short: "Delete a volume and its snapshots", Args: args("VOLUME"),
 		Example: "  holdfast volume delete scratch --plan\n  holdfast volume delete scratch",
@@ -86,7 +89,7 @@ func (a *app) volumeCmd() *cobra.Command {
 		})}
 	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
 	return noun("volume", "Virtual disks", listCmd(a, volumes), showCmd(a, volumes, "data"), a.volumeCreateCmd("create NAME"), a.volumeCloneCmd(), del,
-		a.volumeGrowCmd(), a.volumeSetCmd(), a.volumeMoveCmd(), a.snapshotCmd(), a.unsnapshotCmd(), a.revertCmd())
+		a.volumeGrowCmd(), a.volumeSetCmd(), a.volumeMoveCmd(), a.snapshotCmd(), a.unsnapshotCmd(), a.revertCmd(), a.volumeScrubCmd(), a.faultsCmd())
 }
 
 func (a *app) planDelete(ctx context.Context, get func(context.Context, string) (v1.Volume, error), name string) error {

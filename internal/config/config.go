@@ -38,6 +38,8 @@ type Config struct {
 	NBDTCP      string `yaml:"nbd_tcp"`      // host:port for NBD over TLS; default: none
 	MapMemory   Size   `yaml:"map_memory"`   // for pages of block maps, over all disks; default 256 MiB
 	ISCSI       string `yaml:"iscsi"`        // host:port of this host's iSCSI portal; default: none
+	ScrubEvery  string `yaml:"scrub_every"`  // from one scrub of a disk to the next; default 7d; "never"
+	ScrubRate   Size   `yaml:"scrub_rate"`   // bytes a second that a scrub of a disk reads at most; default 64 MiB
 	Log         Log    `yaml:"log"`
 }
 
@@ -72,6 +74,12 @@ const (
 	PortEtcdPeer   = 7442
 	PortEtcdClient = 7443
 	PortISCSI      = 3260 // of a lab's portals; elsewhere the configuration says
+)
+
+// The rate of a scrub, and the least that is taken for one.
+const (
+	DefaultScrubRate Size = 64 << 20
+	MinScrubRate     Size = 1 << 20
 )
 
 // Bounds on map_memory. Below the least, reading a volume of many TiB would
@@ -141,6 +149,10 @@ func (c *Config) fill(hostname string) {
 	if c.MapMemory == 0 {
 		c.MapMemory = DefaultMapMemory
 	}
+	def(&c.ScrubEvery, "7d")
+	if c.ScrubRate == 0 {
+		c.ScrubRate = DefaultScrubRate
+	}
 }
 
 func (c *Config) check() error {
@@ -171,6 +183,12 @@ func (c *Config) check() error {
 	}
 	if err := c.MapMemory.CheckMapMemory("map_memory"); err != nil {
 		return err
+	}
+	if _, err := ParsePeriod(c.ScrubEvery); err != nil {
+		return invalid("scrub_every: %w", err)
+	}
+	if c.ScrubRate < MinScrubRate {
+		return invalid("scrub_rate: %d bytes a second are too few to get through a disk; give at least %dMiB, or 'scrub_every: never'", c.ScrubRate, MinScrubRate>>20)
 	}
 	if err := c.checkAddrs(); err != nil {
 		return err

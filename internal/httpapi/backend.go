@@ -27,6 +27,21 @@ type Backend interface {
 	Images
 	VMs
 	Exports
+	Integrity
+}
+
+// Integrity is about the bytes on the disks. local keeps a call from being
+// handed on to other hosts.
+type Integrity interface {
+	// Integrity tells what the hosts know of their disks and replicas.
+	Integrity(ctx context.Context, local bool) (v1.Integrity, error)
+	// ScrubDisk has a disk scrubbed now. Unavailable: its host is away.
+	ScrubDisk(ctx context.Context, id holdfast.DiskID) error
+	// ScrubVolume has every replica of a volume scrubbed now. Unavailable: no
+	// host of one can be reached.
+	ScrubVolume(ctx context.Context, id holdfast.VolumeID, local bool) error
+	// Acknowledge has the faults of a volume no longer told as conditions.
+	Acknowledge(ctx context.Context, id holdfast.VolumeID, local bool) error
 }
 
 // Reader is the read side. Everything that lists or shows is rendered from it.

@@ -31,6 +31,7 @@ func (s *Server) routes(r chi.Router) {
 	s.vmRoutes()
 	s.exportRoutes()
 	s.incidentRoutes()
+	s.integrityRoutes()
 	s.consoleRoute(r)
 }
 

@@ -14,8 +14,12 @@ type DiskRef struct {
 }
 
 func (s *Server) diskRoutes() {
-	read(s, "/v1/disks", "disk-list", "The disks of all hosts", func(p picture, _ *none) ([]v1.Disk, error) {
-		return render(p.disks(), p.renderDisk), nil
+	act(s, s.operation("GET", "/v1/disks", "disk-list", "The disks of all hosts", 200), func(ctx context.Context, _ *none) ([]v1.Disk, error) {
+		p, err := s.picture(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return s.scrubbed(ctx, render(p.disks(), p.renderDisk)), nil
 	})
 	act(s, s.operation("POST", "/v1/disks", "disk-add", "Give a disk of the answering host to the cluster; its content is lost", 201), s.addDisk)
 	do(s, s.operation("DELETE", "/v1/disks/{disk}", "disk-remove", "Have a disk evacuated and then taken back", 204), func(ctx context.Context, in *DiskRef) error {

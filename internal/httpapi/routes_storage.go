@@ -23,9 +23,16 @@ func (s *Server) volumeRoutes() {
 	read(s, "/v1/volumes", "volume-list", "The volumes that are not images", func(p picture, _ *none) ([]v1.Volume, error) {
 		return render(p.only(false), p.renderVolume), nil
 	})
-	read(s, "/v1/volumes/{volume}", "volume-show", "One volume", func(p picture, in *VolumeRef) (v1.Volume, error) {
+	act(s, s.operation("GET", "/v1/volumes/{volume}", "volume-show", "One volume", 200), func(ctx context.Context, in *VolumeRef) (v1.Volume, error) {
+		p, err := s.picture(ctx)
+		if err != nil {
+			return v1.Volume{}, err
+		}
 		v, err := p.volume(in.Volume)
-		return p.renderVolume(v), err
+		if err != nil {
+			return v1.Volume{}, err
+		}
+		return s.proved(ctx, p.renderVolume(v)), nil
 	})
 	act(s, s.operation("POST", "/v1/volumes", "volume-create", "Make a volume, empty or a linked clone", 201), s.createVolume)
 	do(s, s.operation("DELETE", "/v1/volumes/{volume}", "volume-delete", "Delete a volume and its snapshots", 204),

@@ -3,9 +3,11 @@ package node
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
+	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
 
@@ -54,6 +56,63 @@ func (n *Node) tellRot() {
 		}
 		n.Condition("disk-rot/"+r.Disk.String(), "warning", text)
 	}
+	n.tellFaults()
+}
+
+// tellFaults says which volumes have blocks on this host that do not match their
+// hash, until those are restored, overwritten or acknowledged.
+func (n *Node) tellFaults() {
+	said := make(map[string]bool)
+	for _, st := range n.Volumes.Stores() {
+		faults := st.Faults()
+		for _, r := range st.Replicas() {
+			state := r.State()
+			bad, lost, hop := 0, 0, ""
+			for _, f := range faults {
+				if f.Replica != state.Replica || !f.Open() || f.Known {
+					continue
+				}
+				bad++
+				hop = f.Hop.String()
+				if f.Nowhere {
+					lost++
+				}
+			}
+			if bad == 0 {
+				continue
+			}
+			id := "volume-rot/" + state.Replica.String()
+			said[id] = true
+			severity, text := n.faultText(state.Volume, bad, lost, hop)
+			n.Condition(id, severity, text)
+		}
+	}
+	for _, id := range n.toldFaults {
+		if !said[id] {
+			n.Condition(id, "", "")
+		}
+	}
+	n.toldFaults = slices.Sorted(maps.Keys(said))
+}
+
+func (n *Node) faultText(vol holdfast.VolumeID, bad, lost int, hop string) (severity, text string) {
+	name := vol.Short()
+	if v, ok := n.Cluster.State().Volumes[vol]; ok {
+		name = v.Val.Name
+	}
+	if lost > 0 {
+		return "error", fmt.Sprintf("volume %s: %s on host %s cannot be read, and no other copy has what is lost (%s); reading it is an I/O error, all the rest is whole; write it anew or set the volume back; 'holdfast volume faults %s' says where",
+			name, blocks(lost), n.hostName(), hop, name)
+	}
+	return "warning", fmt.Sprintf("volume %s: %s of the copy on host %s fail their hash (%s) and are not restored yet, as another copy cannot be asked; 'holdfast volume faults %s' says where",
+		name, blocks(bad), n.hostName(), hop, name)
+}
+
+func blocks(n int) string {
+	if n == 1 {
+		return "1 block"
+	}
+	return fmt.Sprintf("%d blocks", n)
 }
 
 func (n *Node) hostName() string {

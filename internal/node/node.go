@@ -59,17 +59,18 @@ type Node struct {
 	Make    *provision.Provisioner
 	Keys    *keyring.Ring // the cluster keys in this host's memory
 
-	alive     *cluster.KeepAlive
-	election  *cluster.Election
-	loop      *reconcile.Loop
-	tasks     *clock.Group
-	changed   clock.Event
-	stopping  clock.Event
-	keysStop  clock.Event
-	born      time.Duration
-	conds     conditions
-	published []cluster.DiskUse // owned by whoever starts the node, then by follow
-	told      []keyring.ID      // keys that the host has said it has; owned by followKeys
+	alive      *cluster.KeepAlive
+	election   *cluster.Election
+	loop       *reconcile.Loop
+	tasks      *clock.Group
+	changed    clock.Event
+	stopping   clock.Event
+	keysStop   clock.Event
+	born       time.Duration
+	conds      conditions
+	published  []cluster.DiskUse // owned by whoever starts the node, then by follow
+	told       []keyring.ID      // keys that the host has said it has; owned by followKeys
+	toldFaults []string          // conditions of volumes, owned by follow
 }
 
 // New wires a node over its seams; Start sets it going. Handlers are on the

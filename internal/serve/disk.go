@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/config"
 	"github.com/holdfast-cloud/holdfast/internal/disk"
 	"github.com/holdfast-cloud/holdfast/internal/disk/filedisk"
 	"github.com/holdfast-cloud/holdfast/internal/disk/ramdisk"
@@ -124,7 +125,11 @@ func segmentsFor(size int64) int64 {
 }
 
 func (h *Host) storeOptions() store.Options {
-	return store.Options{Clock: clock.System{}, Rand: rand.Reader, Log: h.log}
+	every, err := config.ParsePeriod(h.cfg.ScrubEvery)
+	if err != nil { // it was checked; a configuration that came another way is not
+		every = 0
+	}
+	return store.Options{Clock: clock.System{}, Rand: rand.Reader, Log: h.log, ScrubEvery: every, ScrubRate: int64(h.cfg.ScrubRate)}
 }
 
 // openDisk takes a file or device of this host into use.

@@ -31,3 +31,12 @@ func (s *Service) Rot() []Rot {
 	sort.Slice(out, func(i, j int) bool { return string(out[i].Disk.UUID[:]) < string(out[j].Disk.UUID[:]) })
 	return out
 }
+
+// ForgetRot takes back what was counted of a disk: a person has seen it.
+func (s *Service) ForgetRot(d holdfast.DiskID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.rot[d]; ok {
+		s.rot[d] = Rot{Disk: d}
+	}
+}

@@ -40,6 +40,7 @@ type Backend struct {
 	Echo    func(line string) string     // what the console answers
 	serial  byte
 	joined  []v1.JoinRequest
+	known   map[holdfast.VolumeID]bool  // whose faults were acknowledged
 	codes   map[string]cluster.JoinCode // by secret
 }
 
@@ -47,7 +48,7 @@ var _ httpapi.Backend = (*Backend)(nil)
 
 // New returns a host "alpha" in rack "a" that is in no cluster.
 func New() *Backend {
-	b := &Backend{Content: map[holdfast.VolumeID][]byte{}, codes: map[string]cluster.JoinCode{}}
+	b := &Backend{Content: map[holdfast.VolumeID][]byte{}, codes: map[string]cluster.JoinCode{}, known: map[holdfast.VolumeID]bool{}}
 	b.Me = httpapi.Self{ID: holdfast.HostID{UUID: b.id()}, Name: "alpha", Domain: holdfast.FaultDomain{Rack: "a"},
 		Version: "test", Accelerator: "tcg", Why: "no /dev/kvm", Sandbox: "full"}
 	return b
@@ -137,6 +138,48 @@ func (b *Backend) Report(context.Context) (httpapi.Report, error) {
 // Activity implements httpapi.Backend.
 func (b *Backend) Activity(_ context.Context, id holdfast.VolumeID) (v1.Activity, error) {
 	return v1.Activity{Host: "alpha", Epoch: 1, WrittenBytes: 4096, Flushes: 1, ResentBytes: 8192, ResyncDone: 1}, nil
+}
+
+// Integrity implements httpapi.Backend: every copy was proved an hour after the
+// fake's time but the one in the last rack, which has a fault of each volume.
+func (b *Backend) Integrity(context.Context, bool) (v1.Integrity, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := v1.Integrity{Disks: []v1.DiskIntegrity{}, Replicas: []v1.ReplicaIntegrity{}}
+	at := epoch0().Add(time.Hour)
+	for _, d := range b.St.SortedDisks() {
+		out.Disks = append(out.Disks, v1.DiskIntegrity{Disk: d.Val.ID.String(), Host: b.St.Hosts[d.Val.Host].Val.Name, Scrubbed: &at})
+	}
+	for _, v := range b.St.SortedVolumes() {
+		for i, r := range v.Val.InSync {
+			x := v1.ReplicaIntegrity{Replica: r.ID.String(), Volume: v.Val.Name, Host: b.St.Hosts[r.Host].Val.Name, Disk: r.Disk.String(), Proved: &at, Faults: []v1.Fault{}}
+			if i > 0 && i == len(v.Val.InSync)-1 {
+				x.Proved = nil
+				x.Scrub = &v1.Scrub{Replica: x.Replica, Started: at, Done: 1 << 30, Total: 4 << 30, Rate: 64 << 20, LeftSecs: 48, Bad: 1}
+				x.Faults = append(x.Faults, v1.Fault{Volume: x.Volume, Host: x.Host, Disk: x.Disk, Replica: x.Replica, Offset: 8 * holdfast.BlockSize, LSN: "1.7", Hop: "scrub: disk", State: "bad", Known: b.known[v.Val.ID], First: at, Last: at})
+			}
+			out.Replicas = append(out.Replicas, x)
+		}
+	}
+	return out, nil
+}
+
+// ScrubDisk implements httpapi.Backend.
+func (b *Backend) ScrubDisk(context.Context, holdfast.DiskID) error {
+	return b.change(func() error { return nil })
+}
+
+// ScrubVolume implements httpapi.Backend.
+func (b *Backend) ScrubVolume(context.Context, holdfast.VolumeID, bool) error {
+	return b.change(func() error { return nil })
+}
+
+// Acknowledge implements httpapi.Backend.
+func (b *Backend) Acknowledge(_ context.Context, id holdfast.VolumeID, _ bool) error {
+	return b.change(func() error {
+		b.known[id] = true
+		return nil
+	})
 }
 
 // change runs f under the lock unless Fail is set.
