@@ -101,7 +101,7 @@ func (a *app) volumeScrubCmd() *cobra.Command {
 	return &cobra.Command{Use: "scrub VOLUME", Short: "Verify every copy of a volume now", Args: args("VOLUME"),
 		Long: "Read every block of every copy, snapshots included, from the medium, and compare it with the block map's hash.\n" +
 			"What is bad is restored from another copy at once. 'holdfast volume show' tells how it goes. Every disk is scrubbed\nwithout being asked, too: scrub_every of the configuration says how often.",
-		Example: "  holdfast volume scrub data\n  holdfast volume show data",
+		Example: "  holdfast volume scrub data\n  holdfast volume scrub debian    # an image\n  holdfast volume show data",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			if err := c.ScrubVolume(ctx, args[0], false); err != nil {
 				return err

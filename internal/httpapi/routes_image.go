@@ -51,7 +51,7 @@ func (s *Server) imageRoutes() {
 			if err != nil {
 				return v1.Volume{}, err
 			}
-			out := p.renderVolume(v)
+			out := s.proved(ctx, p.renderVolume(v))
 			if !v.Sealed {
 				if a, err := s.o.Backend.Activity(ctx, v.ID); err == nil && a.ResyncDone > 0 { // 0: of a length that is not known
 					out.Import = &a.ResyncDone

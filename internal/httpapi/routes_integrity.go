@@ -4,7 +4,9 @@ import (
 	"context"
 	"slices"
 
+	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
 
 type local struct {
@@ -33,7 +35,7 @@ func (s *Server) integrityRoutes() {
 		})
 	do(s, s.operation("POST", "/v1/volumes/{volume}/scrub", "volume-scrub", "Verify every copy of a volume now", 204),
 		func(ctx context.Context, in *volume) error {
-			v, err := lookup(ctx, s, in.Volume, picture.volume)
+			v, err := lookup(ctx, s, in.Volume, picture.stored)
 			if err != nil {
 				return err
 			}
@@ -42,7 +44,7 @@ func (s *Server) integrityRoutes() {
 	act(s, s.operation("GET", "/v1/volumes/{volume}/faults", "volume-faults", "The blocks of a volume that did not match their hash, and where that was seen first", 200), s.faults)
 	do(s, s.operation("POST", "/v1/volumes/{volume}/faults/acknowledge", "volume-faults-acknowledge", "Take the faults known by now out of the status", 204),
 		func(ctx context.Context, in *volume) error {
-			v, err := lookup(ctx, s, in.Volume, picture.volume)
+			v, err := lookup(ctx, s, in.Volume, picture.stored)
 			if err != nil {
 				return err
 			}
@@ -51,7 +53,7 @@ func (s *Server) integrityRoutes() {
 }
 
 func (s *Server) faults(ctx context.Context, in *VolumeRef) ([]v1.Fault, error) {
-	v, err := lookup(ctx, s, in.Volume, picture.volume)
+	v, err := lookup(ctx, s, in.Volume, picture.stored)
 	if err != nil {
 		return nil, err
 	}
@@ -107,4 +109,15 @@ func (s *Server) scrubbed(ctx context.Context, disks []v1.Disk) []v1.Disk {
 		}
 	}
 	return disks
+}
+
+// stored finds a volume, or an image if no volume is called that.
+func (p picture) stored(ref string) (cluster.Volume, error) {
+	v, err := p.volume(ref)
+	if holdfast.IsKind(err, holdfast.NotFound) {
+		if i, ierr := p.image(ref); ierr == nil {
+			return i, nil
+		}
+	}
+	return v, err
 }

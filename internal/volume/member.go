@@ -77,7 +77,11 @@ func (m *member) append(e holdfast.Epoch, stable holdfast.LSN, recs []record.Rec
 		return err
 	}
 	if len(recs) > 0 {
-		if err := m.r.Append(recs); err != nil && !holdfast.IsKind(err, holdfast.Gap) {
+		err := m.r.Append(recs)
+		if holdfast.IsKind(err, holdfast.Corrupt) {
+			m.r.NoteReceipt(store.HopReceipt, recs[0].Addr, recs[0].LSN)
+		}
+		if err != nil && !holdfast.IsKind(err, holdfast.Gap) {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/record"
 	"github.com/holdfast-cloud/holdfast/internal/store"
 )
 
@@ -211,4 +212,28 @@ func TestALostBlockComesBackWithTheCopyThatHasIt(t *testing.T) {
 func (h *sceneHost) wipe() {
 	h.disk = memdisk.New(64<<20, h.sc.w.Rand(fmt.Sprint("wiped", h.id.UUID[0], h.lives)))
 	h.sc.format(h)
+}
+
+// TestTheHopThatSawABadHashFirstIsKept: a record whose data does not match its
+// hash is refused, and who refused it says where it came from.
+func TestTheHopThatSawABadHashFirstIsKept(t *testing.T) {
+	play(t, 27, 2, 2, func(sc *scene) {
+		v := sc.hosts[0].open()
+		sc.write(v, 0, fill('a', 1))
+		for i, want := range []store.Hop{store.HopWriter, store.HopReceipt} {
+			h := sc.hosts[i]
+			m := h.s.member(sc.vol.InSync[i].ID)
+			rec := record.Record{Kind: record.Write, LSN: m.r.State().Prefix + 1, Addr: 7, Count: 1, Hashes: []uint64{1}, Data: fill('x', 1)}
+			var err error
+			if want == store.HopWriter {
+				err = m.appendOne(v.Epoch(), &rec, h.clk.Now())
+			} else {
+				err = m.append(v.Epoch(), 0, []record.Record{rec}, h.clk.Now())
+			}
+			fs := h.st.Faults()
+			if !holdfast.IsKind(err, holdfast.Corrupt) || len(fs) != 1 || fs[0].Hop != want || fs[0].Addr != 7 || fs[0].Open() {
+				t.Errorf("a record with a wrong hash: %v, faults %+v", err, fs)
+			}
+		}
+	})
 }
