@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
 	"github.com/holdfast-cloud/holdfast/internal/export"
@@ -223,7 +224,8 @@ func TestTheHopThatSawABadHashFirstIsKept(t *testing.T) {
 		for i, want := range []store.Hop{store.HopWriter, store.HopReceipt} {
 			h := sc.hosts[i]
 			m := h.s.member(sc.vol.InSync[i].ID)
-			rec := record.Record{Kind: record.Write, LSN: m.r.State().Prefix + 1, Addr: 7, Count: 1, Hashes: []uint64{1}, Data: fill('x', 1)}
+			next := m.r.State().Prefix + 1
+			rec := record.Record{Kind: record.Write, LSN: next, Addr: 7, Count: 1, Hashes: []uint64{checksum.Block(sc.vol.ID, 7, next, fill('y', 1))}, Data: fill('x', 1)}
 			var err error
 			if want == store.HopWriter {
 				err = m.appendOne(v.Epoch(), &rec, h.clk.Now())
