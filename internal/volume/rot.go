@@ -4,6 +4,8 @@ import (
 	"sort"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/checksum"
+	"github.com/holdfast-cloud/holdfast/internal/store"
 )
 
 // Rot counts what one disk of this host gave wrong since the process started.
@@ -30,6 +32,26 @@ func (s *Service) Rot() []Rot {
 	}
 	sort.Slice(out, func(i, j int) bool { return string(out[i].Disk.UUID[:]) < string(out[j].Disk.UUID[:]) })
 	return out
+}
+
+// suspectMemory looks whether the records that a member refused as damaged are
+// so here already: then it was not the network. v.mu is held.
+func (v *Volume) suspectMemory() {
+	for i := range v.recs.len() {
+		r := v.recs.at(i)
+		rest := r.Data
+		for k, h := range r.Hashes {
+			n := checksum.Units(h) * holdfast.StoredUnit
+			if addr, lsn := r.Addr+uint64(k), r.LSN+holdfast.LSN(k); checksum.Block(v.id, addr, lsn, rest[:n]) != h {
+				v.log.Error("bytes changed in this host's memory after they were hashed", "block", addr, "lsn", lsn.String())
+				if v.local != nil {
+					v.local.r.NoteReceipt(store.HopWriter, addr, lsn)
+				}
+				return
+			}
+			rest = rest[n:]
+		}
+	}
 }
 
 // ForgetRot takes back what was counted of a disk: a person has seen it.

@@ -166,6 +166,9 @@ func (v *Volume) memberFailed(i int, err error) {
 			v.tick.Set()
 		}
 	default:
+		if holdfast.IsKind(err, holdfast.Corrupt) {
+			v.suspectMemory()
+		}
 		v.propose(i, err.Error())
 	}
 }
