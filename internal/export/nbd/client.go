@@ -73,7 +73,7 @@ func (c *Client) ReadOnly() bool { return c.flags&tfReadOnly != 0 }
 
 // Submit implements export.Disk.
 func (c *Client) Submit(r *export.Request) {
-	cmd := request{off: uint64(r.Off), length: uint32(r.Length)}
+	cmd := request{off: uint64(r.Off), length: uint64(r.Length)}
 	var payload []byte
 	switch r.Op {
 	case export.Read:
@@ -142,7 +142,7 @@ func (c *Client) Extents(off, n int64, most int) ([]export.Extent, error) {
 	var out []export.Extent
 	for end := off + n; off < end; {
 		cl := &call{off: off, done: make(chan struct{})}
-		cmd := request{cmd: cmdBlockStatus, off: uint64(off), length: uint32(end - off)}
+		cmd := request{cmd: cmdBlockStatus, off: uint64(off), length: uint64(end - off)}
 		if err := c.send(cmd, nil, cl); err != nil {
 			return nil, err
 		}

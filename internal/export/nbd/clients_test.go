@@ -128,7 +128,7 @@ func TestBadOptionsAreAnswered(t *testing.T) {
 		{"queries that are not there", optSetMetaContext, be.AppendUint32(appendString(nil, "vol"), 2), repErrInvalid},
 		{"an unknown context", optSetMetaContext, appendMeta(nil, "vol", "x-moon:phase"), repAck},
 		{"all contexts", optListMetaContext, appendMeta(nil, "vol"), repAck},
-		{"extended headers", 11, nil, repErrUnsup},
+		{"an option of the future", 12345, nil, repErrUnsup},
 	} {
 		if got := w.option(c.opt, c.data); got != c.want {
 			t.Errorf("%s is answered with %#x, want %#x", c.what, got, c.want)

@@ -101,7 +101,7 @@ func (h *handshake) enter(name string) (*agreement, error) {
 		return nil, err
 	}
 	return &agreement{
-		disk: disk, name: canonical, readOnly: readOnly, structured: h.structured,
+		disk: disk, name: canonical, readOnly: readOnly, structured: h.structured, extended: h.extended,
 		status: h.structured && h.context != nil && h.same(*h.context, canonical),
 	}, nil
 }
@@ -134,6 +134,9 @@ func (h *handshake) flags(readOnly bool) uint16 {
 	}
 	if h.structured {
 		f |= tfDF
+	}
+	if h.extended {
+		f |= tfStatusIDs
 	}
 	return f
 }

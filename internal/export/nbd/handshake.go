@@ -38,6 +38,7 @@ type handshake struct {
 
 	// What the client has negotiated; STARTTLS forgets it.
 	structured bool
+	extended   bool    // headers, which imply structured replies
 	context    *string // the export for which base:allocation was selected
 }
 
@@ -49,6 +50,7 @@ type agreement struct {
 	name       string
 	readOnly   bool
 	structured bool
+	extended   bool
 	status     bool
 }
 
@@ -131,19 +133,29 @@ func (h *handshake) answer(opt uint32, data []byte) (*agreement, error) {
 		h.list(data)
 	case optInfo, optGo:
 		return h.infoOrGo(opt, data)
-	case optStructuredReply:
-		if len(data) != 0 {
-			h.reply(opt, repErrInvalid, "the option takes no data")
-			break
-		}
-		h.structured = true
-		h.reply(opt, repAck, "")
+	case optStructuredReply, optExtendedHeaders:
+		h.headers(opt, data)
 	case optListMetaContext, optSetMetaContext:
 		h.metaContext(opt, data)
 	default:
 		h.reply(opt, repErrUnsup, "")
 	}
 	return nil, nil
+}
+
+// headers agrees on what requests and replies look like.
+func (h *handshake) headers(opt uint32, data []byte) {
+	switch {
+	case len(data) != 0:
+		h.reply(opt, repErrInvalid, "the option takes no data")
+	case opt == optStructuredReply && h.extended:
+		h.reply(opt, repErrExtended, "extended headers have been negotiated, which are more")
+	case opt == optExtendedHeaders && h.extended:
+		h.reply(opt, repErrInvalid, "extended headers have been negotiated already")
+	default:
+		h.structured, h.extended = true, opt == optExtendedHeaders
+		h.reply(opt, repAck, "")
+	}
 }
 
 // reply queues one option reply.
@@ -186,7 +198,7 @@ func (h *handshake) startTLS(data []byte) error {
 	}
 	h.nc, h.needTLS = conn, false
 	h.br.Reset(conn)
-	h.structured, h.context = false, nil
+	h.structured, h.extended, h.context = false, false, nil
 	return nil
 }
 

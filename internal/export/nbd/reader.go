@@ -27,32 +27,76 @@ func (s *session) readAll() error {
 
 // readOne reads and starts one request. An error ends the connection.
 func (s *session) readOne() error {
-	if s.br.Buffered() < requestSize {
+	size := s.headerSize()
+	if s.br.Buffered() < size {
 		s.settle()
 	}
-	b, err := s.br.Peek(requestSize)
+	b, err := s.br.Peek(size)
 	if err != nil {
 		if len(b) > 0 {
-			return errGarbage("%d bytes where a request of %d was to come", len(b), requestSize)
+			return errGarbage("%d bytes where a request of %d was to come", len(b), size)
 		}
 		return err
 	}
-	cmd, good := parseRequest(b)
+	cmd, good := parseRequest(b, s.extended)
 	if !good {
 		return errGarbage("no request starts with % x", b[:4])
 	}
-	s.br.Discard(requestSize)
-	if cmd.cmd == cmdWrite && cmd.length > holdfast.MaxIO {
+	s.br.Discard(size)
+	if n := s.payload(cmd); n > holdfast.MaxIO {
 		// The payload would have to be read to stay in step.
-		return errGarbage("a write of %d bytes; at most %d are taken at once", cmd.length, holdfast.MaxIO)
+		return errGarbage("a payload of %d bytes; at most %d are taken at once", n, holdfast.MaxIO)
 	}
 	if cmd.cmd == cmdDisc {
 		return errGoodbye
+	}
+	if cmd.cmd == cmdBlockStatus && s.payload(cmd) > 0 {
+		if cmd, good, err = s.readStatus(cmd); err != nil {
+			return err
+		}
+		if !good {
+			return s.answer(cmd, eInval, "the payload does not name contexts that were selected")
+		}
 	}
 	if e, why := s.check(cmd); e != ok {
 		return s.refuse(cmd, e, why)
 	}
 	return s.start(cmd)
+}
+
+// payload is how many bytes follow a request's header. With extended headers a
+// flag says that length is theirs; a write has them in any case, as some clients
+// forget the flag.
+func (s *session) payload(cmd request) uint64 {
+	if cmd.cmd == cmdWrite || s.extended && cmd.flags&cfPayload != 0 {
+		return cmd.length
+	}
+	return 0
+}
+
+// maxStatusPayload bounds the payload of a block status that is looked at: the
+// length, and a few contexts.
+const maxStatusPayload = 8 + 4*maxQueries
+
+// readStatus reads the payload of a block status: how many bytes it is about,
+// and of which contexts it wants to know. It returns the request as it would be
+// without one; false says that it makes no sense.
+func (s *session) readStatus(cmd request) (request, bool, error) {
+	n := int(cmd.length)
+	var b [maxStatusPayload]byte
+	if n < 12 || n > len(b) || n%4 != 0 {
+		_, err := s.br.Discard(n)
+		return cmd, false, err
+	}
+	if s.br.Buffered() < n {
+		s.settle()
+	}
+	if _, err := io.ReadFull(s.br, b[:n]); err != nil {
+		return cmd, false, errGarbage("it left in the middle of a block status")
+	}
+	cmd.length, cmd.flags = be.Uint64(b[:]), cmd.flags&^cfPayload
+	// There is one context to choose from, and none may be named twice.
+	return cmd, n == 12 && be.Uint32(b[8:]) == contextID, nil
 }
 
 func errGarbage(format string, args ...any) error {
@@ -70,6 +114,9 @@ func (s *session) check(cmd request) (errno, string) {
 		}
 	case cmdWrite:
 		change, rangeErr = true, eNoSpace
+		if s.extended {
+			allowed |= cfPayload
+		}
 	case cmdTrim:
 		change = true
 	case cmdWriteZeroes:
@@ -97,13 +144,13 @@ func (s *session) check(cmd request) (errno, string) {
 	if change && s.readOnly {
 		return ePerm, "the export is read-only"
 	}
-	if size := uint64(s.disk.Size()); cmd.off > size || uint64(cmd.length) > size-cmd.off {
+	if size := uint64(s.disk.Size()); cmd.off > size || cmd.length > size-cmd.off {
 		return rangeErr, "beyond the end of the volume"
 	}
 	if cmd.cmd == cmdRead && cmd.length > holdfast.MaxIO {
 		return eOverflow, "a read of more than 32 MiB"
 	}
-	if cmd.flags&cfFastZero != 0 && (cmd.off|uint64(cmd.length))%holdfast.BlockSize != 0 {
+	if cmd.flags&cfFastZero != 0 && (cmd.off|cmd.length)%holdfast.BlockSize != 0 {
 		// The blocks at the ends would be read and written back.
 		return eNotSup, "only whole 4 KiB blocks become zero fast"
 	}
@@ -112,8 +159,8 @@ func (s *session) check(cmd request) (errno, string) {
 
 // refuse answers cmd with an error, after its payload.
 func (s *session) refuse(cmd request, e errno, why string) error {
-	if cmd.cmd == cmdWrite {
-		if _, err := s.br.Discard(int(cmd.length)); err != nil {
+	if n := s.payload(cmd); n > 0 {
+		if _, err := s.br.Discard(int(n)); err != nil {
 			return err
 		}
 	}
@@ -145,7 +192,7 @@ func (s *session) start(cmd request) error {
 	case cmdRead, cmdWrite:
 		cost = int64(cmd.length)
 	case cmdCache:
-		cost = min(int64(cmd.length), holdfast.MaxIO)
+		cost = int64(min(cmd.length, holdfast.MaxIO))
 	}
 	if cmd.cmd != cmdFlush && cmd.length == 0 {
 		return s.answer(cmd, ok, "") // of nothing, nothing is to be done

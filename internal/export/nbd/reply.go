@@ -2,6 +2,7 @@ package nbd
 
 import (
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/export/buffer"
 )
 
@@ -25,16 +26,16 @@ func (sl *slot) appendReply(b *batch, data []byte, hole bool, err error) (held b
 	case err != nil:
 		sl.appendError(b, errnoOf(err), err.Error())
 	case cmd.cmd != cmdRead:
-		b.Buf = appendSimple(b.Buf, cmd.cookie, ok)
+		sl.appendError(b, ok, "")
 	case !sl.s.structured:
 		b.Buf = appendSimple(b.Buf, cmd.cookie, ok)
 		return b.Payload(data)
 	case hole:
-		b.appendHole(chunkDone, cmd.cookie, cmd.off, len(data))
+		sl.appendHole(b, chunkDone, cmd.off, len(data))
 	case cmd.flags&cfDF != 0 || len(data) <= holeUnit:
-		return b.appendData(chunkDone, cmd.cookie, cmd.off, data)
+		return sl.appendData(b, chunkDone, cmd.off, data)
 	default:
-		return b.appendRuns(cmd.cookie, cmd.off, data)
+		return sl.appendRuns(b, cmd.off, data)
 	}
 	return false
 }
@@ -44,33 +45,42 @@ func (sl *slot) appendReply(b *batch, data []byte, hole bool, err error) (held b
 func (sl *slot) appendError(b *batch, e errno, why string) {
 	cookie := sl.cmd.cookie
 	switch {
-	case !sl.s.structured || e == ok && sl.cmd.cmd != cmdRead:
+	case !sl.s.structured || e == ok && sl.cmd.cmd != cmdRead && !sl.s.extended:
 		b.Buf = appendSimple(b.Buf, cookie, e)
 	case e == ok:
-		b.Buf = appendChunk(b.Buf, chunkDone, chunkNone, cookie, 0)
+		sl.chunk(b, chunkDone, chunkNone, 0)
 	default:
 		why = why[:min(len(why), maxMessage)]
-		b.Buf = appendChunk(b.Buf, chunkDone, chunkError, cookie, 6+len(why))
+		sl.chunk(b, chunkDone, chunkError, 6+len(why))
 		b.Buf = be.AppendUint32(b.Buf, uint32(e))
 		b.Buf = be.AppendUint16(b.Buf, uint16(len(why)))
 		b.Buf = append(b.Buf, why...)
 	}
 }
 
-func (b *batch) appendData(flags uint16, cookie, off uint64, data []byte) (held bool) {
-	b.Buf = appendChunk(b.Buf, flags, chunkData, cookie, 8+len(data))
+// chunk begins a chunk of an answer to the slot's request.
+func (sl *slot) chunk(b *batch, flags, typ uint16, length int) {
+	if sl.s.extended {
+		b.Buf = appendExtended(b.Buf, flags, typ, &sl.cmd, length)
+	} else {
+		b.Buf = appendChunk(b.Buf, flags, typ, sl.cmd.cookie, length)
+	}
+}
+
+func (sl *slot) appendData(b *batch, flags uint16, off uint64, data []byte) (held bool) {
+	sl.chunk(b, flags, chunkData, 8+len(data))
 	b.Buf = be.AppendUint64(b.Buf, off)
 	return b.Payload(data)
 }
 
-func (b *batch) appendHole(flags uint16, cookie, off uint64, n int) {
-	b.Buf = appendChunk(b.Buf, flags, chunkHole, cookie, 12)
+func (sl *slot) appendHole(b *batch, flags uint16, off uint64, n int) {
+	sl.chunk(b, flags, chunkHole, 12)
 	b.Buf = be.AppendUint64(b.Buf, off)
 	b.Buf = be.AppendUint32(b.Buf, uint32(n))
 }
 
 // appendRuns splits a long read into runs of data and of zeroes.
-func (b *batch) appendRuns(cookie, off uint64, data []byte) (held bool) {
+func (sl *slot) appendRuns(b *batch, off uint64, data []byte) (held bool) {
 	for len(data) > 0 {
 		n, zero := cutRun(off, data)
 		flags := uint16(0)
@@ -78,8 +88,8 @@ func (b *batch) appendRuns(cookie, off uint64, data []byte) (held bool) {
 			flags = chunkDone
 		}
 		if zero {
-			b.appendHole(flags, cookie, off, n)
-		} else if b.appendData(flags, cookie, off, data[:n]) {
+			sl.appendHole(b, flags, off, n)
+		} else if sl.appendData(b, flags, off, data[:n]) {
 			held = true
 		}
 		off += uint64(n)
@@ -123,16 +133,34 @@ func (sl *slot) blockStatus() {
 			sl.appendError(b, errnoOf(err), err.Error())
 			return false
 		}
-		b.Buf = appendChunk(b.Buf, chunkDone, chunkBlockStatus, cmd.cookie, 4+8*len(extents))
-		b.Buf = be.AppendUint32(b.Buf, contextID)
-		for _, x := range extents {
-			state := uint32(0)
-			if x.Hole {
-				state = stateHole | stateZero
-			}
-			b.Buf = be.AppendUint32(b.Buf, uint32(x.Length))
-			b.Buf = be.AppendUint32(b.Buf, state)
-		}
+		sl.appendExtents(b, extents)
 		return false
 	})
+}
+
+// appendExtents appends what is known of the base:allocation context.
+func (sl *slot) appendExtents(b *batch, extents []export.Extent) {
+	if sl.s.extended {
+		sl.chunk(b, chunkDone, chunkStatusExt, 8+16*len(extents))
+		b.Buf = be.AppendUint32(b.Buf, contextID)
+		b.Buf = be.AppendUint32(b.Buf, uint32(len(extents)))
+		for _, x := range extents {
+			b.Buf = be.AppendUint64(b.Buf, uint64(x.Length))
+			b.Buf = be.AppendUint64(b.Buf, uint64(stateOf(x)))
+		}
+		return
+	}
+	sl.chunk(b, chunkDone, chunkBlockStatus, 4+8*len(extents))
+	b.Buf = be.AppendUint32(b.Buf, contextID)
+	for _, x := range extents {
+		b.Buf = be.AppendUint32(b.Buf, uint32(x.Length))
+		b.Buf = be.AppendUint32(b.Buf, stateOf(x))
+	}
+}
+
+func stateOf(x export.Extent) uint32 {
+	if x.Hole {
+		return stateHole | stateZero
+	}
+	return 0
 }

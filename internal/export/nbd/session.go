@@ -36,6 +36,7 @@ type session struct {
 	later      atomic.Bool   // a Push is welcome when what is completed has been answered
 	readOnly   bool
 	structured bool
+	extended   bool // headers; then structured as well
 	status     bool // base:allocation was selected
 	pool       *buffer.Pool
 	lim        Limits
@@ -161,6 +162,14 @@ func (s *session) acquire(cmd request, cost int64) *slot {
 	return sl
 }
 
+// headerSize is the length of a request without its payload.
+func (s *session) headerSize() int {
+	if s.extended {
+		return extendedSize
+	}
+	return requestSize
+}
+
 func (s *session) full(cost int64) bool {
 	return s.count > 0 && (s.count >= s.lim.Requests || s.bytes+cost > s.lim.Bytes)
 }
@@ -175,7 +184,7 @@ func (sl *slot) submit(op export.Op, fua bool) {
 		r.Length = sl.cost
 		r.Data = sl.buf.Mem[:sl.cost]
 	}
-	if s := sl.s; s.pusher != nil && s.br.Buffered() >= requestSize {
+	if s := sl.s; s.pusher != nil && s.br.Buffered() >= s.headerSize() {
 		r.Next, s.unpushed = true, true
 	}
 	sl.submitting.Store(true)

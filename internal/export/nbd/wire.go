@@ -14,6 +14,9 @@ const (
 	magicRequest    = 0x25609513
 	magicSimple     = 0x67446698
 	magicStructured = 0x668e33ef
+
+	magicExtendedRequest = 0x21e41c71
+	magicExtendedReply   = 0x6e8a278c
 )
 
 // Handshake flags (server, 16 bits) and client flags (32 bits) share bits.
@@ -33,6 +36,7 @@ const (
 	optStructuredReply = 8
 	optListMetaContext = 9
 	optSetMetaContext  = 10
+	optExtendedHeaders = 11
 )
 
 // Option replies.
@@ -49,6 +53,7 @@ const (
 	repErrUnknown  = repErr + 6
 	repErrShutdown = repErr + 7
 	repErrTooBig   = repErr + 9
+	repErrExtended = repErr + 10
 )
 
 // Information types of repInfo.
@@ -70,6 +75,7 @@ const (
 	tfMultiConn   = 1 << 8
 	tfCache       = 1 << 10
 	tfFastZero    = 1 << 11
+	tfStatusIDs   = 1 << 12 // BLOCK_STAT_PAYLOAD
 )
 
 // Commands.
@@ -92,6 +98,7 @@ const (
 	cfDF       = 1 << 2
 	cfReqOne   = 1 << 3
 	cfFastZero = 1 << 4
+	cfPayload  = 1 << 5 // PAYLOAD_LEN: length is of a payload; with extended headers only
 )
 
 // Structured reply chunk types and the flag of the last one.
@@ -100,6 +107,7 @@ const (
 	chunkData        = 1
 	chunkHole        = 2
 	chunkBlockStatus = 5
+	chunkStatusExt   = 6 // BLOCK_STATUS_EXT
 	chunkError       = 1<<15 + 1
 	chunkErrorOffset = 1<<15 + 2
 
@@ -114,6 +122,7 @@ const (
 
 const (
 	requestSize  = 28   // magic, flags, type, cookie, offset, length
+	extendedSize = 32   // the same with a length of 64 bits; of a request and of a chunk, which has the request's offset
 	simpleSize   = 16   // magic, error, cookie
 	chunkSize    = 20   // magic, flags, type, cookie, length
 	maxString    = 4096 // longest string of the protocol, in bytes
@@ -131,31 +140,38 @@ type request struct {
 	cmd    uint16
 	cookie uint64
 	off    uint64
-	length uint32
+	length uint64
 }
 
-// parseRequest decodes a request header of requestSize bytes; false means
-// that the stream is out of step and must be closed.
-func parseRequest(b []byte) (request, bool) {
-	if be.Uint32(b) != magicRequest {
-		return request{}, false
+// parseRequest decodes a request header of requestSize bytes, or of
+// extendedSize; false means that the stream is out of step and must be closed.
+func parseRequest(b []byte, extended bool) (request, bool) {
+	magic, length := uint32(magicRequest), uint64(0)
+	if extended {
+		magic, length = magicExtendedRequest, be.Uint64(b[24:])
+	} else {
+		length = uint64(be.Uint32(b[24:]))
 	}
 	return request{
 		flags:  be.Uint16(b[4:]),
 		cmd:    be.Uint16(b[6:]),
 		cookie: be.Uint64(b[8:]),
 		off:    be.Uint64(b[16:]),
-		length: be.Uint32(b[24:]),
-	}, true
+		length: length,
+	}, be.Uint32(b) == magic
 }
 
 func appendRequest(b []byte, r request) []byte {
-	b = be.AppendUint32(b, magicRequest)
+	b = appendRequestHead(b, magicRequest, r)
+	return be.AppendUint32(b, uint32(r.length))
+}
+
+func appendRequestHead(b []byte, magic uint32, r request) []byte {
+	b = be.AppendUint32(b, magic)
 	b = be.AppendUint16(b, r.flags)
 	b = be.AppendUint16(b, r.cmd)
 	b = be.AppendUint64(b, r.cookie)
-	b = be.AppendUint64(b, r.off)
-	return be.AppendUint32(b, r.length)
+	return be.AppendUint64(b, r.off)
 }
 
 func appendSimple(b []byte, cookie uint64, e errno) []byte {
@@ -170,6 +186,16 @@ func appendChunk(b []byte, flags, typ uint16, cookie uint64, length int) []byte 
 	b = be.AppendUint16(b, typ)
 	b = be.AppendUint64(b, cookie)
 	return be.AppendUint32(b, uint32(length))
+}
+
+// appendExtended is appendChunk with an extended header.
+func appendExtended(b []byte, flags, typ uint16, cmd *request, length int) []byte {
+	b = be.AppendUint32(b, magicExtendedReply)
+	b = be.AppendUint16(b, flags)
+	b = be.AppendUint16(b, typ)
+	b = be.AppendUint64(b, cmd.cookie)
+	b = be.AppendUint64(b, cmd.off)
+	return be.AppendUint64(b, uint64(length))
 }
 
 // errno is an error number of the protocol.
