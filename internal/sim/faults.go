@@ -44,6 +44,7 @@ func faultKinds() []faultKind {
 		{3, (*faults).hungDisk},
 		{3, (*faults).failSync},
 		{3, (*faults).fullDisk},
+		{4, (*faults).pullDisk},
 		{3, (*faults).kvAway},
 		{3, (*faults).kvSlow},
 		{4, (*faults).kvLossy},
@@ -340,6 +341,9 @@ func (s *simulation) heal() {
 		h.disk.SetHung(false)
 		h.disk.SetFull(false)
 		h.disk.FailNext(memdisk.Sync, 0)
+		for _, d := range h.media() {
+			d.SetChances(memdisk.Chances{})
+		}
 		h.resume()
 		if h.fenced() {
 			s.powerCycle(h)

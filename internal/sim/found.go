@@ -22,12 +22,16 @@ func (s *simulation) found() {
 	racks := 3 + s.rng.IntN(2)
 	perRack := 1 + s.rng.IntN(2)
 	s.vms = newVMCheck(s)
+	s.drawDisks()
 	for r := range racks {
 		for n := range perRack {
 			s.hosts = append(s.hosts, s.newHost(n+1, string(rune('a'+r))))
 		}
 	}
 	s.tell("%d racks of %d hosts", racks, perRack)
+	if s.twoDisks {
+		s.tell("the hosts have two disks each")
+	}
 	id := holdfast.ClusterID{UUID: s.uuid()}
 	for _, h := range s.hosts {
 		h.format(id)
@@ -41,6 +45,9 @@ func (s *simulation) found() {
 			tx.PutHost(h.rec, 0)
 		}
 		tx.PutDisk(cluster.Disk{ID: h.did, Host: h.rec.ID, Path: "/disk", Size: h.size}, 0)
+		if h.second != nil {
+			tx.PutDisk(cluster.Disk{ID: h.secondID, Host: h.rec.ID, Path: secondPath, Size: h.size}, 0)
+		}
 		_, err := tx.Settle(time.Minute)
 		s.must(err, "host "+h.name)
 	}

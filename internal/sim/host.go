@@ -36,6 +36,9 @@ type host struct {
 	did  holdfast.DiskID
 	skew simclock.Skew
 
+	second   *memdisk.Disk // nil: it has one disk
+	secondID holdfast.DiskID
+
 	lives    int
 	computer *simclock.Host // nil: no power
 	vmhost   *fakevm.Host
@@ -70,6 +73,7 @@ func (s *simulation) newHost(n int, rack string) *host {
 	h.skew = simclock.Skew{Offset: time.Duration(s.rng.IntN(1000)) * time.Hour, Drift: s.drift()}
 	h.rec = cluster.Host{ID: holdfast.HostID{UUID: s.uuid()}, Name: h.name, Domain: holdfast.FaultDomain{Rack: rack},
 		Addr: "127.0.0.1:1", APIAddr: "127.0.0.1:2"}
+	h.addSecond()
 	return h
 }
 
@@ -124,12 +128,14 @@ func (h *host) start(clk *simclock.Host) {
 		Hyper: h.vmhost.Hypervisor(clk, h.openDisk), Exports: h.exports,
 	})
 	h.unsound = ""
-	st, err := h.openStore(clk, rnd)
-	if err != nil {
-		h.unsound = err.Error()
-		s.tell("%s: its disk cannot be used: %v", h.name, err)
-	} else {
-		n.AddStore(st)
+	for i, d := range h.media() {
+		st, err := h.openStore(d, clk, rnd)
+		if err != nil {
+			h.unsound = err.Error()
+			s.tell("%s: its disk %d cannot be used: %v", h.name, i+1, err)
+		} else {
+			n.AddStore(st)
+		}
 	}
 	if err := ep.Start(); err != nil {
 		panic(err)
@@ -140,8 +146,8 @@ func (h *host) start(clk *simclock.Host) {
 	h.node = n
 }
 
-func (h *host) openStore(clk clock.Clock, rnd bytesOf) (*store.Store, error) {
-	dev, err := h.disk.Open(clk, memdisk.SSD())
+func (h *host) openStore(d *memdisk.Disk, clk clock.Clock, rnd bytesOf) (*store.Store, error) {
+	dev, err := d.Open(clk, memdisk.SSD())
 	if err != nil {
 		return nil, err
 	}
@@ -152,15 +158,22 @@ func (h *host) storeOptions(clk clock.Clock, rnd bytesOf) store.Options {
 	return store.Options{Clock: clk, Rand: rnd, Log: h.s.log.With("host", h.name), SegmentBytes: segmentBytes, MapMemory: mapMemory}
 }
 
-// format prepares the disk before the first boot.
+// format prepares the disks before the first boot.
 func (h *host) format(cl holdfast.ClusterID) {
+	h.formatDisk(cl, h.disk, h.did, "format "+h.name)
+	if h.second != nil {
+		h.formatDisk(cl, h.second, h.secondID, "format second "+h.name)
+	}
+}
+
+func (h *host) formatDisk(cl holdfast.ClusterID, d *memdisk.Disk, id holdfast.DiskID, stream string) {
 	clk := h.s.w.Host("format", simclock.Skew{})
 	fin := h.s.c.NewEvent()
 	var dev disk.Device
 	var err error
 	clk.Go(func() {
-		if dev, err = h.disk.Open(clk, memdisk.Options{}); err == nil {
-			err = store.Format(dev, store.Identity{Cluster: cl, Disk: h.did, Host: h.rec.ID}, h.storeOptions(clk, bytesOf{h.s.w.Rand("format " + h.name)}))
+		if dev, err = d.Open(clk, memdisk.Options{}); err == nil {
+			err = store.Format(dev, store.Identity{Cluster: cl, Disk: id, Host: h.rec.ID}, h.storeOptions(clk, bytesOf{h.s.w.Rand(stream)}))
 		}
 		if err == nil {
 			err = dev.Close()
@@ -186,7 +199,9 @@ func (h *host) processDies() {
 	if h.agent == nil {
 		return
 	}
-	h.disk.Kill()
+	for _, d := range h.media() {
+		d.Kill()
+	}
 	h.agent.Kill()
 	h.s.net.HangUp(h.rec.ID)
 	h.agent, h.node, h.exports = nil, nil, nil
@@ -198,7 +213,9 @@ func (h *host) powerCut() {
 	if h.computer == nil {
 		return
 	}
-	h.disk.Crash()
+	for _, d := range h.media() {
+		d.Crash()
+	}
 	if h.agent != nil {
 		h.agent.Kill()
 		h.agent, h.node, h.exports = nil, nil, nil

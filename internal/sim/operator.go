@@ -77,6 +77,9 @@ func (o *operator) on(h *host, f func(*provision.Provisioner) error) error {
 func (o *operator) host() *host { return o.s.hosts[o.rng.IntN(len(o.s.hosts))] }
 
 func (o *operator) act() (what string, err error) {
+	if o.s.twoDisks && o.s.disks.IntN(2) == 0 {
+		return o.arrange(o.s.disks)
+	}
 	vm := o.s.vms.vms[o.rng.IntN(len(o.s.vms.vms))]
 	switch k := o.rng.IntN(24); {
 	case k < 3:
@@ -119,6 +122,9 @@ func (o *operator) settle() error {
 	return o.on(o.s.hosts[0], func(p *provision.Provisioner) error {
 		st, err := p.Cluster.Refresh()
 		if err != nil {
+			return err
+		}
+		if err := o.unarrange(p, st); err != nil {
 			return err
 		}
 		for _, vm := range st.SortedVMs() {

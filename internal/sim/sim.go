@@ -77,6 +77,9 @@ type simulation struct {
 	ending  bool
 	settled bool          // the operator has set everything right
 	begun   time.Duration // of clients and faults
+
+	twoDisks bool       // the hosts have two disks each
+	disks    *rand.Rand // decides on them
 }
 
 const (
