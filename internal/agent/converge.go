@@ -188,7 +188,7 @@ func (a *Agent) takeCare(st *cluster.State) {
 		}
 		open := a.Volumes.Opened(rec.ID)
 		switch {
-		case len(rec.Others) == 0 && rec.Release == nil:
+		case !needsCare(rec):
 			if open != nil && a.caring[rec.ID] && !open.HasSession() {
 				delete(a.caring, rec.ID)
 				a.tasks.Go(open.Close)
@@ -199,6 +199,10 @@ func (a *Agent) takeCare(st *cluster.State) {
 		}
 	}
 }
+
+// needsCare reports whether a volume's replicas are to change, which its writer
+// does.
+func needsCare(rec cluster.Volume) bool { return len(rec.Others) > 0 || rec.Release != nil }
 
 // caretaker reports whether this host is the one to mend a volume: the host
 // that last wrote it, or if that is gone, the first with a good replica.

@@ -40,6 +40,9 @@ type worker struct {
 	isolated  bool          // paused because this host is cut off
 	stopAsked bool          // the power button was pressed since the machine started
 	exit      leaving
+	shown     int64         // bytes of the disk that the guest is known to see
+	renewed   int64         // bytes for which its session was begun anew
+	growAt    time.Duration // not before: the next try to show it more
 }
 
 // worker makes a worker and its task; a.mu is held.
@@ -225,10 +228,10 @@ func (w *worker) powerOff(vm cluster.VM) bool {
 
 func (w *worker) closeVolume(vm cluster.VM) { w.closeVolumeID(vm.Volume) }
 
-// restVolume closes the volume of a VM that is off, unless it lacks a copy: then
-// it stays open to be mended.
+// restVolume closes the volume of a VM that is off, unless its copies are to
+// change: then it stays open to be mended.
 func (w *worker) restVolume(vm cluster.VM) {
-	if v := w.a.Volumes.Opened(vm.Volume); v != nil && len(v.Record().Others) == 0 {
+	if v := w.a.Volumes.Opened(vm.Volume); v != nil && !needsCare(v.Record()) {
 		v.Close()
 	}
 }
@@ -346,6 +349,7 @@ func (w *worker) tend(m hypervisor.Machine, vm cluster.VM) {
 	}
 	w.guard(m, vm)
 	w.unpause(m, v)
+	w.grow(m, v.Record())
 	w.serveRequests(m, vm)
 	w.report(cluster.Machine{State: string(m.State()), Epoch: v.Epoch(), PID: m.PID()}, vm)
 }

@@ -85,22 +85,19 @@ func (v *View) Replaced(vol cluster.Volume) bool {
 // much; nil: nothing. Nothing goes while a copy is missing that could be built.
 // why tells people.
 func (v *View) Release(vol cluster.Volume) (rel *cluster.Release, why string) {
-	stay := v.staying(vol, vol.InSync)
-	if len(stay) == 0 {
-		return nil, ""
-	}
 	if v.Lost(vol) > 0 {
 		if _, ok, _ := PlaceReplica(v.State, vol); ok {
 			return nil, ""
 		}
 	}
+	stay := v.InSync(vol)
+	if !v.standing(vol, stay).atLeast(v.standing(vol, append(v.InSync(vol), v.staying(vol, vol.Others)...))) {
+		return nil, "" // what is being built may be needed
+	}
 	var let []cluster.Replica
 	if v.Replaced(vol) {
-		for _, r := range vol.InSync {
-			if v.Going(vol, r) {
-				let = append(let, r)
-			}
-		}
+		let = slices.DeleteFunc(slices.Clone(stay), func(r cluster.Replica) bool { return !v.Going(vol, r) })
+		stay = v.staying(vol, stay)
 	}
 	for {
 		i := v.spare(vol, stay)
@@ -124,22 +121,29 @@ func (v *View) Release(vol cluster.Volume) (rel *cluster.Release, why string) {
 }
 
 // spare returns which of a volume's replicas in sync can be spared: the others
-// stand as much without it. Rather one that its writer does not have on its own
-// host, and rather one on a disk with little room. -1: none.
+// stand as much without it. Rather one that is going, then one that its writer
+// does not have on its own host, then one on a disk with little room. -1: none.
 func (v *View) spare(vol cluster.Volume, list []cluster.Replica) int {
 	all := v.standing(vol, list)
-	best, bestFar, bestFree := -1, false, int64(0)
+	best := -1
 	for i, r := range list {
 		rest := slices.Delete(slices.Clone(list), i, i+1)
-		if len(rest) == 0 || !v.standing(vol, rest).atLeast(all) {
-			continue
-		}
-		far, free := r.Host != vol.Writer, v.free(r)
-		if best < 0 || far && !bestFar || far == bestFar && free < bestFree {
-			best, bestFar, bestFree = i, far, free
+		if len(rest) > 0 && v.standing(vol, rest).atLeast(all) && (best < 0 || v.rather(vol, r, list[best])) {
+			best = i
 		}
 	}
 	return best
+}
+
+// rather reports whether a replica is rather spared than another.
+func (v *View) rather(vol cluster.Volume, a, b cluster.Replica) bool {
+	if x, y := v.Going(vol, a), v.Going(vol, b); x != y {
+		return x
+	}
+	if x, y := a.Host != vol.Writer, b.Host != vol.Writer; x != y {
+		return x
+	}
+	return v.free(a) < v.free(b)
 }
 
 func (v *View) free(r cluster.Replica) int64 {
@@ -166,12 +170,15 @@ func (v *View) DiskName(r cluster.Replica) string { return diskName(v, v.HostNam
 
 // Surplus returns the replicas outside the in-sync set that are not needed any
 // more: all, if the volume has its copies without them, and those that are
-// going once they stand for nothing.
+// going once they stand for nothing and will not be missed.
 func (v *View) Surplus(vol cluster.Volume) (out []cluster.Replica) {
 	stay := v.standing(vol, v.staying(vol, vol.InSync)).hosts
+	rest := slices.Concat(vol.InSync, vol.Others)
 	for _, r := range vol.Others {
-		if stay >= vol.Copies || v.Going(vol, r) && v.Replaced(vol) {
-			out = append(out, r)
+		less := slices.DeleteFunc(slices.Clone(rest), func(o cluster.Replica) bool { return o == r })
+		idle := v.Up(r.Host) && v.standing(vol, v.usable(less)).atLeast(v.standing(vol, v.usable(rest)))
+		if stay >= vol.Copies || v.Going(vol, r) && v.Replaced(vol) && idle {
+			out, rest = append(out, r), less
 		}
 	}
 	return out

@@ -64,7 +64,7 @@ func (s *simulation) unwhole() string {
 			return fmt.Sprintf("volume %s has %d of %d copies and %d others", v.Val.Name, len(v.Val.InSync), v.Val.Copies, len(v.Val.Others))
 		}
 	}
-	if why := rearranging(st); why != "" && s.settled {
+	if why := rearranging(st); why != "" {
 		return why
 	}
 	for _, vm := range st.SortedVMs() {

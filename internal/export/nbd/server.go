@@ -175,6 +175,22 @@ func (s *Server) Withdraw(id holdfast.VolumeID) {
 	os.Remove(filepath.Dir(s.socketPath(id)))
 }
 
+// Renew ends the sessions at a volume's socket: the machine there begins new ones
+// at once, asks again for what was not answered, and learns of the volume's size.
+func (s *Server) Renew(id holdfast.VolumeID) {
+	s.mu.Lock()
+	var bound []*connection
+	for c := range s.conns {
+		if _, here := c.raw.(*net.UnixConn); here && c.offer != nil && c.offer == s.byID[id] {
+			bound = append(bound, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range bound {
+		c.raw.Close()
+	}
+}
+
 // withdraw leaves the directory of the socket: a machine that outlives this
 // process has it bound into its jail, and looks there for the next socket.
 func (s *Server) withdraw(id holdfast.VolumeID) {
