@@ -18,7 +18,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim bugs drill lab down image kernel bench clean-bench judges figures judge-cloud-init judge-iscsi fuzz-smoke packages clean
+.PHONY: help build check test sim snapshots tebibyte bugs drill lab down image kernel bench clean-bench judges figures judge-cloud-init judge-iscsi fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -105,6 +105,12 @@ judge-cloud-init: packages ## boot a Debian with its own cloud-init, and look wh
 # alone needs a compiler, and of the library's headers only pkg-config knows.
 JUDGE_PACKAGES := $(PACKAGES) xfsprogs nbd-client fuse3 openssl util-linux diffutils gcc libc6-dev pkg-config libnbd-dev
 JUDGE_COMMANDS  = mkfs.xfs nbd-client fusermount3 openssl losetup fstrim cmp gcc pkg-config $(shell pkg-config --exists libnbd 2>/dev/null || echo libnbd-dev)
+
+snapshots: ## make, clone, send and delete 10,000 snapshots of one volume, with figures
+	HOLDFAST_SNAPSHOTS=10000 $(GO) test -count=1 -v -timeout 30m -run TestManySnapshots ./internal/store
+
+tebibyte: ## a volume of 1 TiB, every block written, in 256 MiB of map memory; GIB=100 for less. It needs 6 GB of disk
+	HOLDFAST_MAP_GIB=$(or $(GIB),1024) $(GO) test -count=1 -v -timeout 30m -run TestALargeVolumeInLittleMemory ./internal/store
 
 judges: build ## let others' programs judge; QUICK=1 in two minutes, JUDGES='-run fio' for some
 	@$(MAKE) --no-print-directory packages PACKAGES='$(JUDGE_PACKAGES)' COMMANDS='$(COMMANDS) $(JUDGE_COMMANDS)'

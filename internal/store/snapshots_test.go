@@ -126,7 +126,7 @@ func many() int {
 	if n, err := strconv.Atoi(os.Getenv("HOLDFAST_SNAPSHOTS")); err == nil {
 		return n
 	}
-	return 400
+	return 150
 }
 
 // TestManySnapshots makes, clones, reverts to, sends and deletes the snapshots
