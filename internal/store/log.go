@@ -29,7 +29,7 @@ type wal struct {
 
 // keptBuffers are kept for reuse while there is work, idleBuffers always.
 const (
-	keptBuffers = 16
+	keptBuffers = 32
 	idleBuffers = 2
 )
 

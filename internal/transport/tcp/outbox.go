@@ -10,7 +10,7 @@ import (
 const maxQueued = 64 << 20
 
 // keepBuffer is the largest outgoing buffer kept for reuse, in bytes.
-const keepBuffer = 1 << 20
+const keepBuffer = 3 << 20
 
 // outbox gathers coded frames while the writer is busy with the ones before,
 // so that under load many frames leave in one write. Frames are copied in:
