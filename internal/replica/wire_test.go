@@ -302,3 +302,25 @@ func FuzzDecodeDiff(f *testing.F) {
 		}
 	})
 }
+
+// TestRecordsAreDecodedIntoWhatIsThere: a replica takes frame after frame without
+// allocating.
+func TestRecordsAreDecodedIntoWhatIsThere(t *testing.T) {
+	block := bytes.Repeat([]byte{7}, holdfast.BlockSize)
+	var list []record.Record
+	for i := range uint64(16) {
+		list = append(list, record.Record{Kind: record.Write, LSN: lsn(4, i+1), Addr: 9 * i, Count: 1, Hashes: []uint64{0x18}, Data: block})
+	}
+	head, bulk := records(list...)
+	var out []record.Record
+	var hashes []uint64
+	if n := testing.AllocsPerRun(100, func() {
+		var err error
+		if out, err = DecodeRecords(head, bulk, out[:0], &hashes); err != nil || len(out) != len(list) {
+			t.Fatalf("%d records, %v", len(out), err)
+		}
+		hashes = hashes[:0]
+	}); n != 0 {
+		t.Errorf("%v allocations for a frame of %d records, want none", n, len(list))
+	}
+}
