@@ -35,7 +35,7 @@ func main() {
 	var s settings
 	flag.Float64Var(&s.Fill, "fill", 80, "`percent` of the space without the reserve that the volume takes")
 	flag.Int64Var(&s.Size, "size", 4<<30, "`bytes` of the disk")
-	flag.Int64Var(&s.Segment, "segment", 0, "`bytes` of its segments; 0: so that there are 256")
+	flag.Int64Var(&s.Segment, "segment", 0, "`bytes` of its segments; 0: so that there are about 512")
 	flag.Float64Var(&s.Warm, "warm", 2, "overwrite this many `disks` full before measuring")
 	flag.Float64Var(&s.Seconds, "seconds", 60, "`length` of the measurement")
 	flag.Float64Var(&s.Pairs, "pairs", 5, "`length` of each measurement of write+flush; 0: none")
@@ -52,7 +52,7 @@ func main() {
 func (s *settings) check() error {
 	if s.Segment == 0 {
 		s.Segment = 256 << 10
-		for s.Segment*512 <= s.Size && s.Segment < 16<<20 {
+		for s.Segment*1024 <= s.Size && s.Segment < 16<<20 {
 			s.Segment *= 2
 		}
 	}
