@@ -109,6 +109,27 @@ func (c *Client) RemoveDisk(ctx context.Context, disk string) error {
 	return c.call(ctx, "DELETE", path("disks", disk), nil, nil)
 }
 
+// ClusterKey says what is known of the cluster's key.
+func (c *Client) ClusterKey(ctx context.Context) (v1.ClusterKey, error) {
+	return fetch[v1.ClusterKey](ctx, c, "GET", path("cluster", "key"), nil)
+}
+
+// InitClusterKey gives the cluster its first key.
+func (c *Client) InitClusterKey(ctx context.Context, s v1.KeySpec) (v1.ClusterKey, error) {
+	return fetch[v1.ClusterKey](ctx, c, "POST", path("cluster", "key"), s)
+}
+
+// UnlockClusterKey loads the key on the host that is called; the others take it
+// from there.
+func (c *Client) UnlockClusterKey(ctx context.Context, s v1.KeySpec) (v1.ClusterKey, error) {
+	return fetch[v1.ClusterKey](ctx, c, "POST", path("cluster", "key", "unlock"), s)
+}
+
+// RotateClusterKey replaces the key.
+func (c *Client) RotateClusterKey(ctx context.Context, s v1.KeySpec) (v1.ClusterKey, error) {
+	return fetch[v1.ClusterKey](ctx, c, "POST", path("cluster", "key", "rotate"), s)
+}
+
 // Pools lists the pools, the default one first.
 func (c *Client) Pools(ctx context.Context) ([]v1.Pool, error) {
 	return fetch[[]v1.Pool](ctx, c, "GET", path("pools"), nil)
@@ -147,6 +168,12 @@ func (c *Client) CreateVolume(ctx context.Context, s v1.VolumeSpec) (v1.Volume, 
 // DeleteVolume deletes a volume and its snapshots.
 func (c *Client) DeleteVolume(ctx context.Context, volume string) error {
 	return c.call(ctx, "DELETE", path("volumes", volume), nil, nil)
+}
+
+// EraseVolume deletes an encrypted volume; it is refused where erasing its key
+// would not make all copies unreadable.
+func (c *Client) EraseVolume(ctx context.Context, volume string) error {
+	return c.call(ctx, "DELETE", query(path("volumes", volume), "erase", "true"), nil, nil)
 }
 
 // Activity returns a volume's counters.
@@ -270,22 +297,28 @@ type NewImage struct {
 	Size   int64 // bytes; -1: the end of the stream decides
 	Copies int   // 0: the default
 	Pool   string
-	AsIs   bool // no disk: the bytes are kept whatever they look like, as of a compressed initrd
+
+	Encrypt  bool
+	Compress string
+	AsIs     bool // no disk: the bytes are kept whatever they look like, as of a compressed initrd
 }
 
 // ImportImage streams a raw disk.
 func (c *Client) ImportImage(ctx context.Context, n NewImage, r io.Reader) (v1.Volume, error) {
 	var out v1.Volume
-	var copies, asIs string
+	var copies, asIs, encrypt string
 	if n.Copies > 0 {
 		copies = strconv.Itoa(n.Copies)
 	}
 	if n.AsIs {
 		asIs = "true"
 	}
+	if n.Encrypt {
+		encrypt = "true"
+	}
 	name, size := n.Name, n.Size
 	in := &counted{r: r, want: size}
-	req, err := c.request(ctx, "POST", query(path("images"), "name", name, "copies", copies, "pool", n.Pool, "as_is", asIs), io.NopCloser(in))
+	req, err := c.request(ctx, "POST", query(path("images"), "name", name, "copies", copies, "pool", n.Pool, "encrypt", encrypt, "compress", n.Compress, "as_is", asIs), io.NopCloser(in))
 	if err != nil {
 		return out, err
 	}

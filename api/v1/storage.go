@@ -119,6 +119,8 @@ type VolumeSpec struct {
 	Min        int    `json:"min,omitempty" minimum:"0" maximum:"8" doc:"Fewest in-sync copies that may take writes; 0: 1"`
 	Durability string `json:"durability,omitempty" enum:"flush,always"`
 	Pool       string `json:"pool,omitempty" maxLength:"63" doc:"Pool whose disks hold it; none: default, or that of what it is cloned from"`
+	Encrypt    bool   `json:"encrypt,omitempty" doc:"Seal its blocks under a key of its own, before they leave the writer's host; a clone of an encrypted volume always is"`
+	Compress   string `json:"compress,omitempty" enum:"off,fast,auto" doc:"Compress its blocks; none: off, or as what it is cloned from"`
 	From       string `json:"from,omitempty" maxLength:"63" doc:"Clone of this image or volume"`
 	Snapshot   string `json:"snapshot,omitempty" maxLength:"63" doc:"Clone of this snapshot of it"`
 }
@@ -133,6 +135,9 @@ type Volume struct {
 	Min        int        `json:"min"`
 	Durability string     `json:"durability"`
 	Pool       string     `json:"pool"`
+	Encrypted  bool       `json:"encrypted"`
+	Key        string     `json:"key,omitempty" doc:"Name of the cluster key that its data key is wrapped with"`
+	Compress   string     `json:"compress" enum:"off,fast,auto"`
 	Flush      string     `json:"flush" doc:"What a flush means: on disk, or in memory, of every in-sync copy"`
 	Image      bool       `json:"image"`
 	Epoch      uint32     `json:"epoch"`

@@ -92,7 +92,7 @@ func (a *app) clusterCmd() *cobra.Command {
 			v, err := c.Cluster(ctx)
 			return printed(a, v, err, clusterColumns(), clusterName)
 		})}
-	return noun("cluster", "Make a cluster, show it", a.clusterInitCmd(), info)
+	return noun("cluster", "Make a cluster, show it", a.clusterInitCmd(), info, a.keyCmd())
 }
 
 func (a *app) clusterInitCmd() *cobra.Command {

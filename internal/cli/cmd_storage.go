@@ -33,6 +33,8 @@ func volumeColumns() []column[v1.Volume] {
 		{"SCRUB", true, func(v v1.Volume) any { return scrubs(v) }},
 		{"BAD", true, func(v v1.Volume) any { return badBlocks(v) }},
 		{"FLUSH", true, func(v v1.Volume) any { return v.Flush }},
+		{"COMPRESS", true, func(v v1.Volume) any { return v.Compress }},
+		{"ENCRYPTED", true, func(v v1.Volume) any { return v.Encrypted }},
 		{"EPOCH", true, func(v v1.Volume) any { return int(v.Epoch) }},
 		{"CREATED", true, func(v v1.Volume) any { return v.Created }},
 		{"ID", true, func(v v1.Volume) any { return v.ID }},
@@ -75,12 +77,21 @@ func volumeName(v v1.Volume) string { return v.Name }
 func (a *app) volumeCmd() *cobra.Command {
 	volumes := resource[v1.Volume]{noun: "volume", many: "the volumes", cols: volumeColumns(), name: volumeName,
 		all: a.volumesProved, one: (*client.Client).Volume}
-	var plan bool
+	var plan, erase bool
 	del := &cobra.Command{Use: "delete VOLUME", Short: "Delete a volume and its snapshots", Args: args("VOLUME"),
-		Example: "  holdfast volume delete scratch --plan\n  holdfast volume delete scratch",
+		Long: "Delete a volume and its snapshots. Of an encrypted volume the key is erased with that: its copies, also on hosts that are away, cannot be read any more.\n" +
+			"--erase refuses the deletion if that would not be so. Backups of the control plane, and old records on its disks until they are overwritten, still hold\n" +
+			"the key wrapped under the cluster key: to be rid of these too, rotate the cluster key afterwards and destroy the old one.",
+		Example: "  holdfast volume delete scratch --plan\n  holdfast volume delete scratch\n  holdfast volume delete secret --erase",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			if plan {
 				return a.planDelete(ctx, c.Volume, args[0])
+			}
+			if erase {
+				if err := c.EraseVolume(ctx, args[0]); err != nil {
+					return err
+				}
+				return a.done("volume", args[0], "Volume "+args[0]+" is deleted and its key erased: no copy of it can be read any more.")
 			}
 			if err := c.DeleteVolume(ctx, args[0]); err != nil {
 				return err
@@ -88,6 +99,7 @@ func (a *app) volumeCmd() *cobra.Command {
 			return a.done("volume", args[0], "Volume "+args[0]+" is deleted; its space comes back in the background.")
 		})}
 	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
+	del.Flags().BoolVar(&erase, "erase", false, "only if erasing its key makes every copy unreadable")
 	return noun("volume", "Virtual disks", listCmd(a, volumes), showCmd(a, volumes, "data"), a.volumeCreateCmd("create NAME"), a.volumeCloneCmd(), del,
 		a.volumeGrowCmd(), a.volumeSetCmd(), a.volumeMoveCmd(), a.snapshotCmd(), a.unsnapshotCmd(), a.revertCmd(), a.volumeScrubCmd(), a.faultsCmd())
 }
@@ -112,13 +124,15 @@ func lossOf(v v1.Volume) []string {
 func (a *app) volumeCreateCmd(use string) *cobra.Command {
 	var s v1.VolumeSpec
 	c := &cobra.Command{Use: use, Short: "Make an empty volume", Args: args("NAME"),
-		Example: "  holdfast volume create data --size 100GiB\n  holdfast volume create ledger --size 4GiB --copies 3 --min 2 --durability always\n  holdfast volume create scratch --size 1GiB --pool fast",
+		Example: "  holdfast volume create data --size 100GiB\n  holdfast volume create ledger --size 4GiB --copies 3 --min 2 --durability always\n  holdfast volume create scratch --size 1GiB --pool fast\n" +
+			"  holdfast volume create secret --size 10GiB --encrypt --compress auto",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			s.Name = args[0]
 			return a.createVolume(ctx, c, s)
 		})}
 	c.Flags().Var((*sizeFlag)(&s.Size), "size", "size, for example 10GiB")
 	c.Flags().StringVar(&s.Pool, "pool", "", "`pool` whose disks hold it; none: default")
+	c.Flags().BoolVar(&s.Encrypt, "encrypt", false, "seal its blocks before they leave the host that writes them; needs 'holdfast cluster key init'")
 	a.copiesFlags(c, &s)
 	return c
 }
@@ -126,6 +140,7 @@ func (a *app) volumeCreateCmd(use string) *cobra.Command {
 func (a *app) copiesFlags(c *cobra.Command, s *v1.VolumeSpec) {
 	c.Flags().IntVar(&s.Copies, "copies", 0, "copies in distinct racks (default: the pool's, or 2 as far as there are racks)")
 	c.Flags().IntVar(&s.Min, "min", 0, "fewest in-sync copies that may take writes (default 1)")
+	c.Flags().StringVar(&s.Compress, "compress", "", "off (default), fast or auto: compress its blocks; auto leaves alone what looks random")
 	c.Flags().StringVar(&s.Durability, "durability", "", "flush (default) or always: when a write is acknowledged")
 }
 
@@ -233,7 +248,8 @@ func (a *app) imageImportCmd() *cobra.Command {
 	var name, pool string
 	var total sizeFlag
 	var copies int
-	var asIs bool
+	var asIs, encrypt bool
+	var compress string
 	c := &cobra.Command{Use: "import FILE|-", Short: "Import a disk image, raw or QCOW2 (this one by way of qemu-img)", Args: args("FILE"),
 		Example: "  holdfast image import debian-12.raw\n  xz -dc appliance.raw.xz | holdfast image import --name appliance -\n" +
 			"  holdfast image import --as-is --name initrd /boot/initrd.img    # for vm create --initrd",
@@ -250,7 +266,7 @@ func (a *app) imageImportCmd() *cobra.Command {
 				return fmt.Errorf("%w; give another with --name", err)
 			}
 			bar := a.progress("importing "+name, n)
-			v, err := c.ImportImage(ctx, client.NewImage{Name: name, Size: n, Copies: copies, Pool: pool, AsIs: asIs}, bar.reader(in))
+			v, err := c.ImportImage(ctx, client.NewImage{Name: name, Size: n, Copies: copies, Pool: pool, AsIs: asIs, Encrypt: encrypt, Compress: compress}, bar.reader(in))
 			bar.done(err)
 			return printed(a, v, err, imageColumns(), volumeName)
 		})}
@@ -258,6 +274,8 @@ func (a *app) imageImportCmd() *cobra.Command {
 	c.Flags().Var(&total, "size", "size of what comes from standard input, if it is known; less or more is then refused")
 	c.Flags().IntVar(&copies, "copies", 0, "copies in distinct racks (default: the pool's, or 2 as far as there are racks)")
 	c.Flags().StringVar(&pool, "pool", "", "`pool` whose disks hold it, and all that is cloned from it; none: default")
+	c.Flags().BoolVar(&encrypt, "encrypt", false, "seal its blocks, and those of all that is cloned from it")
+	c.Flags().StringVar(&compress, "compress", "", "off (default), fast or auto: compress its blocks, and those of its clones unless they say otherwise")
 	c.Flags().BoolVar(&asIs, "as-is", false, "keep the bytes as they are, whatever they look like: a kernel or a compressed initrd for direct boot")
 	return c
 }

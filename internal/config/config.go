@@ -40,6 +40,7 @@ type Config struct {
 	ISCSI       string `yaml:"iscsi"`        // host:port of this host's iSCSI portal; default: none
 	ScrubEvery  string `yaml:"scrub_every"`  // from one scrub of a disk to the next; default 7d; "never"
 	ScrubRate   Size   `yaml:"scrub_rate"`   // bytes a second that a scrub of a disk reads at most; default 64 MiB
+	KeyFile     string `yaml:"key_file"`     // with the cluster key for encrypted volumes; default: none
 	Log         Log    `yaml:"log"`
 }
 

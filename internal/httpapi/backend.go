@@ -9,6 +9,7 @@ import (
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/health"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
@@ -23,6 +24,7 @@ type Backend interface {
 	Members
 	Disks
 	Pools
+	Keys
 	Volumes
 	Images
 	VMs
@@ -147,16 +149,36 @@ type Pools interface {
 	DeletePool(ctx context.Context, id holdfast.PoolID) error
 }
 
+// NewKey is a cluster key as it is given: a key, or a passphrase.
+type NewKey struct {
+	Key        *keyring.Key
+	Passphrase []byte
+}
+
+// Keys is about the cluster key.
+type Keys interface {
+	// InitKey gives the cluster its first key. Exists: there is one.
+	InitKey(ctx context.Context, k NewKey) error
+	// UnlockKey loads the key on this host. Denied: it is another one.
+	UnlockKey(ctx context.Context, k NewKey) error
+	// RotateKey makes another key the cluster's; wrapping anew goes on in the
+	// background. Busy: that of the last rotation does. Unavailable: the key
+	// to be replaced is not loaded here.
+	RotateKey(ctx context.Context, k NewKey) error
+}
+
 // NewVolume is a volume to be made. Image or (Volume, Snapshot) make it a
 // linked clone; Blocks may then be 0 (as large as the origin).
 type NewVolume struct {
-	Name       string
-	Blocks     uint64
-	Copies     int // 0: default (2, or as many as there are racks, at least 1)
-	Min        int // 0: 1
-	Durability cluster.Durability
-	Pool       holdfast.PoolID // of a clone: its origin's
-	Origin     *cluster.Origin // Snapshot zero: of an image, or of the volume as it is now
+	Name        string
+	Blocks      uint64
+	Copies      int // 0: default (2, or as many as there are racks, at least 1)
+	Min         int // 0: 1
+	Durability  cluster.Durability
+	Pool        holdfast.PoolID // of a clone: its origin's
+	Encrypt     bool
+	Compression string          // "" (as the origin, or off), "off", "fast", "auto"
+	Origin      *cluster.Origin // Snapshot zero: of an image, or of the volume as it is now
 }
 
 // Volumes is about volumes and their snapshots. Records are returned as
@@ -165,7 +187,9 @@ type Volumes interface {
 	CreateVolume(ctx context.Context, v NewVolume) (cluster.Volume, error)
 	// DeleteVolume marks it deleted; space comes back in the background.
 	// Conflict while attached or cloned from.
-	DeleteVolume(ctx context.Context, id holdfast.VolumeID) error
+	// The keys of an encrypted volume are erased with it; with erase set it is
+	// refused where that does not make it unreadable.
+	DeleteVolume(ctx context.Context, id holdfast.VolumeID, erase bool) error
 	GrowVolume(ctx context.Context, id holdfast.VolumeID, blocks uint64) (cluster.Volume, error)
 	// MoveReplica has a replica's successor built and the replica then let go.
 	MoveReplica(ctx context.Context, id holdfast.VolumeID, from, to placement.Somewhere) (goes cluster.Replica, spot placement.Spot, err error)
@@ -186,6 +210,9 @@ type NewImage struct {
 	Copies int   // as in NewVolume
 	AsIs   bool  // the bytes are no disk: a kernel, an initrd
 	Pool   holdfast.PoolID
+
+	Encrypt     bool
+	Compression string
 }
 
 // Images is about images.

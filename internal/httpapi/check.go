@@ -46,7 +46,8 @@ func checkCopies(what string, copies, least int) error {
 
 // newVolume checks a request and resolves its names.
 func (p picture) newVolume(s v1.VolumeSpec) (NewVolume, error) {
-	n := NewVolume{Name: s.Name, Copies: s.Copies, Min: s.Min, Durability: cluster.Durability(s.Durability)}
+	n := NewVolume{Name: s.Name, Copies: s.Copies, Min: s.Min, Durability: cluster.Durability(s.Durability),
+		Encrypt: s.Encrypt, Compression: s.Compress}
 	if err := holdfast.CheckName("volume", s.Name); err != nil {
 		return n, err
 	}

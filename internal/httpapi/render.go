@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -128,6 +129,9 @@ func (p picture) renderVolume(v cluster.Volume) v1.Volume {
 		State: p.volumeState(v), Copies: v.Copies, Min: v.Min, Durability: string(v.Durability), Image: v.Image,
 		Pool: p.PoolName(v.Pool), Epoch: uint32(v.Epoch), Writer: p.hostName(v.Writer), Generation: v.Generation, Created: v.Created,
 		Replicas: []v1.Replica{}, Snapshots: []v1.Snapshot{}}
+	if out.Compress = cmp.Or(v.Compression, "off"); v.Encrypted() {
+		out.Encrypted, out.Key = true, string(v.Keys[0].Under)
+	}
 	if pool, ok := p.Pool(v.Pool); ok {
 		out.Flush = flushOf(pool)
 	}

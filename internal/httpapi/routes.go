@@ -25,6 +25,7 @@ func (s *Server) routes(r chi.Router) {
 	s.hostRoutes()
 	s.diskRoutes()
 	s.poolRoutes()
+	s.keyRoutes()
 	s.volumeRoutes()
 	s.snapshotRoutes()
 	s.imageRoutes()

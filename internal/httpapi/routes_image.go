@@ -18,13 +18,15 @@ import (
 
 // importImage is the request of an image import: the body is the disk, raw.
 type importImage struct {
-	Name   string `query:"name" required:"true" maxLength:"63" doc:"Name of the new image"`
-	Size   int64  `query:"size" minimum:"0" doc:"Bytes of the body, if its length is not sent; an import that ends early is then refused"`
-	Copies int    `query:"copies" minimum:"0" maximum:"8"`
-	Pool   string `query:"pool" maxLength:"63" doc:"Pool whose disks hold it; none: default"`
-	AsIs   bool   `query:"as_is" doc:"Keep the bytes as they are, whatever they look like: a compressed initrd, say"`
-	length int64
-	body   io.Reader
+	Name     string `query:"name" required:"true" maxLength:"63" doc:"Name of the new image"`
+	Size     int64  `query:"size" minimum:"0" doc:"Bytes of the body, if its length is not sent; an import that ends early is then refused"`
+	Copies   int    `query:"copies" minimum:"0" maximum:"8"`
+	Pool     string `query:"pool" maxLength:"63" doc:"Pool whose disks hold it; none: default"`
+	Encrypt  bool   `query:"encrypt" doc:"Seal its blocks, and those of its clones, under keys of their own"`
+	Compress string `query:"compress" enum:"off,fast,auto"`
+	AsIs     bool   `query:"as_is" doc:"Keep the bytes as they are, whatever they look like: a compressed initrd, say"`
+	length   int64
+	body     io.Reader
 }
 
 // Resolve keeps the body to be streamed; huma would read it into memory.
@@ -65,7 +67,7 @@ func (s *Server) imageRoutes() {
 			if err != nil {
 				return err
 			}
-			return s.o.Backend.DeleteVolume(ctx, v.ID)
+			return s.o.Backend.DeleteVolume(ctx, v.ID, false)
 		})
 	op := s.operation(http.MethodPost, "/v1/images", "image-import", "Import a raw disk image, streamed in the body", 201)
 	op.RequestBody = &huma.RequestBody{Required: true, Description: "The disk, raw", Content: map[string]*huma.MediaType{
@@ -88,7 +90,7 @@ func (s *Server) importImage(ctx context.Context, in *importImage) (v1.Volume, e
 	if err != nil {
 		return v1.Volume{}, err
 	}
-	n := NewImage{Name: in.Name, Size: -1, Copies: in.Copies, AsIs: in.AsIs, Pool: pool.ID}
+	n := NewImage{Name: in.Name, Size: -1, Copies: in.Copies, AsIs: in.AsIs, Pool: pool.ID, Encrypt: in.Encrypt, Compression: in.Compress}
 	switch {
 	case in.Size > 0 && in.length > 0 && in.Size != in.length:
 		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "image %s: the size given is %d bytes, the body has %d; send the whole image", in.Name, in.Size, in.length)

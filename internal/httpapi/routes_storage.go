@@ -35,13 +35,17 @@ func (s *Server) volumeRoutes() {
 		return s.proved(ctx, p.renderVolume(v)), nil
 	})
 	act(s, s.operation("POST", "/v1/volumes", "volume-create", "Make a volume, empty or a linked clone", 201), s.createVolume)
+	type remove struct {
+		VolumeRef
+		Erase bool `query:"erase" doc:"Refuse it unless erasing its key makes all copies unreadable"`
+	}
 	do(s, s.operation("DELETE", "/v1/volumes/{volume}", "volume-delete", "Delete a volume and its snapshots", 204),
-		func(ctx context.Context, in *VolumeRef) error {
+		func(ctx context.Context, in *remove) error {
 			v, err := lookup(ctx, s, in.Volume, picture.volume)
 			if err != nil {
 				return err
 			}
-			return s.o.Backend.DeleteVolume(ctx, v.ID)
+			return s.o.Backend.DeleteVolume(ctx, v.ID, in.Erase)
 		})
 	act(s, s.operation("GET", "/v1/volumes/{volume}/activity", "volume-activity", "Counters since the volume was opened", 200),
 		func(ctx context.Context, in *VolumeRef) (v1.Activity, error) {

@@ -45,7 +45,11 @@ func (n *Node) serveKeys(_ holdfast.HostID, f transport.Frame, reply func(transp
 // it asks the others for what is missing, drops what was replaced, tells which
 // keys it has and, while it leads, goes on with a rotation.
 func (n *Node) followKeys() {
-	for !n.keysStop.Wait(keysEvery) {
+	for {
+		n.keysWake.Wait(keysEvery)
+		if n.keysStop.Wait(0) {
+			return
+		}
 		st := n.Cluster.State()
 		if st.Rev == 0 || st.Keyring.Mod == 0 {
 			continue
@@ -63,6 +67,16 @@ func (n *Node) followKeys() {
 			}
 		}
 	}
+}
+
+// TellKeys has the host say at once which keys it has, and returns when the
+// picture shows it, or after a while.
+func (n *Node) TellKeys() {
+	n.keysWake.Set()
+	n.Cluster.WaitFor(func(st *cluster.State) bool {
+		a, ok := st.Alive[n.Self]
+		return !ok || slices.Contains(a.Val.Keys, st.Keyring.Val.Current().ID)
+	}, 2*keysEvery)
 }
 
 // askForKeys asks the hosts that have a key which is missing here.

@@ -66,6 +66,7 @@ type Node struct {
 	changed    clock.Event
 	stopping   clock.Event
 	keysStop   clock.Event
+	keysWake   clock.Event
 	born       time.Duration
 	conds      conditions
 	published  []cluster.DiskUse // owned by whoever starts the node, then by follow
@@ -77,7 +78,7 @@ type Node struct {
 // network afterwards, which the caller has not started yet.
 func New(c Config, s Seams) *Node {
 	n := &Node{Seams: s, Config: c, Self: c.Host.Host, Keys: keyring.NewRing(),
-		born: s.Clock.Now(), tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent(), keysStop: s.Clock.NewEvent()}
+		born: s.Clock.Now(), tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent(), keysStop: s.Clock.NewEvent(), keysWake: s.Clock.NewEvent()}
 	n.conds.set = make(map[string]cluster.Condition)
 	n.Cluster = cluster.Open(s.KV, s.Clock, c.Log)
 	n.alive = n.Cluster.KeepAlive(c.Host)
@@ -96,7 +97,7 @@ func New(c Config, s Seams) *Node {
 		c.Agent(&ac)
 	}
 	n.Agent = agent.New(ac)
-	n.Make = &provision.Provisioner{Self: n.Self, Boot: c.Host.Boot, Cluster: n.Cluster, Volumes: n.Volumes, Keys: n.Keys, Clock: s.Clock, Rand: s.Rand, Log: c.Log}
+	n.Make = &provision.Provisioner{Self: n.Self, Boot: c.Host.Boot, Cluster: n.Cluster, Volumes: n.Volumes, Keys: n.Keys, AwaitKeys: n.TellKeys, Clock: s.Clock, Rand: s.Rand, Log: c.Log}
 	return n
 }
 
@@ -152,6 +153,7 @@ func (n *Node) Stop() {
 	n.Agent.Stop()
 	n.stopping.Set()
 	n.keysStop.Set()
+	n.keysWake.Set()
 	n.changed.Set()
 	n.tasks.Wait()
 	n.Volumes.Close()

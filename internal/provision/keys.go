@@ -13,7 +13,12 @@ func (p *Provisioner) currentKey(st *cluster.State) (keyring.Key, error) {
 	if st.Keyring.Mod == 0 {
 		return keyring.Key{}, holdfast.Errorf(holdfast.Invalid, "the cluster has no key to encrypt with; make one with 'holdfast cluster key init'")
 	}
-	k, ok := p.Keys.Get(st.Keyring.Val.Current().ID)
+	id := st.Keyring.Val.Current().ID
+	k, ok := p.Keys.Get(id)
+	if !ok && p.AwaitKeys != nil && slices.ContainsFunc(st.SortedAlive(), func(a cluster.Versioned[cluster.Alive]) bool { return slices.Contains(a.Val.Keys, id) }) {
+		p.AwaitKeys()
+		k, ok = p.Keys.Get(id)
+	}
 	if !ok {
 		return k, holdfast.Errorf(holdfast.Unavailable, "the cluster key is not loaded on host %s; run 'holdfast cluster key unlock'", st.Hosts[p.Self].Val.Name)
 	}

@@ -33,9 +33,12 @@ type Provisioner struct {
 	Cluster *cluster.Client
 	Volumes *volume.Service
 	Keys    *keyring.Ring // the cluster keys in this host's memory
-	Clock   clock.Clock
-	Rand    io.Reader
-	Log     *slog.Logger
+	// AwaitKeys gives the host a moment to take a key from another one that has
+	// it; nil: it does not wait.
+	AwaitKeys func()
+	Clock     clock.Clock
+	Rand      io.Reader
+	Log       *slog.Logger
 }
 
 // VolumeSpec is a volume to be made.

@@ -261,16 +261,17 @@ func (h *Host) CreateVolume(ctx context.Context, n httpapi.NewVolume) (cluster.V
 	if err != nil {
 		return cluster.Volume{}, err
 	}
-	return m.node.Make.CreateVolume(provision.VolumeSpec{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: n.Min, Durability: n.Durability, Origin: n.Origin, Pool: n.Pool})
+	return m.node.Make.CreateVolume(provision.VolumeSpec{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: n.Min, Durability: n.Durability, Origin: n.Origin, Pool: n.Pool,
+		Encrypt: n.Encrypt, Compression: n.Compression})
 }
 
 // DeleteVolume implements httpapi.Volumes.
-func (h *Host) DeleteVolume(ctx context.Context, id holdfast.VolumeID) error {
+func (h *Host) DeleteVolume(ctx context.Context, id holdfast.VolumeID, erase bool) error {
 	m, err := h.member()
 	if err != nil {
 		return err
 	}
-	return m.node.Make.DeleteVolume(id, false)
+	return m.node.Make.DeleteVolume(id, erase)
 }
 
 // GrowVolume implements httpapi.Volumes.

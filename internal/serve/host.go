@@ -44,6 +44,8 @@ type Host struct {
 
 	imports sync.Map // holdfast.VolumeID → image.Progress, of those under way
 
+	deriving sync.Mutex // held while a passphrase is worked on
+
 	mu      sync.Mutex
 	joining bool
 	run     *member
@@ -169,6 +171,7 @@ func (h *Host) build(m *member) (err error) {
 	})
 	m.records.Store(m.node.Cluster)
 	m.targets = newTargets(h, m)
+	h.loadKeyFile(m)
 	for _, path := range m.ms.Disks {
 		if err := h.openDisk(m, path); err != nil {
 			h.log.Error("a disk is not in use", "path", path, "error", err)

@@ -21,6 +21,7 @@ import (
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
@@ -341,6 +342,50 @@ func (b *Backend) CreatePool(_ context.Context, p cluster.Pool) (cluster.Pool, e
 // DeletePool implements httpapi.Backend.
 func (b *Backend) DeletePool(_ context.Context, id holdfast.PoolID) error {
 	return b.change(func() error { delete(b.St.Pools, id); return nil })
+}
+
+// InitKey implements httpapi.Backend.
+func (b *Backend) InitKey(_ context.Context, k httpapi.NewKey) error {
+	return b.change(func() error {
+		if b.St.Keyring.Mod != 0 {
+			return holdfast.Errorf(holdfast.Exists, "the cluster has a key already")
+		}
+		return b.setKey(k)
+	})
+}
+
+func (b *Backend) setKey(k httpapi.NewKey) error {
+	src := keyring.Source{From: keyring.File, Created: epoch0()}
+	key := keyring.Key{1}
+	if k.Key != nil {
+		key = *k.Key
+	} else {
+		src.From, src.Argon = keyring.Passphrase, &keyring.Argon{Salt: make([]byte, 16), Time: 1, MemoryKiB: 64, Threads: 1}
+	}
+	src.ID = key.ID()
+	b.St.Keyring = cluster.Versioned[keyring.Record]{Mod: 1, Val: keyring.Record{Keys: []keyring.Source{src}}}
+	a := b.St.Alive[b.Me.ID]
+	a.Val.Keys = []keyring.ID{src.ID}
+	b.St.Alive[b.Me.ID] = a
+	return nil
+}
+
+// UnlockKey implements httpapi.Backend.
+func (b *Backend) UnlockKey(_ context.Context, k httpapi.NewKey) error {
+	return b.change(func() error {
+		if b.St.Keyring.Mod == 0 {
+			return holdfast.Errorf(holdfast.NotFound, "the cluster has no key")
+		}
+		if k.Key != nil && k.Key.ID() != b.St.Keyring.Val.Current().ID {
+			return holdfast.Errorf(holdfast.Denied, "that is not the cluster's key")
+		}
+		return nil
+	})
+}
+
+// RotateKey implements httpapi.Backend.
+func (b *Backend) RotateKey(_ context.Context, k httpapi.NewKey) error {
+	return b.change(func() error { return b.setKey(k) })
 }
 
 // Console implements httpapi.Backend: it prints a banner and answers lines

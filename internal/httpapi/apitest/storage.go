@@ -8,6 +8,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
@@ -32,6 +33,15 @@ func (b *Backend) newVolume(n httpapi.NewVolume) (cluster.Volume, error) {
 	}
 	if n.Origin != nil {
 		v.Blocks = max(n.Blocks, b.St.Volumes[n.Origin.Volume].Val.Blocks)
+	}
+	if v.Compression = n.Compression; v.Compression == "off" {
+		v.Compression = ""
+	}
+	if n.Encrypt {
+		if b.St.Keyring.Mod == 0 {
+			return v, holdfast.Errorf(holdfast.Invalid, "volume %s: the cluster has no key to encrypt with; make one with 'holdfast cluster key init'", v.Name)
+		}
+		v.Keys = []keyring.Wrapped{{Volume: v.ID, Under: b.St.Keyring.Val.Current().ID, Data: make([]byte, 60)}}
 	}
 	if o := n.Origin; o != nil {
 		v.Pool = b.St.Volumes[o.Volume].Val.Pool
@@ -69,9 +79,12 @@ func (b *Backend) edit(id holdfast.VolumeID, f func(*cluster.Volume) error) (v c
 }
 
 // DeleteVolume implements httpapi.Backend.
-func (b *Backend) DeleteVolume(_ context.Context, id holdfast.VolumeID) error {
+func (b *Backend) DeleteVolume(_ context.Context, id holdfast.VolumeID, erase bool) error {
 	return b.change(func() error {
 		v := b.St.Volumes[id].Val
+		if erase && !v.Encrypted() {
+			return holdfast.Errorf(holdfast.Invalid, "volume %s is not encrypted", v.Name)
+		}
 		if vm, ok := b.St.VMs[v.VM]; ok {
 			return holdfast.Errorf(holdfast.Conflict, "volume %s is the disk of VM %s; delete the VM instead", v.Name, vm.Val.Name)
 		}
