@@ -150,8 +150,8 @@ func (h *Host) build(m *member) (err error) {
 		Directory: m.address,
 		Member:    m.isMember,
 	})
-	m.streams = &streams{dial: m.dialHere, open: make(map[uint64]*stream), target: func(e holdfast.ExportID, group uint16) (io.ReadWriteCloser, error) {
-		return m.targets.arrive(e, group)
+	m.streams = &streams{dial: m.dialHere, open: make(map[uint64]*stream), target: func(e holdfast.ExportID, group uint16, from string) (io.ReadWriteCloser, error) {
+		return m.targets.arrive(e, group, from)
 	}}
 	m.streams.install(m.net)
 	boot, err := newUUID()

@@ -38,6 +38,8 @@ const (
 	notYet        = 1
 	maxStreams    = 1024
 	streamHeadLen = 8
+	streamOpenLen = 18
+	maxFrom       = 64 // bytes of an initiator's address
 )
 
 // streams are the guest connections this host serves for others.
@@ -45,7 +47,7 @@ type streams struct {
 	dial func(vm holdfast.VMID, guestPort int) (io.ReadWriteCloser, error)
 	// target begins a connection to a target that this host serves, or comes to
 	// serve by that.
-	target func(e holdfast.ExportID, group uint16) (io.ReadWriteCloser, error)
+	target func(e holdfast.ExportID, group uint16, from string) (io.ReadWriteCloser, error)
 	mu     sync.Mutex
 	next   uint64
 	open   map[uint64]*stream
@@ -113,11 +115,11 @@ func (st *stream) close() {
 }
 
 func (s *streams) install(n transport.Network) {
-	n.Handle(kindStreamOpen, s.serveOpen(func(id holdfast.UUID, port uint16) (io.ReadWriteCloser, error) {
+	n.Handle(kindStreamOpen, s.serveOpen(0, func(id holdfast.UUID, port uint16, _ string) (io.ReadWriteCloser, error) {
 		return s.dial(holdfast.VMID{UUID: id}, int(port))
 	}))
-	n.Handle(kindStreamTarget, s.serveOpen(func(id holdfast.UUID, group uint16) (io.ReadWriteCloser, error) {
-		return s.target(holdfast.ExportID{UUID: id}, group)
+	n.Handle(kindStreamTarget, s.serveOpen(maxFrom, func(id holdfast.UUID, group uint16, from string) (io.ReadWriteCloser, error) {
+		return s.target(holdfast.ExportID{UUID: id}, group, from)
 	}))
 	n.Handle(kindStreamWrite, s.serve(func(st *stream, f transport.Frame) (transport.Frame, error) {
 		for _, b := range f.Bulk {
@@ -137,15 +139,17 @@ func (s *streams) install(n transport.Network) {
 	n.Handle(kindStreamClose, s.serveClose)
 }
 
-func (s *streams) serveOpen(dial func(id holdfast.UUID, port uint16) (io.ReadWriteCloser, error)) transport.Handler {
+// serveOpen opens a stream by dial, which is told what follows the fixed part of
+// the head, at most so many bytes.
+func (s *streams) serveOpen(more int, dial func(id holdfast.UUID, port uint16, rest string) (io.ReadWriteCloser, error)) transport.Handler {
 	return func(from holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
-		if len(f.Head) != 18 {
-			reply(transport.Frame{}, holdfast.Errorf(holdfast.Invalid, "stream open: %d bytes, need 18", len(f.Head)))
+		if len(f.Head) < streamOpenLen || len(f.Head) > streamOpenLen+more {
+			reply(transport.Frame{}, holdfast.Errorf(holdfast.Invalid, "stream open: %d bytes, need %d", len(f.Head), streamOpenLen))
 			return
 		}
-		id, port := holdfast.UUID(f.Head[:16]), binary.LittleEndian.Uint16(f.Head[16:])
+		id, port, rest := holdfast.UUID(f.Head[:16]), binary.LittleEndian.Uint16(f.Head[16:]), string(f.Head[streamOpenLen:])
 		go func() {
-			c, err := dial(id, port)
+			c, err := dial(id, port, rest)
 			if err != nil {
 				reply(transport.Frame{}, err)
 				return
@@ -242,8 +246,8 @@ func (m *member) openStream(to holdfast.HostID, vm holdfast.VMID, port int) (io.
 
 // openTarget begins a connection to a target by another host, which serves it
 // or is to.
-func (m *member) openTarget(to holdfast.HostID, e holdfast.ExportID, group uint16) (io.ReadWriteCloser, error) {
-	s, err := openFar(m.net, to, kindStreamTarget, e.UUID, group, targetDial)
+func (m *member) openTarget(to holdfast.HostID, e holdfast.ExportID, group uint16, from string) (io.ReadWriteCloser, error) {
+	s, err := openFar(m.net, to, kindStreamTarget, e.UUID, group, targetDial, []byte(from[:min(len(from), maxFrom)])...)
 	if err != nil {
 		return nil, err
 	}
@@ -252,8 +256,8 @@ func (m *member) openTarget(to holdfast.HostID, e holdfast.ExportID, group uint1
 	return s, nil
 }
 
-func openFar(n transport.Network, to holdfast.HostID, kind transport.Kind, id holdfast.UUID, port uint16, wait time.Duration) (*farStream, error) {
-	head := binary.LittleEndian.AppendUint16(append([]byte(nil), id[:]...), port)
+func openFar(n transport.Network, to holdfast.HostID, kind transport.Kind, id holdfast.UUID, port uint16, wait time.Duration, rest ...byte) (*farStream, error) {
+	head := append(binary.LittleEndian.AppendUint16(append([]byte(nil), id[:]...), port), rest...)
 	f, err := transport.Call(clock.System{}, n, to, transport.Frame{Kind: kind, Head: head}, wait)
 	if err != nil {
 		return nil, err

@@ -387,7 +387,7 @@ func (t *targets) take(id holdfast.ExportID) error {
 const awayFor = 5 * time.Second
 
 // forward connects to the host that serves a target.
-func (t *targets) forward(target string, group uint16) (net.Conn, error) {
+func (t *targets) forward(target string, group uint16, from string) (net.Conn, error) {
 	rec, ok := t.m.node.Cluster.State().ExportByTarget(target)
 	if !ok {
 		return nil, holdfast.Errorf(holdfast.NotFound, "there is no such target any more")
@@ -399,7 +399,7 @@ func (t *targets) forward(target string, group uint16) (net.Conn, error) {
 	if to == t.h.dir.id.Host {
 		return nil, holdfast.Errorf(holdfast.Unavailable, "this host is to serve the target and does not yet")
 	}
-	far, err := t.m.openTarget(to, rec.Val.ID, group)
+	far, err := t.m.openTarget(to, rec.Val.ID, group, from)
 	if err != nil {
 		t.mu.Lock()
 		t.away[to] = time.Now().Add(awayFor)
@@ -415,8 +415,9 @@ func (t *targets) forward(target string, group uint16) (net.Conn, error) {
 	return near, nil
 }
 
-// arrive takes a connection that another host's portal carries here.
-func (t *targets) arrive(id holdfast.ExportID, group uint16) (io.ReadWriteCloser, error) {
+// arrive takes a connection that another host's portal carries here, from an
+// initiator's address.
+func (t *targets) arrive(id holdfast.ExportID, group uint16, from string) (io.ReadWriteCloser, error) {
 	if group == 0 {
 		return nil, holdfast.Errorf(holdfast.Invalid, "portal group 0 does not exist")
 	}
@@ -434,7 +435,7 @@ func (t *targets) arrive(id holdfast.ExportID, group uint16) (io.ReadWriteCloser
 	if err != nil {
 		return nil, err
 	}
-	t.srv.ServeConn(near, group)
+	t.srv.ServeConn(near, group, from)
 	return end, nil
 }
 

@@ -18,6 +18,7 @@ type connection struct {
 	srv    *Server
 	portal *portal
 	nc     net.Conn
+	from   string // the initiator's address, for people
 	r      pdu.Reader
 	cid    uint16
 	par    params // digests and segment length of this connection
@@ -94,7 +95,7 @@ func (c *connection) log(err error, what string) {
 			target = c.s.offer.Name
 		}
 	}
-	c.srv.log.Warn(what, "from", c.nc.RemoteAddr(), "initiator", name, "target", target, "err", err)
+	c.srv.log.Warn(what, "from", c.from, "initiator", name, "target", target, "err", err)
 }
 
 // settle ends the connection's part in the session: after a logout what is

@@ -19,8 +19,11 @@ import (
 var errCarried = errors.New("the connection was carried to another host")
 
 // ServeConn serves a connection that came in by another host's portal, as one
-// of the given portal group. It returns at once.
-func (s *Server) ServeConn(nc net.Conn, group uint16) { s.serve(nc, &portal{group: group}) }
+// of the given portal group, from the address that this one saw. It returns at
+// once.
+func (s *Server) ServeConn(nc net.Conn, group uint16, from string) {
+	s.serve(nc, &portal{group: group}, from)
+}
 
 // carry connects the initiator with the host that serves the target, replays
 // the login request that named it, and copies both ways until one side ends.
@@ -28,7 +31,7 @@ func (c *connection) carry(target string, h *pdu.Header, ahs, data []byte) error
 	if c.srv.cfg.Forward == nil {
 		return refuse(pdu.LoginUnavailable, "the target is served by no host")
 	}
-	to, err := c.srv.cfg.Forward(target, c.portal.group)
+	to, err := c.srv.cfg.Forward(target, c.portal.group, c.from)
 	if err != nil {
 		return refuse(pdu.LoginUnavailable, "the host that serves the target cannot be reached: "+err.Error())
 	}

@@ -14,12 +14,12 @@ import (
 
 // away is a second host's portal for the target that o serves.
 func away(t *testing.T, o *offering, reachable *bool) *offering {
-	forward := func(target string, group uint16) (net.Conn, error) {
+	forward := func(target string, group uint16, from string) (net.Conn, error) {
 		if target != targetName || group != 2 || !*reachable {
 			return nil, holdfast.Errorf(holdfast.Unavailable, "the host is gone")
 		}
 		a, b := net.Pipe()
-		o.ServeConn(b, group)
+		o.ServeConn(b, group, from)
 		return a, nil
 	}
 	s := iscsi.New(iscsi.Config{Forward: forward, Elsewhere: func(string) []iscsi.Address { return []iscsi.Address{{Addr: o.addr, Group: 1}} }})

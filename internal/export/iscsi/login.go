@@ -77,7 +77,7 @@ func (c *connection) enter() (*session, error) {
 // not let in for who it is.
 func (l *login) report(r *refusal) {
 	if told := l.c.srv.cfg.Refused; told != nil && (r.status == pdu.LoginAuthFailed || r.status == pdu.LoginForbidden) {
-		told(Refusal{Target: clip(l.targetName), Initiator: clip(l.initiator), From: l.c.nc.RemoteAddr().String(), Why: r.why})
+		told(Refusal{Target: clip(l.targetName), Initiator: clip(l.initiator), From: l.c.from, Why: r.why})
 	}
 }
 

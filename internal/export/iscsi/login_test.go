@@ -224,7 +224,7 @@ func TestWithdrawingATargetDuringALogin(t *testing.T) {
 	}
 	nc, theirs := net.Pipe()
 	defer nc.Close()
-	s.ServeConn(theirs, 1)
+	s.ServeConn(theirs, 1, "pipe")
 	var h pdu.Header
 	h[0], h[1] = byte(pdu.LoginRequest)|pdu.Immediate, pdu.Transit|pdu.StageOperational<<2|pdu.StageFull
 	text := pdu.AppendPair(pdu.AppendPair(nil, "InitiatorName", hostName), "TargetName", targetName)
@@ -254,6 +254,6 @@ func TestWithdrawingATargetDuringALogin(t *testing.T) {
 
 func dialTo(s *iscsi.Server) net.Conn {
 	a, b := net.Pipe()
-	s.ServeConn(b, 1)
+	s.ServeConn(b, 1, "pipe")
 	return a
 }

@@ -89,9 +89,17 @@ func (c *connection) logout(h *pdu.Header) error {
 	case closeSession:
 		s.logout = true
 	case closeConnection:
-		if gone = s.conns[h.Half(pdu.AtCID)]; gone == nil {
+		// One that has logged out is none, though its goroutines may not have
+		// ended yet.
+		left := 0
+		for _, x := range s.conns {
+			if !x.closing {
+				left++
+			}
+		}
+		if gone = s.conns[h.Half(pdu.AtCID)]; gone == nil || gone.closing {
 			response, gone = noSuchCID, nil
-		} else if len(s.conns) == 1 {
+		} else if left == 1 {
 			s.logout = true
 		}
 	default:

@@ -19,9 +19,9 @@ type Config struct {
 	Limits Limits
 	Log    *slog.Logger // nil discards
 	// Forward connects to the host that serves a target which is offered here
-	// without a device: to a ServeConn there, with the given portal group. nil:
-	// such targets are not available.
-	Forward func(target string, group uint16) (net.Conn, error)
+	// without a device: to a ServeConn there, with the given portal group and
+	// the initiator's address. nil: such targets are not available.
+	Forward func(target string, group uint16, from string) (net.Conn, error)
 	// Settle is asked before a login is refused because its target is not known
 	// here or the initiator not on its list, and before one to a target that is
 	// offered here without a device goes on: that what is offered is up to date,
@@ -245,7 +245,7 @@ func (s *Server) accept(p *portal) {
 			time.Sleep(50 * time.Millisecond) // out of file descriptors, most likely: others may end
 			continue
 		}
-		s.serve(nc, p)
+		s.serve(nc, p, nc.RemoteAddr().String())
 	}
 }
 
@@ -256,12 +256,13 @@ func temporary(err error) bool {
 }
 
 // serve starts a connection, or refuses one too many.
-func (s *Server) serve(nc net.Conn, p *portal) {
+func (s *Server) serve(nc net.Conn, p *portal, from string) {
 	c := newConnection(s, nc, p)
+	c.from = from
 	s.mu.Lock()
 	if s.closed || len(s.conns) >= s.lim.Connections {
 		s.mu.Unlock()
-		s.log.Warn("an iSCSI connection too many is refused", "from", nc.RemoteAddr(), "limit", s.lim.Connections)
+		s.log.Warn("an iSCSI connection too many is refused", "from", from, "limit", s.lim.Connections)
 		nc.Close()
 		return
 	}
