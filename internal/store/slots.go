@@ -82,16 +82,17 @@ func (ss *slots) stretch(slot, n uint16) (k uint16, in bool) {
 	if len(ss.words) == 0 {
 		return n, false
 	}
-	i := ss.bit(slot)
+	i, last := ss.bit(slot), ss.bit(slot+n-1)
 	in = ss.has(slot)
-	end := nextBit(ss.words, min(i, 64*len(ss.words)), !in)
-	if end == 64*len(ss.words) && !in {
+	words := ss.words[:min(last/64+1, len(ss.words))] // no further than asked
+	end := nextBit(words, min(i, 64*len(words)), !in)
+	if end > last {
 		return n, in
 	}
 	if !ss.fine {
 		end *= blockUnit
 	}
-	return uint16(min(int(n), end-int(slot))), in
+	return uint16(end - int(slot)), in
 }
 
 // runs goes over the set: first slot and number of slots of each run.

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/disk/filedisk"
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/store"
 	"github.com/holdfast-cloud/holdfast/internal/transport/tcp"
@@ -31,6 +32,40 @@ func BenchmarkWrite(b *testing.B) {
 				drive(b, v, depth, export.Write)
 			})
 		}
+	}
+}
+
+// BenchmarkStream measures a stream of 1 MiB writes, eight at once and a flush
+// after every 256, of data of which half is random: as it is, and compressed and
+// encrypted.
+func BenchmarkStream(b *testing.B) {
+	const size, depth = 1 << 20, 8
+	data := make([]byte, size)
+	for at := 0; at < size; at += holdfast.BlockSize {
+		rand.Read(data[at : at+holdfast.BlockSize/2])
+	}
+	for _, c := range []struct {
+		name, compression string
+		encrypted         bool
+	}{{"off", "", false}, {"compressed", "auto", false}, {"encrypted", "", true}, {"both", "auto", true}} {
+		b.Run(c.name, func(b *testing.B) {
+			v := openSealed(b, 1, c.compression, c.encrypted)
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for i := 0; i < b.N; i += depth {
+				done := make(chan error, depth)
+				for k := range depth {
+					v.submit(&export.Request{Op: export.Write, Off: int64((i+k)%256) * size, Length: size, Data: data, Done: func(_ *export.Request, err error) { done <- err }})
+				}
+				for range depth {
+					check(b, <-done)
+				}
+				if (i+depth)%256 == 0 {
+					check(b, v.Flush())
+				}
+			}
+			check(b, v.Flush())
+		})
 	}
 }
 
@@ -119,11 +154,14 @@ func (r *realRecords) ClaimVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) 
 func (r *realRecords) Alive(holdfast.HostID) bool { return true }
 
 // openReal opens a volume with its replicas on as many hosts in this process.
-func openReal(b *testing.B, copies int) *Volume {
+func openReal(b *testing.B, copies int) *Volume { return openSealed(b, copies, "", false) }
+
+// openSealed is openReal of a volume that is compressed or encrypted.
+func openSealed(b *testing.B, copies int, compression string, encrypted bool) *Volume {
 	ca, err := auth.NewCA(holdfast.ClusterID{UUID: id(b)})
 	check(b, err)
 	dir := b.TempDir()
-	recs := &realRecords{v: cluster.Volume{ID: holdfast.VolumeID{UUID: id(b)}, Name: "bench", Blocks: 1 << 16, Copies: copies, Min: 1}}
+	recs := &realRecords{v: cluster.Volume{ID: holdfast.VolumeID{UUID: id(b)}, Name: "bench", Blocks: 1 << 16, Copies: copies, Min: 1, Compression: compression}}
 	addrs := make(map[holdfast.HostID]string)
 	var services []*Service
 	for i := range copies {
@@ -135,6 +173,11 @@ func openReal(b *testing.B, copies int) *Volume {
 		n := tcp.New(tcp.Config{Self: host, Listen: "127.0.0.1:0", Server: auth.ServerTLS(creds, nil), Client: auth.ClientTLS(creds, nil),
 			Directory: func(h holdfast.HostID) (string, bool) { a, ok := addrs[h]; return a, ok }, Log: slog.New(slog.DiscardHandler)})
 		s := New(Config{Self: host, Boot: holdfast.BootID{UUID: id(b)}, Clock: clock.System{}, Rand: rand.Reader, Net: n, Records: recs, Log: slog.New(slog.DiscardHandler)})
+		if encrypted {
+			s.Keys = func(rec cluster.Volume) (map[holdfast.VolumeID]keyring.Key, error) {
+				return map[holdfast.VolumeID]keyring.Key{rec.ID: {1, 2, 3}}, nil
+			}
+		}
 		s.AddStore(st)
 		check(b, n.Start())
 		addrs[host] = n.Addr().String()
