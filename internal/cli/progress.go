@@ -33,7 +33,7 @@ type lines struct {
 
 func (l *lines) add(n int64, now time.Time) {
 	l.done += n
-	if now.Before(l.next) {
+	if now.Before(l.next) || l.total == 0 {
 		return
 	}
 	l.next = now.Add(sayEvery)

@@ -74,6 +74,11 @@ func (p picture) renderDisk(d cluster.Disk) v1.Disk {
 	switch {
 	case !ok:
 		out.State = "starting"
+		for _, c := range p.Alive[d.Host].Val.Conditions {
+			if c.ID == "disk/"+d.Path {
+				out.State, out.Error = "failed", c.Text
+			}
+		}
 	case u.Error != "":
 		out.State, out.Error = "failed", u.Error
 	default:
