@@ -9,6 +9,7 @@ GUEST       ?= probe
 FUZZTIME    ?= 5s
 SEEDS       ?= 500
 BUGSEEDS    ?= 200
+ROT         ?= 10000
 # A kernel, modules and busybox for the guests of some tests.
 GUEST_ROOT  := $(CURDIR)/build/kernel
 SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -18,7 +19,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim snapshots tebibyte bugs drill lab down image kernel bench clean-bench judges figures judge-cloud-init judge-iscsi fuzz-smoke packages clean
+.PHONY: help build check test sim snapshots tebibyte bugs drill lab down image kernel bench clean-bench judges figures judge-cloud-init judge-iscsi rot fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -124,6 +125,11 @@ judge-iscsi: ## let libiscsi's suite and QEMU judge iSCSI over volumes of two co
 	@$(MAKE) --no-print-directory packages PACKAGES='libiscsi-bin qemu-utils qemu-block-extra' COMMANDS='iscsi-test-cu iscsi-ls iscsi-inq qemu-io'
 	@mkdir -p build; HOLDFAST_JUDGE=all $(GO) test -count=1 -v -p 1 -run TestJudge ./internal/export/iscsi ./lab/baddays >build/judge-iscsi.log 2>&1; status=$$?; \
 	sed -n 's/^ *\(judges\|iscsi\)_test.go:[0-9]*: //p; t; /^[-a-zA-Z]/p' build/judge-iscsi.log; exit $$status
+
+# CI damages a few hundred with the ordinary tests.
+rot: ## damage ROT blocks of replicas (10,000): flipped, swapped, rolled back; found, told, restored
+	@mkdir -p build; VOLUME_DAMAGES=$(ROT) $(GO) test -count=1 -v -timeout 30m -run 'Damage|ScrubFinds|Lost|HelpEachOther' ./internal/volume >build/rot.log 2>&1; status=$$?; \
+	sed -n 's/^ *[a-z]*_test.go:[0-9]*: //p; /^--- /p; /^FAIL/p; /^ok/p; /^panic/p' build/rot.log; exit $$status
 
 fuzz-smoke: ## run every fuzz target for a moment
 	@set -e; for p in $$($(GO) list ./...); do \

@@ -55,3 +55,10 @@ type Fault struct {
 	First   time.Time `json:"first"`
 	Last    time.Time `json:"last"`
 }
+
+// Rebuild is how a replica is being built or brought up to date.
+type Rebuild struct {
+	Done     float64 `json:"done" doc:"Fraction, 0 to 1, of the snapshot or the content that is copied now"`
+	Rate     int64   `json:"rate" doc:"Bytes a second; 0: not known yet"`
+	LeftSecs int64   `json:"left_seconds" doc:"About how long it still takes; 0: not known"`
+}

@@ -165,6 +165,8 @@ type Replica struct {
 	Proved *time.Time `json:"proved,omitempty" doc:"When the last scrub began that found all of it good; only where one volume is shown"`
 	Scrub  *Scrub     `json:"scrub,omitempty" doc:"The scrub of it that is under way; likewise"`
 	Bad    int        `json:"bad,omitempty" doc:"Blocks that do not match their hash now; likewise"`
+
+	Rebuild *Rebuild `json:"rebuild,omitempty" doc:"How it is being built or brought up to date; likewise"`
 }
 
 // SnapshotSpec names a snapshot to be taken.
@@ -199,5 +201,9 @@ type Activity struct {
 	Flushes      int64   `json:"flushes"`
 	ResentBytes  int64   `json:"resent_bytes" doc:"Sent again to bring stale or new replicas up to date"`
 	Resync       string  `json:"resync,omitempty" doc:"What is being rebuilt now, in words"`
-	ResyncDone   float64 `json:"resync_done" doc:"Fraction, 0 to 1"`
+	ResyncDone   float64 `json:"resync_done" doc:"Fraction, 0 to 1, of the snapshot or the content that is copied now"`
+
+	ResyncHost     string `json:"resync_host,omitempty" doc:"Whose replica it is"`
+	ResyncRate     int64  `json:"resync_rate,omitempty" doc:"Bytes a second"`
+	ResyncLeftSecs int64  `json:"resync_left_seconds,omitempty" doc:"About how long it still takes"`
 }

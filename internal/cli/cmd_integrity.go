@@ -47,13 +47,29 @@ func scrubProgress(s v1.Scrub) string {
 	if s.Total > 0 {
 		text = fmt.Sprintf("%d %%", min(s.Done*100/s.Total, 100))
 	}
-	if s.Rate > 0 {
-		text += ", " + formatSize(s.Rate>>10<<10) + "/s"
+	return text + pace(s.Rate, s.LeftSecs)
+}
+
+// pace prints how fast something goes on: ", 64MiB/s, 48s left".
+func pace(rate, leftSecs int64) (text string) {
+	if rate > 0 {
+		text += ", " + formatSize(rate>>10<<10) + "/s"
 	}
-	if s.LeftSecs > 0 {
-		text += ", " + (time.Duration(s.LeftSecs) * time.Second).String() + " left"
+	if leftSecs > 0 {
+		text += ", " + (time.Duration(leftSecs) * time.Second).String() + " left"
 	}
 	return text
+}
+
+// rebuilds prints which copies are being built or brought up to date.
+func rebuilds(v v1.Volume) string {
+	var out []string
+	for _, r := range v.Replicas {
+		if r.Rebuild != nil {
+			out = append(out, fmt.Sprintf("%s %.0f %%", r.Host, r.Rebuild.Done*100)+pace(r.Rebuild.Rate, r.Rebuild.LeftSecs))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // badBlocks prints where blocks do not match their hash now.

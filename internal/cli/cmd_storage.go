@@ -29,6 +29,7 @@ func volumeColumns() []column[v1.Volume] {
 		{"ORIGIN", true, func(v v1.Volume) any { return v.Origin }},
 		{"SNAPSHOTS", true, func(v v1.Volume) any { return snapshots(v) }},
 		{"REPLICAS", true, func(v v1.Volume) any { return replicas(v) }},
+		{"REBUILD", true, func(v v1.Volume) any { return rebuilds(v) }},
 		{"PROVED", true, func(v v1.Volume) any { return proved(v) }},
 		{"SCRUB", true, func(v v1.Volume) any { return scrubs(v) }},
 		{"BAD", true, func(v v1.Volume) any { return badBlocks(v) }},

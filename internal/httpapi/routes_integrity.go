@@ -74,6 +74,7 @@ func (s *Server) faults(ctx context.Context, in *VolumeRef) ([]v1.Fault, error) 
 // proved adds what the hosts know of a volume's replicas. What they do not tell
 // is left out: that a volume is shown does not depend on all of them.
 func (s *Server) proved(ctx context.Context, v v1.Volume) v1.Volume {
+	s.rebuilt(ctx, &v)
 	all, err := s.o.Backend.Integrity(ctx, false)
 	if err != nil {
 		return v
@@ -120,4 +121,24 @@ func (p picture) stored(ref string) (cluster.Volume, error) {
 		}
 	}
 	return v, err
+}
+
+// rebuilt adds how a replica is being built, as far as the writer tells.
+func (s *Server) rebuilt(ctx context.Context, v *v1.Volume) {
+	if !slices.ContainsFunc(v.Replicas, func(r v1.Replica) bool { return !r.InSync && r.Alive }) {
+		return
+	}
+	id, err := holdfast.ParseUUID(v.ID)
+	if err != nil {
+		return
+	}
+	a, err := s.o.Backend.Activity(ctx, holdfast.VolumeID{UUID: id})
+	if err != nil || a.Resync == "" {
+		return
+	}
+	for i := range v.Replicas {
+		if r := &v.Replicas[i]; !r.InSync && r.Host == a.ResyncHost {
+			r.Rebuild = &v1.Rebuild{Done: a.ResyncDone, Rate: a.ResyncRate, LeftSecs: a.ResyncLeftSecs}
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
@@ -72,8 +73,9 @@ func (h *Host) Activity(ctx context.Context, id holdfast.VolumeID) (v1.Activity,
 		s := v.Stats()
 		a := v1.Activity{Host: h.cfg.Name, Epoch: uint32(v.Epoch()), ReadBytes: s.ReadBytes, WrittenBytes: s.WrittenBytes,
 			Flushes: int64(s.Flushes), ResentBytes: s.ResyncBytes}
-		if joining, done := v.Mending(); joining {
-			a.Resync, a.ResyncDone = "a replica is being brought up to date", done
+		if c, joining := v.Mending(); joining {
+			a.Resync, a.ResyncDone = "a replica is being brought up to date", c.Done
+			a.ResyncHost, a.ResyncRate, a.ResyncLeftSecs = m.node.Cluster.State().Hosts[c.Host].Val.Name, c.Rate, int64(c.Left/time.Second)
 		}
 		return a, nil
 	}

@@ -55,7 +55,7 @@ func (f *Fault) Open() bool { return !f.Repaired && !f.Gone }
 // maxFaults bounds what is remembered of a disk; what is done with goes first.
 const maxFaults = 192
 
-// Faults returns what the disk remembers, oldest first.
+// Faults returns what the disk remembers, in the order in which it was seen last.
 func (s *Store) Faults() []Fault {
 	s.lock()
 	defer s.unlock()
@@ -87,11 +87,12 @@ func (s *Store) noteFault(f Fault) {
 	s.scrub.dirty = true
 	s.scrub.wake.Set()
 	if i >= 0 {
-		x := &s.faults[i]
+		x := s.faults[i]
 		x.Last = now
 		if !x.Open() {
 			x.Repaired, x.Gone, x.Known, x.Hop, x.First = f.Repaired, false, false, f.Hop, now
 		}
+		s.faults = append(slices.Delete(s.faults, i, i+1), x) // what was seen last is forgotten last
 		return
 	}
 	f.First, f.Last = now, now

@@ -28,7 +28,6 @@ type scrub struct {
 	since   time.Duration // when the present life of the first pass began
 	sinceAt int64         // and what it had done
 	busy    uint64        // calls of the foreground, of any kind
-	repair  int64         // blocks that the first pass has found bad and had repaired
 }
 
 // pass is one scrub: of the whole disk, or of one replica. Roots are visited by

@@ -277,3 +277,28 @@ func FuzzScrubPage(f *testing.F) {
 		}
 	})
 }
+
+func TestWhatWentBadLastIsForgottenLast(t *testing.T) {
+	b := newBed(t, 67)
+	v := b.create(1, 1000)
+	v.write(0, 1)
+	v.stable()
+	b.s.lock()
+	defer b.s.unlock()
+	note := func(slot int) {
+		b.s.noteFault(Fault{Replica: v.id, Addr: uint64(slot), LSN: 1, seg: 1, slot: uint16(slot)})
+		b.s.repairedAt(1, uint16(slot))
+	}
+	for slot := range maxFaults {
+		note(slot)
+	}
+	note(0) // bad again
+	note(maxFaults)
+	var kept []uint64
+	for _, f := range b.s.faults {
+		kept = append(kept, f.Addr)
+	}
+	if len(kept) != maxFaults || kept[maxFaults-2] != 0 || kept[0] != 2 {
+		t.Fatalf("kept %v", kept)
+	}
+}

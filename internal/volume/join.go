@@ -26,7 +26,7 @@ func (v *Volume) mendSome() {
 			ref := v.rec.Others[i]
 			if now >= v.mending[ref.ID] && v.s.Records.Alive(ref.Host) {
 				todo = &ref
-				v.copying = true
+				v.copying, v.copy = true, copied{to: ref.Host}
 				break
 			}
 		}
@@ -44,12 +44,39 @@ func (v *Volume) mendSome() {
 	})
 }
 
-// Mending reports whether a replica is being brought up to date, and how far
-// that has come, from 0 to 1 by address.
-func (v *Volume) Mending() (bool, float64) {
+// Mending tells how a replica is being brought up to date.
+type Mending struct {
+	Host holdfast.HostID // which has the replica
+	Done float64         // 0 to 1, by address, of the snapshot or head that is copied now
+	Rate int64           // bytes a second since the copy began; 0: not known yet
+	Left time.Duration   // about, for that snapshot or head; 0: not known yet
+}
+
+// Mending reports whether a replica is being brought up to date, and how.
+func (v *Volume) Mending() (m Mending, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.copying, v.progress
+	if !v.copying {
+		return m, false
+	}
+	m.Host, m.Done = v.copy.to, v.copy.done
+	now := v.s.Clock.Now()
+	if d := now - v.copy.began; v.copy.began > 0 && d > 0 {
+		m.Rate = int64(float64(v.copy.bytes) / d.Seconds())
+	}
+	if d := now - v.copy.root; v.copy.root > 0 && m.Done > 0 {
+		m.Left = time.Duration(float64(d) * (1 - m.Done) / m.Done)
+	}
+	return m, true
+}
+
+// copied is how far the copy to a joiner has come.
+type copied struct {
+	to    holdfast.HostID
+	began time.Duration // when the first page was sent
+	bytes int64         // since then
+	root  time.Duration // when the present snapshot or head was begun
+	done  float64       // how much of that, by address
 }
 
 // joiner brings one replica into the in-sync set (STORE §5 "Join", §9).
@@ -210,6 +237,13 @@ func (j *joiner) sendPage(pg page) error {
 
 // copy sends every block of the source that is asked for.
 func (j *joiner) copy(src source, c changes) error {
+	v := j.v
+	v.mu.Lock()
+	v.copy.root, v.copy.done = v.s.Clock.Now(), 0
+	if v.copy.began == 0 {
+		v.copy.began = v.copy.root
+	}
+	v.mu.Unlock()
 	for at, more := uint64(0), true; more; {
 		if err := j.v.Err(); err != nil {
 			return err
@@ -238,7 +272,8 @@ func (j *joiner) count(pg page, next uint64) {
 		}
 	}
 	j.v.mu.Lock()
-	j.v.progress = float64(next) / float64(j.v.rec.Blocks)
+	j.v.copy.done = min(1, float64(next)/float64(j.v.rec.Blocks))
+	j.v.copy.bytes += int64(data)
 	j.v.stats.ResyncBlocks += int64(len(pg.blocks))
 	j.v.stats.ResyncBytes += int64(data)
 	j.v.mu.Unlock()

@@ -248,3 +248,78 @@ func TestTheHopThatSawABadHashFirstIsKept(t *testing.T) {
 		})
 	}
 }
+
+// TestAScrubFindsAndRestoresEveryDamagedBlock damages blocks on both hosts, no
+// block on both, in all the ways of the damage tests; nobody reads the volume
+// before the disks were scrubbed.
+func TestAScrubFindsAndRestoresEveryDamagedBlock(t *testing.T) {
+	total := damages(t)
+	play(t, 28, 2, 2, func(sc *scene) {
+		v := sc.hosts[0].open()
+		k := newKept(sc, v, 28, 1024)
+		spoilt := 0
+		for round := 0; spoilt < total; round++ {
+			victim := sc.hosts[round%2]
+			k.write(v, k.rng.IntN(1000), 1+k.rng.IntN(24))
+			sc.flush(v)
+			clock.Sleep(sc.w.Clock(), 3*time.Second)
+			bad := k.damage(victim, min(100, total-spoilt))
+			found, mended := victim.repaired()
+			sc.scrub(victim)
+			sc.mended(victim)
+			f, m := victim.repaired()
+			if int(f-found) != len(bad) || int(m-mended) != len(bad) || len(bad) == 0 {
+				t.Errorf("round %d: %d blocks were damaged, %d found, %d restored", round, len(bad), f-found, m-mended)
+				return
+			}
+			told := map[int]bool{}
+			for _, x := range victim.st.Faults() {
+				if x.Repaired && x.Hop == store.HopScrub {
+					told[int(x.Addr)] = true
+				}
+			}
+			for addr := range bad {
+				if !told[addr] {
+					t.Errorf("round %d: nobody tells of block %d", round, addr)
+				}
+			}
+			spoilt += len(bad)
+			k.readAll(v)
+			if again, _ := victim.repaired(); again != f {
+				t.Errorf("round %d: %d blocks were bad after the scrub", round, again-f)
+			}
+		}
+		t.Logf("%d blocks were damaged, all were found by scrubs, told of and restored, %d reads were wrong", spoilt, k.wrong)
+	})
+}
+
+func TestARebuildTellsHowItGoes(t *testing.T) {
+	play(t, 29, 2, 2, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		v := a.open()
+		k := newKept(sc, v, 29, 1024)
+		b.powerCut()
+		k.write(v, 0, 1)
+		sc.inSync(1)
+		if m, ok := v.Mending(); ok {
+			t.Errorf("nothing is rebuilt, and it goes like %+v", m)
+		}
+		b.wipe()
+		b.boot()
+		seen := false
+		for range 60000 {
+			m, ok := v.Mending()
+			if ok && m.Done > 0 && m.Done < 1 {
+				seen = seen || m.Host == b.id && m.Rate > 0 && m.Left > 0
+			}
+			if len(v.Record().InSync) == 2 {
+				break
+			}
+			clock.Sleep(sc.w.Clock(), time.Millisecond)
+		}
+		if !seen {
+			t.Error("nobody tells how the rebuild goes")
+		}
+		sc.inSync(2)
+	})
+}

@@ -55,7 +55,7 @@ type Volume struct {
 	wantSync  localSync                            // what the local disk is to be asked to make durable; see due
 	mending   map[holdfast.ReplicaID]time.Duration // earliest next try
 	session   *session
-	progress  float64                              // of the copy to a joiner
+	copy      copied                               // to a joiner, while copying
 	rooted    holdfast.LSN                         // last record that keeps or sets a root
 	awaited   map[holdfast.ReplicaID]time.Duration // joiners that wait for their origin's, since when
 	copying   bool                                 // a joiner is at work; nothing need wait for it yet
