@@ -134,6 +134,9 @@ func (n *Node) follow() {
 			return
 		}
 		n.Agent.Wake()
+		if st := n.Cluster.State(); st.Keyring.Mod != 0 && !n.Keys.Has(st.Keyring.Val.Current().ID) {
+			n.keysWake.Set() // ask at once: the next host may be about to restart
+		}
 		if now := n.Clock.Now(); now >= next {
 			next = now + diskReport
 			n.publishDisks()
