@@ -87,6 +87,12 @@ const (
 // still vouch for, or say that it cannot.
 func (s *simulation) damage(rng *rand.Rand) {
 	h := s.hosts[rng.IntN(len(s.hosts))]
+	if s.unwhole() != "" { // a copy was ejected meanwhile: the disk may hold the last one
+		s.recovered(h)
+	}
+	if s.unwhole() != "" {
+		return
+	}
 	rots := false
 	switch k := rng.IntN(4); {
 	case k == 0 && s.roomy():

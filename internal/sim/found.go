@@ -7,6 +7,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/provision"
 )
 
@@ -23,6 +24,7 @@ func (s *simulation) found() {
 	perRack := 1 + s.rng.IntN(2)
 	s.vms = newVMCheck(s)
 	s.drawDisks()
+	s.sealings = s.newSealings()
 	for r := range racks {
 		for n := range perRack {
 			s.hosts = append(s.hosts, s.newHost(n+1, string(rune('a'+r))))
@@ -73,9 +75,12 @@ func (s *simulation) furnish() {
 	var err error
 	var vols []cluster.Volume
 	ok := s.runOn(h, time.Minute, func() {
+		if err = h.node.Make.InitKey(s.sealings.key, keyring.Source{ID: s.sealings.key.ID(), From: keyring.File, Created: s.c.Wall()}); err != nil {
+			return
+		}
 		for i := range clients {
 			var v cluster.Volume
-			if v, err = h.node.Make.CreateVolume(provision.VolumeSpec{Name: fmt.Sprintf("v%d", i), Blocks: volumeBlocks, Copies: 2 + s.rng.IntN(2)}); err != nil {
+			if v, err = h.node.Make.CreateVolume(s.sealings.spec(provision.VolumeSpec{Name: fmt.Sprintf("v%d", i), Blocks: volumeBlocks, Copies: 2 + s.rng.IntN(2)})); err != nil {
 				return
 			}
 			vols = append(vols, v)
@@ -93,7 +98,7 @@ func (s *simulation) furnish() {
 }
 
 func (s *simulation) makeVMs(h *host) error {
-	img, err := h.node.Make.CreateVolume(provision.VolumeSpec{Name: "image", Blocks: vmBlocks, Image: true})
+	img, err := h.node.Make.CreateVolume(s.sealings.spec(provision.VolumeSpec{Name: "image", Blocks: vmBlocks, Image: true}))
 	if err != nil {
 		return err
 	}

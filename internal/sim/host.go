@@ -127,6 +127,8 @@ func (h *host) start(clk *simclock.Host) {
 		Clock: clk, Rand: rnd, KV: s.kv.Handle(h.name, clk), Net: ep,
 		Hyper: h.vmhost.Hypervisor(clk, h.openDisk), Exports: h.exports,
 	})
+	n.Keys.Add(s.sealings.key)
+	n.Volumes.Sealed = s.sealed
 	h.unsound = ""
 	for i, d := range h.media() {
 		st, err := h.openStore(d, clk, rnd)

@@ -203,12 +203,14 @@ func (o *operator) grow() (string, error) {
 func (o *operator) check() {
 	st := o.s.hosts[0].node.Cluster.State()
 	for _, k := range o.snaps {
-		o.checkOn(st.Volumes[k.c.vol.ID].Val, "snapshot "+k.snap.Name+" of "+k.c.vol.Name, k.c.n, k.may, func(r *store.Replica, buf []byte) error {
-			return r.ReadSnapshot(k.snap.ID, buf, 0, nil)
+		v := st.Volumes[k.c.vol.ID].Val
+		o.checkOn(v, "snapshot "+k.snap.Name+" of "+k.c.vol.Name, k.c.n, k.may, func(r *store.Replica, buf []byte) error {
+			return r.ReadSnapshot(k.snap.ID, buf, 0, o.s.opener(v))
 		})
 	}
 	for _, c := range o.clones {
-		o.checkOn(st.Volumes[c.vol.ID].Val, "clone "+c.vol.Name, c.of.c.n, c.may, func(r *store.Replica, buf []byte) error { return r.ReadAt(buf, 0) })
+		v := st.Volumes[c.vol.ID].Val
+		o.checkOn(v, "clone "+c.vol.Name, c.of.c.n, c.may, func(r *store.Replica, buf []byte) error { return r.ReadOpened(buf, 0, o.s.opener(v)) })
 	}
 }
 

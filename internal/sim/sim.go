@@ -66,17 +66,18 @@ type simulation struct {
 		Sum64() uint64
 	}
 
-	hosts   []*host
-	clients []*blockClient
-	vms     *vmCheck
-	image   holdfast.VolumeID
-	eye     *cluster.Client // sees the records, for faults and checks that aim
-	op      *operator
-	faults  *faults
-	res     Result
-	ending  bool
-	settled bool          // the operator has set everything right
-	begun   time.Duration // of clients and faults
+	hosts    []*host
+	clients  []*blockClient
+	vms      *vmCheck
+	image    holdfast.VolumeID
+	eye      *cluster.Client // sees the records, for faults and checks that aim
+	op       *operator
+	sealings *sealings
+	faults   *faults
+	res      Result
+	ending   bool
+	settled  bool          // the operator has set everything right
+	begun    time.Duration // of clients and faults
 
 	twoDisks bool       // the hosts have two disks each
 	disks    *rand.Rand // decides on them

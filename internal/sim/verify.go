@@ -150,7 +150,7 @@ func (c *blockClient) verify() {
 func (s *simulation) compare(v cluster.Volume) {
 	var first []byte
 	for _, ref := range v.InSync {
-		got, err := s.content(ref, int(v.Blocks))
+		got, err := s.content(v, ref)
 		if err != nil {
 			s.fail("volume %s: replica on %s: %v", v.Name, s.nameOf(ref.Host), err)
 			return
@@ -172,8 +172,8 @@ func (s *simulation) nameOf(id holdfast.HostID) string {
 	return id.Short()
 }
 
-func (s *simulation) content(ref cluster.Replica, blocks int) ([]byte, error) {
-	return s.read(ref, blocks, func(r *store.Replica, buf []byte) error { return r.ReadAt(buf, 0) })
+func (s *simulation) content(v cluster.Volume, ref cluster.Replica) ([]byte, error) {
+	return s.read(ref, int(v.Blocks), func(r *store.Replica, buf []byte) error { return r.ReadOpened(buf, 0, s.opener(v)) })
 }
 
 // read reads something of a replica, on its host.

@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 	"github.com/holdfast-cloud/holdfast/internal/seal"
+	"github.com/holdfast-cloud/holdfast/internal/store"
 )
 
 // sealing is how the blocks of an open volume are stored and read: at its
@@ -20,7 +21,7 @@ import (
 type sealing struct {
 	id    holdfast.VolumeID
 	own   *seal.Sealer
-	of    map[holdfast.VolumeID]*seal.Sealer // encrypted volumes that it was cloned from
+	of    map[holdfast.VolumeID]*seal.Sealer // of encrypted volumes: this and those that it was cloned from
 	plain *seal.Sealer                       // opens what was written as any other volume
 	bufs  *formPool                          // nil: blocks are stored as they are
 }
@@ -34,7 +35,12 @@ func (s *Service) newSealing(rec cluster.Volume) (*sealing, error) {
 			return nil, err
 		}
 	}
-	x := &sealing{id: rec.ID, of: make(map[holdfast.VolumeID]*seal.Sealer)}
+	opens, err := NewOpener(keys)
+	if err != nil {
+		return nil, err
+	}
+	x := opens.(*sealing)
+	x.id = rec.ID
 	o := seal.Options{Volume: rec.ID}
 	switch rec.Compression {
 	case "fast":
@@ -55,19 +61,7 @@ func (s *Service) newSealing(rec cluster.Volume) (*sealing, error) {
 	if rec.Encrypted() && o.Key == nil { // nothing of it may be stored as it is
 		return nil, holdfast.Errorf(holdfast.Unavailable, "volume %s is locked: its data key is not here", rec.Name)
 	}
-	var err error
 	if x.own, err = seal.New(o); err != nil {
-		return nil, err
-	}
-	for id, k := range keys { // in any order: each is made by itself
-		if id == rec.ID {
-			continue
-		}
-		if x.of[id], err = seal.New(seal.Options{Volume: id, Key: (*[seal.KeySize]byte)(&k)}); err != nil {
-			return nil, err
-		}
-	}
-	if x.plain, err = seal.New(seal.Options{}); err != nil {
 		return nil, err
 	}
 	if !x.own.Plain() {
@@ -76,8 +70,23 @@ func (s *Service) newSealing(rec cluster.Volume) (*sealing, error) {
 	return x, nil
 }
 
+// NewOpener returns what opens the blocks that the replicas of a volume keep,
+// with the data keys of it and of what it was cloned from, for whoever reads a
+// replica without opening the volume.
+func NewOpener(keys map[holdfast.VolumeID]keyring.Key) (store.Opener, error) {
+	x := &sealing{of: make(map[holdfast.VolumeID]*seal.Sealer)}
+	var err error
+	for id, k := range keys { // in any order: each is made by itself
+		if x.of[id], err = seal.New(seal.Options{Volume: id, Key: (*[seal.KeySize]byte)(&k)}); err != nil {
+			return nil, err
+		}
+	}
+	x.plain, err = seal.New(seal.Options{})
+	return x, err
+}
+
 func (x *sealing) sealer(origin holdfast.VolumeID) *seal.Sealer {
-	if origin == x.id {
+	if origin == x.id && x.own != nil {
 		return x.own
 	}
 	if s := x.of[origin]; s != nil {

@@ -29,6 +29,8 @@ const (
 	fetchingGo = "internal/store/fetching.go"
 	workerGo   = "internal/agent/worker.go"
 	controlGo  = "internal/node/control.go"
+	sealGo     = "internal/seal/seal.go"
+	keysGo     = "internal/provision/keys.go"
 )
 
 // bugs are the bugs that are planted, in the order of the rules.
@@ -94,5 +96,9 @@ func bugs() []bug {
 			{workerGo, "\tif v.Record().Generation != m.Spec().Cache {\n\t\t// Its", "\tif false {\n\t\t// Its"}}},
 		{name: "trust-what-is-read", rule: "every read is compared with the map's hash (2)", edits: []edit{
 			{fetchingGo, "stored) != p.f.hash {", "stored) != p.f.hash && false {"}}},
+		{name: "share-a-clones-key", rule: "every volume, clones included, has a data key of its own (5)", edits: []edit{
+			{keysGo, "\town, err := keyring.Wrap(&under, rec.ID, &data, p.Rand)\n", "\tif len(origin) > 0 {\n\t\tdata, _ = origin[0].Unwrap(&under)\n\t}\n\town, err := keyring.Wrap(&under, rec.ID, &data, p.Rand)\n"}}},
+		{name: "reuse-a-nonce-after-a-restart", rule: "no key and nonce seal two contents (5)", edits: []edit{
+			{sealGo, "PutUint64(x.nonce[4:], uint64(lsn))", "PutUint64(x.nonce[4:], lsn.Counter())"}}},
 	}
 }
