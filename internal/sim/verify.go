@@ -17,8 +17,11 @@ import (
 func (s *simulation) converge() {
 	why := "nothing was seen yet"
 	for start := s.w.Now(); s.w.Now()-start < healLimit; clock.Sleep(s.c, 500*time.Millisecond) {
-		if why = s.unwhole(); why == "" {
+		if why = s.absent(); why == "" {
 			why = s.unsettled()
+		}
+		if why == "" {
+			why = s.unwhole()
 		}
 		if why == "" {
 			s.tell("the cluster is whole again after %.1f s", (s.w.Now() - start).Seconds())
@@ -40,8 +43,8 @@ func (s *simulation) unsettled() string {
 	return "the operator has just finished"
 }
 
-// unwhole says what is still missing.
-func (s *simulation) unwhole() string {
+// absent says which host is missing.
+func (s *simulation) absent() string {
 	for _, h := range s.hosts {
 		if h.node == nil {
 			return h.name + " does not serve"
@@ -56,6 +59,13 @@ func (s *simulation) unwhole() string {
 			return h.name + " is not alive"
 		}
 	}
+	return ""
+}
+
+// unwhole says what is still missing when the operator has set everything right:
+// until then a copy may have no place to go to.
+func (s *simulation) unwhole() string {
+	st := s.hosts[0].node.Cluster.State()
 	for _, v := range st.SortedVolumes() {
 		if v.Val.Deleted {
 			return fmt.Sprintf("volume %s is still there", v.Val.Name)
@@ -68,9 +78,6 @@ func (s *simulation) unwhole() string {
 		return why
 	}
 	for _, vm := range st.SortedVMs() {
-		if !s.settled && vm.Val.Power != cluster.On {
-			continue
-		}
 		if m := st.Machines[vm.Val.ID].Val; m.State != string(hypervisor.Running) || m.Host != vm.Val.Host || m.Generation != vm.Val.Generation {
 			return fmt.Sprintf("VM %s is %s (%s)", vm.Val.Name, m.State, m.Reason)
 		}
