@@ -235,6 +235,39 @@ func (c *Client) Snapshot(ctx context.Context, volume string, s v1.SnapshotSpec)
 	return fetch[v1.Snapshot](ctx, c, "POST", path("volumes", volume, "snapshots"), s)
 }
 
+// SnapshotPage lists at most limit snapshots of a volume, in the order of their
+// making, after the page before, which says what after is; at first it is empty.
+func (c *Client) SnapshotPage(ctx context.Context, volume, after string, limit int) (v1.SnapshotList, error) {
+	return fetch[v1.SnapshotList](ctx, c, "GET", query(path("volumes", volume, "snapshots"), "after", after, "limit", strconv.Itoa(limit)), nil)
+}
+
+// Snapshots lists all snapshots of a volume, the newest last.
+func (c *Client) Snapshots(ctx context.Context, volume string) ([]v1.Snapshot, error) {
+	all := []v1.Snapshot{}
+	for after := ""; ; {
+		page, err := c.SnapshotPage(ctx, volume, after, snapshotsAtOnce)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Snapshots...)
+		if page.Next == "" {
+			return all, nil
+		}
+		if len(page.Snapshots) == 0 || page.Next == after {
+			return nil, holdfast.Errorf(holdfast.Invalid, "the host's list of the snapshots of volume %s does not go on after %s", volume, page.Next)
+		}
+		after = page.Next
+	}
+}
+
+// snapshotsAtOnce is the longest page of snapshots that a host gives out.
+const snapshotsAtOnce = 1000
+
+// SnapshotOf shows one snapshot of a volume.
+func (c *Client) SnapshotOf(ctx context.Context, volume, snapshot string) (v1.Snapshot, error) {
+	return fetch[v1.Snapshot](ctx, c, "GET", path("volumes", volume, "snapshots", snapshot), nil)
+}
+
 // DeleteSnapshot lets a snapshot go.
 func (c *Client) DeleteSnapshot(ctx context.Context, volume, snapshot string) error {
 	return c.call(ctx, "DELETE", path("volumes", volume, "snapshots", snapshot), nil, nil)

@@ -127,28 +127,28 @@ type VolumeSpec struct {
 
 // Volume is a virtual disk.
 type Volume struct {
-	ID         string     `json:"id"`
-	Name       string     `json:"name"`
-	Size       int64      `json:"size"`
-	State      string     `json:"state" enum:"ok,degraded,unavailable,lost,importing,deleting"`
-	Copies     int        `json:"copies"`
-	Min        int        `json:"min"`
-	Durability string     `json:"durability"`
-	Pool       string     `json:"pool"`
-	Encrypted  bool       `json:"encrypted"`
-	Key        string     `json:"key,omitempty" doc:"Name of the cluster key that its data key is wrapped with"`
-	Compress   string     `json:"compress" enum:"off,fast,auto"`
-	Flush      string     `json:"flush" doc:"What a flush means: on disk, or in memory, of every in-sync copy"`
-	Image      bool       `json:"image"`
-	Epoch      uint32     `json:"epoch"`
-	Writer     string     `json:"writer,omitempty" doc:"Host that may write"`
-	Generation uint32     `json:"cache_generation"`
-	Replicas   []Replica  `json:"replicas"`
-	Origin     string     `json:"origin,omitempty" doc:"Image or volume, with @snapshot, that it is a clone of"`
-	Snapshots  []Snapshot `json:"snapshots"`
-	VM         string     `json:"vm,omitempty"`
-	Import     *float64   `json:"import,omitempty" doc:"How far the import of an image is, 0 to 1, if that is known; only where one image is shown"`
-	Created    time.Time  `json:"created"`
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	Size       int64     `json:"size"`
+	State      string    `json:"state" enum:"ok,degraded,unavailable,lost,importing,deleting"`
+	Copies     int       `json:"copies"`
+	Min        int       `json:"min"`
+	Durability string    `json:"durability"`
+	Pool       string    `json:"pool"`
+	Encrypted  bool      `json:"encrypted"`
+	Key        string    `json:"key,omitempty" doc:"Name of the cluster key that its data key is wrapped with"`
+	Compress   string    `json:"compress" enum:"off,fast,auto"`
+	Flush      string    `json:"flush" doc:"What a flush means: on disk, or in memory, of every in-sync copy"`
+	Image      bool      `json:"image"`
+	Epoch      uint32    `json:"epoch"`
+	Writer     string    `json:"writer,omitempty" doc:"Host that may write"`
+	Generation uint32    `json:"cache_generation"`
+	Replicas   []Replica `json:"replicas"`
+	Origin     string    `json:"origin,omitempty" doc:"Image or volume, with @snapshot, that it is a clone of"`
+	Snapshots  int       `json:"snapshots" doc:"How many it has; they are listed by a call of their own"`
+	VM         string    `json:"vm,omitempty"`
+	Import     *float64  `json:"import,omitempty" doc:"How far the import of an image is, 0 to 1, if that is known; only where one image is shown"`
+	Created    time.Time `json:"created"`
 }
 
 // Replica is one host's copy of a volume.
@@ -180,6 +180,13 @@ type Snapshot struct {
 	Name    string    `json:"name"`
 	LSN     string    `json:"lsn"`
 	Created time.Time `json:"created"`
+}
+
+// SnapshotList is a page of a volume's snapshots, in the order of their making.
+type SnapshotList struct {
+	Snapshots []Snapshot `json:"snapshots"`
+	Total     int        `json:"total" doc:"How many the volume has"`
+	Next      string     `json:"next,omitempty" doc:"What 'after' of the next page is; absent: this is the last"`
 }
 
 // RevertSpec sets a volume back to a snapshot.

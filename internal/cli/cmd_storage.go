@@ -52,12 +52,12 @@ func inSync(v v1.Volume) int {
 	return n
 }
 
-func snapshots(v v1.Volume) string {
-	var names []string
-	for _, s := range v.Snapshots {
-		names = append(names, s.Name)
+// snapshots prints how many there are; 'volume snapshot list' names them.
+func snapshots(v v1.Volume) any {
+	if v.Snapshots == 0 {
+		return ""
 	}
-	return strings.Join(names, ",")
+	return v.Snapshots
 }
 
 // replicas prints where the copies are; what cannot vouch is in brackets.
@@ -102,7 +102,7 @@ func (a *app) volumeCmd() *cobra.Command {
 	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
 	del.Flags().BoolVar(&erase, "erase", false, "only if erasing its key makes every copy unreadable")
 	return noun("volume", "Virtual disks", listCmd(a, volumes), showCmd(a, volumes, "data"), a.volumeCreateCmd("create NAME"), a.volumeCloneCmd(), del,
-		a.volumeGrowCmd(), a.volumeSetCmd(), a.volumeMoveCmd(), a.snapshotCmd(), a.unsnapshotCmd(), a.revertCmd(), a.volumeScrubCmd(), a.faultsCmd())
+		a.volumeGrowCmd(), a.volumeSetCmd(), a.volumeMoveCmd(), a.snapshotCmd(), a.unsnapshotCmd(), a.revertCmd(), a.diffCmd(), a.volumeScrubCmd(), a.faultsCmd())
 }
 
 func (a *app) planDelete(ctx context.Context, get func(context.Context, string) (v1.Volume, error), name string) error {
@@ -115,7 +115,7 @@ func (a *app) planDelete(ctx context.Context, get func(context.Context, string) 
 
 // lossOf says what would be lost with a volume.
 func lossOf(v v1.Volume) []string {
-	lines := []string{fmt.Sprintf("%s, %s (replicas: %d, snapshots: %d), would be lost.", v.Name, formatSize(v.Size), len(v.Replicas), len(v.Snapshots))}
+	lines := []string{fmt.Sprintf("%s, %s (replicas: %d, snapshots: %d), would be lost.", v.Name, formatSize(v.Size), len(v.Replicas), v.Snapshots)}
 	if v.VM != "" {
 		lines = append(lines, fmt.Sprintf("It is the disk of VM %s, so this would be refused.", v.VM))
 	}
@@ -165,19 +165,6 @@ func (a *app) volumeCloneCmd() *cobra.Command {
 	return c
 }
 
-func (a *app) snapshotCmd() *cobra.Command {
-	return &cobra.Command{Use: "snapshot VOLUME NAME", Short: "Keep a volume as it is now", Args: args("VOLUME", "NAME"),
-		Example: "  holdfast volume snapshot data monday",
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			s, err := c.Snapshot(ctx, args[0], v1.SnapshotSpec{Name: args[1]})
-			return printed(a, s, err, []column[v1.Snapshot]{
-				{"NAME", false, func(s v1.Snapshot) any { return s.Name }},
-				{"LSN", false, func(s v1.Snapshot) any { return s.LSN }},
-				{"CREATED", false, func(s v1.Snapshot) any { return s.Created }},
-			}, func(s v1.Snapshot) string { return s.Name })
-		})}
-}
-
 func (a *app) unsnapshotCmd() *cobra.Command {
 	return &cobra.Command{Use: "unsnapshot VOLUME SNAPSHOT", Short: "Let a snapshot go", Args: args("VOLUME", "SNAPSHOT"),
 		Example: "  holdfast volume unsnapshot data monday",
@@ -200,16 +187,11 @@ func (a *app) revertCmd() *cobra.Command {
 				}
 				return a.done("volume", args[0], "Volume "+args[0]+" is as it was at snapshot "+args[1]+".")
 			}
-			v, err := c.Volume(ctx, args[0])
+			s, err := c.SnapshotOf(ctx, args[0], args[1])
 			if err != nil {
 				return err
 			}
-			for _, s := range v.Snapshots {
-				if s.Name == args[1] || s.ID == args[1] {
-					return a.planned(fmt.Sprintf("Volume %s would be as it was at %s; everything written since would be lost.", v.Name, people(s.Created)))
-				}
-			}
-			return holdfast.Errorf(holdfast.NotFound, "volume %s has no snapshot called %q; it has %s", v.Name, args[1], snapshots(v))
+			return a.planned(fmt.Sprintf("Volume %s would be as it was at %s; everything written since would be lost. 'holdfast volume diff %[1]s %[3]s head' says where.", args[0], people(s.Created), s.Name))
 		})}
 	c.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
 	return c

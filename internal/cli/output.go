@@ -160,28 +160,43 @@ func plain(s string) string {
 
 // encode prints JSON, or YAML with the same names in the same order.
 func (a *app) encode(v any) error {
+	b, err := jsonOf(v)
+	if err == nil && a.format == "yaml" {
+		b, err = yamlOf(v)
+	}
+	if err == nil {
+		_, err = a.Stdout.Write(b)
+	}
+	return err
+}
+
+func jsonOf(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	if err := e.Encode(v); err != nil {
-		return err
-	}
-	if a.format == "json" {
-		_, err := a.Stdout.Write(b.Bytes())
-		return err
+	err := e.Encode(v)
+	return b.Bytes(), err
+}
+
+func yamlOf(v any) ([]byte, error) {
+	b, err := jsonOf(v)
+	if err != nil {
+		return nil, err
 	}
 	var n yaml.Node
-	if err := yaml.Unmarshal(b.Bytes(), &n); err != nil {
-		return err
+	if err := yaml.Unmarshal(b, &n); err != nil {
+		return nil, err
 	}
 	block(&n)
-	y := yaml.NewEncoder(a.Stdout)
+	var out bytes.Buffer
+	y := yaml.NewEncoder(&out)
 	y.SetIndent(2)
 	if err := y.Encode(&n); err != nil {
-		return err
+		return nil, err
 	}
-	return y.Close()
+	err = y.Close()
+	return out.Bytes(), err
 }
 
 // block turns JSON's flow style into YAML's block style.

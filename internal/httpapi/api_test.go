@@ -144,8 +144,23 @@ func TestEverythingOfAVolume(t *testing.T) {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	all, err := c.Volumes(ctx)
-	if err != nil || len(all) != 1 || len(all[0].Replicas) != 3 || len(all[0].Snapshots) != 0 {
+	if err != nil || len(all) != 1 || len(all[0].Replicas) != 3 || all[0].Snapshots != 0 {
 		t.Fatalf("%+v, %v", all, err)
+	}
+}
+
+// refusal is a request that must be refused, and what the reason must say.
+type refusal struct {
+	method, path, body string
+	status             int
+	say                string
+}
+
+func (r refusal) check(t *testing.T, sock string) {
+	t.Helper()
+	status, p := raw(t, sock, r.method, r.path, r.body)
+	if status != r.status || !strings.Contains(p.Error(), r.say) {
+		t.Errorf("%s %s %.60s: got %d %s; want %d and %q", r.method, r.path, r.body, status, p.Error(), r.status, r.say)
 	}
 }
 
@@ -155,11 +170,7 @@ func TestBadRequestsAreRefusedWithTheReason(t *testing.T) {
 	if _, err := c.ImportImage(context.Background(), client.NewImage{Name: "deb", Size: 8192}, bytes.NewReader(make([]byte, 8192))); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []struct {
-		method, path, body string
-		status             int
-		say                string
-	}{
+	for _, r := range []refusal{
 		{"POST", "/v1/volumes", `{"name":"x","size":4096,"sise":1}`, 422, "body.sise"},
 		{"POST", "/v1/volumes", `{"name":"x","size":4096`, 400, "not JSON"},
 		{"POST", "/v1/volumes", `{"name":"x","size":4096} {}`, 400, "something after"},
@@ -202,10 +213,7 @@ func TestBadRequestsAreRefusedWithTheReason(t *testing.T) {
 		{"PATCH", "/v1/vms", "", 405, "cannot be done"},
 		{"GET", "/v1/vms/none/console", "", 400, "websocket"},
 	} {
-		status, p := raw(t, sock, r.method, r.path, r.body)
-		if status != r.status || !strings.Contains(p.Error(), r.say) {
-			t.Errorf("%s %s %.60s: got %d %s; want %d and %q", r.method, r.path, r.body, status, p.Error(), r.status, r.say)
-		}
+		r.check(t, sock)
 	}
 	if vols, err := c.Volumes(context.Background()); err != nil || len(vols) != 0 {
 		t.Fatalf("a refused request left something: %v, %v", vols, err)

@@ -199,6 +199,9 @@ type Volumes interface {
 	ChangeVolume(ctx context.Context, id holdfast.VolumeID, c placement.Change) (cluster.Volume, error)
 	Snapshot(ctx context.Context, id holdfast.VolumeID, name string) (cluster.Snapshot, error)
 	DeleteSnapshot(ctx context.Context, id holdfast.VolumeID, snap holdfast.SnapshotID) error
+	// Diff tells what differs between two roots, on the host that writes the
+	// volume. NotFound if a snapshot is not there any more.
+	Diff(ctx context.Context, id holdfast.VolumeID, c Comparison) (v1.Diff, error)
 	// Revert sets the volume back to a snapshot. Conflict while a VM runs on it.
 	Revert(ctx context.Context, id holdfast.VolumeID, snap holdfast.SnapshotID) error
 }

@@ -37,7 +37,7 @@ func find[T any](what, ref string, all []T, id func(T) holdfast.UUID, name func(
 func notFound(what, ref string, names []string) error {
 	hint := "see 'holdfast " + strings.ToLower(what) + " list'"
 	if noun, of, ok := strings.Cut(what, " of "); ok {
-		hint = "see 'holdfast volume show " + of + "' for every " + noun
+		hint = "see 'holdfast volume " + noun + " list " + of + "'"
 	}
 	if near := nearest.Of(ref, names); near != "" {
 		hint = "did you mean " + near + "?"

@@ -133,7 +133,7 @@ func (p picture) renderVolume(v cluster.Volume) v1.Volume {
 	out := v1.Volume{ID: v.ID.String(), Name: v.Name, Size: int64(v.Blocks) * holdfast.BlockSize,
 		State: p.volumeState(v), Copies: v.Copies, Min: v.Min, Durability: string(v.Durability), Image: v.Image,
 		Pool: p.PoolName(v.Pool), Epoch: uint32(v.Epoch), Writer: p.hostName(v.Writer), Generation: v.Generation, Created: v.Created,
-		Replicas: []v1.Replica{}, Snapshots: []v1.Snapshot{}}
+		Replicas: []v1.Replica{}, Snapshots: visible(v)}
 	if out.Compress = cmp.Or(v.Compression, "off"); v.Encrypted() {
 		out.Encrypted, out.Key = true, string(v.Keys[0].Under)
 	}
@@ -145,11 +145,6 @@ func (p picture) renderVolume(v cluster.Volume) v1.Volume {
 	}
 	for _, r := range v.Others {
 		out.Replicas = append(out.Replicas, p.renderReplica(v, r, false))
-	}
-	for _, s := range v.Snapshots {
-		if !s.Hidden {
-			out.Snapshots = append(out.Snapshots, renderSnapshot(s))
-		}
 	}
 	if v.Origin != nil {
 		out.Origin = p.renderOrigin(*v.Origin)

@@ -28,6 +28,7 @@ func (s *Server) routes(r chi.Router) {
 	s.keyRoutes()
 	s.volumeRoutes()
 	s.snapshotRoutes()
+	s.diffRoute()
 	s.imageRoutes()
 	s.vmRoutes()
 	s.exportRoutes()

@@ -14,11 +14,6 @@ type VolumeRef struct {
 	Volume string `path:"volume" maxLength:"63" doc:"Name or identity"`
 }
 
-type snapshotRef struct {
-	VolumeRef
-	Snapshot string `path:"snapshot" maxLength:"63" doc:"Name or identity"`
-}
-
 func (s *Server) volumeRoutes() {
 	read(s, "/v1/volumes", "volume-list", "The volumes that are not images", func(p picture, _ *none) ([]v1.Volume, error) {
 		return render(p.only(false), p.renderVolume), nil
@@ -109,52 +104,4 @@ func (s *Server) growVolume(ctx context.Context, ref string, size int64) (v1.Vol
 		return v1.Volume{}, err
 	}
 	return s.volumeAnswer(ctx, v)
-}
-
-func (s *Server) snapshotRoutes() {
-	type take struct {
-		VolumeRef
-		Body v1.SnapshotSpec
-	}
-	type revert struct {
-		VolumeRef
-		Body v1.RevertSpec
-	}
-	act(s, s.operation("POST", "/v1/volumes/{volume}/snapshots", "snapshot-create", "Keep the volume as it is now", 201),
-		func(ctx context.Context, in *take) (v1.Snapshot, error) {
-			if err := holdfast.CheckName("snapshot", in.Body.Name); err != nil {
-				return v1.Snapshot{}, err
-			}
-			v, err := lookup(ctx, s, in.Volume, picture.volume)
-			if err != nil {
-				return v1.Snapshot{}, err
-			}
-			snap, err := s.o.Backend.Snapshot(ctx, v.ID, in.Body.Name)
-			return renderSnapshot(snap), err
-		})
-	do(s, s.operation("DELETE", "/v1/volumes/{volume}/snapshots/{snapshot}", "snapshot-delete", "Let a snapshot go", 204),
-		func(ctx context.Context, in *snapshotRef) error {
-			v, snap, err := s.snapshotOf(ctx, in.Volume, in.Snapshot)
-			if err != nil {
-				return err
-			}
-			return s.o.Backend.DeleteSnapshot(ctx, v.ID, snap.ID)
-		})
-	do(s, s.operation("POST", "/v1/volumes/{volume}/revert", "volume-revert", "Set the volume back to a snapshot; what was written since is lost", 204),
-		func(ctx context.Context, in *revert) error {
-			v, snap, err := s.snapshotOf(ctx, in.Volume, in.Body.Snapshot)
-			if err != nil {
-				return err
-			}
-			return s.o.Backend.Revert(ctx, v.ID, snap.ID)
-		})
-}
-
-func (s *Server) snapshotOf(ctx context.Context, vol, ref string) (cluster.Volume, cluster.Snapshot, error) {
-	v, err := lookup(ctx, s, vol, picture.volume)
-	if err != nil {
-		return v, cluster.Snapshot{}, err
-	}
-	snap, err := snapshot(v, ref)
-	return v, snap, err
 }

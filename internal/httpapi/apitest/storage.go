@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
@@ -144,6 +145,9 @@ func (b *Backend) Snapshot(_ context.Context, id holdfast.VolumeID, name string)
 			}
 		}
 		s = cluster.Snapshot{ID: holdfast.SnapshotID{UUID: b.id()}, Name: name, LSN: holdfast.MakeLSN(1, 7), Created: epoch0()}
+		if n := len(v.Snapshots); n > 0 {
+			s.LSN = v.Snapshots[n-1].LSN + 1
+		}
 		v.Snapshots = append(v.Snapshots[:len(v.Snapshots):len(v.Snapshots)], s)
 		return nil
 	})
@@ -169,6 +173,34 @@ func (b *Backend) DeleteSnapshot(_ context.Context, id holdfast.VolumeID, snap h
 func (b *Backend) Revert(_ context.Context, id holdfast.VolumeID, _ holdfast.SnapshotID) error {
 	_, err := b.edit(id, func(v *cluster.Volume) error { v.Generation++; return nil })
 	return err
+}
+
+// Diff implements httpapi.Backend: every comparison finds the same extents, in
+// steps of 1 MiB, but those of a root with itself.
+func (b *Backend) Diff(_ context.Context, id holdfast.VolumeID, c httpapi.Comparison) (v1.Diff, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	const step = 1 << 20
+	out := v1.Diff{Size: int64(b.St.Volumes[id].Val.Blocks) * holdfast.BlockSize, Extents: []v1.Extent{}}
+	at := int64(c.Addr) * holdfast.BlockSize
+	if out.Next = at + step; out.Next >= out.Size {
+		out.Next = 0
+	}
+	if c.From == c.To {
+		return out, nil
+	}
+	for _, e := range []v1.Extent{{Offset: 8192, Length: 4096}, {Offset: 12288, Length: 65536, Zero: true}, {Offset: step - 4096, Length: 2*step + 4096}} {
+		from, to := max(e.Offset, at), min(e.Offset+e.Length, at+step)
+		if from >= to {
+			continue
+		}
+		if len(out.Extents) == c.Limit {
+			out.Next = from
+			break
+		}
+		out.Extents = append(out.Extents, v1.Extent{Offset: from, Length: to - from, Zero: e.Zero})
+	}
+	return out, nil
 }
 
 // ImportImage implements httpapi.Backend.
