@@ -17,7 +17,7 @@ func (a *app) diffCmd() *cobra.Command {
 	return &cobra.Command{Use: "diff VOLUME FROM TO", Short: "What differs between two snapshots, or a snapshot and now", Args: args("VOLUME", "FROM", "TO"),
 		Long: "List the stretches of a volume in which TO does not hold what FROM held, in whole blocks of 4096 bytes: what was written\n" +
 			"between them, and with 'zero' what was discarded. Nothing is read but the block maps. FROM and TO are snapshots, or\n\n" +
-			"  head      the volume as it is now; later writes may be shown, too\n  nothing   a volume in which nothing was ever written: TO is then shown whole",
+			"  head      the volume as it is now; later writes may be shown, too\n  nothing   a volume in which nothing was ever written: all that TO holds is then shown",
 		Example: "  holdfast volume diff data monday tuesday     # what an incremental backup has to copy\n" +
 			"  holdfast volume diff data monday head        # what 'volume revert data monday' would undo\n" +
 			"  holdfast volume diff data nothing monday -o csv\n  holdfast volume diff data monday head -o json",
