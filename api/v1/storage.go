@@ -102,6 +102,9 @@ type VolumeSet struct {
 	Copies     *int    `json:"copies,omitempty" minimum:"1" maximum:"8"`
 	Min        *int    `json:"min,omitempty" minimum:"1" maximum:"8"`
 	Durability *string `json:"durability,omitempty" enum:"flush,always"`
+	IOPS       *int    `json:"iops,omitempty" minimum:"0" doc:"Limit, operations a second; 0: none"`
+	MBps       *int    `json:"mbps,omitempty" minimum:"0" doc:"Limit, megabytes (10^6 bytes) a second; 0: none"`
+	BurstMS    *int    `json:"burst_ms,omitempty" minimum:"0" doc:"How much a volume that is used less saves up, as milliseconds at its limits; 0: 100"`
 	Plan       bool    `json:"plan,omitempty" doc:"Only say what it would lead to"`
 }
 
@@ -121,6 +124,9 @@ type VolumeSpec struct {
 	Pool       string `json:"pool,omitempty" maxLength:"63" doc:"Pool whose disks hold it; none: default, or that of what it is cloned from"`
 	Encrypt    bool   `json:"encrypt,omitempty" doc:"Seal its blocks under a key of its own, before they leave the writer's host; a clone of an encrypted volume always is"`
 	Compress   string `json:"compress,omitempty" enum:"off,fast,auto" doc:"Compress its blocks; none: off, or as what it is cloned from"`
+	IOPS       int    `json:"iops,omitempty" minimum:"0" doc:"Limit, operations a second; 0: none"`
+	MBps       int    `json:"mbps,omitempty" minimum:"0" doc:"Limit, megabytes (10^6 bytes) a second; 0: none"`
+	BurstMS    int    `json:"burst_ms,omitempty" minimum:"0" doc:"How much it saves up when it is used less, as milliseconds at its limits; 0: 100"`
 	From       string `json:"from,omitempty" maxLength:"63" doc:"Clone of this image or volume"`
 	Snapshot   string `json:"snapshot,omitempty" maxLength:"63" doc:"Clone of this snapshot of it"`
 }
@@ -139,6 +145,9 @@ type Volume struct {
 	Key        string    `json:"key,omitempty" doc:"Name of the cluster key that its data key is wrapped with"`
 	Compress   string    `json:"compress" enum:"off,fast,auto"`
 	Flush      string    `json:"flush" doc:"What a flush means: on disk, or in memory, of every in-sync copy"`
+	IOPS       int       `json:"iops,omitempty" doc:"Limit of operations a second; none: no limit"`
+	MBps       int       `json:"mbps,omitempty" doc:"Limit of megabytes (10^6 bytes) a second; none: no limit"`
+	BurstMS    int       `json:"burst_ms,omitempty" doc:"How much it saves up when it is used less, as milliseconds at its limits; none: 100"`
 	Image      bool      `json:"image"`
 	Epoch      uint32    `json:"epoch"`
 	Writer     string    `json:"writer,omitempty" doc:"Host that may write"`
@@ -206,6 +215,7 @@ type Activity struct {
 	ReadBytes    int64   `json:"read_bytes"`
 	WrittenBytes int64   `json:"written_bytes"`
 	Flushes      int64   `json:"flushes"`
+	Delayed      int64   `json:"delayed" doc:"Requests that waited for the volume's limits"`
 	ResentBytes  int64   `json:"resent_bytes" doc:"Sent again to bring stale or new replicas up to date"`
 	Resync       string  `json:"resync,omitempty" doc:"What is being rebuilt now, in words"`
 	ResyncDone   float64 `json:"resync_done" doc:"Fraction, 0 to 1, of the snapshot or the content that is copied now"`

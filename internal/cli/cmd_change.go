@@ -53,14 +53,20 @@ anew; the file system in it is the guest's to grow.`,
 }
 
 func (a *app) volumeSetCmd() *cobra.Command {
-	var copies, least int
+	var copies, least, iops, mbps, burst int
 	var durability string
 	var plan bool
 	c := &cobra.Command{Use: "set VOLUME", Short: "Change a volume while it is used", Args: args("VOLUME"),
 		Long: `Change a volume while it is used. Copies that are added are built in the
 background; those that are too many are let go of, rather such as share a rack
-and never the last in one.`,
-		Example: "  holdfast volume set data --copies 3 --plan\n  holdfast volume set data --copies 3 --min 2\n  holdfast volume set ledger --durability always",
+and never the last in one.
+
+--iops and --mbps limit what is read and written, by all who use the volume
+together: a request of more than 256 KiB counts as several operations, a trim as
+one, a flush as none. What a volume does not use it saves up, as much as --burst
+says. What is too much waits, never longer than 20 s. Rebuilds and scrubs are
+not limited.`,
+		Example: "  holdfast volume set data --copies 3 --plan\n  holdfast volume set data --copies 3 --min 2\n  holdfast volume set ledger --durability always\n  holdfast volume set data --iops 500 --mbps 20 --burst 2s\n  holdfast volume set data --iops none",
 	}
 	c.RunE = a.with(func(ctx context.Context, cl *client.Client, args []string) error {
 		s := v1.VolumeSet{Plan: plan}
@@ -72,6 +78,15 @@ and never the last in one.`,
 		}
 		if c.Flags().Changed("durability") {
 			s.Durability = &durability
+		}
+		if c.Flags().Changed("iops") {
+			s.IOPS = &iops
+		}
+		if c.Flags().Changed("mbps") {
+			s.MBps = &mbps
+		}
+		if c.Flags().Changed("burst") {
+			s.BurstMS = &burst
 		}
 		out, err := cl.SetVolume(ctx, args[0], s)
 		if err != nil {
@@ -88,6 +103,7 @@ and never the last in one.`,
 	c.Flags().IntVar(&copies, "copies", 0, "copies in distinct racks, 1 to 8")
 	c.Flags().IntVar(&least, "min", 0, "fewest in-sync copies that may take writes")
 	c.Flags().StringVar(&durability, "durability", "", "flush or always: when a write is acknowledged")
+	limitFlags(c, &iops, &mbps, &burst)
 	c.Flags().BoolVar(&plan, "plan", false, "only say what it would lead to")
 	return c
 }

@@ -12,6 +12,7 @@ import (
 func FuzzPicture(f *testing.F) {
 	id := "11111111-1111-4111-8111-111111111111"
 	f.Add("volume/"+id, []byte(`{"id":"`+id+`","name":"v","blocks":1,"copies":1,"min":1,"durability":"flush"}`))
+	f.Add("volume/"+id, []byte(`{"id":"`+id+`","name":"v","blocks":1,"copies":1,"min":1,"durability":"flush","limits":{"iops":500,"mbps":20,"burst_ms":2000}}`))
 	f.Add("vm/"+id, []byte(`{"id":"`+id+`","name":"m","cpus":1,"memory_mib":1,"power":"on","isolation":"pause"}`))
 	f.Add("host/"+id, []byte(`{"id":"`+id+`","name":"h","domain":{"rack":"r"}}`))
 	f.Add("pool/"+id, []byte(`{"id":"`+id+`","name":"fast","tier":"ram","copies":2}`))

@@ -152,6 +152,8 @@ type Volume struct {
 	// it keeps whatever becomes of that.
 	Keys []keyring.Wrapped `json:"keys,omitempty"`
 
+	Limits Limits `json:"limits,omitzero"` // of what its initiators get of it
+
 	Origin    *Origin       `json:"origin,omitempty"` // of a linked clone
 	Snapshots []Snapshot    `json:"-"`                // kept in pages beside the record; in the order of their making
 	VM        holdfast.VMID `json:"vm,omitempty"`     // attached to

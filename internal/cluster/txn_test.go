@@ -169,6 +169,8 @@ func TestRecordsThatBreakTheRulesAreRefused(t *testing.T) {
 			"min above":     func(v *cluster.Volume) { v.Min = 3 },
 			"durability":    func(v *cluster.Volume) { v.Durability = "maybe" },
 			"epoch":         func(v *cluster.Volume) { v.Epoch = holdfast.MaxEpoch + 1 },
+			"limits":        func(v *cluster.Volume) { v.Limits.IOPS = -1 },
+			"a lone burst":  func(v *cluster.Volume) { v.Limits.BurstMS = 1 },
 			"empty replica": func(v *cluster.Volume) { v.InSync = []cluster.Replica{{}} },
 			"snapshots":     func(v *cluster.Volume) { v.Snapshots = make([]cluster.Snapshot, cluster.MaxSnapshots+1) },
 		} {

@@ -177,7 +177,8 @@ type NewVolume struct {
 	Durability  cluster.Durability
 	Pool        holdfast.PoolID // of a clone: its origin's
 	Encrypt     bool
-	Compression string          // "" (as the origin, or off), "off", "fast", "auto"
+	Compression string // "" (as the origin, or off), "off", "fast", "auto"
+	Limits      cluster.Limits
 	Origin      *cluster.Origin // Snapshot zero: of an image, or of the volume as it is now
 }
 

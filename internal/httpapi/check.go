@@ -47,7 +47,7 @@ func checkCopies(what string, copies, least int) error {
 // newVolume checks a request and resolves its names.
 func (p picture) newVolume(s v1.VolumeSpec) (NewVolume, error) {
 	n := NewVolume{Name: s.Name, Copies: s.Copies, Min: s.Min, Durability: cluster.Durability(s.Durability),
-		Encrypt: s.Encrypt, Compression: s.Compress}
+		Encrypt: s.Encrypt, Compression: s.Compress, Limits: cluster.Limits{IOPS: s.IOPS, MBps: s.MBps, BurstMS: s.BurstMS}}
 	if err := holdfast.CheckName("volume", s.Name); err != nil {
 		return n, err
 	}
@@ -59,6 +59,9 @@ func (p picture) newVolume(s v1.VolumeSpec) (NewVolume, error) {
 		return n, err
 	}
 	n.Blocks = blocks
+	if err := n.Limits.Check(); err != nil {
+		return n, holdfast.Errorf(holdfast.Invalid, "volume %s: %w", s.Name, err)
+	}
 	if n.Durability == "" {
 		n.Durability = cluster.OnFlush
 	}

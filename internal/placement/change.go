@@ -13,6 +13,8 @@ type Change struct {
 	Copies     *int
 	Min        *int
 	Durability *cluster.Durability
+	// Of the limits; 0 takes one away.
+	IOPS, MBps, BurstMS *int
 }
 
 // ChangeVolume decides a change of a volume that may be in use: its record
@@ -30,6 +32,12 @@ func ChangeVolume(s *cluster.State, vol cluster.Volume, c Change) (next cluster.
 	if c.Min != nil && *c.Min != vol.Min {
 		next.Min = *c.Min
 		steps = append(steps, fmt.Sprintf("Writes go on as long as %s in sync.", count(next.Min, "copy is", "copies are")))
+	}
+	if next.Limits, err = c.limits(vol.Limits); err != nil {
+		return vol, nil, nil, holdfast.Errorf(holdfast.Invalid, "volume %s: %w", vol.Name, err)
+	}
+	if next.Limits != vol.Limits {
+		steps = append(steps, limited(next.Limits))
 	}
 	if c.Copies != nil && *c.Copies != vol.Copies {
 		next.Copies = *c.Copies
@@ -49,6 +57,27 @@ func ChangeVolume(s *cluster.State, vol cluster.Volume, c Change) (next cluster.
 		err = holdfast.Errorf(holdfast.Unavailable, "volume %s has %s in sync now: with %d as the least nothing could be written; wait until it has more", vol.Name, count(have, "copy", "copies"), next.Min)
 	}
 	return next, add, steps, err
+}
+
+// limits changes a volume's limits. With the last rate its burst goes, unless
+// that is asked for.
+func (c Change) limits(l cluster.Limits) (cluster.Limits, error) {
+	for _, f := range []struct{ from, to *int }{{c.IOPS, &l.IOPS}, {c.MBps, &l.MBps}, {c.BurstMS, &l.BurstMS}} {
+		if f.from != nil {
+			*f.to = *f.from
+		}
+	}
+	if l.IOPS == 0 && l.MBps == 0 && c.BurstMS == nil {
+		l.BurstMS = 0
+	}
+	return l, l.Check()
+}
+
+func limited(l cluster.Limits) string {
+	if l == (cluster.Limits{}) {
+		return "Its reads and writes are not limited any more."
+	}
+	return fmt.Sprintf("Its reads and writes are limited to %s.", l)
 }
 
 func acknowledged(d cluster.Durability) string {

@@ -35,6 +35,12 @@ func TestAVolumeIsChanged(t *testing.T) {
 		{"a least that there is", placement.Change{Min: num(2)}, "as long as 2 copies are in sync", ""},
 		{"a least that there is not yet", placement.Change{Copies: num(3), Min: num(3)}, "", "nothing could be written"},
 		{"a least above the copies", placement.Change{Min: num(3)}, "", "out of range"},
+		{"limits", placement.Change{IOPS: num(500), MBps: num(20), BurstMS: num(2500)}, "are limited to 500 IOPS, 20 MB/s, burst 2.5s", ""},
+		{"no limits where there are none", placement.Change{IOPS: num(0)}, "", ""},
+		{"a negative limit", placement.Change{MBps: num(-1)}, "", "give 1 to"},
+		{"a limit above what there is", placement.Change{IOPS: num(cluster.MaxIOPS + 1)}, "", "give 1 to"},
+		{"a burst for hours", placement.Change{IOPS: num(1), BurstMS: num(3_600_000)}, "", "at most 1m0s"},
+		{"a burst of nothing", placement.Change{BurstMS: num(1000)}, "", "limits nothing"},
 		{"always on disk", placement.Change{Durability: &always}, "when it is on disk", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -46,6 +52,29 @@ func TestAVolumeIsChanged(t *testing.T) {
 				t.Errorf("fails with %v, want %q", err, c.fails)
 			}
 		})
+	}
+}
+
+// TestLimitsAreChangedOneByOne: what is not named stays, and the burst goes with
+// the last rate.
+func TestLimitsAreChangedOneByOne(t *testing.T) {
+	s := draw(t, "host a1 rack=a\nvolume v in-sync=a1 writer=a1")
+	v := s.Volumes[sketch.Volume("v")].Val
+	for _, c := range []struct {
+		change placement.Change
+		want   cluster.Limits
+	}{
+		{placement.Change{IOPS: num(500), BurstMS: num(2000)}, cluster.Limits{IOPS: 500, BurstMS: 2000}},
+		{placement.Change{MBps: num(20)}, cluster.Limits{IOPS: 500, MBps: 20, BurstMS: 2000}},
+		{placement.Change{IOPS: num(0)}, cluster.Limits{MBps: 20, BurstMS: 2000}},
+		{placement.Change{Min: num(1)}, cluster.Limits{MBps: 20, BurstMS: 2000}},
+		{placement.Change{MBps: num(0)}, cluster.Limits{}},
+	} {
+		next, _, _, err := placement.ChangeVolume(s, v, c.change)
+		if err != nil || next.Limits != c.want {
+			t.Errorf("limits are %q, %v; want %q", next.Limits, err, c.want)
+		}
+		v = next
 	}
 }
 

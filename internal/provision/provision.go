@@ -54,6 +54,7 @@ type VolumeSpec struct {
 	// an encrypted volume is encrypted, whatever is said.
 	Encrypt     bool
 	Compression string          // "": none, or the origin's; "off", "fast", "auto"
+	Limits      cluster.Limits  // of what its initiators get of it
 	Pool        holdfast.PoolID // zero: the default pool; of a clone it is the origin's, whatever is said
 }
 
@@ -135,7 +136,10 @@ func (p *Provisioner) prepare(spec VolumeSpec) (cluster.Volume, *cluster.State, 
 	}
 	rec := cluster.Volume{
 		ID: holdfast.VolumeID{UUID: id}, Name: spec.Name, Blocks: spec.Blocks, Copies: spec.Copies, Min: max(spec.Min, 1),
-		Durability: spec.Durability, Image: spec.Image, Origin: spec.Origin, Pool: spec.Pool, Created: p.Clock.Wall(),
+		Durability: spec.Durability, Image: spec.Image, Origin: spec.Origin, Pool: spec.Pool, Limits: spec.Limits, Created: p.Clock.Wall(),
+	}
+	if err := rec.Limits.Check(); err != nil {
+		return cluster.Volume{}, nil, holdfast.Errorf(holdfast.Invalid, "volume %s: %w", rec.Name, err)
 	}
 	if rec.Image {
 		rec.Importer, rec.ImporterBoot = p.Self, p.Boot

@@ -72,7 +72,7 @@ func (h *Host) Activity(ctx context.Context, id holdfast.VolumeID) (v1.Activity,
 	if v := m.node.Volumes.Opened(id); v != nil {
 		s := v.Stats()
 		a := v1.Activity{Host: h.cfg.Name, Epoch: uint32(v.Epoch()), ReadBytes: s.ReadBytes, WrittenBytes: s.WrittenBytes,
-			Flushes: int64(s.Flushes), ResentBytes: s.ResyncBytes}
+			Flushes: int64(s.Flushes), ResentBytes: s.ResyncBytes, Delayed: s.Delayed}
 		if c, joining := v.Mending(); joining {
 			a.Resync, a.ResyncDone = "a replica is being brought up to date", c.Done
 			a.ResyncHost, a.ResyncRate, a.ResyncLeftSecs = m.node.Cluster.State().Hosts[c.Host].Val.Name, c.Rate, int64(c.Left/time.Second)
@@ -264,7 +264,7 @@ func (h *Host) CreateVolume(ctx context.Context, n httpapi.NewVolume) (cluster.V
 		return cluster.Volume{}, err
 	}
 	return m.node.Make.CreateVolume(provision.VolumeSpec{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: n.Min, Durability: n.Durability, Origin: n.Origin, Pool: n.Pool,
-		Encrypt: n.Encrypt, Compression: n.Compression})
+		Encrypt: n.Encrypt, Compression: n.Compression, Limits: n.Limits})
 }
 
 // DeleteVolume implements httpapi.Volumes.

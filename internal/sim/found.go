@@ -24,7 +24,7 @@ func (s *simulation) found() {
 	perRack := 1 + s.rng.IntN(2)
 	s.vms = newVMCheck(s)
 	s.drawDisks()
-	s.sealings = s.newSealings()
+	s.sealings, s.limits = s.newSealings(), s.newLimiting()
 	for r := range racks {
 		for n := range perRack {
 			s.hosts = append(s.hosts, s.newHost(n+1, string(rune('a'+r))))
@@ -80,7 +80,7 @@ func (s *simulation) furnish() {
 		}
 		for i := range clients {
 			var v cluster.Volume
-			if v, err = h.node.Make.CreateVolume(s.sealings.spec(provision.VolumeSpec{Name: fmt.Sprintf("v%d", i), Blocks: volumeBlocks, Copies: 2 + s.rng.IntN(2)})); err != nil {
+			if v, err = h.node.Make.CreateVolume(s.limits.spec(s.sealings.spec(provision.VolumeSpec{Name: fmt.Sprintf("v%d", i), Blocks: volumeBlocks, Copies: 2 + s.rng.IntN(2)}))); err != nil {
 				return
 			}
 			vols = append(vols, v)

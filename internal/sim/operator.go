@@ -80,6 +80,9 @@ func (o *operator) act() (what string, err error) {
 	if o.s.twoDisks && o.s.disks.IntN(2) == 0 {
 		return o.arrange(o.s.disks)
 	}
+	if o.s.limits.turn() {
+		return o.limit()
+	}
 	vm := o.s.vms.vms[o.rng.IntN(len(o.s.vms.vms))]
 	switch k := o.rng.IntN(24); {
 	case k < 3:

@@ -73,6 +73,7 @@ type simulation struct {
 	eye      *cluster.Client // sees the records, for faults and checks that aim
 	op       *operator
 	sealings *sealings
+	limits   *limiting
 	faults   *faults
 	res      Result
 	ending   bool

@@ -151,6 +151,7 @@ func (v *Volume) takeRecord(rec cluster.Volume, mod kv.Rev) {
 	grown := rec.Blocks > v.rec.Blocks
 	v.noteRelease(v.rec.Release, rec.Release)
 	v.rec, v.mod = rec, mod
+	v.setLimits(rec.Limits)
 	if grown && v.failed == nil {
 		v.growLocked()
 	}

@@ -255,7 +255,7 @@ func (ss *session) Space() (used, left int64) {
 // Submit implements export.Disk.
 func (ss *session) Submit(r *export.Request) {
 	ss.v.mu.Lock()
-	closed := ss.closed
+	closed, limited := ss.closed, ss.v.throttle != nil
 	ss.v.mu.Unlock()
 	if closed {
 		r.Done(r, errSessionClosed())
@@ -263,6 +263,9 @@ func (ss *session) Submit(r *export.Request) {
 	}
 	if ss.readOnly && r.Op != export.Read && r.Op != export.Flush {
 		r.Done(r, holdfast.Errorf(holdfast.Denied, "this session may only read"))
+		return
+	}
+	if limited && ss.v.hold(ss, r) {
 		return
 	}
 	ss.v.submitFor(ss, r)
@@ -275,7 +278,7 @@ func (ss *session) Extents(off, n int64, max int) ([]export.Extent, error) {
 
 // Close implements export.Disk: it ends the session when the volume has
 // completed what the session submitted before. Writes that have not begun, for
-// want of room, never will: if they did after the initiator's next session had
+// want of room or by the volume's limits, never will: if they did after the initiator's next session had
 // begun, they would overwrite its writes (STORE §10).
 func (ss *session) Close() {
 	v := ss.v
@@ -292,6 +295,7 @@ func (ss *session) Close() {
 		v.finishLocked(o, errSessionClosed())
 		return true
 	})
+	v.dropDelayed(ss, errSessionClosed())
 	if ss.under > 0 {
 		ss.drained = v.s.Clock.NewEvent()
 	}

@@ -45,6 +45,7 @@ type Volume struct {
 	recs      recordRing                           // issued, not yet in memory everywhere or still lent
 	bytes     int64                                // of recs
 	waiting   []*op                                // not admitted: the window or a disk is full, or an unaligned write is in the way
+	throttle  *throttle                            // nil: the volume has no limits
 	edges     []span                               // blocks of unaligned writes under way
 	full      []bool                               // members that said that their disk is full, by index
 	fullSince time.Duration                        // when a write first met a full disk; negative: there is room
@@ -80,6 +81,7 @@ type Stats struct {
 	ResyncBlocks            int64
 	Ejections, Joins        int
 	Repaired                int64 // blocks restored from another replica
+	Delayed                 int64 // requests that waited for the volume's limits
 }
 
 // hold is why a member is sent no records.
@@ -135,6 +137,7 @@ func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *
 	}
 	v.m = replica.NewWriter[*op](t.epoch, members)
 	v.grow()
+	v.setLimits(v.rec.Limits)
 	v.tasks.Go(v.watch)
 	v.tasks.Go(v.reconfigure)
 	if v.rec.Blocks > t.blocks {
@@ -259,6 +262,7 @@ func (v *Volume) fail(err error) {
 		v.finishLocked(o, err)
 	}
 	v.waiting = nil
+	v.dropDelayed(nil, err)
 	done := v.takeDone()
 	v.mu.Unlock()
 	v.reconfig.Set()
