@@ -166,6 +166,24 @@ func TestMachinesThatOutliveTheirAgentAreFound(t *testing.T) {
 	expect(t, l, "d0")
 }
 
+// Whoever began a restart is told to end, as by timeout(1): the host does not
+// stay down.
+func TestARestartThatIsBrokenOffLeavesTheHostRunning(t *testing.T) {
+	l, binary := running(t, 2, 1)
+	a, err := l.Rack("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := l.Restart(ctx, binary, a); err == nil {
+		t.Error("it said that the host answers, which nobody waited for")
+	}
+	if err := a[0].answering(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestAFrozenRackDoesNotAnswerUntilItThaws(t *testing.T) {
 	l, _ := running(t, 2, 1)
 	b, err := l.Rack("b")

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"syscall"
 	"time"
 
@@ -53,10 +54,11 @@ func (h Host) ask(asked map[int]bool) (left int, err error) {
 }
 
 // Restart stops the own processes of some hosts in order, all at once, and
-// starts them again, as an upgrade does: machines go on.
+// starts them again, as an upgrade does: machines go on. What was asked to stop
+// is started again also if ctx ends meanwhile, or if another host does not stop.
 func (l *Lab) Restart(ctx context.Context, binary string, hosts []Host) error {
-	if err := Stop(ctx, hosts); err != nil {
-		return err
+	if err := Stop(context.WithoutCancel(ctx), hosts); err != nil {
+		return errors.Join(err, l.launch(binary, hosts))
 	}
 	return l.start(ctx, binary, hosts)
 }

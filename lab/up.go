@@ -91,9 +91,17 @@ func create(o Options) (*Lab, error) {
 	return l, l.save()
 }
 
-// start launches the hosts that do not run, also those of which only machines
-// are left, and waits until all answer.
+// start launches the hosts that do not run and waits until all answer.
 func (l *Lab) start(ctx context.Context, binary string, hosts []Host) error {
+	if err := l.launch(binary, hosts); err != nil {
+		return err
+	}
+	return each(hosts, func(h Host) error { return h.answering(ctx) })
+}
+
+// launch launches the hosts that do not run, also those of which only machines
+// are left.
+func (l *Lab) launch(binary string, hosts []Host) error {
 	for _, h := range hosts {
 		switch word, _ := h.condition(); word {
 		case isRunning:
@@ -105,7 +113,7 @@ func (l *Lab) start(ctx context.Context, binary string, hosts []Host) error {
 			return err
 		}
 	}
-	return each(hosts, func(h Host) error { return h.answering(ctx) })
+	return nil
 }
 
 // Start starts the hosts of a rack again after Kill or Stop. Machines that go on

@@ -140,7 +140,7 @@ func (h *Host) build(m *member) (err error) {
 	if m.creds, err = auth.LoadCredentials(h.dir.file("pki"), "host"); err != nil {
 		return err
 	}
-	if err := h.startKV(m); err != nil {
+	if err := h.startKV(m, false); err != nil {
 		return err
 	}
 	m.net = tcp.New(tcp.Config{

@@ -84,7 +84,7 @@ func (h *Host) InitCluster(ctx context.Context, name string) (httpapi.Admin, err
 func (h *Host) found(ms membership, creds auth.Credentials, ca *auth.CA) error {
 	m := &member{ms: ms, creds: creds, done: make(chan struct{})}
 	defer m.stop(h.log)
-	if err := h.startKV(m); err != nil {
+	if err := h.startKV(m, true); err != nil {
 		return err
 	}
 	if m.etcd != nil {

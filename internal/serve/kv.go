@@ -13,8 +13,8 @@ import (
 )
 
 // startKV starts this host's member of the control plane, if it has one, and
-// the client to all of them.
-func (h *Host) startKV(m *member) (err error) {
+// the client to all of them. founding: the cluster is being made.
+func (h *Host) startKV(m *member, founding bool) (err error) {
 	files := auth.CredentialFiles(h.dir.file("pki"), "host")
 	if m.ms.Member {
 		m.etcd, err = etcd.StartMember(etcd.MemberConfig{
@@ -22,7 +22,8 @@ func (h *Host) startKV(m *member) (err error) {
 			PeerSocket: h.dir.file("etcd.peer"), ClientSocket: h.dir.file("etcd.client"),
 			AdvertisePeer: h.peerURL(), AdvertiseClient: h.clientURL(),
 			TLS:   etcd.TLSFiles{Cert: files.Cert, Key: files.Key, CA: files.CA, ServerName: auth.ServerName},
-			Token: m.ms.Cluster.String(), Join: m.ms.Initial != "", InitialCluster: m.ms.Initial, Log: h.log,
+			Token: m.ms.Cluster.String(), Join: m.ms.Initial != "", InitialCluster: m.ms.Initial,
+			Again: !founding && m.ms.Initial == "", Log: h.log,
 		})
 		if err != nil {
 			return err

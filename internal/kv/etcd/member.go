@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -73,6 +74,10 @@ type MemberConfig struct {
 	// both unset. Neither matters once the data directory is in use.
 	Join           bool
 	InitialCluster string // NAME=PEERURL,…
+	// Again is set for a first member that has run before. Without its data
+	// it does not start: it would begin an empty cluster under the old one's
+	// identity.
+	Again bool
 
 	Log *slog.Logger // nil: silent
 }
@@ -113,6 +118,9 @@ func StartMember(c MemberConfig) (m *Member, err error) {
 		}
 	}()
 	used := c.used()
+	if c.Again && !used {
+		return nil, damaged(c.DataDir, "there is nothing in it")
+	}
 	for end := monotonic() + joinPatience; ; time.Sleep(joinRetry) {
 		m.etcd, err = embed.StartEtcd(cfg)
 		if err == nil {
@@ -125,10 +133,11 @@ func StartMember(c MemberConfig) (m *Member, err error) {
 	}
 }
 
-// used reports whether the data directory belongs to a member already.
+// used reports whether the data directory belongs to a member already: etcd
+// begins anew wherever it finds no log.
 func (c MemberConfig) used() bool {
-	_, err := os.Stat(filepath.Join(c.DataDir, "member", "wal"))
-	return err == nil
+	files, _ := os.ReadDir(filepath.Join(c.DataDir, "member", "wal"))
+	return slices.ContainsFunc(files, func(f os.DirEntry) bool { return filepath.Ext(f.Name()) == ".wal" })
 }
 
 func (c MemberConfig) failed(err error, used bool) error {
