@@ -19,7 +19,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim snapshots tebibyte bugs drill lab down image kernel bench clean-bench judges figures judge-cloud-init judge-iscsi rot fuzz-smoke packages clean
+.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill lab down image kernel bench clean-bench judges figures judge-cloud-init judge-iscsi rot fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -41,6 +41,11 @@ test: packages kernel ## run all tests, the simulator with SEEDS seeds
 
 sim: ## play SEEDS seeds of the simulator
 	SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -run 'TestSeeds|TestSameSeed' ./internal/sim
+
+# Every case of one history takes a minute or two of one processor.
+metamorphic: SEEDS = 5
+metamorphic: ## play SEEDS histories (5) in every configuration of volumes and troubles, which must all tell the same
+	METAMORPHIC_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 24h -run TestHistories ./internal/metamorphic
 
 bugs: ## plant known bugs, one by one, and have the simulator find them
 	$(GO) run ./internal/sim/bugs -seeds $(BUGSEEDS)

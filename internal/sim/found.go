@@ -34,6 +34,12 @@ func (s *simulation) found() {
 	if s.twoDisks {
 		s.tell("the hosts have two disks each")
 	}
+	s.gather()
+	s.furnish()
+}
+
+// gather makes a cluster of the hosts and waits until all are there.
+func (s *simulation) gather() {
 	id := holdfast.ClusterID{UUID: s.uuid()}
 	for _, h := range s.hosts {
 		h.format(id)
@@ -66,7 +72,6 @@ func (s *simulation) found() {
 		s.fail("the hosts did not come up")
 		panic(stop{})
 	}
-	s.furnish()
 }
 
 // furnish makes the volumes, an image and the VMs, through the first host.
@@ -75,7 +80,7 @@ func (s *simulation) furnish() {
 	var err error
 	var vols []cluster.Volume
 	ok := s.runOn(h, time.Minute, func() {
-		if err = h.node.Make.InitKey(s.sealings.key, keyring.Source{ID: s.sealings.key.ID(), From: keyring.File, Created: s.c.Wall()}); err != nil {
+		if err = s.initKey(h); err != nil {
 			return
 		}
 		for i := range clients {
@@ -95,6 +100,10 @@ func (s *simulation) furnish() {
 	for i, v := range vols {
 		s.clients = append(s.clients, newBlockClient(s, i, v))
 	}
+}
+
+func (s *simulation) initKey(h *host) error {
+	return h.node.Make.InitKey(s.sealings.key, keyring.Source{ID: s.sealings.key.ID(), From: keyring.File, Created: s.c.Wall()})
 }
 
 func (s *simulation) makeVMs(h *host) error {

@@ -157,7 +157,7 @@ func (h *host) openStore(d *memdisk.Disk, clk clock.Clock, rnd bytesOf) (*store.
 }
 
 func (h *host) storeOptions(clk clock.Clock, rnd bytesOf) store.Options {
-	return store.Options{Clock: clk, Rand: rnd, Log: h.s.log.With("host", h.name), SegmentBytes: segmentBytes, MapMemory: mapMemory}
+	return store.Options{Clock: clk, Rand: rnd, Log: h.s.log.With("host", h.name), SegmentBytes: segmentBytes, MapMemory: h.s.mapMemory}
 }
 
 // format prepares the disks before the first boot.

@@ -80,6 +80,8 @@ type simulation struct {
 	settled  bool          // the operator has set everything right
 	begun    time.Duration // of clients and faults
 
+	mapMemory int64 // of every disk's store
+
 	twoDisks bool       // the hosts have two disks each
 	disks    *rand.Rand // decides on them
 }
@@ -100,12 +102,28 @@ func Run(o Options) Result {
 	if o.Out == nil {
 		o.Out = io.Discard
 	}
+	s := newSimulation(o)
+	s.play(s.script)
+	s.res.Time = s.w.Now()
+	s.close()
+	s.res.Hash = s.hist.Sum64()
+	s.summary()
+	return s.res
+}
+
+// newSimulation makes the world of a run, without hosts.
+func newSimulation(o Options) *simulation {
 	w := simclock.NewWorld(o.Seed)
-	s := &simulation{o: o, w: w, c: w.Clock(), rng: w.Rand("script"), hist: fnv.New64a()}
+	s := &simulation{o: o, w: w, c: w.Clock(), rng: w.Rand("script"), hist: fnv.New64a(), mapMemory: mapMemory}
 	s.res.Seed = o.Seed
 	s.log = s.logger()
 	s.net = simnet.New(w, simnet.LAN())
 	s.kv = memkv.NewServer(memkv.Config{Clock: s.c, Rand: w.Rand})
+	return s
+}
+
+// play runs a script to its end, or until it stops for a failure.
+func (s *simulation) play(script func()) {
 	done := false
 	s.c.Go(func() {
 		defer func() { done = true }()
@@ -116,16 +134,11 @@ func Run(o Options) Result {
 				}
 			}
 		}()
-		s.script()
+		script()
 	})
-	if !w.RunUntil(func() bool { return done }, runLimit) {
-		s.fail("the run hangs: %v", w)
+	if !s.w.RunUntil(func() bool { return done }, runLimit) {
+		s.fail("the run hangs: %v", s.w)
 	}
-	s.res.Time = w.Now()
-	s.close()
-	s.res.Hash = s.hist.Sum64()
-	s.summary()
-	return s.res
 }
 
 // busy fails a run in which too little happened to mean anything.
