@@ -83,6 +83,8 @@ func (p *player) run() {
 		if st.strike >= 0 {
 			p.strike(true)
 		}
+		p.back()
+		p.seen(st.want)
 		p.heal()
 		p.verify(st.want, i)
 		if p.stopAt {

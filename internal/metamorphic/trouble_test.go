@@ -1,6 +1,7 @@
 package metamorphic
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -188,10 +189,26 @@ func (p *player) heal() {
 			why = p.scrubbing()
 		}
 		if why == "" {
+			why = p.unnoticed()
+		}
+		if why == "" {
 			return
 		}
 	}
 	p.fail("not whole within %v: %s", healing, why)
+}
+
+// unnoticed says which copy went with its disk and still counts: nobody has
+// asked for it yet.
+func (p *player) unnoticed() string {
+	for _, v := range p.bed.Records().SortedVolumes() {
+		for _, ref := range v.Val.InSync {
+			if _, err := p.bed.Read(v.Val, ref, holdfast.SnapshotID{}, 1); holdfast.IsKind(err, holdfast.NotFound) {
+				return fmt.Sprintf("the copy of %s on host %d is gone and counts", v.Val.Name, p.bed.Number(ref.Host))
+			}
+		}
+	}
+	return ""
 }
 
 // scrubbing says which disk is still being scrubbed, and tells faults: no byte

@@ -68,7 +68,6 @@ func (p *player) holes(v *modelVolume) {
 
 // verify holds everything that every in-sync replica has against the model.
 func (p *player) verify(want model, step int) {
-	p.seen(want) // the power may have been away
 	clock.Sleep(p.bed.Clock(), 1500*time.Millisecond)
 	for _, name := range want.names() {
 		if p.stopAt {
