@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/transport"
@@ -16,6 +17,9 @@ const kindKeys transport.Kind = 0x58
 const (
 	keysEvery = 2 * time.Second // between looks for keys that are missing
 	keysCall  = 2 * time.Second // for another host's answer
+
+	leaveWait  = 5 * time.Second // of a host that stops, for another to have the key
+	leavePause = 100 * time.Millisecond
 )
 
 // dataKeys are the data keys of a volume, or why it is locked.
@@ -112,4 +116,53 @@ func (n *Node) tellKeys(st *cluster.State) {
 	n.alive.Update(func(a *cluster.Alive) { a.Keys = have })
 	n.Agent.Wake() // what was locked may be opened
 	n.Log.Info("cluster keys in memory", "keys", len(have), "of", len(st.Keyring.Val.Keys))
+}
+
+// LeaveKeys is called before an orderly stop. It returns when another host has
+// the cluster key that this one has, or after a while: hosts that are restarted
+// one after the other would lose it, if each stopped before the one before it
+// had asked. Whether a host has it is asked, not read: what is written of it
+// may be of its life before.
+func (n *Node) LeaveKeys() {
+	for end := n.Clock.Now() + leaveWait; n.Clock.Now() < end; clock.Sleep(n.Clock, leavePause) {
+		st := n.Cluster.State()
+		if st.Keyring.Mod == 0 {
+			return
+		}
+		id := st.Keyring.Val.Current().ID
+		if len(st.Hosts) < 2 || !n.Keys.Has(id) || n.elsewhere(st, id, end) {
+			return
+		}
+	}
+}
+
+// elsewhere asks until end whether another host has a key, those that count as
+// alive first.
+func (n *Node) elsewhere(st *cluster.State, id keyring.ID, end time.Duration) bool {
+	var alive, away []holdfast.HostID
+	for _, h := range st.SortedHosts() {
+		switch {
+		case h.Val.ID == n.Self:
+		case st.AliveHost(h.Val.ID):
+			alive = append(alive, h.Val.ID)
+		default:
+			away = append(away, h.Val.ID)
+		}
+	}
+	ids := []keyring.ID{id}
+	for _, h := range append(alive, away...) {
+		left := end - n.Clock.Now()
+		if left <= 0 {
+			return false
+		}
+		f, err := transport.Call(n.Clock, n.Net, h, transport.Frame{Kind: kindKeys, Head: keyring.AppendQuestion(nil, ids)}, min(keysCall, left))
+		r := keyring.NewRing()
+		if err == nil {
+			_, err = r.Learn(f.Head, ids)
+		}
+		if err == nil && r.Has(id) {
+			return true
+		}
+	}
+	return false
 }

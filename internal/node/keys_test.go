@@ -81,6 +81,27 @@ func TestHostsTakeTheClusterKeyFromEachOther(t *testing.T) {
 	}
 }
 
+// Hosts are restarted one after the other, each as soon as the one before it
+// runs again: the key, which is in their memory only, is not lost. The last
+// one to stop does not wait for ever.
+func TestHostsThatRestartOneAfterTheOtherKeepTheClusterKey(t *testing.T) {
+	s := newScene(t, 24, 2)
+	k := clusterKey(1)
+	s.on(s.boxes[0], func(p *provision.Provisioner) { s.ok(p.InitKey(k, fromFile())) })
+	s.until("both have it", func(st *cluster.State) bool { return loaded(st, k) })
+	for i := range 6 {
+		b := s.boxes[i%2]
+		s.on(b, func(*provision.Provisioner) { b.node.LeaveKeys() })
+		b.kill()
+		s.run(time.Duration(i) * time.Second) // also longer than its lease
+		b.start()
+		s.run(time.Millisecond) // its process is there and has read nothing yet
+	}
+	s.until("both have it again", func(st *cluster.State) bool { return loaded(st, k) && len(st.Alive) == 2 })
+	s.boxes[0].kill()
+	s.on(s.boxes[1], func(*provision.Provisioner) { s.boxes[1].node.LeaveKeys() })
+}
+
 // Power is lost everywhere: nobody has the key any more. The VM on an encrypted
 // volume stays down and says why; once the key is given to one host, it runs.
 func TestALockedVolumeIsNotOpenedUntilTheKeyIsGiven(t *testing.T) {

@@ -288,6 +288,9 @@ func (h *Host) Stop() {
 // stop ends a member's parts in the reverse order of build; parts that were
 // not made yet are nil.
 func (m *member) stop(log *slog.Logger) {
+	if m.node != nil {
+		m.node.LeaveKeys()
+	}
 	close(m.done)
 	if m.targets != nil {
 		m.targets.wake.Set()
