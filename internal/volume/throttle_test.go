@@ -187,6 +187,26 @@ func TestAFlushIsNotLimited(t *testing.T) {
 	})
 }
 
+// TestNobodyWaitsForWhatIsHeldBack: writes that were to be sent along with the
+// next one do not wait for it if that has to.
+func TestNobodyWaitsForWhatIsHeldBack(t *testing.T) {
+	play(t, 11, 2, 2, func(sc *scene) {
+		h := sc.hosts[0]
+		v := h.open()
+		d := sc.session(v)
+		for range 20 {
+			sc.limit(h, cluster.Limits{IOPS: 1, BurstMS: 3000})
+			b := sc.batch(h, d, 5)
+			clock.Sleep(sc.w.Clock(), 5*time.Millisecond)
+			sc.count(b, 4, 4)
+			sc.limit(h, cluster.Limits{})
+			clock.Sleep(sc.w.Clock(), 100*time.Millisecond)
+			sc.count(b, 5, 5)
+		}
+		h.on(d.Close)
+	})
+}
+
 // TestAClosedSessionDoesNotWaitForLimits: what has not begun never will, and
 // the next session is not billed for it.
 func TestAClosedSessionDoesNotWaitForLimits(t *testing.T) {
@@ -232,11 +252,11 @@ func TestAFencedVolumeEndsWhatWaitsForItsLimits(t *testing.T) {
 		v := a.open()
 		d := sc.session(v)
 		sc.limit(a, cluster.Limits{IOPS: 1, BurstMS: 3000})
-		waits := sc.batch(a, d, 10)
+		waits := sc.batch(a, d, 20)
 		b.open()
 		clock.Sleep(sc.w.Clock(), time.Second)
-		sc.count(waits, 10, 10)
-		for _, err := range waits.errs[7:] {
+		sc.count(waits, 20, 20)
+		for _, err := range waits.errs[15:] {
 			if !holdfast.IsKind(err, holdfast.Fenced) {
 				t.Errorf("a request that waited ended with %v", err)
 			}
