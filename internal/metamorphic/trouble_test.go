@@ -39,9 +39,10 @@ func (p *player) strike(flushed bool) {
 	if !flushed && what == outage {
 		return
 	}
-	if len(p.down) > 0 { // one thing at a time
+	if p.struck { // one thing at a time
 		p.heal()
 	}
+	p.struck = true
 	p.bed.Tell("trouble: %s", what)
 	switch what {
 	case takeover:

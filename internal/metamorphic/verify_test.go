@@ -68,15 +68,12 @@ func (p *player) holes(v *modelVolume) {
 
 // verify holds everything that every in-sync replica has against the model.
 func (p *player) verify(want model, step int) {
-	clock.Sleep(p.bed.Clock(), 1500*time.Millisecond)
+	p.settle(want)
 	for _, name := range want.names() {
 		if p.stopAt {
 			return
 		}
 		v, rec := want[name], p.bed.Records().Volumes[p.vols[name]].Val
-		if len(rec.InSync) != p.cfg.copies {
-			p.fail("%s has %d copies", name, len(rec.InSync))
-		}
 		for _, ref := range rec.InSync {
 			p.same(rec, ref, "", v.head)
 			for _, snap := range v.snapNames() {
@@ -85,6 +82,22 @@ func (p *player) verify(want model, step int) {
 		}
 		p.changes(v, step)
 	}
+}
+
+// settle waits until all volumes have had all their copies for a while: that a
+// host has lost its memory is noticed when it is next asked something.
+func (p *player) settle(want model) {
+	p.try("all copies of all volumes", func() error {
+		clock.Sleep(p.bed.Clock(), 1500*time.Millisecond)
+		p.heal()
+		st := p.bed.Records()
+		for _, name := range want.names() {
+			if n := len(st.Volumes[p.vols[name]].Val.InSync); n != p.cfg.copies {
+				return holdfast.Errorf(holdfast.Unavailable, "%s has %d copies", name, n)
+			}
+		}
+		return nil
+	})
 }
 
 // same reads a root of a replica.
@@ -134,7 +147,8 @@ func (p *player) diff(vol string, from, to side) (told map[int]bool) {
 			return err
 		}
 		h := p.writer(vol)
-		if h < 0 {
+		if h < 0 { // the session has ended without having been used
+			p.close(vol)
 			return holdfast.Errorf(holdfast.Unavailable, "nobody writes %s", vol)
 		}
 		limit := []int{1, 3, replica.MaxExtents}[p.rng.IntN(3)]
