@@ -35,7 +35,6 @@ type player struct {
 	snaps  map[string]holdfast.SnapshotID
 	open   map[string]*opened
 	down   []int    // hosts that are away until the end of the step
-	struck bool     // in this step something broke
 	diffs  []string // what was told to differ, one line each
 	stopAt bool     // something is wrong: the rest would say nothing new
 }
@@ -66,7 +65,6 @@ func (p *player) run() {
 	for i := range p.h.steps {
 		st := &p.h.steps[i]
 		p.bed.Tell("step %d", i+1)
-		p.struck = false
 		early := st.strike >= 0 && p.cfg.copies > 1 // the memory of the others keeps what was not flushed
 		for k, o := range st.ops {
 			if early && k == st.strike {

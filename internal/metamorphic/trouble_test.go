@@ -39,10 +39,7 @@ func (p *player) strike(flushed bool) {
 	if !flushed && what == outage {
 		return
 	}
-	if p.struck { // one thing at a time
-		p.heal()
-	}
-	p.struck = true
+	p.heal() // one thing at a time
 	p.bed.Tell("trouble: %s", what)
 	switch what {
 	case takeover:

@@ -31,10 +31,24 @@ func (p *player) seen(want model) {
 			return
 		}
 		if i := v.head.differs(got); i >= 0 {
-			p.fail("%s: block %d reads wrong", name, i)
+			p.fail("%s: block %d reads wrong: %s", name, i, unlike(got[i*blockSize:(i+1)*blockSize], v.head.at(i).bytes()))
 		}
 		p.holes(v)
 	}
+}
+
+// unlike tells which bytes of a block are not what they should be.
+func unlike(got, want []byte) (text string) {
+	for i := 0; i < len(want); i++ {
+		from := i
+		for i < len(want) && got[i] != want[i] {
+			i++
+		}
+		if i > from {
+			text += fmt.Sprintf("bytes %d to %d begin with %x, want %x; ", from, i-1, got[from], want[from])
+		}
+	}
+	return text
 }
 
 // holes checks that what is told to be empty is.

@@ -49,3 +49,46 @@ func TestAClosedSessionWritesNoMore(t *testing.T) {
 		sc.expect(v, 0, want)
 	})
 }
+
+// TestASessionOfALostHostKeepsNobodyOut: the writer is never asked for another
+// session by a third host; who begins one on the writer itself is let in too.
+func TestASessionOfALostHostKeepsNobodyOut(t *testing.T) {
+	play(t, 1, 2, 1, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		v := a.open()
+		b.on(func() {
+			_, err := b.s.Target(v.Record()).Open(false)
+			sc.must(err)
+		})
+		b.powerCut()
+		clock.Sleep(sc.w.Clock(), 2*sessionIdle)
+		a.on(func() {
+			d, err := v.Session(false)
+			sc.must(err)
+			d.Close()
+		})
+	})
+}
+
+// TestUnalignedWritesAtOnceShareABlock, wherever the writer reads it from.
+func TestUnalignedWritesAtOnceShareABlock(t *testing.T) {
+	for host := range 3 {
+		play(t, 7, 3, 2, func(sc *scene) {
+			v := sc.hosts[host].open()
+			sc.write(v, 0, fill(1, 1))
+			want := fill(1, 1)
+			left := clock.NewGroup(sc.w.Clock())
+			for i := range 8 {
+				part := fill(byte(2+i), 1)[:100]
+				copy(want[300*i+7:], part)
+				left.Go(func() {
+					sc.must(sc.do(v, export.Request{Op: export.Write, Off: int64(300*i + 7), Length: 100, Data: part}))
+				})
+			}
+			left.Wait()
+			sc.expect(v, 0, want)
+			sc.flush(v)
+			sc.expect(v, 0, want)
+		})
+	}
+}

@@ -206,6 +206,9 @@ func (v *Volume) startSession(readOnly bool) (export.Disk, error) {
 			return nil, err
 		}
 	}
+	if !readOnly {
+		v.s.expireSessions() // one of a lost host does not keep this one out
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.failed != nil {
