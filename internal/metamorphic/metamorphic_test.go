@@ -139,3 +139,8 @@ func TestAWrongByteIsSeen(t *testing.T) {
 		t.Error("a head that is not what the model says was not noticed")
 	}
 }
+
+// TestPastCases plays what once found something.
+func TestPastCases(t *testing.T) {
+	compare(t, newHistory(10), []config{{2, "off", false, false, diskloss}}, io.Discard, nil)
+}

@@ -6,7 +6,9 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/checksum"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
 	"github.com/holdfast-cloud/holdfast/internal/store"
 )
@@ -37,6 +39,42 @@ func (v *Volume) fetch(dst []byte, addr uint64) error {
 		dst, addr = dst[holdfast.BlockSize:], addr+1
 	}
 	return nil
+}
+
+// fetchSettled is fetch for who holds the blocks closed to other writes and puts
+// back what it read: on another host a write that was issued before may not have
+// arrived yet, so that waits until it is acknowledged. It blocks.
+func (v *Volume) fetchSettled(dst []byte, addr uint64) error {
+	v.mu.Lock()
+	local := v.local
+	v.mu.Unlock()
+	if local != nil && local.r.ReadOpened(dst, addr, v.sealing) == nil {
+		return nil
+	}
+	if err := v.settled(); err != nil {
+		return err
+	}
+	return v.fetch(dst, addr)
+}
+
+// settled waits until everything that was issued is acknowledged.
+func (v *Volume) settled() (err error) {
+	ev := v.s.Clock.NewEvent()
+	o := newOp(&export.Request{Done: func(_ *export.Request, e error) { err = e; ev.Set() }})
+	v.mu.Lock()
+	switch {
+	case v.failed != nil:
+		v.finishLocked(o, v.failed)
+	case v.m.Acked() == v.m.Issued():
+		v.finishLocked(o, nil)
+	default:
+		v.m.Pend(v.m.Issued(), false, o)
+	}
+	done := v.takeDone()
+	v.mu.Unlock()
+	tell(done)
+	ev.Wait(clock.Forever)
+	return err
 }
 
 // letGo reports whether this host's replica has become another, or none, since

@@ -317,7 +317,7 @@ func (v *Volume) mergeEdges(o *op, sp span) {
 	edge := func(addr uint64) []byte {
 		b := make([]byte, holdfast.BlockSize)
 		if err == nil {
-			err = v.fetch(b, addr)
+			err = v.fetchSettled(b, addr)
 		}
 		return b
 	}
