@@ -11,7 +11,7 @@ import (
 
 const (
 	maxFlying  = 4       // frames of records under way to one member
-	worthwhile = 64      // LSNs, so about 256 KiB, for which a further frame is sent while others are under way
+	worthwhile = 8       // LSNs, so about 32 KiB, for which a further frame is sent while others are under way: the other host works on one while this one fills the next
 	frameBytes = 1 << 20 // bulk of one such frame, unless a single record is larger
 	frameHead  = transport.MaxHead / 2
 	pingEvery  = replica.Lease / 3
