@@ -60,7 +60,7 @@ func faultKinds() []faultKind {
 
 const (
 	faultSoon  = 500 * time.Millisecond  // at least, between two
-	faultEvery = 2500 * time.Millisecond // on average: 0.4 a second
+	faultEvery = 2100 * time.Millisecond // on average: 0.48 a second, less what the next waits for
 	faultLasts = 6 * time.Second         // on average, in most seeds
 	leastKinds = 5
 )

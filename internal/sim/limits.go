@@ -23,7 +23,7 @@ func (s *simulation) newLimiting() *limiting {
 }
 
 func (x *limiting) draw() cluster.Limits {
-	l := cluster.Limits{IOPS: 60 + x.rng.IntN(100)}
+	l := cluster.Limits{IOPS: 150 + x.rng.IntN(200)}
 	if x.rng.IntN(3) == 0 {
 		l.MBps = 1
 	}

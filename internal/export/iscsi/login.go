@@ -62,8 +62,8 @@ func (c *connection) enter() (*session, error) {
 			err = c.carry(l.targetName, &h, ahs, data)
 		}
 		if r, ok := err.(*refusal); ok {
+			l.report(r) // first: what an initiator was told, status tells too
 			l.answer(&h, r.status, nil, false)
-			l.report(r)
 			return nil, holdfast.Errorf(holdfast.Denied, "login of %q to %q refused: %s", clip(l.initiator), clip(l.targetName), r.why)
 		}
 		if err != nil || s != nil {
