@@ -136,7 +136,7 @@ type Volume struct {
 	ID         string    `json:"id"`
 	Name       string    `json:"name"`
 	Size       int64     `json:"size"`
-	State      string    `json:"state" enum:"ok,degraded,unavailable,lost,importing,deleting"`
+	State      string    `json:"state" enum:"ok,degraded,unavailable,locked,lost,importing,deleting" doc:"locked: it is encrypted, and no living host has the cluster key"`
 	Copies     int       `json:"copies"`
 	Min        int       `json:"min"`
 	Durability string    `json:"durability"`

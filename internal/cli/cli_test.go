@@ -120,6 +120,8 @@ func (k *talk) do(words []string) {
 		k.stop()
 	case "lose":
 		k.b.Lose(words[1])
+	case "lock":
+		k.b.Lock()
 	case "incident":
 		opened := time.Date(2026, 3, 1, 13, 0, 0, 0, time.UTC)
 		k.b.St.Incidents["1"] = cluster.Versioned[cluster.Incident]{Val: cluster.Incident{ID: "1", Racks: []string{"b"},

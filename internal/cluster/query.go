@@ -151,6 +151,19 @@ func (s *State) Gone(v Volume) bool {
 	return len(v.InSync) > 0 && !slices.ContainsFunc(v.InSync, func(r Replica) bool { return !s.Lost(r) })
 }
 
+// Locked reports whether a volume is encrypted and a cluster key that it takes
+// to open it is in the memory of no living host.
+func (s *State) Locked(v Volume) bool {
+	return slices.ContainsFunc(v.Keys, func(w keyring.Wrapped) bool {
+		for _, a := range s.Alive {
+			if slices.Contains(a.Val.Keys, w.Under) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // LeftToWrap counts the volumes with a data key that is not under the current
 // cluster key.
 func (s *State) LeftToWrap() (n int) {

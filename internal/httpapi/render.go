@@ -123,6 +123,8 @@ func (p picture) volumeState(v cluster.Volume) string {
 		return "lost"
 	case alive == 0 || alive < v.Min:
 		return "unavailable"
+	case p.Locked(v):
+		return "locked"
 	case alive < v.Copies:
 		return "degraded"
 	}

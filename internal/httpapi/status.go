@@ -93,6 +93,10 @@ func (p picture) counts() v1.Counts {
 			continue
 		case "degraded", "unavailable", "lost":
 			c.VolumesDegraded++
+		case "locked":
+			if p.inSyncAlive(v) < v.Copies {
+				c.VolumesDegraded++
+			}
 		}
 		c.Volumes++
 	}

@@ -364,9 +364,7 @@ func (b *Backend) setKey(k httpapi.NewKey) error {
 	}
 	src.ID = key.ID()
 	b.St.Keyring = cluster.Versioned[keyring.Record]{Mod: 1, Val: keyring.Record{Keys: []keyring.Source{src}}}
-	a := b.St.Alive[b.Me.ID]
-	a.Val.Keys = []keyring.ID{src.ID}
-	b.St.Alive[b.Me.ID] = a
+	b.load(src.ID)
 	return nil
 }
 
@@ -379,8 +377,26 @@ func (b *Backend) UnlockKey(_ context.Context, k httpapi.NewKey) error {
 		if k.Key != nil && k.Key.ID() != b.St.Keyring.Val.Current().ID {
 			return holdfast.Errorf(holdfast.Denied, "that is not the cluster's key")
 		}
+		b.load(b.St.Keyring.Val.Current().ID)
 		return nil
 	})
+}
+
+// load puts a key into this host's memory. The caller holds mu.
+func (b *Backend) load(id keyring.ID) {
+	a := b.St.Alive[b.Me.ID]
+	a.Val.Keys = []keyring.ID{id}
+	b.St.Alive[b.Me.ID] = a
+}
+
+// Lock has every host forget the cluster key, as after a restart of all.
+func (b *Backend) Lock() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id, a := range b.St.Alive {
+		a.Val.Keys = nil
+		b.St.Alive[id] = a
+	}
 }
 
 // RotateKey implements httpapi.Backend.
