@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"maps"
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -86,7 +85,7 @@ type side struct {
 	h      *head
 	root   *blockmap.Root
 	blocks uint64
-	index  map[uint64]oref
+	index  *overlayIndex // nil: nothing
 	zeros  zeroRanges
 }
 
@@ -102,7 +101,7 @@ func (h *head) side(ref RootRef) (side, error) {
 		defer t.Release()
 		return side{h: h, root: t.Snapshot(), blocks: h.blocks}, nil
 	case ref.Snapshot.IsZero():
-		sd := side{h: h, blocks: h.blocks, index: h.index, zeros: h.zeros}
+		sd := side{h: h, blocks: h.blocks, index: &h.index, zeros: h.zeros}
 		if top := h.under.top(); top != nil {
 			sd.root = top.Share()
 		} else {
@@ -114,7 +113,7 @@ func (h *head) side(ref RootRef) (side, error) {
 	if sn == nil {
 		return side{}, holdfast.Errorf(holdfast.NotFound, "replica %s has no snapshot %s", h.r.id, ref.Snapshot)
 	}
-	sd := side{h: h, blocks: sn.blocks, index: sn.index, zeros: sn.zeros}
+	sd := side{h: h, blocks: sn.blocks, index: &sn.index, zeros: sn.zeros}
 	switch {
 	case sn.node != nil:
 		sd.root = sn.node.root.Share()
@@ -222,7 +221,7 @@ func (d *differ) candidates(at uint64) (addrs []uint64, end uint64, err error) {
 // overlaid adds what the overlay of sd may change in [at, end): what it wrote,
 // and where it zeroed what the other side has.
 func (sd *side) overlaid(addrs []uint64, at, end uint64, other *side) ([]uint64, uint64, error) {
-	for addr := range maps.Keys(sd.index) {
+	for addr := range sd.index.all() {
 		if addr >= at && addr < end {
 			addrs = append(addrs, addr)
 		}

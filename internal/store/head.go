@@ -2,7 +2,6 @@ package store
 
 import (
 	"cmp"
-	"maps"
 	"math"
 	"slices"
 
@@ -35,7 +34,7 @@ type head struct {
 
 	recs  []orec // above pos, by LSN
 	gone  int    // front of recs that is merged
-	index map[uint64]oref
+	index overlayIndex
 	zeros zeroRanges
 	under // what is under index and zeros
 }
@@ -115,13 +114,6 @@ func (o *orec) last() holdfast.LSN {
 	return o.lsn
 }
 
-// oref is the newest overlay Write of a block.
-type oref struct {
-	lsn holdfast.LSN
-	b   *batch
-	idx uint32
-}
-
 // snap is a snapshot of a volume.
 type snap struct {
 	id      holdfast.SnapshotID
@@ -130,13 +122,13 @@ type snap struct {
 	node    *node        // nil while its record is in the overlay
 	dropped holdfast.LSN // LSN of its DropSnap in the overlay, 0: none
 
-	index map[uint64]oref // without a node: the overlay as it was
+	index overlayIndex // without a node: the overlay as it was
 	zeros zeroRanges
 	under under
 }
 
 func newHead(r *Replica, base *blockmap.Tree) *head {
-	return &head{r: r, base: base, blocks: base.Blocks(), index: make(map[uint64]oref), named: make(map[holdfast.SnapshotID]*snap)}
+	return &head{r: r, base: base, blocks: base.Blocks(), index: newOverlayIndex(), named: make(map[holdfast.SnapshotID]*snap)}
 }
 
 func (h *head) overlay() []orec { return h.recs[h.gone:] }
@@ -148,7 +140,7 @@ func (h *head) add(o orec) {
 	switch o.kind {
 	case record.Write:
 		for i := range o.count {
-			h.index[o.addr+uint64(i)] = oref{lsn: o.lsn + holdfast.LSN(i), b: o.b, idx: o.idx + i}
+			h.index.set(o.addr+uint64(i), o.lsn+holdfast.LSN(i))
 		}
 	case record.Zero:
 		h.zeros.set(o.addr, uint64(o.count), o.lsn)
@@ -159,7 +151,7 @@ func (h *head) add(o orec) {
 	case record.Snapshot:
 		if h.snap(o.ctl.Snapshot) == nil {
 			sn := &snap{id: o.ctl.Snapshot, lsn: o.lsn, blocks: h.blocks,
-				index: maps.Clone(h.index), zeros: slices.Clone(h.zeros), under: h.under.share(h.pos)}
+				index: h.index.clone(), zeros: slices.Clone(h.zeros), under: h.under.share(h.pos)}
 			h.snaps = append(h.snaps, sn)
 			h.named[sn.id] = sn
 		}
@@ -205,14 +197,15 @@ func (h *head) revert(id holdfast.SnapshotID, at holdfast.LSN) {
 	h.under.drop()
 	if sn.node != nil {
 		h.under = under{{at: at, view: sn.node.root.Share()}}
-		clear(h.index)
+		h.index.clear()
 		h.zeros = nil
 		return
 	}
-	h.index, h.zeros = make(map[uint64]oref, len(sn.index)), sn.zeros.above(h.pos)
-	for addr, w := range sn.index {
-		if w.lsn > h.pos { // else the base has it by now, and nothing would take it off the index
-			h.index[addr] = w
+	h.index.clear()
+	h.zeros = sn.zeros.above(h.pos)
+	for addr, lsn := range sn.index.all() {
+		if lsn > h.pos { // else the base has it by now, and nothing would take it off the index
+			h.index.set(addr, lsn)
 		}
 	}
 	h.under = append(sn.under.share(h.pos), layer{at: at, to: sn})
@@ -224,7 +217,8 @@ func (h *head) rooted(sn *snap) {
 	for i := len(h.snaps) - 1; i >= 0 && h.snaps[i].lsn > sn.lsn; i-- { // only these have no root yet
 		h.snaps[i].under.settle(sn)
 	}
-	sn.index, sn.zeros = nil, nil
+	sn.index.clear()
+	sn.zeros = nil
 	sn.under.drop()
 }
 
@@ -282,7 +276,7 @@ func (h *head) rebuild() {
 	h.setSnaps(snaps)
 	h.recs, h.gone = nil, 0
 	h.under.drop()
-	clear(h.index)
+	h.index.clear()
 	h.zeros = nil
 	h.blocks = h.base.Blocks()
 	h.prefix = h.pos
@@ -308,7 +302,7 @@ func (f *found) stored() bool { return f.b != nil || f.seg != 0 }
 
 // lookup finds a block as of the prefix. The error may be a *blockmap.Miss.
 func (h *head) lookup(addr uint64) (found, error) {
-	return h.resolve(addr, h.index, h.zeros, h.under.top())
+	return h.resolve(addr, &h.index, h.zeros, h.under.top())
 }
 
 // lookupSnap finds a block of a snapshot.
@@ -316,15 +310,17 @@ func (h *head) lookupSnap(sn *snap, addr uint64) (found, error) {
 	if sn.node != nil {
 		return h.resolve(addr, nil, nil, sn.node.root)
 	}
-	return h.resolve(addr, sn.index, sn.zeros, sn.under.top())
+	return h.resolve(addr, &sn.index, sn.zeros, sn.under.top())
 }
 
-func (h *head) resolve(addr uint64, index map[uint64]oref, zeros zeroRanges, view *blockmap.Root) (found, error) {
-	w, inIndex := index[addr]
+func (h *head) resolve(addr uint64, index *overlayIndex, zeros zeroRanges, view *blockmap.Root) (found, error) {
+	w, inIndex := index.get(addr)
 	z, inZeros := zeros.find(addr)
 	switch {
-	case inIndex && (!inZeros || w.lsn > z):
-		return found{lsn: w.lsn, hash: w.b.hashes[w.idx], origin: h.r.origin, b: w.b, idx: w.idx}, nil
+	case inIndex && (!inZeros || w > z):
+		if b, idx := h.written(w); b != nil {
+			return found{lsn: w, hash: b.hashes[idx], origin: h.r.origin, b: b, idx: idx}, nil
+		}
 	case inZeros:
 		return found{lsn: z, origin: h.r.origin}, nil
 	}
@@ -339,6 +335,20 @@ func (h *head) resolve(addr uint64, index map[uint64]oref, zeros zeroRanges, vie
 		e, err = h.base.Get(addr)
 	}
 	return found{lsn: e.LSN, hash: e.Hash, origin: e.Origin, seg: e.Seg, slot: e.Slot}, err
+}
+
+// written is where an overlay Write has the block of an LSN; nil: it has been
+// merged, and a snapshot's index, which does not hear of that, still names it.
+func (h *head) written(lsn holdfast.LSN) (*batch, uint32) {
+	recs := h.overlay()
+	i, exact := slices.BinarySearchFunc(recs, lsn, func(o orec, lsn holdfast.LSN) int { return cmp.Compare(o.lsn, lsn) })
+	if !exact {
+		i--
+	}
+	if i < 0 || recs[i].last() < lsn {
+		return nil, 0
+	}
+	return recs[i].b, recs[i].idx + uint32(lsn-recs[i].lsn)
 }
 
 // entryOf is the map entry of a block of a batch that has been closed.

@@ -115,7 +115,7 @@ func (r *Replica) store(blocks []Block) (*head, []blockmap.Entry, error) {
 		r.mayHold(o)
 		entries[i] = blockmap.Entry{LSN: blocks[i].LSN, Origin: o}
 	}
-	refs := make([]oref, len(blocks))
+	refs := make([]placed, len(blocks))
 	for i := range blocks {
 		refs[i] = s.putIngest(r, &blocks[i])
 	}
@@ -166,7 +166,7 @@ func (s *Store) lose(r *Replica, b *Block, seg uint32, slot uint16) {
 	s.noteFault(Fault{Replica: r.id, Addr: b.Addr, LSN: b.LSN, Origin: b.Origin, Hash: b.Hash, Hop: HopCopy, Nowhere: true, seg: seg, slot: slot})
 }
 
-func (s *Store) putIngest(r *Replica, x *Block) oref {
+func (s *Store) putIngest(r *Replica, x *Block) placed {
 	b := s.openBatch(ingestBytes)
 	p := b.begin(entryIngest, r.num)
 	p = append(p, x.Origin.UUID[:]...)
@@ -185,9 +185,15 @@ func (s *Store) putIngest(r *Replica, x *Block) oref {
 	return s.putPayload(b, x)
 }
 
+// placed is a block's place in a batch.
+type placed struct {
+	b   *batch
+	idx uint32
+}
+
 // putPayload adds a block's data, if it has any, to a batch.
-func (s *Store) putPayload(b *batch, x *Block) oref {
-	ref := oref{lsn: x.LSN, b: b}
+func (s *Store) putPayload(b *batch, x *Block) placed {
+	ref := placed{b: b}
 	if !x.Hole {
 		ref.idx = s.gather(b, []uint64{x.Hash}, x.Data)
 	}

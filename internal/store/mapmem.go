@@ -64,7 +64,7 @@ const maxLag = 1 << 17
 func (s *Store) noteLag(mergeable bool) {
 	blocks := 0
 	if mergeable {
-		s.heads(func(h *head) { blocks += len(h.index) })
+		s.heads(func(h *head) { blocks += h.index.len() })
 	}
 	switch {
 	case blocks > maxLag:

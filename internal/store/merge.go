@@ -177,9 +177,7 @@ func (h *head) mergeWrite(o *orec, limit holdfast.LSN, budget *int) error {
 		if h.owned != nil {
 			h.owned.add(e.Seg, e.Slot, unitsOf(e), h.r.s.space.segBlocks)
 		}
-		if w, ok := h.index[o.addr]; ok && w.lsn == o.lsn {
-			delete(h.index, o.addr)
-		}
+		h.index.merged(o.addr, o.lsn)
 		h.pos = o.lsn
 		o.addr++
 		o.lsn++

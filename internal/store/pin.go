@@ -1,7 +1,6 @@
 package store
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -89,11 +88,11 @@ func (r *Replica) pin(snaps bool) *Pin {
 // flatten returns a new tree with the overlay applied. Under the lock; the
 // error may be a *blockmap.Miss.
 func (h *head) flatten() (*blockmap.Tree, error) {
-	return h.flattened(h.blocks, h.index, h.zeros, h.under.top())
+	return h.flattened(h.blocks, &h.index, h.zeros, h.under.top())
 }
 
 // flattened returns a new tree with some state of the overlay applied.
-func (h *head) flattened(blocks uint64, index map[uint64]oref, zeros zeroRanges, view *blockmap.Root) (*blockmap.Tree, error) {
+func (h *head) flattened(blocks uint64, index *overlayIndex, zeros zeroRanges, view *blockmap.Root) (*blockmap.Tree, error) {
 	h.r.s.closeBatch()
 	h.r.s.commit.Set()
 	var under *blockmap.Root
@@ -111,13 +110,13 @@ func (h *head) flattened(blocks uint64, index map[uint64]oref, zeros zeroRanges,
 	return tree, nil
 }
 
-func (h *head) overlayOn(tree *blockmap.Tree, blocks uint64, index map[uint64]oref, zeros zeroRanges) error {
+func (h *head) overlayOn(tree *blockmap.Tree, blocks uint64, index *overlayIndex, zeros zeroRanges) error {
 	if blocks > tree.Blocks() {
 		if err := tree.Grow(blocks); err != nil {
 			return err
 		}
 	}
-	for _, z := range zeros {
+	for _, z := range zeros.above(h.pos) { // below the tree has it, and what was written over it
 		for z.n > 0 {
 			done, err := tree.SetRange(z.addr, z.n, z.lsn, h.r.origin, nil)
 			if err != nil {
@@ -126,12 +125,16 @@ func (h *head) overlayOn(tree *blockmap.Tree, blocks uint64, index map[uint64]or
 			z = zeroRange{z.addr + done, z.n - done, z.lsn + holdfast.LSN(done)}
 		}
 	}
-	for _, addr := range slices.Sorted(maps.Keys(index)) {
-		w := index[addr]
-		if z, ok := zeros.find(addr); ok && z > w.lsn {
+	for _, addr := range index.sorted() {
+		lsn, _ := index.get(addr)
+		if z, ok := zeros.find(addr); ok && z > lsn {
 			continue
 		}
-		if _, err := tree.Set(addr, h.entryOf(w.b, w.idx, w.lsn)); err != nil {
+		b, idx := h.written(lsn)
+		if b == nil {
+			continue // the tree has it
+		}
+		if _, err := tree.Set(addr, h.entryOf(b, idx, lsn)); err != nil {
 			return err
 		}
 	}

@@ -49,7 +49,7 @@ func (p *Pin) keep(h *head) error {
 		if sn.node != nil {
 			k.root = sn.node.root.Share()
 		} else {
-			tree, err := h.flattened(sn.blocks, sn.index, sn.zeros, sn.under.top())
+			tree, err := h.flattened(sn.blocks, &sn.index, sn.zeros, sn.under.top())
 			if err != nil {
 				return err
 			}

@@ -107,7 +107,8 @@ func (s *Store) dropHead(h *head) {
 		}
 	}
 	h.recs, h.gone = nil, 0
-	h.index, h.zeros = nil, nil
+	h.index.clear()
+	h.zeros = nil
 	h.under.drop()
 	for _, sn := range h.snaps {
 		sn.under.drop()

@@ -240,7 +240,7 @@ func (s *Store) originNode(from From) (*node, error) {
 		}
 		return sn.node, nil
 	}
-	if h.prefix < from.At || h.reverted > from.At || h.base.MaxLSN() > from.At || len(h.index) > 0 || len(h.zeros) > 0 || len(h.under) > 0 {
+	if h.prefix < from.At || h.reverted > from.At || h.base.MaxLSN() > from.At || h.index.len() > 0 || len(h.zeros) > 0 || len(h.under) > 0 {
 		return nil, holdfast.Errorf(holdfast.Conflict, "replica %s is not what it was at %v", o.id.Short(), from.At)
 	}
 	return h.keep(), nil

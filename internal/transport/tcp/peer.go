@@ -281,7 +281,7 @@ func (p *peer) read(w *wire) error {
 		if err != nil {
 			return err
 		}
-		if n := headerLen + h.size(); n <= readBuffer {
+		if n := headerLen + h.size(); n <= frameBuffer {
 			if err := w.await(n); err != nil {
 				return err
 			}

@@ -23,7 +23,8 @@ const (
 
 // Sizes of the buffers of one connection, in bytes.
 const (
-	readBuffer  = 64 << 10
+	readBuffer  = 64 << 10 // below TLS: many records by one system call
+	frameBuffer = 8 << 10  // above it: headers and short frames; what is longer goes where it is wanted
 	writeBuffer = 320 << 10
 )
 
@@ -43,7 +44,7 @@ type wire struct {
 }
 
 func newWire(conn net.Conn, tcp *coalescer, peer auth.Identity) *wire {
-	return &wire{conn: conn, tcp: tcp, peer: peer, r: bufio.NewReaderSize(conn, readBuffer), gone: make(chan struct{})}
+	return &wire{conn: conn, tcp: tcp, peer: peer, r: bufio.NewReaderSize(conn, frameBuffer), gone: make(chan struct{})}
 }
 
 // cut closes the connection at once; the first reason counts.
@@ -148,7 +149,7 @@ func (w *wire) push() {
 	}
 }
 
-// await waits until n bytes, at most readBuffer, are in the reader. Before it
+// await waits until n bytes, at most frameBuffer, are in the reader. Before it
 // waits it sends what there is to send.
 func (w *wire) await(n int) error {
 	if w.r.Buffered() >= n {
