@@ -47,26 +47,13 @@ func bytesRot(s *scene, w *witness) {
 // rot flips one bit in each block of the probe guest in a file.
 func (s *scene) rot(path string) (n int) {
 	s.t.Helper()
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer f.Close()
-	buf := make([]byte, 1<<20)
-	for at := int64(0); ; {
-		at, err = unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
-		if errors.Is(err, syscall.ENXIO) {
-			return n
-		}
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		at = at / probe.BlockSize * probe.BlockSize
-		k, err := f.ReadAt(buf, at)
-		if err != nil && err != io.EOF {
-			s.t.Fatal(err)
-		}
-		for o := 0; o+probe.BlockSize <= k; o += probe.BlockSize {
+	s.data(path, func(at int64, buf []byte) {
+		for o := 0; o+probe.BlockSize <= len(buf); o += probe.BlockSize {
 			if !bytes.HasPrefix(buf[o:], []byte(probe.Magic)) {
 				continue
 			}
@@ -76,6 +63,37 @@ func (s *scene) rot(path string) (n int) {
 			}
 			n++
 		}
+	})
+	return n
+}
+
+// data reads what was ever written of a file, which is mostly holes, a MiB at
+// a time, beginning at whole blocks.
+func (s *scene) data(path string, f func(at int64, b []byte)) {
+	s.t.Helper()
+	file, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) { // gone meanwhile
+		return
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer file.Close()
+	buf := make([]byte, 1<<20)
+	for at := int64(0); ; {
+		at, err = unix.Seek(int(file.Fd()), at, unix.SEEK_DATA)
+		if errors.Is(err, syscall.ENXIO) {
+			return
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		at = at / probe.BlockSize * probe.BlockSize
+		k, err := file.ReadAt(buf, at)
+		if err != nil && err != io.EOF {
+			s.t.Fatal(err)
+		}
+		f(at, buf[:k])
 		at += int64(max(k, probe.BlockSize))
 	}
 }
