@@ -81,8 +81,13 @@ func (s *Store) closeBatch() {
 	if w.seg == nil {
 		return
 	}
-	for i := range b.hashes {
-		s.space.mark(w.seg.num, b.slotOf(uint32(i)), b.units(uint32(i)))
+	for i := 0; i < len(b.hashes); {
+		first := b.slotOf(uint32(i))
+		end := first
+		for ; i < len(b.hashes) && b.slotOf(uint32(i)) == end; i++ {
+			end += b.units(uint32(i))
+		}
+		s.space.mark(w.seg.num, first, end-first)
 	}
 	for _, i := range b.dead {
 		s.space.clear(w.seg.num, b.slotOf(i), b.units(i))

@@ -29,9 +29,10 @@ type latest struct {
 }
 
 // leastIndex is the slots of the smallest table; one with keptIndex or fewer is
-// kept when it is empty.
+// kept when it is empty. That many neighbours are searched for side by side.
 const (
 	leastIndex = 64
+	neighbours = 4
 	keptIndex  = 1 << 12
 )
 
@@ -41,12 +42,13 @@ func newOverlayIndex() overlayIndex {
 
 func (x *overlayIndex) len() int { return x.n }
 
-// home is the slot where the search for a key begins.
+// home is the slot where the search for a key begins: neighbours share a line of
+// the processor's cache, for long writes.
 func (x *overlayIndex) home(key uint64) uint64 {
-	h := (key ^ x.secret) * 0x9e3779b97f4a7c15
+	h := (key/neighbours ^ x.secret) * 0x9e3779b97f4a7c15
 	h ^= h >> 32
 	h *= x.secret | 1
-	return h >> (64 - bits.TrailingZeros(uint(len(x.slots))))
+	return h>>(64-bits.TrailingZeros(uint(len(x.slots)/neighbours)))*neighbours + key%neighbours
 }
 
 // find is the slot of a key, or the free one where it would go.
