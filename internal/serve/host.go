@@ -81,6 +81,9 @@ type Options struct {
 // Start opens the data directory, serves the API on its socket and, if the
 // host is a member of a cluster, everything else.
 func Start(o Options) (*Host, error) {
+	if err := dontDump(); err != nil {
+		return nil, err
+	}
 	dir, err := openDataDir(o.Config.DataDir, newUUID)
 	if err != nil {
 		return nil, err

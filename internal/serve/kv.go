@@ -2,6 +2,7 @@ package serve
 
 import (
 	"maps"
+	"os"
 	"strings"
 	"time"
 
@@ -160,6 +161,7 @@ func (h *Host) followHosts(m *member) {
 		}
 		denied = h.denyHosts(st, denied)
 		h.rememberKeys(m, st)
+		h.tellSwap(m, os.DirFS("/"))
 		if len(h.cfg.KV.Endpoints) > 0 {
 			continue
 		}
