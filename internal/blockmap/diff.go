@@ -10,7 +10,13 @@ package blockmap
 // A *Miss ends it: continue from the end of the last run that f saw. f may
 // change trees; it must not Evict or release a or b.
 func Diff(a, b *Root, from uint64, f func(addr, n uint64, ea, eb Entry) bool) error {
-	d := differ{p: a.m.p, from: from, end: max(a.m.blocks, b.m.blocks), f: f}
+	return DiffUntil(a, b, from, max(a.m.blocks, b.m.blocks), f)
+}
+
+// DiffUntil is Diff of the blocks before block end: pages of others are not
+// needed.
+func DiffUntil(a, b *Root, from, end uint64, f func(addr, n uint64, ea, eb Entry) bool) error {
+	d := differ{p: a.m.p, from: from, end: min(end, max(a.m.blocks, b.m.blocks)), f: f}
 	_, err := d.diff(side{a.m.top, a.m.level}, side{b.m.top, b.m.level}, max(a.m.level, b.m.level), 0)
 	return err
 }

@@ -87,8 +87,12 @@ func New(c Config, s Seams) *Node {
 		Self: n.Self, Boot: c.Host.Boot, Clock: s.Clock, Rand: s.Rand, Net: s.Net, Records: ctl, Log: c.Log,
 		MayOpen:    func(id holdfast.VolumeID) error { return n.Agent.MayOpen(id) },
 		MaySession: func(id holdfast.VolumeID, generation uint32) error { return n.Agent.MaySession(id, generation) },
-		Belongs:    func(id holdfast.VolumeID) bool { return n.Agent.Belongs(id) },
-		Keys:       n.dataKeys,
+		Known: func(id holdfast.VolumeID) (cluster.Volume, bool) {
+			rec, ok := n.Cluster.State().Volumes[id]
+			return rec.Val, ok
+		},
+		Belongs: func(id holdfast.VolumeID) bool { return n.Agent.Belongs(id) },
+		Keys:    n.dataKeys,
 	})
 	s.Net.Handle(kindKeys, n.serveKeys)
 	ac := agent.Config{Self: n.Self, Clock: s.Clock, Rand: s.Rand, Control: ctl, Volumes: n.Volumes,

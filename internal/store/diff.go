@@ -40,6 +40,12 @@ const (
 // is exact. Kind NotFound if a snapshot is not there (any more), Unavailable
 // while the replica is being built.
 func (r *Replica) Diff(from, to RootRef, addr uint64, limit int) (out []Extent, next, size uint64, err error) {
+	return r.DiffUntil(from, to, addr, holdfast.MaxVolumeBlocks, limit)
+}
+
+// DiffUntil is Diff that looks at no block from block end on: a step goes on at
+// end, or before it.
+func (r *Replica) DiffUntil(from, to RootRef, addr, end uint64, limit int) (out []Extent, next, size uint64, err error) {
 	limit = max(1, min(limit, MaxExtents))
 	err = r.s.withMap(func() error {
 		if err := r.usable(); err != nil {
@@ -62,7 +68,11 @@ func (r *Replica) Diff(from, to RootRef, addr uint64, limit int) (out []Extent, 
 			next = size
 			return nil
 		}
-		d := differ{a: a, b: b, limit: limit}
+		if addr >= end {
+			next = addr
+			return nil
+		}
+		d := differ{a: a, b: b, end: min(end, size), limit: limit}
 		next, err = d.step(addr)
 		out = d.out
 		return err
@@ -136,6 +146,7 @@ func (sd *side) get(addr uint64) (found, error) {
 // differ is one step of a Diff.
 type differ struct {
 	a, b  side
+	end   uint64 // no block from here on is looked at
 	limit int
 	out   []Extent
 }
@@ -184,8 +195,8 @@ func (d *differ) add(addr uint64, hole bool) bool {
 // candidates finds the blocks from at on, ascending, that may differ, and up to
 // where that is all of them.
 func (d *differ) candidates(at uint64) (addrs []uint64, end uint64, err error) {
-	end = d.b.blocks
-	err = blockmap.Diff(d.a.root, d.b.root, at, func(addr, n uint64, _, _ blockmap.Entry) bool {
+	end = d.end
+	err = blockmap.DiffUntil(d.a.root, d.b.root, at, end, func(addr, n uint64, _, _ blockmap.Entry) bool {
 		if n == 1 { // a run has no data on either side
 			addrs = append(addrs, addr)
 		}
@@ -221,9 +232,17 @@ func (d *differ) candidates(at uint64) (addrs []uint64, end uint64, err error) {
 // overlaid adds what the overlay of sd may change in [at, end): what it wrote,
 // and where it zeroed what the other side has.
 func (sd *side) overlaid(addrs []uint64, at, end uint64, other *side) ([]uint64, uint64, error) {
-	for addr := range sd.index.all() {
-		if addr >= at && addr < end {
-			addrs = append(addrs, addr)
+	if sd.index != nil && end-at < uint64(sd.index.len()) { // rather by the range than by all of it
+		for addr := at; addr < end; addr++ {
+			if _, there := sd.index.get(addr); there {
+				addrs = append(addrs, addr)
+			}
+		}
+	} else {
+		for addr := range sd.index.all() {
+			if addr >= at && addr < end {
+				addrs = append(addrs, addr)
+			}
 		}
 	}
 	for _, z := range sd.zeros[sd.zeros.at(at):] {

@@ -80,6 +80,15 @@ func TestDiffTellsWhatChanged(t *testing.T) {
 		v.write(602, 8)
 		settle()
 		one, two, head := RootRef{Snapshot: snapID(1)}, RootRef{Snapshot: snapID(2)}, RootRef{}
+		var ext []Extent
+		var next, size uint64
+		b.run(func() (err error) {
+			ext, next, size, err = v.r().DiffUntil(one, head, 600, 2000, MaxExtents)
+			return err
+		})
+		if next != 2000 || size != 4000 || !slices.Equal(ext, []Extent{{600, 1, true}, {602, 1, false}}) {
+			t.Errorf("blocks 600 to 1999, merged %v: %v, on to %d of %d", merged, ext, next, size)
+		}
 		for _, limit := range []int{1, 2, MaxExtents} {
 			v.wantChanged("first to second", v.changed(one, two, limit), []uint64{11, 2000}, []uint64{600})
 			v.wantChanged("second to first", v.changed(two, one, limit), []uint64{11, 600}, []uint64{2000})

@@ -15,6 +15,12 @@ import (
 // and perhaps later writes. Kind NotFound if a snapshot is not there (any more).
 // It blocks.
 func (v *Volume) Diff(from, to replica.RootRef, addr uint64, limit int) (d replica.Diff, err error) {
+	return v.diffUntil(from, to, addr, holdfast.MaxVolumeBlocks, limit)
+}
+
+// diffUntil is Diff that need not tell of blocks from block end on; another
+// host's replica does all the same.
+func (v *Volume) diffUntil(from, to replica.RootRef, addr, end uint64, limit int) (d replica.Diff, err error) {
 	ask := replica.DiffAsk{From: from, To: to, Addr: addr, Max: uint32(max(1, min(limit, replica.MaxExtents)))}
 	v.mu.Lock()
 	local, failed := v.local, v.failed
@@ -24,7 +30,7 @@ func (v *Volume) Diff(from, to replica.RootRef, addr uint64, limit int) (d repli
 	}
 	err = holdfast.Errorf(holdfast.Unavailable, "volume %s has no in-sync replica to compare on", v.Record().Name)
 	if local != nil {
-		if d, err = local.diff(&ask); err == nil || holdfast.IsKind(err, holdfast.NotFound) {
+		if d, err = local.diff(&ask, end); err == nil || holdfast.IsKind(err, holdfast.NotFound) {
 			return d, err
 		}
 	}
@@ -43,9 +49,9 @@ func (v *Volume) Diff(from, to replica.RootRef, addr uint64, limit int) (d repli
 	return d, err
 }
 
-// diff is a step of Diff on this host.
-func (m *member) diff(a *replica.DiffAsk) (d replica.Diff, err error) {
-	ext, next, size, err := m.r.Diff(store.RootRef(a.From), store.RootRef(a.To), a.Addr, int(a.Max))
+// diff is a step of Diff on this host, of the blocks before end.
+func (m *member) diff(a *replica.DiffAsk, end uint64) (d replica.Diff, err error) {
+	ext, next, size, err := m.r.DiffUntil(store.RootRef(a.From), store.RootRef(a.To), a.Addr, end, int(a.Max))
 	d.Next, d.Size = next, size
 	for _, e := range ext {
 		d.Extents = append(d.Extents, replica.Extent(e))
@@ -60,7 +66,7 @@ func (s *Service) serveDiff(m *member, a replica.Ask, rest, _ []byte) (transport
 	}
 	var d replica.Diff
 	if err == nil {
-		d, err = m.diff(&ask)
+		d, err = m.diff(&ask, holdfast.MaxVolumeBlocks)
 	}
 	return transport.Frame{Head: d.AppendTo(nil)}, err
 }

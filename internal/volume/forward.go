@@ -21,6 +21,7 @@ const (
 	KindSessionIO                                 // session, op, flags, off, length + data → data
 	KindSessionClose                              // session
 	KindSessionPing                               // session → size
+	KindSessionMap                                // session, snapshot, off, length, most → runs
 )
 
 // A forwarded session whose host was not heard of for sessionIdle is closed,
@@ -46,6 +47,7 @@ func (s *Service) handleSessions() {
 	s.Net.Handle(KindSessionIO, s.serveSessionIO)
 	s.Net.Handle(KindSessionClose, s.serveSessionClose)
 	s.Net.Handle(KindSessionPing, s.serveSessionPing)
+	s.Net.Handle(KindSessionMap, s.serveSessionMap)
 }
 
 func (s *Service) serveSessionOpen(from holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
@@ -330,15 +332,6 @@ func (d *forwarded) send(r *export.Request, off, n int64, data []byte, done func
 		}
 		done(err)
 	})
-}
-
-// Extents implements export.Disk; allocation is not carried: everything is
-// claimed to be data.
-func (d *forwarded) Extents(off, n int64, max int) ([]export.Extent, error) {
-	if off < 0 || n <= 0 || n > d.Size()-off {
-		return nil, holdfast.Errorf(holdfast.Invalid, "%d bytes at %d are beyond the volume's end", n, off)
-	}
-	return []export.Extent{{Length: n}}, nil
 }
 
 // Close implements export.Disk.

@@ -51,7 +51,10 @@ type Config struct {
 	Rand    io.Reader
 	Net     transport.Network
 	Records Records
-	Log     *slog.Logger
+	// Known returns a volume's record as this host last heard of it, without
+	// asking; nil: it has heard of none.
+	Known func(holdfast.VolumeID) (cluster.Volume, bool)
+	Log   *slog.Logger
 	// MayOpen decides whether a session may make this host a volume's writer;
 	// nil allows it.
 	MayOpen func(holdfast.VolumeID) error

@@ -35,8 +35,46 @@ func (s *Service) Target(rec cluster.Volume) *Target {
 	return &Target{s: s, id: rec.ID, blocks: rec.Blocks, readOnly: rec.Image && rec.Sealed}
 }
 
-// Size implements export.Target.
-func (t *Target) Size() int64 { return int64(t.blocks) * holdfast.BlockSize }
+// Size implements export.Target: as it is known here, since a volume may have
+// grown after it was offered.
+func (t *Target) Size() int64 {
+	blocks := t.blocks
+	if rec, ok := t.known(); ok {
+		blocks = max(blocks, rec.Blocks)
+	}
+	return int64(blocks) * holdfast.BlockSize
+}
+
+// known is the volume's record without asking anybody.
+func (t *Target) known() (cluster.Volume, bool) {
+	if v := t.s.Opened(t.id); v != nil {
+		return v.Record(), true
+	}
+	if t.s.Known == nil {
+		return cluster.Volume{}, false
+	}
+	return t.s.Known(t.id)
+}
+
+// Snapshots implements export.Keeper, as they are now; if that cannot be asked,
+// as they are where the volume is open.
+func (t *Target) Snapshots() ([]export.Snapshot, error) {
+	rec, _, err := t.s.Records.ReadVolume(t.id)
+	if err != nil {
+		v := t.s.Opened(t.id)
+		if v == nil {
+			return nil, err
+		}
+		rec = v.Record()
+	}
+	var out []export.Snapshot
+	for _, s := range rec.Snapshots {
+		if !s.Hidden {
+			out = append(out, export.Snapshot{ID: s.ID, Name: s.Name})
+		}
+	}
+	return out, nil
+}
 
 // ReadOnly implements export.Target.
 func (t *Target) ReadOnly() bool { return t.readOnly }
@@ -274,11 +312,6 @@ func (ss *session) Submit(r *export.Request) {
 	ss.v.submitFor(ss, r)
 }
 
-// Extents implements export.Disk.
-func (ss *session) Extents(off, n int64, max int) ([]export.Extent, error) {
-	return ss.v.Extents(off, n, max)
-}
-
 // Close implements export.Disk: it ends the session when the volume has
 // completed what the session submitted before. Writes that have not begun, for
 // want of room or by the volume's limits, never will: if they did after the initiator's next session had
@@ -316,37 +349,4 @@ func (ss *session) Close() {
 		v.session = nil
 	}
 	v.mu.Unlock()
-}
-
-// Extents describes a byte range of the volume, at most max pieces.
-func (v *Volume) Extents(off, n int64, max int) ([]export.Extent, error) {
-	v.mu.Lock()
-	local, failed, blocks := v.local, v.failed, v.rec.Blocks
-	v.mu.Unlock()
-	if failed != nil {
-		return nil, failed
-	}
-	if off < 0 || n <= 0 || max <= 0 || off+n > int64(blocks)*holdfast.BlockSize {
-		return nil, holdfast.Errorf(holdfast.Invalid, "volume %s: %d bytes at %d are beyond its end", v.rec.Name, n, off)
-	}
-	if local == nil {
-		return []export.Extent{{Length: n}}, nil // allocation is known only where a replica is: claim data
-	}
-	first := uint64(off) / holdfast.BlockSize
-	count := (uint64(off+n)+holdfast.BlockSize-1)/holdfast.BlockSize - first
-	runs, err := local.r.Extents(first, count, max)
-	if err != nil {
-		return nil, err
-	}
-	var out []export.Extent
-	skip := off - int64(first)*holdfast.BlockSize
-	for _, r := range runs {
-		l := int64(r.Blocks)*holdfast.BlockSize - skip
-		skip = 0
-		if l = min(l, n); l > 0 {
-			out = append(out, export.Extent{Length: l, Hole: r.Hole})
-			n -= l
-		}
-	}
-	return out, nil
 }

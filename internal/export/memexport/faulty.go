@@ -3,6 +3,7 @@ package memexport
 import (
 	"sync"
 
+	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/export"
 )
@@ -116,6 +117,14 @@ func (t *faultyTarget) Open(readOnly bool) (export.Disk, error) {
 	return &faultyDisk{Disk: d, f: t.f, idle: t.clk.NewEvent()}, nil
 }
 
+// Snapshots implements export.Keeper; a target that is none has none.
+func (t *faultyTarget) Snapshots() ([]export.Snapshot, error) {
+	if k, can := t.Target.(export.Keeper); can {
+		return k.Snapshots()
+	}
+	return nil, nil
+}
+
 type faultyDisk struct {
 	export.Disk
 	f *Faults
@@ -214,4 +223,19 @@ func (d *faultyDisk) Extents(off, n int64, most int) ([]export.Extent, error) {
 		return nil, err
 	}
 	return d.Disk.Extents(off, n, most)
+}
+
+// Changes implements export.Comparer.
+func (d *faultyDisk) Changes(since holdfast.SnapshotID, off, n int64, most int) ([]export.Change, error) {
+	d.f.mu.Lock()
+	err := d.f.ended
+	d.f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	c, can := d.Disk.(export.Comparer)
+	if !can {
+		return nil, holdfast.Errorf(holdfast.NotFound, "the volume has no snapshots")
+	}
+	return c.Changes(since, off, n, most)
 }

@@ -24,6 +24,7 @@ type Target struct {
 
 	mu      sync.Mutex
 	writing bool // a writing session is open
+	kept    []kept
 
 	shape  sync.RWMutex // held to read while groups are found, to write by Grow
 	groups []atomic.Pointer[group]

@@ -147,7 +147,7 @@ func (c *connection) serve(cfg *tls.Config) {
 	}
 	c.raw.SetDeadline(time.Time{})
 	t := newSession(a.nc, c.raw, a.br, a.disk, s.pool, s.lim)
-	t.readOnly, t.structured, t.extended, t.status = a.readOnly, a.structured, a.extended, a.status
+	t.readOnly, t.structured, t.extended, t.contexts = a.readOnly, a.structured, a.extended, a.contexts
 	err = t.run()
 	a.disk.Close() // first: a client that sees the end may come back at once
 	a.nc.Close()

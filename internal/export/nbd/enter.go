@@ -102,14 +102,8 @@ func (h *handshake) enter(name string) (*agreement, error) {
 	}
 	return &agreement{
 		disk: disk, name: canonical, readOnly: readOnly, structured: h.structured, extended: h.extended,
-		status: h.structured && h.context != nil && h.same(*h.context, canonical),
+		contexts: h.chosen(canonical),
 	}, nil
-}
-
-// same reports whether a name the client used earlier is this volume.
-func (h *handshake) same(used, canonical string) bool {
-	name, _, known := h.house.find(used)
-	return known && name == canonical
 }
 
 // seal sends the last reply of the handshake.

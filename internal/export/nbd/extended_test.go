@@ -80,7 +80,7 @@ func TestRequestsOfMoreThanFourGigabytes(t *testing.T) {
 	type ext struct{ n, state uint64 }
 	status := func(cmd request, payload ...byte) []ext {
 		types, b := w.wide(cmd, payload...)
-		if len(types) != 1 || types[0] != chunkStatusExt || be.Uint32(b) != contextID || len(b) != 8+16*int(be.Uint32(b[4:])) {
+		if len(types) != 1 || types[0] != chunkStatusExt || be.Uint32(b) != firstContext || len(b) != 8+16*int(be.Uint32(b[4:])) {
 			t.Fatalf("%+v is answered with %v, % x", cmd, types, b)
 		}
 		var out []ext
@@ -90,7 +90,7 @@ func TestRequestsOfMoreThanFourGigabytes(t *testing.T) {
 		return out
 	}
 	want := []ext{{5 * gib, 3}, {4096, 0}, {7*gib - 4096, 3}}
-	about := be.AppendUint32(be.AppendUint64(nil, size), contextID)
+	about := be.AppendUint32(be.AppendUint64(nil, size), firstContext)
 	for _, got := range [][]ext{
 		status(request{cmd: cmdBlockStatus, length: size}),
 		status(request{cmd: cmdBlockStatus, flags: cfPayload, length: uint64(len(about))}, about...),

@@ -36,7 +36,7 @@ func loopSession(t testing.TB) (*session, *script) {
 	}
 	nc := &script{}
 	s := newSession(nc, nc, bufio.NewReaderSize(nc, readBuffer), disk, &buffer.Pool{}, Limits{}.withDefaults())
-	s.structured, s.status = true, true
+	s.structured, s.contexts = true, []context{{name: contextAlloc}}
 	return s, nc
 }
 
@@ -55,10 +55,15 @@ func FuzzHandshake(f *testing.F) {
 	f.Add(append(bytes.Clone(start), optionBytes(optExportName, []byte("vol"))...), false)
 	f.Add(append(append(bytes.Clone(start), optionBytes(optStructuredReply, nil)...),
 		optionBytes(optSetMetaContext, appendMeta(nil, "vol", contextAlloc, "base:"))...), false)
+	f.Add(append(append(bytes.Clone(start), optionBytes(optExtendedHeaders, nil)...),
+		optionBytes(optSetMetaContext, appendMeta(nil, "vol", "holdfast:dirty:a", contextAlloc, "holdfast:dirty:a"))...), false)
+	f.Add(append(append(bytes.Clone(start), optionBytes(optStructuredReply, nil)...), optionBytes(optListMetaContext, appendMeta(nil, "vol", "holdfast:"))...), false)
 	f.Add(append(bytes.Clone(start), optionBytes(optStartTLS, nil)...), true)
 	f.Add(append(bytes.Clone(start), optionBytes(optList, nil)...), false)
 	f.Fuzz(func(t *testing.T, in []byte, needTLS bool) {
 		target, _ := memexport.New(mib, false)
+		target.Keep(snapID(1), "a")
+		target.Keep(snapID(2), "b")
 		nc := &script{}
 		nc.in.Write(in)
 		h := &handshake{house: single{target}, needTLS: needTLS, options: 16, nc: nc}
@@ -95,7 +100,10 @@ func FuzzTransmission(f *testing.F) {
 	f.Add(appendRequest(nil, request{cmd: cmdWriteZeroes, flags: cfFastZero | cfNoHole, length: 8192}), false)
 	f.Fuzz(func(t *testing.T, in []byte, structured bool) {
 		s, nc := loopSession(t)
-		s.structured, s.status = structured, structured
+		s.structured = structured
+		if !structured {
+			s.contexts = nil
+		}
 		nc.in.Write(in)
 		if err := s.run(); err == nil && nc.in.Len() > 0 && !bytes.Contains(in, []byte{0, cmdDisc}) {
 			t.Fatalf("%d bytes were left unread", nc.in.Len())

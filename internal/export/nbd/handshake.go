@@ -38,8 +38,8 @@ type handshake struct {
 
 	// What the client has negotiated; STARTTLS forgets it.
 	structured bool
-	extended   bool    // headers, which imply structured replies
-	context    *string // the export for which base:allocation was selected
+	extended   bool // headers, which imply structured replies
+	selected   selection
 }
 
 // agreement is the outcome of a handshake.
@@ -51,7 +51,7 @@ type agreement struct {
 	readOnly   bool
 	structured bool
 	extended   bool
-	status     bool
+	contexts   []context
 }
 
 // errLeft says that the client ended the haggling in an orderly way.
@@ -136,7 +136,7 @@ func (h *handshake) answer(opt uint32, data []byte) (*agreement, error) {
 	case optStructuredReply, optExtendedHeaders:
 		h.headers(opt, data)
 	case optListMetaContext, optSetMetaContext:
-		h.metaContext(opt, data)
+		return nil, h.metaContext(opt, data)
 	default:
 		h.reply(opt, repErrUnsup, "")
 	}
@@ -198,7 +198,7 @@ func (h *handshake) startTLS(data []byte) error {
 	}
 	h.nc, h.needTLS = conn, false
 	h.br.Reset(conn)
-	h.structured, h.extended, h.context = false, false, nil
+	h.structured, h.extended, h.selected = false, false, selection{}
 	return nil
 }
 
@@ -211,37 +211,4 @@ func (h *handshake) list(data []byte) {
 		h.reply(optList, repServer, string(appendString(nil, name)))
 	}
 	h.reply(optList, repAck, "")
-}
-
-// metaContext knows one context, base:allocation.
-func (h *handshake) metaContext(opt uint32, data []byte) {
-	set := opt == optSetMetaContext
-	if set {
-		h.context = nil // a failed option also replaces what was set before
-	}
-	o, tooBig, good := parseMeta(data)
-	_, _, known := h.house.find(o.name)
-	switch {
-	case !good:
-		h.reply(opt, repErrInvalid, "the option is malformed")
-		return
-	case !h.structured:
-		h.reply(opt, repErrInvalid, "structured replies must be negotiated first")
-		return
-	case tooBig:
-		h.reply(opt, repErrTooBig, "too many queries")
-		return
-	case !known:
-		h.reply(opt, repErrUnknown, "no such volume here")
-		return
-	}
-	if o.selects(!set) {
-		id := uint32(0)
-		if set {
-			id = contextID
-			h.context = &o.name
-		}
-		h.reply(opt, repMetaContext, string(be.AppendUint32(nil, id))+contextAlloc)
-	}
-	h.reply(opt, repAck, "")
 }

@@ -108,6 +108,24 @@ func rawDial(t testing.TB, path string) *wire {
 	return &wire{t: t, nc: nc}
 }
 
+// tlsDial is rawDial over TCP, greeted and past STARTTLS.
+func tlsDial(t testing.TB, addr string, ca *authority) *wire {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	nc.SetDeadline(time.Now().Add(30 * time.Second))
+	w := &wire{t: t, nc: nc}
+	w.greet()
+	if typ := w.option(optStartTLS, nil); typ != repAck {
+		t.Fatalf("STARTTLS is answered with %#x", typ)
+	}
+	w.nc = tls.Client(nc, ca.client(t))
+	return w
+}
+
 func (w *wire) send(b []byte) {
 	w.t.Helper()
 	if _, err := w.nc.Write(b); err != nil {

@@ -3,6 +3,7 @@ package nbd
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -76,6 +77,11 @@ func TestJudgeNbdinfo(t *testing.T) {
 			Description string
 		}
 	}
+	o.target.Keep(snapID(1), "monday")
+	c = o.dial(t)
+	c.WriteAt(noisy(64*kib), mib+128*kib)
+	c.Close()
+	freed(t, o)
 	out := runTool(t, "nbdinfo", "--json", uri(o))
 	if err := json.Unmarshal([]byte(out), &info); err != nil {
 		t.Fatal(err)
@@ -86,7 +92,7 @@ func TestJudgeNbdinfo(t *testing.T) {
 	x := info.Exports[0]
 	if x.Size != 10*mib+512 || x.Min != 1 || x.Pref != 4096 || x.Max != 32*mib || x.ReadOnly || x.MultiConn ||
 		!(x.Flush && x.FUA && x.Trim && x.Zero && x.FastZero && x.DF && x.Cache) ||
-		len(x.Contexts) != 1 || x.Contexts[0] != contextAlloc {
+		strings.Join(x.Contexts, " ") != "base:allocation holdfast:dirty:monday" {
 		t.Errorf("nbdinfo: %s", out)
 	}
 	freed(t, o)
@@ -99,6 +105,79 @@ func TestJudgeNbdinfo(t *testing.T) {
 	if got := strings.Join(lines, " "); got != want {
 		t.Errorf("nbdinfo --map: %s\nwant %s", got, want)
 	}
+	freed(t, o)
+	lines = strings.Fields(runTool(t, "nbdinfo", "--map=holdfast:dirty:monday", uri(o)))
+	want = "0 1179648 0 1179648 65536 1 1245184 9241088 0"
+	if got := strings.Join(lines, " "); got != want {
+		t.Errorf("nbdinfo --map=holdfast:dirty:monday: %s\nwant %s", got, want)
+	}
+	freed(t, o)
+	if out, err := exec.Command("nbdinfo", "--map=holdfast:dirty:sunday", uri(o)).CombinedOutput(); err == nil {
+		t.Errorf("nbdinfo --map of a snapshot that is not there: %s", out)
+	}
+	freed(t, o)
+}
+
+// QEMU takes any context for a dirty bitmap: what is dirty it shows as no data.
+func TestJudgeQemuImgMapsWhatIsDirty(t *testing.T) {
+	o := withSnapshots(t)
+	for snap, want := range map[string]string{
+		"tuesday": "true 3145728 false 4096 true 1044480",
+		"monday":  "true 2097152 false 4096 true 1044480 false 4096 true 1044480",
+	} {
+		out := runTool(t, "qemu-img", "map", "--output=json", "--image-opts",
+			"driver=nbd,export=vol,server.type=unix,server.path="+o.path+",x-dirty-bitmap=holdfast:dirty:"+snap)
+		var runs []struct {
+			Length int64
+			Data   bool
+		}
+		if err := json.Unmarshal([]byte(out), &runs); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, r := range runs {
+			got = append(got, fmt.Sprint(r.Data, " ", r.Length))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("since %s: %q, want %q", snap, got, want)
+		}
+		freed(t, o)
+	}
+}
+
+// libnbdPython runs a script with libnbd's Python module, which is that of the
+// system's own Python where there are several.
+func libnbdPython(t *testing.T, script string) {
+	t.Helper()
+	for _, python := range []string{"/usr/bin/python3", "python3"} {
+		if exec.Command(python, "-c", "import nbd").Run() == nil {
+			runTool(t, python, "-c", script)
+			return
+		}
+	}
+	t.Skip("judge absent: python3-libnbd is not installed")
+}
+
+// libnbd, from Python: several contexts in one session.
+func TestJudgeLibnbdAsksForSeveralContexts(t *testing.T) {
+	o := withSnapshots(t)
+	libnbdPython(t, `
+import nbd
+h = nbd.NBD()
+h.add_meta_context("base:allocation")
+h.add_meta_context("holdfast:dirty:tuesday")
+h.add_meta_context("holdfast:dirty:monday")
+h.connect_unix("`+o.path+`")
+assert h.can_meta_context("holdfast:dirty:monday") and not h.can_meta_context("holdfast:dirty:sunday")
+said = {}
+def f(name, offset, entries, err):
+    said[name] = entries
+h.block_status(4*1024*1024, 0, f)
+assert said["holdfast:dirty:tuesday"] == [3145728, 0, 4096, 1, 1044480, 0], said
+assert said["holdfast:dirty:monday"] == [2097152, 0, 4096, 1, 1044480, 0, 4096, 1, 1044480, 0], said
+assert said["base:allocation"][:6] == [1048576, 3, 8192, 0, 1040384, 3], said
+h.shutdown()
+`)
 }
 
 func TestJudgeNbdinfoOverTLS(t *testing.T) {

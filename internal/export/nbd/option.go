@@ -87,20 +87,6 @@ func appendMeta(b []byte, name string, queries ...string) []byte {
 	return b
 }
 
-// selects reports whether a query of the option names base:allocation;
-// listing also knows the wildcard "base:" and no query at all.
-func (o metaOption) selects(listing bool) bool {
-	if listing && len(o.queries) == 0 {
-		return true
-	}
-	for _, q := range o.queries {
-		if q == contextAlloc || listing && q == "base:" {
-			return true
-		}
-	}
-	return false
-}
-
 // cutString takes a string with a 32-bit length off b.
 func cutString(b []byte) (s string, rest []byte, good bool) {
 	if len(b) < 4 {

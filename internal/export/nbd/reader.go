@@ -75,8 +75,8 @@ func (s *session) payload(cmd request) uint64 {
 }
 
 // maxStatusPayload bounds the payload of a block status that is looked at: the
-// length, and a few contexts.
-const maxStatusPayload = 8 + 4*maxQueries
+// length, and all contexts that there can be.
+const maxStatusPayload = 8 + 4*maxContexts
 
 // readStatus reads the payload of a block status: how many bytes it is about,
 // and of which contexts it wants to know. It returns the request as it would be
@@ -95,8 +95,14 @@ func (s *session) readStatus(cmd request) (request, bool, error) {
 		return cmd, false, errGarbage("it left in the middle of a block status")
 	}
 	cmd.length, cmd.flags = be.Uint64(b[:]), cmd.flags&^cfPayload
-	// There is one context to choose from, and none may be named twice.
-	return cmd, n == 12 && be.Uint32(b[8:]) == contextID, nil
+	for ids := b[8:n]; len(ids) > 0; ids = ids[4:] {
+		id := be.Uint32(ids)
+		if id < firstContext || id-firstContext >= uint32(len(s.contexts)) || cmd.only>>(id-firstContext)&1 != 0 {
+			return cmd, false, nil // it was not selected, or is named twice
+		}
+		cmd.only |= 1 << (id - firstContext)
+	}
+	return cmd, true, nil
 }
 
 func errGarbage(format string, args ...any) error {
@@ -124,7 +130,7 @@ func (s *session) check(cmd request) (errno, string) {
 		change, rangeErr = true, eNoSpace
 	case cmdBlockStatus:
 		allowed |= cfReqOne
-		if !s.status {
+		if len(s.contexts) == 0 {
 			return eInval, "no metadata context was selected"
 		}
 		if cmd.length == 0 {

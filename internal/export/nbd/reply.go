@@ -1,8 +1,6 @@
 package nbd
 
 import (
-	"github.com/holdfast-cloud/holdfast"
-	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/export/buffer"
 )
 
@@ -12,10 +10,6 @@ const holeUnit = 64 << 10
 
 // maxMessage is the longest error text sent, in bytes.
 const maxMessage = 512
-
-// maxExtents bounds the descriptors of one block status reply; a client asks
-// again from where the reply ends.
-const maxExtents = 2048
 
 // appendReply appends the answer to a completed request and reports whether
 // it took the slot's buffer over. hole says that data, not fragmented, is
@@ -111,56 +105,4 @@ func cutRun(off uint64, data []byte) (n int, zero bool) {
 		n += unit
 	}
 	return n, zero
-}
-
-// blockStatus answers NBD_CMD_BLOCK_STATUS on a goroutine of its own, since
-// asking the disk for extents blocks. It is no part of the hot path.
-func (sl *slot) blockStatus() {
-	s, cmd := sl.s, &sl.cmd
-	most := maxExtents
-	if cmd.flags&cfReqOne != 0 {
-		most = 1
-	}
-	extents, err := s.disk.Extents(int64(cmd.off), int64(cmd.length), most)
-	if err == nil && len(extents) == 0 {
-		err = holdfast.Errorf(holdfast.IO, "the volume does not know what it holds at %d", cmd.off)
-	}
-	if endsSession(err) {
-		s.end(err)
-	}
-	sl.finish(false, func(b *batch) bool {
-		if err != nil {
-			sl.appendError(b, errnoOf(err), err.Error())
-			return false
-		}
-		sl.appendExtents(b, extents)
-		return false
-	})
-}
-
-// appendExtents appends what is known of the base:allocation context.
-func (sl *slot) appendExtents(b *batch, extents []export.Extent) {
-	if sl.s.extended {
-		sl.chunk(b, chunkDone, chunkStatusExt, 8+16*len(extents))
-		b.Buf = be.AppendUint32(b.Buf, contextID)
-		b.Buf = be.AppendUint32(b.Buf, uint32(len(extents)))
-		for _, x := range extents {
-			b.Buf = be.AppendUint64(b.Buf, uint64(x.Length))
-			b.Buf = be.AppendUint64(b.Buf, uint64(stateOf(x)))
-		}
-		return
-	}
-	sl.chunk(b, chunkDone, chunkBlockStatus, 4+8*len(extents))
-	b.Buf = be.AppendUint32(b.Buf, contextID)
-	for _, x := range extents {
-		b.Buf = be.AppendUint32(b.Buf, uint32(x.Length))
-		b.Buf = be.AppendUint32(b.Buf, stateOf(x))
-	}
-}
-
-func stateOf(x export.Extent) uint32 {
-	if x.Hole {
-		return stateHole | stateZero
-	}
-	return 0
 }

@@ -36,8 +36,8 @@ type session struct {
 	later      atomic.Bool   // a Push is welcome when what is completed has been answered
 	readOnly   bool
 	structured bool
-	extended   bool // headers; then structured as well
-	status     bool // base:allocation was selected
+	extended   bool      // headers; then structured as well
+	contexts   []context // that were selected
 	pool       *buffer.Pool
 	lim        Limits
 

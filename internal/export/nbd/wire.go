@@ -120,6 +120,10 @@ const (
 	stateZero = 1 << 1
 )
 
+// stateDirty is the state of the contexts holdfast:dirty:SNAPSHOT, as it is that
+// of QEMU's dirty bitmaps.
+const stateDirty = 1 << 0
+
 const (
 	requestSize  = 28   // magic, flags, type, cookie, offset, length
 	extendedSize = 32   // the same with a length of 64 bits; of a request and of a chunk, which has the request's offset
@@ -127,8 +131,6 @@ const (
 	chunkSize    = 20   // magic, flags, type, cookie, length
 	maxString    = 4096 // longest string of the protocol, in bytes
 	minBlock     = 1    // smallest unit served, in bytes
-	contextAlloc = "base:allocation"
-	contextID    = 1 // of base:allocation, the only context
 )
 
 // be is the byte order of the protocol.
@@ -141,6 +143,9 @@ type request struct {
 	cookie uint64
 	off    uint64
 	length uint64
+	// only is, for a block status whose payload names contexts, a bit for each of
+	// them; 0: it is about all that were selected.
+	only uint32
 }
 
 // parseRequest decodes a request header of requestSize bytes, or of
