@@ -74,6 +74,15 @@ func seed(vol holdfast.VolumeID, addr uint64, lsn holdfast.LSN) uint64 {
 	return mix(x ^ uint64(lsn))
 }
 
+// Entry is one number for what a block map says of the block at addr: where it
+// was first written and its hash. With n above 0 it is one for a run of n blocks
+// of consecutive LSNs without data, or without an LSN of n that were never
+// written. Sums of such numbers tell two maps apart that chance made different,
+// not somebody who is after two that look alike.
+func Entry(vol holdfast.VolumeID, addr uint64, lsn holdfast.LSN, hash, n uint64) uint64 {
+	return mix(mix(seed(vol, addr, lsn)^hash) ^ n)
+}
+
 // mix is the finalizer of SplitMix64 over an odd offset: invertible, and every
 // input bit reaches every output bit.
 func mix(x uint64) uint64 {

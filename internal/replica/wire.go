@@ -31,6 +31,8 @@ const (
 	KindRootEnd                                 // Ask + RootBuild → Answer, when on disk
 	KindDiff                                    // Ask + DiffAsk → Diff
 	KindFind                                    // Ask + blocks that lack their data → those of them that are here, with it
+	KindDigest                                  // Ask + DigestAsk → Digests
+	KindEntries                                 // Ask + PinPage → Page + Entries: what the map says, without data
 )
 
 // Ask is the front of every request: which replica, under which authority.
@@ -275,16 +277,21 @@ func (k *Block) AppendTo(b []byte) []byte {
 // Bulky reports whether the block's data follows in bulk.
 func (k *Block) Bulky() bool { return !k.Hole && !k.Lost }
 
+func decodeBlock(b []byte) Block {
+	le := binary.LittleEndian
+	k := Block{Addr: le.Uint64(b), LSN: holdfast.LSN(le.Uint64(b[8:])), Hash: le.Uint64(b[32:]), Hole: le.Uint64(b[40:])&1 != 0, Lost: le.Uint64(b[40:])&2 != 0}
+	copy(k.Origin.UUID[:], b[16:])
+	return k
+}
+
 // DecodeBlocks reads block identities until b ends; bulk must hold the data of
 // those that have any.
 func DecodeBlocks(b []byte, bulk int) (out []Block, err error) {
 	if len(b)%blockSize != 0 || len(b)/blockSize > MaxBlocks {
 		return nil, holdfast.Errorf(holdfast.Invalid, "replica blocks: %d bytes are no list of 1 to %d blocks", len(b), MaxBlocks)
 	}
-	le := binary.LittleEndian
 	for ; len(b) > 0; b = b[blockSize:] {
-		k := Block{Addr: le.Uint64(b), LSN: holdfast.LSN(le.Uint64(b[8:])), Hash: le.Uint64(b[32:]), Hole: le.Uint64(b[40:])&1 != 0, Lost: le.Uint64(b[40:])&2 != 0}
-		copy(k.Origin.UUID[:], b[16:])
+		k := decodeBlock(b)
 		if k.Addr >= holdfast.MaxVolumeBlocks {
 			return nil, holdfast.Errorf(holdfast.Invalid, "replica blocks: address %d is beyond the largest volume", k.Addr)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
 	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/internal/volume"
 )
 
 // converge waits until the cluster is whole again: every host alive, every
@@ -98,6 +99,7 @@ func (s *simulation) verify() {
 		if v.Val.VM.IsZero() {
 			s.compare(v.Val)
 		}
+		s.compareMaps(v.Val)
 	}
 	s.op.check()
 	if len(s.res.Failures) == 0 {
@@ -168,6 +170,50 @@ func (s *simulation) compare(v cluster.Volume) {
 			s.fail("volume %s: the replicas differ (invariant 7)", v.Name)
 		}
 	}
+}
+
+// compareMaps has the volume's writer compare the replicas, all roots of them, as
+// an operator would: every block must be the same write everywhere, not only look
+// the same.
+func (s *simulation) compareMaps(v cluster.Volume) {
+	err := holdfast.Errorf(holdfast.Unavailable, "it was not tried")
+	for try := 0; try < 60 && holdfast.IsKind(err, holdfast.Unavailable); try++ {
+		if try > 0 { // its writer may have just been lost to a restart
+			clock.Sleep(s.c, time.Second)
+		}
+		h, werr := s.op.writer(v.ID)
+		if werr != nil {
+			h = s.hostOf(v)
+		}
+		if !s.runOn(h, time.Minute, func() { err = s.compareOn(h, v) }) {
+			err = holdfast.Errorf(holdfast.Unavailable, "%s went away", h.name)
+		}
+	}
+	if err != nil {
+		s.fail("volume %s: its replicas cannot be compared: %v", v.Name, err)
+	}
+}
+
+// hostOf is where a volume may be opened that nobody writes.
+func (s *simulation) hostOf(v cluster.Volume) *host {
+	vm := s.eye.State().VMs[v.VM].Val
+	for _, h := range s.hosts {
+		if h.rec.ID == vm.Host {
+			return h
+		}
+	}
+	return s.hosts[0]
+}
+
+func (s *simulation) compareOn(h *host, v cluster.Volume) error {
+	w, err := h.node.Volumes.Open(v.ID)
+	for c := (volume.Comparison{More: true}); c.More && err == nil; {
+		if c, err = w.Compare(c.Next); err == nil && len(c.Differences) > 0 {
+			s.fail("volume %s: the replicas' maps differ (invariant 7): %+v", v.Name, c.Differences[0])
+			return nil
+		}
+	}
+	return err
 }
 
 func (s *simulation) nameOf(id holdfast.HostID) string {

@@ -406,7 +406,12 @@ func (f *fuzzer) rebuild(m *model, crash bool) {
 			p := from.Pin()
 			defer p.Release()
 			at = p.LSN()
-			return resync(p, f.s.Replica(c.id), from.State().History, img.blocks, f.rng)
+			if err := resync(p, f.s.Replica(c.id), from.State().History, img.blocks, f.rng); err != nil {
+				return err
+			}
+			q := f.s.Replica(c.id).Pin()
+			defer q.Release()
+			return sameDigests(p, q)
 		}) {
 			f.interrupted(c, crash)
 			return

@@ -145,6 +145,24 @@ type Changes struct {
 // if the content was set back between (Reverted). Kind NotFound if the pin does
 // not show a snapshot, kind Conflict if Against is no ancestor.
 func (p *Pin) Walk(c Changes, from uint64, f func(addr uint64, b BlockRef) bool) error {
+	step := func(from uint64, f func(addr, n uint64, e blockmap.Entry, told bool) bool) error {
+		return p.walk(c, from, func(addr, n uint64, e blockmap.Entry) bool { return f(addr, n, e, e.LSN != 0) })
+	}
+	return p.runs(from, step, func(addr, n uint64, ref BlockRef) bool {
+		for i := range n {
+			if !f(addr+i, ref) {
+				return false
+			}
+			ref.LSN++
+		}
+		return true
+	})
+}
+
+// runs calls f, without the lock, for what step tells of the map from address
+// from on, until f returns false: blocks, and runs of n without data, block i of
+// which has LSN ref.LSN+i if any. step is called under the lock, for a slice at a time.
+func (p *Pin) runs(from uint64, step func(from uint64, f func(addr, n uint64, e blockmap.Entry, told bool) bool) error, f func(addr, n uint64, ref BlockRef) bool) error {
 	type item struct {
 		addr, n uint64
 		ref     BlockRef
@@ -154,8 +172,8 @@ func (p *Pin) Walk(c Changes, from uint64, f func(addr uint64, b BlockRef) bool)
 		items = items[:0]
 		seen := 0
 		err := p.r.s.withMap(func() error {
-			err := p.walk(c, from, func(addr, n uint64, e blockmap.Entry) bool {
-				if e.LSN != 0 {
+			err := step(from, func(addr, n uint64, e blockmap.Entry, told bool) bool {
+				if told {
 					items = append(items, item{addr, n, BlockRef{e.LSN, p.r.s.origins[e.Origin], e.Hash, e.Hole()}})
 				}
 				from = addr + n
@@ -169,12 +187,8 @@ func (p *Pin) Walk(c Changes, from uint64, f func(addr uint64, b BlockRef) bool)
 			return err
 		}
 		for _, it := range items {
-			for i := range it.n {
-				ref := it.ref
-				ref.LSN += holdfast.LSN(i)
-				if !f(it.addr+i, ref) {
-					return nil
-				}
+			if !f(it.addr, it.n, it.ref) {
+				return nil
 			}
 		}
 	}

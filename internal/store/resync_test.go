@@ -105,7 +105,12 @@ func (b *bed) resync(from, to *vol) (sent int64) {
 	b.run(func() error {
 		p := from.r().Pin()
 		defer p.Release()
-		return resync(p, to.r(), from.state().History, from.state().Blocks, nil)
+		if err := resync(p, to.r(), from.state().History, from.state().Blocks, nil); err != nil {
+			return err
+		}
+		q := to.r().Pin()
+		defer q.Release()
+		return sameDigests(p, q)
 	})
 	b.settle()
 	return (b.s.Usage().Appended - before) / blockSize

@@ -15,7 +15,8 @@ import (
 // sooner is ejected by the writer anyway.
 const askTimeout = 2 * time.Second
 
-// longAsk bounds a request that waits for a checkpoint of the replica's disk.
+// longAsk bounds a request that waits for a checkpoint of the replica's disk, or
+// that may read much of a map from it.
 const longAsk = 10 * time.Second
 
 // member is the serving side of one replica on this host.
@@ -164,6 +165,8 @@ func (s *Service) handleMembers() {
 		replica.KindPinRelease: s.servePinRelease,
 		replica.KindDiff:       s.serveDiff,
 		replica.KindFind:       s.serveFind,
+		replica.KindDigest:     s.serveDigest,
+		replica.KindEntries:    s.serveEntries,
 	} {
 		s.Net.Handle(kind, s.onTask(f))
 	}

@@ -195,7 +195,8 @@ func (s *Service) Close() {
 func (s *Service) ask(ref cluster.Replica, kind transport.Kind, a replica.Ask, more []byte, bulk [][]byte) (transport.Frame, error) {
 	a.Replica = ref.ID
 	limit := askTimeout
-	if kind == replica.KindRootEnd || kind == replica.KindBuildEnd {
+	switch kind {
+	case replica.KindRootEnd, replica.KindBuildEnd, replica.KindDigest:
 		limit = longAsk
 	}
 	head := append(a.AppendTo(make([]byte, 0, 64+len(more))), more...)

@@ -16,6 +16,8 @@ import (
 // snapshots as of some LSN.
 type source interface {
 	page(c changes, from uint64) (page, error)
+	digests(ask replica.DigestAsk, upto holdfast.LSN) (replica.Digests, error)
+	entries(root holdfast.SnapshotID, from uint64) ([]replica.Block, error)
 	shows() replica.Pinned
 	release()
 }
@@ -151,16 +153,25 @@ type remoteSource struct {
 func (v *Volume) pinRemote(base holdfast.LSN) (source, error) {
 	err := holdfast.Errorf(holdfast.Unavailable, "volume %s has no in-sync replica to copy from", v.Record().Name)
 	for _, ref := range v.others() {
-		var f transport.Frame
-		if f, err = v.s.ask(ref, replica.KindPin, replica.Ask{Epoch: v.epoch, Upto: base}, nil, nil); err != nil {
-			continue
-		}
-		var p replica.Pinned
-		if p, err = replica.DecodePinned(whole(f.Bulk)); err == nil {
-			return &remoteSource{v: v, ref: ref, pin: p}, nil
+		var src source
+		if src, err = v.pinAt(ref, base); err == nil {
+			return src, nil
 		}
 	}
 	return nil, err
+}
+
+// pinAt has a member elsewhere keep its roots.
+func (v *Volume) pinAt(ref cluster.Replica, base holdfast.LSN) (source, error) {
+	f, err := v.s.ask(ref, replica.KindPin, replica.Ask{Epoch: v.epoch, Upto: base}, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	p, err := replica.DecodePinned(whole(f.Bulk))
+	if err != nil {
+		return nil, err
+	}
+	return &remoteSource{v: v, ref: ref, pin: p}, nil
 }
 
 func (r *remoteSource) shows() replica.Pinned { return r.pin }
