@@ -78,7 +78,7 @@ func (v *Volume) Compare(from Place) (c Comparison, err error) {
 		if failed := v.Err(); failed != nil {
 			return c, failed
 		}
-		k := comparing{v: v, out: Comparison{Next: from, More: true}}
+		k := matching{v: v, out: Comparison{Next: from, More: true}}
 		err = k.part()
 		if err == nil || k.out.Next != from {
 			return k.out, nil
@@ -94,8 +94,8 @@ func (v *Volume) Compare(from Place) (c Comparison, err error) {
 	return c, err
 }
 
-// comparing makes one part of a comparison.
-type comparing struct {
+// matching makes one part of a comparison.
+type matching struct {
 	v     *Volume
 	maps  []source
 	shown []replica.Pinned
@@ -112,7 +112,7 @@ type root struct {
 	lacking bool // not all have it
 }
 
-func (k *comparing) part() error {
+func (k *matching) part() error {
 	began := k.v.s.Clock.Now()
 	defer k.release()
 	if err := k.pin(); err != nil {
@@ -149,7 +149,7 @@ func (k *comparing) part() error {
 }
 
 // progress notes how far it has come, in the i-th of n roots.
-func (k *comparing) progress(i, n int, r root) {
+func (k *matching) progress(i, n int, r root) {
 	within := 0.0
 	if r.Blocks > 0 {
 		within = min(1, float64(k.out.Next.Addr)/float64(r.Blocks))
@@ -158,7 +158,7 @@ func (k *comparing) progress(i, n int, r root) {
 }
 
 // members are the replicas that are to agree.
-func (k *comparing) members() (refs []cluster.Replica, err error) {
+func (k *matching) members() (refs []cluster.Replica, err error) {
 	v := k.v
 	v.mu.Lock()
 	local := v.local
@@ -180,7 +180,7 @@ func (k *comparing) members() (refs []cluster.Replica, err error) {
 // the roots up to k.upto. A snapshot may be made, or let go, between one pin and
 // the next; it is lacking only if it is so in two rounds, of which the second
 // shows all that the first did.
-func (k *comparing) pin() error {
+func (k *matching) pin() error {
 	refs, err := k.members()
 	if err != nil {
 		return err
@@ -229,7 +229,7 @@ func (v *Volume) pinOf(ref cluster.Replica, base holdfast.LSN) (source, error) {
 	return v.pinAt(ref, base)
 }
 
-func (k *comparing) release() {
+func (k *matching) release() {
 	_ = k.each(func(i int) error {
 		if k.maps[i] != nil {
 			k.maps[i].release()
@@ -240,7 +240,7 @@ func (k *comparing) release() {
 }
 
 // each calls f for every replica, side by side, and returns the first error.
-func (k *comparing) each(f func(i int) error) error {
+func (k *matching) each(f func(i int) error) error {
 	n := len(k.maps)
 	errs, ended := make([]error, n), make([]clock.Event, n)
 	for i := range n {
@@ -263,7 +263,7 @@ func (k *comparing) each(f func(i int) error) error {
 }
 
 // lacks finds the snapshots, of those made up to k.upto, that not all have.
-func (k *comparing) lacks() map[rootName]bool {
+func (k *matching) lacks() map[rootName]bool {
 	n := make(map[replica.Root]int)
 	for i := range k.shown {
 		for _, r := range k.shown[i].Roots {
@@ -282,7 +282,7 @@ func (k *comparing) lacks() map[rootName]bool {
 // roots lists what is to be compared, in order. A snapshot, and the head, is
 // compared as what differs from the snapshot that it descends from, which comes
 // before it.
-func (k *comparing) roots() (out []root) {
+func (k *matching) roots() (out []root) {
 	lacks := k.lacks()
 	seen := make(map[rootName]bool)
 	against := func(id holdfast.SnapshotID) holdfast.SnapshotID {
@@ -314,7 +314,7 @@ func (k *comparing) roots() (out []root) {
 	return append(out, head)
 }
 
-func (k *comparing) lacking(r root) Difference {
+func (k *matching) lacking(r root) Difference {
 	d := Difference{Snapshot: r.ID, Lacking: true, Held: make([]Held, len(k.shown))}
 	for i := range k.shown {
 		for _, x := range k.shown[i].Roots {
@@ -328,7 +328,7 @@ func (k *comparing) lacking(r root) Difference {
 
 // step compares some stretches of a root, from k.out.Next on, and reports
 // whether there are more.
-func (k *comparing) step(r root) (more bool, err error) {
+func (k *matching) step(r root) (more bool, err error) {
 	ask := replica.DigestAsk{From: k.out.Next.Addr, Root: r.ID, Against: r.against}
 	told := make([]replica.Digests, len(k.maps))
 	if err := k.each(func(i int) (err error) { told[i], err = k.maps[i].digests(ask, k.upto); return err }); err != nil {
@@ -390,7 +390,7 @@ func stretch(told []replica.Digests, at uint64) (sum replica.Digest, newer uint6
 }
 
 // drill names the blocks of a stretch that differ.
-func (k *comparing) drill(r root, from uint64) error {
+func (k *matching) drill(r root, from uint64) error {
 	list := make([][]replica.Block, len(k.maps))
 	if err := k.each(func(i int) (err error) { list[i], err = k.maps[i].entries(r.ID, from); return err }); err != nil {
 		return err
