@@ -33,6 +33,7 @@ const (
 	KindFind                                    // Ask + blocks that lack their data → those of them that are here, with it
 	KindDigest                                  // Ask + DigestAsk → Digests
 	KindEntries                                 // Ask + PinPage → Page + Entries: what the map says, without data
+	KindSeat                                    // Ask + SeatAsk → Seat
 )
 
 // Ask is the front of every request: which replica, under which authority.

@@ -324,3 +324,17 @@ func TestRecordsAreDecodedIntoWhatIsThere(t *testing.T) {
 		t.Errorf("%v allocations for a frame of %d records, want none", n, len(list))
 	}
 }
+
+func FuzzDecodeSeat(f *testing.F) {
+	a := SeatAsk{Rank: 1 << 60, Waited: time.Minute, Leave: true}
+	s := Seat{Granted: true, Ahead: 12, Limit: 1 << 20, Cap: true}
+	f.Add(a.AppendTo(nil))
+	f.Add(s.AppendTo(nil))
+	f.Add(bytes.Repeat([]byte{0xff}, seatAskSize))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := DecodeSeatAsk(b)
+		check(t, a, err, func(a SeatAsk) (SeatAsk, error) { return DecodeSeatAsk(a.AppendTo(nil)) })
+		s, err := DecodeSeat(b)
+		check(t, s, err, func(s Seat) (Seat, error) { return DecodeSeat(s.AppendTo(nil)) })
+	})
+}

@@ -130,7 +130,7 @@ func (s *Service) serveIngest(m *member, a replica.Ask, rest, bulk []byte) (tran
 		err = m.check(a.Epoch, s.Clock.Now())
 	}
 	if err == nil {
-		err = m.r.Ingest(storeBlocks(ids, bulk))
+		err = m.ingest(s.Clock, storeBlocks(ids, bulk))
 	}
 	if err != nil {
 		return transport.Frame{}, err

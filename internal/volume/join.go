@@ -12,7 +12,8 @@ import (
 
 const (
 	mendAgain   = 3 * time.Second // between tries at one replica
-	ingestBatch = 128             // blocks per frame of a resync
+	ingestBatch = 128             // blocks per frame of a resync, at most
+	ingestLeast = 16              // and at least, of one that is slow
 )
 
 // mendSome starts a join for a replica of the record that is not in the in-sync
@@ -26,19 +27,30 @@ func (v *Volume) mendSome() {
 			ref := v.rec.Others[i]
 			if now >= v.mending[ref.ID] && v.s.Records.Alive(ref.Host) {
 				todo = &ref
-				v.copying, v.copy = true, copied{to: ref.Host}
 				break
 			}
 		}
 	}
+	if todo != nil && (v.wait.of != todo.ID || now-v.wait.at > waitIdle) {
+		v.wait = waiting{of: todo.ID, since: now, at: now, to: todo.Host}
+	}
+	since := v.wait.since
 	v.mu.Unlock()
 	if todo == nil {
 		return
 	}
-	ref := *todo
+	ref, rank := *todo, v.rank()
+	ok, ahead := v.s.takeSeat(v, ref, rank, since, now)
+	if !ok {
+		v.waitsFor(ref, ahead)
+		return
+	}
+	v.mu.Lock()
+	v.copying, v.copy = true, copied{to: ref.Host}
+	v.mu.Unlock()
 	v.tasks.Go(func() {
-		j := &joiner{v: v, ref: ref, i: -1}
-		if err := j.run(); err != nil && v.Err() == nil {
+		j := &joiner{v: v, ref: ref, i: -1, rank: rank, since: since, pages: ingestBatch}
+		if err := j.run(); err != nil && v.Err() == nil && (j.hasSeat || !holdfast.IsKind(err, holdfast.Busy)) {
 			v.log.Info("replica could not join yet", "replica", ref.ID.Short(), "host", ref.Host.Short(), "why", err)
 		}
 	})
@@ -50,17 +62,24 @@ type Mending struct {
 	Done float64         // 0 to 1, by address, of the snapshot or head that is copied now
 	Rate int64           // bytes a second since the copy began; 0: not known yet
 	Left time.Duration   // about, for that snapshot or head; 0: not known yet
+
+	Limit     int64  // bytes a second that it may share with others now; 0: no limit
+	LimitedBy string // by what: "the foreground at its disk"; empty: there is no limit
+
+	Waits bool // it has not begun: so many are before it
+	Ahead int
 }
 
 // Mending reports whether a replica is being brought up to date, and how.
 func (v *Volume) Mending() (m Mending, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.copying {
-		return m, false
-	}
-	m.Host, m.Done = v.copy.to, v.copy.done
 	now := v.s.Clock.Now()
+	if !v.copying || !v.copy.seated {
+		waits := v.failed == nil && !v.wait.of.IsZero() && now-v.wait.at <= waitIdle
+		return Mending{Host: v.wait.to, Waits: waits, Ahead: v.wait.ahead}, waits
+	}
+	m.Host, m.Done, m.Limit, m.LimitedBy = v.copy.to, v.copy.done, v.copy.limit, v.copy.by
 	if d := now - v.copy.began; v.copy.began > 0 && d > 0 {
 		m.Rate = int64(float64(v.copy.bytes) / d.Seconds())
 	}
@@ -77,6 +96,10 @@ type copied struct {
 	bytes int64         // since then
 	root  time.Duration // when the present snapshot or head was begun
 	done  float64       // how much of that, by address
+
+	seated bool   // it has its turn
+	limit  int64  // as Mending tells
+	by     string // likewise
 }
 
 // joiner brings one replica into the in-sync set (STORE §5 "Join", §9).
@@ -85,6 +108,12 @@ type joiner struct {
 	ref  cluster.Replica
 	i    int // its index among the members once it is waited for
 	lost int // blocks that no copy has
+
+	rank      uint64        // among others that want a seat
+	since     time.Duration // it wants one
+	hasSeat   bool
+	seatAsked time.Duration // when it last asked for one
+	pages     int           // blocks of the next page
 }
 
 func (j *joiner) run() (err error) {
@@ -99,11 +128,27 @@ func (j *joiner) run() (err error) {
 			delete(v.awaited, j.ref.ID)
 		}
 		v.copying = false
-		v.mending[j.ref.ID] = v.s.Clock.Now() + mendAgain
+		if j.hasSeat || !holdfast.IsKind(err, holdfast.Busy) {
+			v.mending[j.ref.ID] = v.s.Clock.Now() + mendAgain
+			v.wait = waiting{}
+		}
 		done := v.takeDone()
 		v.mu.Unlock()
 		tell(done)
+		if j.hasSeat {
+			j.stand()
+		}
 	}()
+	if err := j.seated(); err != nil {
+		if !holdfast.IsKind(err, holdfast.Busy) {
+			v.s.leaveSeat(j.ref.ID)
+		}
+		return err
+	}
+	j.hasSeat = true
+	v.mu.Lock()
+	v.copy.seated = true
+	v.mu.Unlock()
 	has, err := j.prepare()
 	if err != nil {
 		return err
@@ -244,16 +289,27 @@ func (j *joiner) copy(src source, c changes) error {
 		v.copy.began = v.copy.root
 	}
 	v.mu.Unlock()
+	link := v.s.linkGovernor(j.ref.Host)
 	for at, more := uint64(0), true; more; {
 		if err := j.v.Err(); err != nil {
 			return err
 		}
-		pg, err := src.page(c, at)
+		if err := j.keepSeat(); err != nil {
+			return err
+		}
+		limit := j.pages
+		if link.gently(v.s.Clock.Now()) {
+			limit = min(limit, gentleBlocks)
+		}
+		pg, err := src.page(c, at, limit)
 		if err == nil {
 			err = j.complete(&pg)
 		}
 		if err == nil && len(pg.blocks) > 0 {
+			link.pace(v.s.Clock, pg.bytes())
+			began := v.s.Clock.Now()
 			err = j.sendPage(pg)
+			j.pages = nextPage(j.pages, v.s.Clock.Now()-began)
 		}
 		if err != nil {
 			return err
@@ -264,13 +320,30 @@ func (j *joiner) copy(src source, c changes) error {
 	return nil
 }
 
-func (j *joiner) count(pg page, next uint64) {
-	data := 0
-	for i := range pg.blocks {
-		if pg.blocks[i].Bulky() {
-			data += pg.blocks[i].Bytes()
-		}
+// nextPage is how many blocks are sent at once after a page of n took so long:
+// fewer while they are slow, so that each is answered in time and nothing waits
+// long behind it on the link.
+func nextPage(n int, took time.Duration) int {
+	switch {
+	case took > 100*time.Millisecond:
+		return max(n/2, ingestLeast)
+	case took < 25*time.Millisecond:
+		return min(n*2, ingestBatch)
 	}
+	return n
+}
+
+// stand gives up the seats, here and where the copy went.
+func (j *joiner) stand() {
+	v := j.v
+	if _, err := j.askSeat(true); err != nil {
+		v.log.Debug("a seat was not given back and will expire", "replica", j.ref.ID.Short(), "error", err)
+	}
+	v.s.leaveSeat(j.ref.ID)
+}
+
+func (j *joiner) count(pg page, next uint64) {
+	data := pg.bytes()
 	j.v.mu.Lock()
 	j.v.copy.done = min(1, float64(next)/float64(j.v.rec.Blocks))
 	j.v.copy.bytes += int64(data)

@@ -25,6 +25,8 @@ type member struct {
 	r  *store.Replica
 	id holdfast.ReplicaID
 
+	governor *governor // of its disk
+
 	mu      sync.Mutex
 	promise holdfast.Epoch // refused below; set before it is durable
 	leased  holdfast.Epoch // the writer that holds the lease
@@ -35,7 +37,7 @@ type member struct {
 // addMember registers a replica; s.mu is held.
 func (s *Service) addMember(st *store.Store, r *store.Replica) *member {
 	state := r.State()
-	m := &member{st: st, r: r, id: state.Replica, promise: state.Promise}
+	m := &member{st: st, r: r, id: state.Replica, promise: state.Promise, governor: s.diskGovernor(st.Identity().Disk)}
 	if st.Clean() {
 		m.kept = lastEpoch(state.History)
 	}
@@ -170,6 +172,7 @@ func (s *Service) handleMembers() {
 	} {
 		s.Net.Handle(kind, s.onTask(f))
 	}
+	s.Net.Handle(replica.KindSeat, s.serveSeat)
 	s.Net.Handle(KindCreate, s.serveCreate)
 	s.Net.Handle(KindRemove, s.serveRemove)
 }
@@ -243,7 +246,9 @@ func (s *Service) serveSync(_ holdfast.HostID, in transport.Frame, reply func(tr
 		reply(transport.Frame{}, err)
 		return
 	}
+	began := s.Clock.Now()
 	m.r.Sync(a.Upto, func(err error) {
+		m.governor.felt(s.Clock.Now()-began, s.Clock.Now())
 		if err == nil {
 			err = m.check(a.Epoch, s.Clock.Now())
 		}

@@ -103,6 +103,9 @@ func (fr *frame) answered(f transport.Frame, err error) {
 	v.mu.Lock()
 	v.flying[fr.i]--
 	v.m.FrameDone(fr.i, fr.first)
+	if now := v.s.Clock.Now(); err == nil {
+		v.links[fr.i].felt(now-fr.asked, now)
+	}
 	v.takeAnswer(fr.i, f, err, fr.asked)
 	v.settleIn(fr.i)
 	v.pump()
@@ -225,7 +228,7 @@ func (v *Volume) syncMember(i int, upto holdfast.LSN, early bool) {
 	}
 	s.flying = true
 	if m.ID == v.localID {
-		v.wantSync = localSync{r: v.local.r, i: i, upto: target, early: early} // once v.mu is given up
+		v.wantSync = localSync{r: v.local, i: i, upto: target, early: early} // once v.mu is given up
 		return
 	}
 	v.m.Ask(i, asked)

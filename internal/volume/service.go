@@ -67,6 +67,11 @@ type Config struct {
 	Keys func(rec cluster.Volume) (map[holdfast.VolumeID]keyring.Key, error)
 	// Sealed, unless nil, is told of every sealing here, for a checker.
 	Sealed func(key keyring.Key, nonce [seal.NonceSize]byte, plaintext []byte)
+	// Priority is that of the VM whose disk a volume is, from 0 up; nil: none has.
+	Priority func(holdfast.VolumeID) int
+	// RebuildRate is how many bytes a second rebuilds may read from a disk and
+	// write to it, together; 0: no limit but what the foreground leaves.
+	RebuildRate int64
 	// Belongs reports whether a volume is to be written on this host wherever
 	// its replicas are: a VM that uses it is assigned here; nil: none is.
 	Belongs func(holdfast.VolumeID) bool
@@ -87,6 +92,8 @@ type Service struct {
 	pins    map[uint64]*heldPin // roots kept for writers elsewhere
 	lastPin uint64
 	mending mending
+
+	rebuilds rebuilds
 }
 
 // slot is a volume that is being opened or open here.
@@ -100,14 +107,15 @@ type slot struct {
 // which is started afterwards.
 func New(c Config) *Service {
 	s := &Service{
-		Config:  c,
-		tasks:   clock.NewGroup(c.Clock),
-		stores:  make(map[holdfast.DiskID]*store.Store),
-		members: make(map[holdfast.ReplicaID]*member),
-		opened:  make(map[holdfast.VolumeID]*slot),
-		remote:  make(map[holdfast.SessionID]*served),
-		rot:     make(map[holdfast.DiskID]Rot),
-		pins:    make(map[uint64]*heldPin),
+		Config:   c,
+		tasks:    clock.NewGroup(c.Clock),
+		stores:   make(map[holdfast.DiskID]*store.Store),
+		members:  make(map[holdfast.ReplicaID]*member),
+		opened:   make(map[holdfast.VolumeID]*slot),
+		remote:   make(map[holdfast.SessionID]*served),
+		rot:      make(map[holdfast.DiskID]Rot),
+		pins:     make(map[uint64]*heldPin),
+		rebuilds: rebuilds{disks: make(map[holdfast.DiskID]*governor), links: make(map[holdfast.HostID]*governor)},
 	}
 	s.handleMembers()
 	s.handleSessions()

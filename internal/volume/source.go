@@ -15,7 +15,7 @@ import (
 // source is where the content of a joiner comes from: the head and the
 // snapshots as of some LSN.
 type source interface {
-	page(c changes, from uint64) (page, error)
+	page(c changes, from uint64, limit int) (page, error)
 	digests(ask replica.DigestAsk, upto holdfast.LSN) (replica.Digests, error)
 	entries(root holdfast.SnapshotID, from uint64) ([]replica.Block, error)
 	shows() replica.Pinned
@@ -40,6 +40,16 @@ type page struct {
 	data   [][]byte
 	next   uint64
 	more   bool
+}
+
+// bytes is how much data the page has.
+func (pg *page) bytes() (n int) {
+	for i := range pg.blocks {
+		if pg.blocks[i].Bulky() {
+			n += pg.blocks[i].Bytes()
+		}
+	}
+	return n
 }
 
 // encoded is the page in the coding of an ingest.
@@ -104,15 +114,22 @@ func pinned(id uint64, pin *store.Pin) replica.Pinned {
 
 // localSource is a pin of this host's own replica.
 type localSource struct {
-	v   *Volume
-	pin *store.Pin
+	v        *Volume
+	pin      *store.Pin
+	governor *governor // of its disk
 }
 
 func (l *localSource) shows() replica.Pinned { return pinned(0, l.pin) }
 func (l *localSource) release()              { l.pin.Release() }
 
-func (l *localSource) page(c changes, from uint64) (page, error) {
-	return pageOf(l.pin, c, from, ingestBatch, func(addr uint64) ([]byte, error) { return l.read(c.root, addr) })
+func (l *localSource) page(c changes, from uint64, limit int) (page, error) {
+	clk := l.v.s.Clock
+	if l.governor.gently(clk.Now()) {
+		limit = min(limit, gentleBlocks)
+	}
+	pg, err := pageOf(l.pin, c, from, limit, func(addr uint64) ([]byte, error) { return l.read(c.root, addr) })
+	l.governor.pace(clk, pg.bytes())
+	return pg, err
 }
 
 // read reads what is stored of a block of the pin.
@@ -137,7 +154,7 @@ func (v *Volume) pin(base holdfast.LSN) (source, error) {
 	if local == nil {
 		return v.pinRemote(base)
 	}
-	return &localSource{v: v, pin: local.r.Pin()}, nil
+	return &localSource{v: v, pin: local.r.Pin(), governor: local.governor}, nil
 }
 
 // remoteSource is a root that another in-sync member keeps for a writer that
@@ -183,8 +200,8 @@ func (r *remoteSource) release() {
 	}
 }
 
-func (r *remoteSource) page(c changes, from uint64) (pg page, err error) {
-	ask := replica.PinPage{ID: r.pin.ID, Since: c.since, From: from, Max: ingestBatch, Root: c.root, Against: c.against}
+func (r *remoteSource) page(c changes, from uint64, limit int) (pg page, err error) {
+	ask := replica.PinPage{ID: r.pin.ID, Since: c.since, From: from, Max: uint32(limit), Root: c.root, Against: c.against}
 	f, err := r.v.s.ask(r.ref, replica.KindPinRead, replica.Ask{Epoch: r.v.epoch, Upto: c.upto}, ask.AppendTo(nil), nil)
 	if err != nil {
 		return pg, err
@@ -320,6 +337,7 @@ func (s *Service) servePinRead(m *member, a replica.Ask, rest, _ []byte) (out tr
 	if err != nil {
 		return out, err
 	}
+	m.governor.pace(s.Clock, pg.bytes())
 	front := replica.Page{Next: pg.next, More: pg.more}
 	head, bulk := pg.encoded()
 	out.Head, out.Bulk = append(front.AppendTo(nil), head...), bulk

@@ -13,7 +13,6 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
-	"github.com/holdfast-cloud/holdfast/internal/store"
 )
 
 // window is how many bytes of writes may be unacknowledged before further ones
@@ -39,6 +38,7 @@ type Volume struct {
 	refs      []cluster.Replica                    // of m's members, by index
 	flying    []int                                // frames under way, by index
 	held      []hold                               // why a member is sent no records now, by index
+	links     []*governor                          // of what is sent to a member, by index
 	eject     []proposal                           // members to be ejected, for the reconfigure task
 	admitting []*admission                         // joiners to be added, for the same
 	syncing   []syncState                          // by index
@@ -60,6 +60,7 @@ type Volume struct {
 	rooted    holdfast.LSN                         // last record that keeps or sets a root
 	awaited   map[holdfast.ReplicaID]time.Duration // joiners that wait for their origin's, since when
 	copying   bool                                 // a joiner is at work; nothing need wait for it yet
+	wait      waiting                              // a joiner that has to wait for others
 	making    map[holdfast.SnapshotID]bool         // snapshots that are about to be named in the record
 	orphansAt time.Duration                        // when to look for snapshots that it does not name
 	releaseAt time.Duration                        // who stays must have been asked since, and have answered
@@ -155,6 +156,7 @@ func (v *Volume) grow() {
 	for n := len(v.m.Members()); len(v.flying) < n; {
 		v.flying = append(v.flying, 0)
 		v.held = append(v.held, sendable)
+		v.links = append(v.links, v.s.linkGovernor(v.refs[len(v.links)].Host))
 		v.full = append(v.full, false)
 		v.syncing = append(v.syncing, syncState{})
 	}
@@ -295,7 +297,7 @@ type due struct {
 // localSync asks this host's own replica, a member by index, for what is up to
 // an LSN; 0: for nothing.
 type localSync struct {
-	r    *store.Replica
+	r    *member
 	i    int
 	upto holdfast.LSN
 	// early: nobody waits for it, but perhaps for the operations that are completed.
@@ -339,7 +341,12 @@ func finishAll(done []finished) {
 
 func (d *due) startSync() {
 	l, v := d.sync, d.v
-	l.r.Sync(l.upto, func(err error) { v.syncedLocal(l, err) })
+	began := v.s.Clock.Now()
+	l.r.r.Sync(l.upto, func(err error) {
+		now := v.s.Clock.Now()
+		l.r.governor.felt(now-began, now)
+		v.syncedLocal(l, err)
+	})
 }
 
 // pump completes what may be acknowledged, trims the records that no longer
