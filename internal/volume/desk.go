@@ -52,6 +52,7 @@ type claim struct {
 	since  time.Duration   // when it was first asked for
 	seen   time.Duration   // and last
 	held   bool            // it has its seat
+	next   bool            // it is among those that may have theirs now
 	stuck  bool            // and keeps it though the disk elsewhere has none yet
 	wake   func()          // when it may get it; nil: it asks again by itself
 }
@@ -130,7 +131,7 @@ func (d *desk) ask(want claim, now time.Duration) (ok bool, ahead int) {
 	if c.held {
 		return true, 0
 	}
-	if slices.Contains(d.next(now), c) {
+	if d.free(c) && slices.Contains(d.next(now), c) {
 		c.held = true
 		return true, 0
 	}
@@ -156,11 +157,9 @@ func (d *desk) ahead(c *claim, now time.Duration) (n int) {
 // next returns those that wait and may have a seat now, in order. Who waits for
 // a seat that is not free is in nobody's way.
 func (d *desk) next(now time.Duration) (out []*claim) {
-	var waiting, seated []*claim
+	var waiting []*claim
 	for _, c := range d.claims {
-		if c.held {
-			seated = append(seated, c)
-		} else if !d.isRefused(c) {
+		if !c.held && d.free(c) {
 			waiting = append(waiting, c)
 		}
 	}
@@ -171,13 +170,18 @@ func (d *desk) next(now time.Duration) (out []*claim) {
 		return 1
 	})
 	for _, c := range waiting {
-		if fits(seated, c) {
-			seated = append(seated, c)
+		if c.next = fits(d.claims, c); c.next {
 			out = append(out, c)
 		}
 	}
+	for _, c := range out {
+		c.next = false
+	}
 	return out
 }
+
+// free reports whether there is a seat for a claim, if nobody is before it.
+func (d *desk) free(c *claim) bool { return !d.isRefused(c) && fits(d.claims, c) }
 
 // isRefused reports whether the disk that is to take a copy said just now that
 // it takes none of that rank.
@@ -185,10 +189,11 @@ func (d *desk) isRefused(c *claim) bool {
 	return !c.taking && slices.ContainsFunc(d.refused, func(r refusal) bool { return r.disk == c.disk && r.rank <= c.rank })
 }
 
-func fits(seated []*claim, c *claim) bool {
+// fits reports whether there is a seat beside those that are taken.
+func fits(claims []*claim, c *claim) bool {
 	host, disk, link := 0, 0, 0
-	for _, o := range seated {
-		if o.taking != c.taking {
+	for _, o := range claims {
+		if !o.held && !o.next || o.taking != c.taking {
 			continue
 		}
 		host++
