@@ -61,4 +61,9 @@ type Rebuild struct {
 	Done     float64 `json:"done" doc:"Fraction, 0 to 1, of the snapshot or the content that is copied now"`
 	Rate     int64   `json:"rate" doc:"Bytes a second; 0: not known yet"`
 	LeftSecs int64   `json:"left_seconds" doc:"About how long it still takes; 0: not known"`
+
+	Waits     bool   `json:"waits,omitempty" doc:"It has not begun: others are before it"`
+	Ahead     int    `json:"ahead,omitempty" doc:"How many, about"`
+	Limit     int64  `json:"limit,omitempty" doc:"Bytes a second that it may share with other rebuilds now; absent: no limit"`
+	LimitedBy string `json:"limited_by,omitempty" doc:"By what, in words: 'the foreground at its disk', 'rebuild_rate at the source's disk'"`
 }

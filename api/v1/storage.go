@@ -220,7 +220,11 @@ type Activity struct {
 	Resync       string  `json:"resync,omitempty" doc:"What is being rebuilt now, in words"`
 	ResyncDone   float64 `json:"resync_done" doc:"Fraction, 0 to 1, of the snapshot or the content that is copied now"`
 
-	ResyncHost     string `json:"resync_host,omitempty" doc:"Whose replica it is"`
-	ResyncRate     int64  `json:"resync_rate,omitempty" doc:"Bytes a second"`
-	ResyncLeftSecs int64  `json:"resync_left_seconds,omitempty" doc:"About how long it still takes"`
+	ResyncHost      string `json:"resync_host,omitempty" doc:"Whose replica it is"`
+	ResyncRate      int64  `json:"resync_rate,omitempty" doc:"Bytes a second"`
+	ResyncWaits     bool   `json:"resync_waits,omitempty" doc:"It has not begun: others are before it"`
+	ResyncAhead     int    `json:"resync_ahead,omitempty" doc:"How many, about"`
+	ResyncLimit     int64  `json:"resync_limit,omitempty" doc:"Bytes a second that it may share with other rebuilds now; absent: no limit"`
+	ResyncLimitedBy string `json:"resync_limited_by,omitempty" doc:"By what, in words"`
+	ResyncLeftSecs  int64  `json:"resync_left_seconds,omitempty" doc:"About how long it still takes"`
 }

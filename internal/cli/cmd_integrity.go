@@ -65,11 +65,26 @@ func pace(rate, leftSecs int64) (text string) {
 func rebuilds(v v1.Volume) string {
 	var out []string
 	for _, r := range v.Replicas {
-		if r.Rebuild != nil {
-			out = append(out, fmt.Sprintf("%s %.0f %%", r.Host, r.Rebuild.Done*100)+pace(r.Rebuild.Rate, r.Rebuild.LeftSecs))
+		switch b := r.Rebuild; {
+		case b == nil:
+		case b.Waits:
+			out = append(out, fmt.Sprintf("%s waits for %s", r.Host, others(b.Ahead)))
+		default:
+			text := fmt.Sprintf("%s %.0f %%", r.Host, b.Done*100) + pace(b.Rate, b.LeftSecs)
+			if b.Limit > 0 {
+				text += fmt.Sprintf(", at most %s/s by %s", formatSize(b.Limit>>20<<20), b.LimitedBy)
+			}
+			out = append(out, text)
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+func others(n int) string {
+	if n == 1 {
+		return "1 other"
+	}
+	return fmt.Sprintf("%d others", n)
 }
 
 // badBlocks prints where blocks do not match their hash now.

@@ -40,6 +40,7 @@ type Config struct {
 	ISCSI       string `yaml:"iscsi"`        // host:port of this host's iSCSI portal; default: none
 	ScrubEvery  string `yaml:"scrub_every"`  // from one scrub of a disk to the next; default 7d; "never"
 	ScrubRate   Size   `yaml:"scrub_rate"`   // bytes a second that a scrub of a disk reads at most; default 64 MiB
+	RebuildRate Size   `yaml:"rebuild_rate"` // bytes a second that rebuilds move at most at a disk; default: no limit
 	KeyFile     string `yaml:"key_file"`     // with the cluster key for encrypted volumes; default: none
 	Log         Log    `yaml:"log"`
 }
@@ -82,6 +83,9 @@ const (
 	DefaultScrubRate Size = 64 << 20
 	MinScrubRate     Size = 1 << 20
 )
+
+// MinRebuildRate is the least that is taken for a bound on rebuilds.
+const MinRebuildRate Size = 4 << 20
 
 // Bounds on map_memory. Below the least, reading a volume of many TiB would
 // fetch the same pages again and again.
@@ -190,6 +194,9 @@ func (c *Config) check() error {
 	}
 	if c.ScrubRate < MinScrubRate {
 		return invalid("scrub_rate: %d bytes a second are too few to get through a disk; give at least %dMiB, or 'scrub_every: never'", c.ScrubRate, MinScrubRate>>20)
+	}
+	if c.RebuildRate != 0 && c.RebuildRate < MinRebuildRate {
+		return invalid("rebuild_rate: with %d bytes a second volumes would stay without their copies for too long; give at least %dMiB, or leave it out: rebuilds make way for other work by themselves", c.RebuildRate, MinRebuildRate>>20)
 	}
 	if err := c.checkAddrs(); err != nil {
 		return err

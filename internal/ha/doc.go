@@ -69,7 +69,8 @@ type Config struct {
 	RebuildAfter time.Duration
 	// Moves is how many VMs of one drained host may be on their way off it: 2.
 	Moves int
-	// Builds is how many volumes may be building a copy: 8.
+	// Builds is how many volumes may be building a copy: 8, or 2 for each living
+	// host if those are more. Their hosts see to it that they take turns.
 	Builds int
 }
 

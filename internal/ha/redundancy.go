@@ -70,10 +70,18 @@ func (m *Machine) redundancy(now time.Duration, d *draft) {
 		}
 	}
 	slices.SortStableFunc(poor, func(a, b cluster.Volume) int {
-		return cmp.Or(cmp.Compare(len(d.v.InSync(a)), len(d.v.InSync(b))), cmp.Compare(clones(a), clones(b)))
+		return cmp.Or(cmp.Compare(replaced(d.v, a), replaced(d.v, b)), cmp.Compare(len(d.v.InSync(a)), len(d.v.InSync(b))), cmp.Compare(clones(a), clones(b)),
+			cmp.Compare(priority(d.v, b), priority(d.v, a)))
 	})
+	up := 0
+	for _, h := range d.v.Hosts {
+		if h.Up() {
+			up++
+		}
+	}
+	builds := max(m.cfg.Builds, 2*up)
 	for _, vol := range poor {
-		if underWay >= m.cfg.Builds {
+		if underWay >= builds {
 			return
 		}
 		if m.rebuild(d, vol) {
@@ -90,6 +98,17 @@ func clones(vol cluster.Volume) int {
 	}
 	return 0
 }
+
+// replaced orders volumes that lack a copy before those of which one is moved.
+func replaced(v *placement.View, vol cluster.Volume) int {
+	if v.Lost(vol) > 0 {
+		return 0
+	}
+	return 1
+}
+
+// priority is that of the VM whose disk a volume is.
+func priority(v *placement.View, vol cluster.Volume) int { return v.State.VMs[vol.VM].Val.Priority }
 
 // rebuild adds a replica to be built; false means that no disk can take it.
 func (m *Machine) rebuild(d *draft, vol cluster.Volume) bool {

@@ -138,7 +138,8 @@ func (s *Server) rebuilt(ctx context.Context, v *v1.Volume) {
 	}
 	for i := range v.Replicas {
 		if r := &v.Replicas[i]; !r.InSync && r.Host == a.ResyncHost {
-			r.Rebuild = &v1.Rebuild{Done: a.ResyncDone, Rate: a.ResyncRate, LeftSecs: a.ResyncLeftSecs}
+			r.Rebuild = &v1.Rebuild{Done: a.ResyncDone, Rate: a.ResyncRate, LeftSecs: a.ResyncLeftSecs,
+				Waits: a.ResyncWaits, Ahead: a.ResyncAhead, Limit: a.ResyncLimit, LimitedBy: a.ResyncLimitedBy}
 		}
 	}
 }

@@ -95,6 +95,25 @@ func (n *Node) tellFaults() {
 	n.toldFaults = slices.Sorted(maps.Keys(said))
 }
 
+// tellRebuilds says how many copies wait to be built from this host, or to be
+// brought up to date.
+func (n *Node) tellRebuilds() {
+	text := ""
+	if r := n.Volumes.Rebuilding(); r.Waiting > 0 {
+		text = fmt.Sprintf("%d of %d copies that are to be built or brought up to date from here wait for their turn; 'holdfast volume show VOLUME -o wide' says how many are before it", r.Waiting, r.Waiting+r.Working)
+	}
+	n.Condition("rebuilds", "info", text)
+}
+
+// priority is that of the VM whose disk a volume is; 0: the lowest, or of none.
+func (n *Node) priority(id holdfast.VolumeID) int {
+	st := n.Cluster.State()
+	if st == nil {
+		return 0
+	}
+	return st.VMs[st.Volumes[id].Val.VM].Val.Priority
+}
+
 func (n *Node) faultText(vol holdfast.VolumeID, bad, lost int, hop string) (severity, text string) {
 	name := vol.Short()
 	if v, ok := n.Cluster.State().Volumes[vol]; ok {

@@ -39,10 +39,13 @@ type Seams struct {
 
 // Config is what a host is told.
 type Config struct {
-	Host  cluster.Alive // what it says of itself, Boot included
-	Log   *slog.Logger
-	HA    ha.Config
-	Agent func(*agent.Config) // may set the agent's surface hooks; nil: none
+	Host cluster.Alive // what it says of itself, Boot included
+	Log  *slog.Logger
+	HA   ha.Config
+	// RebuildRate is how many bytes a second rebuilds may read from a disk and
+	// write to it, together; 0: no limit but what the foreground leaves.
+	RebuildRate int64
+	Agent       func(*agent.Config) // may set the agent's surface hooks; nil: none
 	// Retire ends the use of a disk for good: it closes the store, if it is open,
 	// and forgets the disk; it may be called again. nil: disks are never removed.
 	Retire func(cluster.Disk) error
@@ -92,7 +95,7 @@ func New(c Config, s Seams) *Node {
 			return rec.Val, ok
 		},
 		Belongs: func(id holdfast.VolumeID) bool { return n.Agent.Belongs(id) },
-		Keys:    n.dataKeys,
+		Keys:    n.dataKeys, Priority: n.priority, RebuildRate: c.RebuildRate,
 	})
 	s.Net.Handle(kindKeys, n.serveKeys)
 	ac := agent.Config{Self: n.Self, Clock: s.Clock, Rand: s.Rand, Control: ctl, Volumes: n.Volumes,
@@ -145,6 +148,7 @@ func (n *Node) follow() {
 			next = now + diskReport
 			n.publishDisks()
 			n.tellRot()
+			n.tellRebuilds()
 			n.retireDisks()
 		}
 	}

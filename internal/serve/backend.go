@@ -76,6 +76,10 @@ func (h *Host) Activity(ctx context.Context, id holdfast.VolumeID) (v1.Activity,
 		if c, joining := v.Mending(); joining {
 			a.Resync, a.ResyncDone = "a replica is being brought up to date", c.Done
 			a.ResyncHost, a.ResyncRate, a.ResyncLeftSecs = m.node.Cluster.State().Hosts[c.Host].Val.Name, c.Rate, int64(c.Left/time.Second)
+			a.ResyncLimit, a.ResyncLimitedBy = c.Limit, c.LimitedBy
+			if c.Waits {
+				a.Resync, a.ResyncWaits, a.ResyncAhead = "a replica waits for its turn to be brought up to date", true, c.Ahead
+			}
 		}
 		return a, nil
 	}

@@ -166,7 +166,7 @@ func (h *Host) build(m *member) (err error) {
 	if err != nil {
 		return err
 	}
-	m.node = node.New(node.Config{Host: h.alive(holdfast.BootID{UUID: boot}), Log: h.log, Agent: func(c *agent.Config) {
+	m.node = node.New(node.Config{Host: h.alive(holdfast.BootID{UUID: boot}), Log: h.log, RebuildRate: int64(h.cfg.RebuildRate), Agent: func(c *agent.Config) {
 		c.Seed, c.Boot, c.Published = h.seed, h.kernel, m.publish.set
 	}, Retire: func(d cluster.Disk) error { return h.retireDisk(m, d) }}, node.Seams{
 		Clock: clock.System{}, Rand: rand.Reader, KV: m.kv, Net: m.net, Hyper: h.hyper, Exports: h.exports, Voters: h.voters(m),

@@ -200,6 +200,25 @@ func limitedBy(limit int64, byCap bool, where string) string {
 	return "the foreground at " + where
 }
 
+// Rebuilding counts the copies of this host's open volumes that are being built or
+// brought up to date.
+type Rebuilding struct {
+	Working, Waiting int
+}
+
+// Rebuilding tells how many copies of the volumes that are open here are being
+// brought up to date, and how many wait for their turn.
+func (s *Service) Rebuilding() (r Rebuilding) {
+	for _, v := range s.volumes() {
+		if m, ok := v.Mending(); ok && m.Waits {
+			r.Waiting++
+		} else if ok {
+			r.Working++
+		}
+	}
+	return r
+}
+
 // waitsFor notes that a replica of the volume waits for its turn.
 func (v *Volume) waitsFor(ref cluster.Replica, ahead int) {
 	v.mu.Lock()
