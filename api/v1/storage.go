@@ -105,6 +105,7 @@ type VolumeSet struct {
 	IOPS       *int    `json:"iops,omitempty" minimum:"0" doc:"Limit, operations a second; 0: none"`
 	MBps       *int    `json:"mbps,omitempty" minimum:"0" doc:"Limit, megabytes (10^6 bytes) a second; 0: none"`
 	BurstMS    *int    `json:"burst_ms,omitempty" minimum:"0" doc:"How much a volume that is used less saves up, as milliseconds at its limits; 0: 100"`
+	Shared     *bool   `json:"shared,omitempty" doc:"Let several NBD clients write it at a time, at the host that writes it; never a VM's disk"`
 	Plan       bool    `json:"plan,omitempty" doc:"Only say what it would lead to"`
 }
 
@@ -148,6 +149,7 @@ type Volume struct {
 	IOPS       int       `json:"iops,omitempty" doc:"Limit of operations a second; none: no limit"`
 	MBps       int       `json:"mbps,omitempty" doc:"Limit of megabytes (10^6 bytes) a second; none: no limit"`
 	BurstMS    int       `json:"burst_ms,omitempty" doc:"How much it saves up when it is used less, as milliseconds at its limits; none: 100"`
+	Shared     bool      `json:"shared,omitempty" doc:"Several NBD clients may write it at a time, at the host that writes it"`
 	Image      bool      `json:"image"`
 	Epoch      uint32    `json:"epoch"`
 	Writer     string    `json:"writer,omitempty" doc:"Host that may write"`

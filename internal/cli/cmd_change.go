@@ -55,7 +55,7 @@ anew; the file system in it is the guest's to grow.`,
 func (a *app) volumeSetCmd() *cobra.Command {
 	var copies, least, iops, mbps, burst int
 	var durability string
-	var plan bool
+	var plan, shared bool
 	c := &cobra.Command{Use: "set VOLUME", Short: "Change a volume while it is used", Args: args("VOLUME"),
 		Long: `Change a volume while it is used. Copies that are added are built in the
 background; those that are too many are let go of, rather such as share a rack
@@ -65,8 +65,13 @@ and never the last in one.
 together: a request of more than 256 KiB counts as several operations, a trim as
 one, a flush as none. What a volume does not use it saves up, as much as --burst
 says. What is too much waits, never longer than 20 s. Rebuilds and scrubs are
-not limited.`,
-		Example: "  holdfast volume set data --copies 3 --plan\n  holdfast volume set data --copies 3 --min 2\n  holdfast volume set ledger --durability always\n  holdfast volume set data --iops 500 --mbps 20 --burst 2s\n  holdfast volume set data --iops none",
+not limited.
+
+With --shared several NBD connections may write the volume at a time, all at the
+host that is its writer: those of one program that works with many (nbdcopy), or
+of a file system made for that, like OCFS2. Any other file system would be
+destroyed by a second mount. --shared=false takes it back.`,
+		Example: "  holdfast volume set data --copies 3 --plan\n  holdfast volume set data --copies 3 --min 2\n  holdfast volume set ledger --durability always\n  holdfast volume set data --iops 500 --mbps 20 --burst 2s\n  holdfast volume set data --iops none\n  holdfast volume set quorum --shared",
 	}
 	c.RunE = a.with(func(ctx context.Context, cl *client.Client, args []string) error {
 		s := v1.VolumeSet{Plan: plan}
@@ -88,6 +93,9 @@ not limited.`,
 		if c.Flags().Changed("burst") {
 			s.BurstMS = &burst
 		}
+		if c.Flags().Changed("shared") {
+			s.Shared = &shared
+		}
 		out, err := cl.SetVolume(ctx, args[0], s)
 		if err != nil {
 			return err
@@ -104,6 +112,7 @@ not limited.`,
 	c.Flags().IntVar(&least, "min", 0, "fewest in-sync copies that may take writes")
 	c.Flags().StringVar(&durability, "durability", "", "flush or always: when a write is acknowledged")
 	limitFlags(c, &iops, &mbps, &burst)
+	c.Flags().BoolVar(&shared, "shared", false, "let several NBD clients write it at a time; false: one")
 	c.Flags().BoolVar(&plan, "plan", false, "only say what it would lead to")
 	return c
 }

@@ -35,6 +35,7 @@ func volumeColumns() []column[v1.Volume] {
 		{"BAD", true, func(v v1.Volume) any { return badBlocks(v) }},
 		{"FLUSH", true, func(v v1.Volume) any { return v.Flush }},
 		{"LIMITS", true, func(v v1.Volume) any { return limits(v) }},
+		{"SHARED", true, func(v v1.Volume) any { return shared(v) }},
 		{"COMPRESS", true, func(v v1.Volume) any { return v.Compress }},
 		{"ENCRYPTED", true, func(v v1.Volume) any { return v.Encrypted }},
 		{"EPOCH", true, func(v v1.Volume) any { return int(v.Epoch) }},
@@ -51,6 +52,14 @@ func inSync(v v1.Volume) int {
 		}
 	}
 	return n
+}
+
+// shared says that several may write a volume, which few are made for.
+func shared(v v1.Volume) any {
+	if !v.Shared {
+		return ""
+	}
+	return true
 }
 
 // snapshots prints how many there are; 'volume snapshot list' names them.

@@ -88,6 +88,9 @@ func checkVolume(v *Volume) error {
 	case v.Epoch > holdfast.MaxEpoch:
 		return bad(what, v.Name, "epoch %d is above %d: this volume cannot be opened again; copy it to a new one", v.Epoch, holdfast.MaxEpoch)
 	}
+	if v.Shared && (v.Image || !v.VM.IsZero()) {
+		return bad(what, v.Name, "it is shared and an image or the disk of a VM")
+	}
 	if err := v.Limits.Check(); err != nil {
 		return bad(what, v.Name, "%w", err)
 	}

@@ -153,6 +153,9 @@ type Volume struct {
 	Keys []keyring.Wrapped `json:"keys,omitempty"`
 
 	Limits Limits `json:"limits,omitzero"` // of what its initiators get of it
+	// Shared lets several clients write it at a time, at the host that writes it.
+	// A VM's disk never is.
+	Shared bool `json:"shared,omitempty"`
 
 	Origin    *Origin       `json:"origin,omitempty"` // of a linked clone
 	Snapshots []Snapshot    `json:"-"`                // kept in pages beside the record; in the order of their making

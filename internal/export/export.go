@@ -73,11 +73,23 @@ type Pusher interface {
 // Target is a volume that may be opened.
 type Target interface {
 	// Open starts a session. A second writing session is refused with kind
-	// Busy. It blocks.
+	// Busy, and so is one beside those of OpenShared. It blocks.
 	Open(readOnly bool) (Disk, error)
 	// Size in bytes and whether only reading is allowed, for listing.
 	Size() int64
 	ReadOnly() bool
+}
+
+// Sharer is a Target that several may write at the same time, if its volume says
+// so: then a flush or FUA of one session covers what was completed on all of
+// them, and each reads what any of them wrote.
+type Sharer interface {
+	// OpenShared starts a writing session. If the volume says so, and it is
+	// written where the session is opened, it is shared: further ones begun so
+	// are let in there beside it. Otherwise it is like Open(false).
+	OpenShared() (d Disk, shared bool, err error)
+	// Shared reports whether a session begun by OpenShared now would be.
+	Shared() bool
 }
 
 // Server makes targets reachable by name.

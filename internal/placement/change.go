@@ -15,6 +15,7 @@ type Change struct {
 	Durability *cluster.Durability
 	// Of the limits; 0 takes one away.
 	IOPS, MBps, BurstMS *int
+	Shared              *bool
 }
 
 // ChangeVolume decides a change of a volume that may be in use: its record
@@ -38,6 +39,13 @@ func ChangeVolume(s *cluster.State, vol cluster.Volume, c Change) (next cluster.
 	}
 	if next.Limits != vol.Limits {
 		steps = append(steps, limited(next.Limits))
+	}
+	if c.Shared != nil && *c.Shared != vol.Shared {
+		if vm, ok := s.VMs[vol.VM]; ok && *c.Shared {
+			return vol, nil, nil, holdfast.Errorf(holdfast.Conflict, "volume %s is the disk of VM %s, which is never written by anybody else", vol.Name, vm.Val.Name)
+		}
+		next.Shared = *c.Shared
+		steps = append(steps, sharing(next.Shared))
 	}
 	if c.Copies != nil && *c.Copies != vol.Copies {
 		next.Copies = *c.Copies
@@ -71,6 +79,13 @@ func (c Change) limits(l cluster.Limits) (cluster.Limits, error) {
 		l.BurstMS = 0
 	}
 	return l, l.Check()
+}
+
+func sharing(on bool) string {
+	if on {
+		return "Several NBD clients may write it at the same time, at the host that writes it; what they write is theirs to agree on."
+	}
+	return "One client at a time may write it; those that write it now may go on until they leave."
 }
 
 func limited(l cluster.Limits) string {

@@ -13,7 +13,7 @@ import (
 func num(n int) *int { return &n }
 
 func TestAVolumeIsChanged(t *testing.T) {
-	always := cluster.Always
+	always, yes, no := cluster.Always, true, false
 	s := draw(t, `
 		host a1 rack=a
 		disk a1/x
@@ -41,6 +41,8 @@ func TestAVolumeIsChanged(t *testing.T) {
 		{"a limit above what there is", placement.Change{IOPS: num(cluster.MaxIOPS + 1)}, "", "give 1 to"},
 		{"a burst for hours", placement.Change{IOPS: num(1), BurstMS: num(3_600_000)}, "", "at most 1m0s"},
 		{"a burst of nothing", placement.Change{BurstMS: num(1000)}, "", "limits nothing"},
+		{"shared", placement.Change{Shared: &yes}, "Several NBD clients may write it", ""},
+		{"not shared, as it is", placement.Change{Shared: &no}, "", ""},
 		{"always on disk", placement.Change{Durability: &always}, "when it is on disk", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

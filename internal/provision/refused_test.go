@@ -102,6 +102,7 @@ func TestWhatIsNotMade(t *testing.T) {
 		{ID: volID(2), Name: "coming", Blocks: 64, Image: true},
 		{ID: volID(3), Name: "data", Blocks: 64, VM: vmID(1)},
 		{ID: volID(4), Name: "free", Blocks: 64},
+		{ID: volID(5), Name: "quorum", Blocks: 64, Shared: true},
 	}, []cluster.VM{{ID: vmID(1), Name: "db", Power: cluster.On, Volume: volID(3)}})
 	for _, c := range []struct {
 		what string
@@ -129,10 +130,12 @@ func TestWhatIsNotMade(t *testing.T) {
 		d.kind("a VM on nothing", err, holdfast.NotFound)
 		_, err = d.p.CreateVM(provision.VMSpec{VM: cluster.VM{Name: "x", Volume: volID(3)}})
 		d.kind("a VM on another's disk", err, holdfast.Busy)
+		_, err = d.p.CreateVM(provision.VMSpec{VM: cluster.VM{Name: "x", Volume: volID(5), CPUs: 1, MemoryMiB: 64, Power: cluster.On}})
+		d.kind("a VM on a volume that others write", err, holdfast.Conflict)
 		_, err = d.p.CreateVM(provision.VMSpec{VM: cluster.VM{Name: "db", Volume: volID(4), CPUs: 1, MemoryMiB: 64, Power: cluster.On}})
 		d.kind("a VM of a name that is taken", err, holdfast.Exists)
 		st, err := d.p.Cluster.Refresh()
-		if err != nil || len(st.Volumes) != 4 || len(st.VMs) != 1 || !st.Volumes[volID(4)].Val.VM.IsZero() {
+		if err != nil || len(st.Volumes) != 5 || len(st.VMs) != 1 || !st.Volumes[volID(4)].Val.VM.IsZero() {
 			t.Errorf("something was made all the same: %v", err)
 		}
 	})

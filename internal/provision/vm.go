@@ -71,6 +71,9 @@ func (p *Provisioner) createOn(vm cluster.VM) (cluster.VM, error) {
 	if e, ok := st.ExportOf(vm.Volume); ok {
 		return vm, errExported(v.Val.Name, e.Val.Name)
 	}
+	if v.Val.Shared {
+		return vm, holdfast.Errorf(holdfast.Conflict, "volume %s is shared by several clients; a VM's disk is its own: 'holdfast volume set %s --shared=false' first", v.Val.Name, v.Val.Name)
+	}
 	rec := v.Val
 	rec.VM = vm.ID
 	p.assign(st, rec, &vm)

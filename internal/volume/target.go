@@ -13,7 +13,7 @@ import (
 func (v *Volume) HasSession() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.session != nil
+	return len(v.writers) > 0
 }
 
 // Session starts a session in this process: for imports and tools.
@@ -81,21 +81,47 @@ func (t *Target) ReadOnly() bool { return t.readOnly }
 
 // Open implements export.Target.
 func (t *Target) Open(readOnly bool) (export.Disk, error) {
-	if v := t.s.Opened(t.id); v != nil {
-		return v.startSession(readOnly)
+	d, _, err := t.open(readOnly, false)
+	return d, err
+}
+
+// OpenShared implements export.Sharer.
+func (t *Target) OpenShared() (d export.Disk, shared bool, err error) { return t.open(false, true) }
+
+// open opens the volume here, or carries the session to its writer: then it is
+// not shared, since what a lost path left behind could come after its retry.
+func (t *Target) open(readOnly, share bool) (export.Disk, bool, error) {
+	v := t.s.Opened(t.id)
+	if v == nil {
+		rec, _, err := t.s.Records.ReadVolume(t.id)
+		if err != nil {
+			return nil, false, err
+		}
+		if to := t.s.writerFor(rec); to != t.s.Self {
+			d, err := t.s.forward(rec, to, readOnly)
+			return d, false, err
+		}
+		if v, err = t.s.openHere(t.id); err != nil {
+			return nil, false, err
+		}
 	}
-	rec, _, err := t.s.Records.ReadVolume(t.id)
+	ss, err := v.beginSession(readOnly, share)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if to := t.s.writerFor(rec); to != t.s.Self {
-		return t.s.forward(rec, to, readOnly)
-	}
-	v, err := t.s.openHere(t.id)
-	if err != nil {
-		return nil, err
-	}
-	return v.startSession(readOnly)
+	return ss, ss.shared, nil
+}
+
+// Shared implements export.Sharer.
+func (t *Target) Shared() bool {
+	rec, ok := t.known()
+	return ok && t.s.mayShare(rec) && (t.s.Opened(t.id) != nil || t.s.writerFor(rec) == t.s.Self)
+}
+
+// mayShare reports whether several sessions may write a volume. A VM's disk has
+// one writer, whatever its record says (invariant 4).
+func (s *Service) mayShare(rec cluster.Volume) bool {
+	return rec.Shared && rec.VM.IsZero() && (s.Belongs == nil || !s.Belongs(rec.ID))
 }
 
 // writerFor chooses the host that serves a session: the living writer; else
@@ -206,6 +232,7 @@ func (s *Service) fenceBelow(m *member, e holdfast.Epoch) {
 type session struct {
 	v        *Volume
 	readOnly bool
+	shared   bool // others that are, too, may write beside it
 	// Below: under v.mu.
 	closed  bool
 	under   int         // writes and flushes that have not ended
@@ -239,6 +266,17 @@ func errSessionClosed() error {
 
 // startSession starts a session; a second writing one is refused.
 func (v *Volume) startSession(readOnly bool) (export.Disk, error) {
+	ss, err := v.beginSession(readOnly, false)
+	if err != nil {
+		return nil, err
+	}
+	return ss, nil
+}
+
+// beginSession starts a session. With share, if the volume is shared, it may be
+// beside others that were begun so.
+func (v *Volume) beginSession(readOnly, share bool) (*session, error) {
+	share = share && v.s.mayShare(v.Record())
 	if may := v.s.MaySession; may != nil && !readOnly {
 		if err := may(v.id, v.Record().Generation); err != nil {
 			return nil, err
@@ -255,12 +293,12 @@ func (v *Volume) startSession(readOnly bool) (export.Disk, error) {
 	if !readOnly && v.rec.Image && v.rec.Sealed {
 		return nil, holdfast.Errorf(holdfast.Denied, "image %s is immutable; make a clone of it to write to", v.rec.Name)
 	}
-	if !readOnly && v.session != nil {
+	if !readOnly && len(v.writers) > 0 && !(share && v.writers[0].shared) {
 		return nil, holdfast.Errorf(holdfast.Busy, "volume %s already has a writing session; close it first or connect read-only", v.rec.Name)
 	}
-	ss := &session{v: v, readOnly: readOnly}
+	ss := &session{v: v, readOnly: readOnly, shared: share}
 	if !readOnly {
-		v.session = ss
+		v.writers = append(v.writers, ss)
 	}
 	return ss, nil
 }
@@ -345,8 +383,6 @@ func (ss *session) Close() {
 		v.do(export.Request{Op: export.Flush}) // everything before it is complete, and durable, when it returns
 	}
 	v.mu.Lock()
-	if v.session == ss {
-		v.session = nil
-	}
+	v.writers = slices.DeleteFunc(v.writers, func(o *session) bool { return o == ss })
 	v.mu.Unlock()
 }

@@ -55,7 +55,7 @@ type Volume struct {
 	done      *[]finished                          // nil: none
 	wantSync  localSync                            // what the local disk is to be asked to make durable; see due
 	mending   map[holdfast.ReplicaID]time.Duration // earliest next try
-	session   *session
+	writers   []*session                           // that may write: one, or several that are shared
 	copy      copied                               // to a joiner, while copying
 	rooted    holdfast.LSN                         // last record that keeps or sets a root
 	awaited   map[holdfast.ReplicaID]time.Duration // joiners that wait for their origin's, since when

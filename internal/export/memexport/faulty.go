@@ -114,7 +114,34 @@ func (t *faultyTarget) Open(readOnly bool) (export.Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &faultyDisk{Disk: d, f: t.f, idle: t.clk.NewEvent()}, nil
+	return t.wrap(d), nil
+}
+
+func (t *faultyTarget) wrap(d export.Disk) export.Disk {
+	return &faultyDisk{Disk: d, f: t.f, idle: t.clk.NewEvent()}
+}
+
+// OpenShared implements export.Sharer; a target that is none is never shared.
+func (t *faultyTarget) OpenShared() (export.Disk, bool, error) {
+	s, can := t.Target.(export.Sharer)
+	t.f.mu.Lock()
+	err := t.f.open
+	t.f.mu.Unlock()
+	if !can || err != nil {
+		d, err := t.Open(false)
+		return d, false, err
+	}
+	d, shared, err := s.OpenShared()
+	if err != nil {
+		return nil, false, err
+	}
+	return t.wrap(d), shared, nil
+}
+
+// Shared implements export.Sharer.
+func (t *faultyTarget) Shared() bool {
+	s, can := t.Target.(export.Sharer)
+	return can && s.Shared()
 }
 
 // Snapshots implements export.Keeper; a target that is none has none.

@@ -23,7 +23,9 @@ type Target struct {
 	size     atomic.Int64
 
 	mu      sync.Mutex
-	writing bool // a writing session is open
+	writing int  // writing sessions that are open
+	alone   bool // the one there is was not begun by OpenShared
+	shared  bool
 	kept    []kept
 
 	shape  sync.RWMutex // held to read while groups are found, to write by Grow
@@ -69,18 +71,50 @@ func (t *Target) ReadOnly() bool { return t.readOnly }
 
 // Open implements export.Target.
 func (t *Target) Open(readOnly bool) (export.Disk, error) {
-	if !readOnly {
-		if t.readOnly {
-			return nil, holdfast.Errorf(holdfast.Denied, "the volume is read-only")
-		}
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if t.writing {
-			return nil, holdfast.Errorf(holdfast.Busy, "the volume is being written by another session")
-		}
-		t.writing = true
+	if readOnly {
+		return &disk{t: t, readOnly: true}, nil
 	}
-	return &disk{t: t, readOnly: readOnly}, nil
+	d, _, err := t.write(false)
+	return d, err
+}
+
+// Share says whether several sessions may write.
+func (t *Target) Share(on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.shared = on
+}
+
+// Shared implements export.Sharer.
+func (t *Target) Shared() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.shared
+}
+
+// OpenShared implements export.Sharer.
+func (t *Target) OpenShared() (export.Disk, bool, error) { return t.write(true) }
+
+// Writing returns how many writing sessions are open.
+func (t *Target) Writing() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.writing
+}
+
+func (t *Target) write(share bool) (export.Disk, bool, error) {
+	if t.readOnly {
+		return nil, false, holdfast.Errorf(holdfast.Denied, "the volume is read-only")
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	share = share && t.shared
+	if t.writing > 0 && (t.alone || !share) {
+		return nil, false, holdfast.Errorf(holdfast.Busy, "the volume is being written by another session")
+	}
+	t.writing++
+	t.alone = !share
+	return &disk{t: t}, share, nil
 }
 
 // disk is one session.
@@ -97,7 +131,7 @@ func (d *disk) Close() {
 		return
 	}
 	d.t.mu.Lock()
-	d.t.writing = false
+	d.t.writing--
 	d.t.mu.Unlock()
 }
 

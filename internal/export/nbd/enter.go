@@ -19,7 +19,7 @@ func (h *handshake) exportName(data []byte) (*agreement, error) {
 		return nil, err
 	}
 	h.out = be.AppendUint64(h.out, uint64(a.disk.Size()))
-	h.out = be.AppendUint16(h.out, h.flags(a.readOnly))
+	h.out = be.AppendUint16(h.out, h.flags(a.readOnly, a.multi))
 	if !h.noZeroes {
 		h.out = append(h.out, make([]byte, 124)...)
 	}
@@ -39,6 +39,10 @@ func (h *handshake) infoOrGo(opt uint32, data []byte) (*agreement, error) {
 		return nil, nil
 	}
 	size, readOnly := target.Size(), target.ReadOnly()
+	multi := readOnly
+	if s, can := target.(export.Sharer); can && !readOnly {
+		multi = s.Shared()
+	}
 	var a *agreement
 	if opt == optGo {
 		var err error
@@ -46,9 +50,9 @@ func (h *handshake) infoOrGo(opt uint32, data []byte) (*agreement, error) {
 			h.reply(opt, refusal(err), clip(err.Error()))
 			return nil, nil
 		}
-		size = a.disk.Size()
+		size, multi = a.disk.Size(), a.multi
 	}
-	h.info(opt, o, name, size, readOnly)
+	h.info(opt, o, name, size, h.flags(readOnly, multi))
 	h.reply(opt, repAck, "")
 	if a == nil {
 		return nil, nil
@@ -71,10 +75,10 @@ func clip(s string) string { return s[:min(len(s), maxMessage)] }
 
 // info queues what is told about an export. The block sizes are the
 // protocol's defaults; they are sent to whoever asks.
-func (h *handshake) info(opt uint32, o goOption, name string, size int64, readOnly bool) {
+func (h *handshake) info(opt uint32, o goOption, name string, size int64, flags uint16) {
 	b := be.AppendUint16(nil, infoExport)
 	b = be.AppendUint64(b, uint64(size))
-	b = be.AppendUint16(b, h.flags(readOnly))
+	b = be.AppendUint16(b, flags)
 	h.reply(opt, repInfo, string(b))
 	if o.wants(infoName) || name != o.name {
 		h.reply(opt, repInfo, string(be.AppendUint16(nil, infoName))+name)
@@ -95,13 +99,12 @@ func (h *handshake) enter(name string) (*agreement, error) {
 		return nil, holdfast.Errorf(holdfast.NotFound, "no volume %q is offered here", name)
 	}
 	readOnly := target.ReadOnly()
-	var disk export.Disk
-	disk, err := h.house.open(canonical, readOnly)
+	disk, shared, err := h.house.open(canonical, readOnly)
 	if err != nil {
 		return nil, err
 	}
 	return &agreement{
-		disk: disk, name: canonical, readOnly: readOnly, structured: h.structured, extended: h.extended,
+		disk: disk, name: canonical, readOnly: readOnly, multi: readOnly || shared, structured: h.structured, extended: h.extended,
 		contexts: h.chosen(canonical),
 	}, nil
 }
@@ -116,15 +119,18 @@ func (h *handshake) seal(a *agreement) (*agreement, error) {
 	return a, nil
 }
 
-// flags are the transmission flags of an export. Several connections are
-// promised to be coherent only where nobody writes: a second writing session
-// is refused by the volume.
-func (h *handshake) flags(readOnly bool) uint16 {
+// flags are the transmission flags of an export. All sessions of a volume see
+// and flush the same; multi says that there may be several: that nobody writes,
+// or that its volume is shared, and written here.
+func (h *handshake) flags(readOnly, multi bool) uint16 {
 	f := uint16(tfHasFlags | tfFlush | tfFUA | tfCache)
 	if readOnly {
-		f |= tfReadOnly | tfMultiConn
+		f |= tfReadOnly
 	} else {
 		f |= tfTrim | tfWriteZeroes | tfFastZero
+	}
+	if multi {
+		f |= tfMultiConn
 	}
 	if h.structured {
 		f |= tfDF

@@ -46,8 +46,11 @@ type single struct{ target export.Target }
 func (h single) find(name string) (string, export.Target, bool) {
 	return "vol", h.target, name == "" || name == "vol"
 }
-func (h single) list() []string                              { return []string{"vol"} }
-func (h single) open(_ string, ro bool) (export.Disk, error) { return h.target.Open(ro) }
+func (h single) list() []string { return []string{"vol"} }
+func (h single) open(_ string, ro bool) (export.Disk, bool, error) {
+	d, err := h.target.Open(ro)
+	return d, false, err
+}
 
 func FuzzHandshake(f *testing.F) {
 	start := []byte{0, 0, 0, 3}

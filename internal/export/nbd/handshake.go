@@ -21,8 +21,9 @@ type house interface {
 	find(name string) (string, export.Target, bool)
 	// list returns the names in order.
 	list() []string
-	// open binds the connection to a volume and opens it.
-	open(name string, readOnly bool) (export.Disk, error)
+	// open binds the connection to a volume and opens it. shared: another
+	// connection may write it beside this one.
+	open(name string, readOnly bool) (d export.Disk, shared bool, err error)
 }
 
 // handshake is the state of one option haggling.
@@ -49,6 +50,7 @@ type agreement struct {
 	disk       export.Disk
 	name       string
 	readOnly   bool
+	multi      bool // further connections are let in beside this one
 	structured bool
 	extended   bool
 	contexts   []context
