@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/export"
 )
 
@@ -90,5 +91,27 @@ func FuzzCarriedMap(f *testing.F) {
 				t.Fatalf("a run of %d bytes of %d", n, a.n)
 			}
 		})
+	})
+}
+
+// A volume that grew after it was offered is told with its new size, where it is
+// open and elsewhere.
+func TestATargetTellsWhatItsVolumeHasGrownTo(t *testing.T) {
+	play(t, 3, 2, 1, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		a.open()
+		b.s.Known = func(id holdfast.VolumeID) (rec cluster.Volume, ok bool) {
+			rec, _, err := b.ReadVolume(id)
+			return rec, err == nil
+		}
+		targets := []*Target{a.s.Target(sc.vol), b.s.Target(sc.vol)}
+		sc.change(func(v *cluster.Volume) { v.Blocks += 100 })
+		for i, h := range []*sceneHost{a, b} {
+			h.on(func() {
+				if got, want := targets[i].Size(), int64(sc.vol.Blocks+100)*holdfast.BlockSize; got != want {
+					t.Errorf("host %d tells %d bytes, want %d", i, got, want)
+				}
+			})
+		}
 	})
 }
