@@ -73,7 +73,10 @@ type slot struct {
 
 func newSession(nc, raw net.Conn, br *bufio.Reader, disk export.Disk, p *buffer.Pool, lim Limits) *session {
 	s := &session{nc: nc, raw: raw, br: br, disk: disk, pool: p, lim: lim, out: &batch{}, spare: &batch{}}
-	s.prompt, _ = nc.(*socket.Conn)
+	if plain, ok := nc.(*socket.Conn); ok {
+		s.prompt = plain
+		plain.Watch()
+	}
 	s.pusher, _ = disk.(export.Pusher)
 	s.room.L, s.work.L, s.none.L = &s.mu, &s.mu, &s.mu
 	return s
@@ -222,6 +225,10 @@ func (sl *slot) done(r *export.Request, err error) {
 	sl.finish(r.More, func(b *batch) bool { return sl.appendReply(b, r.Data, hole, err) })
 }
 
+// plenty is how many bytes of replies are written at once though the reader has
+// more requests to hand on: the client works on them meanwhile.
+const plenty = 32 << 10
+
 // finish appends the reply that add makes, unless the session is dead, and
 // frees the slot. add reports whether the batch took the slot's buffer over;
 // more that the next finish follows at once.
@@ -237,7 +244,7 @@ func (sl *slot) finish(more bool, add func(*batch) bool) {
 		s.out.count++
 		s.out.Cost += sl.cost
 	}
-	answer := s.dead == nil && !more && !sl.submitting.Load()
+	answer := s.dead == nil && !more && (!sl.submitting.Load() || s.out.Size() >= plenty)
 	if sl.buf != nil {
 		s.pool.Put(sl.buf)
 		sl.buf = nil

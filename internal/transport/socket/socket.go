@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -19,10 +20,11 @@ import (
 // the connection's own.
 type Conn struct {
 	net.Conn
-	rc  syscall.RawConn
-	in  side
-	out side
-	now func(fd uintptr) (done bool) // out.step that never waits
+	rc    syscall.RawConn
+	in    side
+	out   side
+	now   func(fd uintptr) (done bool) // out.step that never waits
+	watch *watch                       // nil: a read that has to wait parks at once
 }
 
 // side is one direction: the memory of the call under way and its outcome.
@@ -44,10 +46,31 @@ func New(c net.Conn) (conn *Conn, ok bool) {
 		return nil, false
 	}
 	s := &Conn{Conn: c, rc: rc}
-	s.in.step = func(fd uintptr) bool { return s.in.call(syscall.SYS_READ, fd) }
+	s.in.step = s.receive
 	s.out.step = func(fd uintptr) bool { return s.out.call(syscall.SYS_WRITE, fd) }
 	s.now = func(fd uintptr) bool { s.out.call(syscall.SYS_WRITE, fd); return true }
 	return s, true
+}
+
+// Watch has reads watch for a moment for what the other end sends next. It is
+// for the connections of initiators, which wait for each answer. Its caller is the
+// one who reads.
+func (c *Conn) Watch() { c.watch = new(watch) }
+
+// receive reads what there is, or what comes within a moment.
+func (c *Conn) receive(fd uintptr) (done bool) {
+	if c.in.call(syscall.SYS_READ, fd) {
+		return true
+	}
+	if c.watch == nil || !c.watch.worthwhile() {
+		return false
+	}
+	for start := time.Now(); !done && time.Since(start) < watchFor; {
+		syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
+		done = c.in.call(syscall.SYS_READ, fd)
+	}
+	c.watch.over(done)
+	return done
 }
 
 // call reports whether the call is over: it transferred something, or failed
