@@ -98,6 +98,8 @@ type (
 	ReplicaID struct{ UUID }
 	// SnapshotID is a kept root of a volume.
 	SnapshotID struct{ UUID }
+	// GroupID is snapshots of several volumes that were made at one point.
+	GroupID struct{ UUID }
 	// VMID is a desired machine.
 	VMID struct{ UUID }
 	// BootID names one life of a process's memory: what was acknowledged in

@@ -191,6 +191,7 @@ type Snapshot struct {
 	Name    string    `json:"name"`
 	LSN     string    `json:"lsn"`
 	Created time.Time `json:"created"`
+	Group   string    `json:"group,omitempty" doc:"Identity of the group that it was made with, at one point"`
 }
 
 // SnapshotList is a page of a volume's snapshots, in the order of their making.

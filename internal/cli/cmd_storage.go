@@ -176,17 +176,6 @@ func (a *app) volumeCloneCmd() *cobra.Command {
 	return c
 }
 
-func (a *app) unsnapshotCmd() *cobra.Command {
-	return &cobra.Command{Use: "unsnapshot VOLUME SNAPSHOT", Short: "Let a snapshot go", Args: args("VOLUME", "SNAPSHOT"),
-		Example: "  holdfast volume unsnapshot data monday",
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			if err := c.DeleteSnapshot(ctx, args[0], args[1]); err != nil {
-				return err
-			}
-			return a.done("snapshot", args[1], "Snapshot "+args[1]+" of volume "+args[0]+" is gone.")
-		})}
-}
-
 func (a *app) revertCmd() *cobra.Command {
 	var plan bool
 	c := &cobra.Command{Use: "revert VOLUME SNAPSHOT", Short: "Set a volume back; what was written since is lost", Args: args("VOLUME", "SNAPSHOT"),

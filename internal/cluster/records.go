@@ -200,6 +200,10 @@ type Snapshot struct {
 	LSN     holdfast.LSN        `json:"lsn"`
 	Hidden  bool                `json:"hidden,omitempty"` // deleted, kept while clones need it
 	Created time.Time           `json:"created"`
+	// Group is what it was made together with, at one point, and GroupSize how
+	// many volumes these were; zero of a snapshot that was made alone.
+	Group     holdfast.GroupID `json:"group,omitzero"`
+	GroupSize int              `json:"group_size,omitempty"`
 }
 
 // PowerState is what a VM should be doing.

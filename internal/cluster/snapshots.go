@@ -20,8 +20,10 @@ import (
 const MaxSnapshots = 12_000
 
 const (
-	pageSnapshots = 250 // in one page: about 50 KB
+	pageSnapshots = 250 // in one page: about 60 KB
+	freshPage     = 90  // a page with so many takes no new one: then MaxGroup of them fit one commit
 	crowd         = 48  // pages from which on neighbours with room for each other are joined
+	fullHouse     = 95  // the same in a commit of several volumes, which has less room
 	maxPages      = 100 // so that one commit can delete them
 	pageDir       = "/snapshots/"
 )
@@ -88,8 +90,9 @@ func (ps pages) list() []Snapshot {
 }
 
 // plan tells what to put and delete so that the pages hold what is wanted. A
-// snapshot stays where it is; new ones go to the end.
-func (ps pages) plan(want []Snapshot) (put map[int][]Snapshot, del []int) {
+// snapshot stays where it is; new ones go to the end. Above so many pages as
+// crowd says, neighbours are joined.
+func (ps pages) plan(want []Snapshot, crowd int) (put map[int][]Snapshot, del []int) {
 	where := make(map[holdfast.SnapshotID]int)
 	last := 0
 	for n, p := range ps {
@@ -108,12 +111,12 @@ func (ps pages) plan(want []Snapshot) (put map[int][]Snapshot, del []int) {
 		}
 	}
 	for _, s := range fresh {
-		if len(next[last]) == pageSnapshots {
+		if len(next[last]) >= freshPage {
 			last++
 		}
 		next[last] = append(next[last], s)
 	}
-	join(next)
+	join(next, crowd)
 	put = make(map[int][]Snapshot)
 	for n, list := range next {
 		if !slices.Equal(list, ps[n].Snapshots) {
@@ -131,7 +134,7 @@ func (ps pages) plan(want []Snapshot) (put map[int][]Snapshot, del []int) {
 
 // join puts neighbours together while there are many pages, so that there are
 // never more than maxPages.
-func join(next map[int][]Snapshot) {
+func join(next map[int][]Snapshot, crowd int) {
 	nums := slices.Sorted(maps.Keys(next))
 	for i := 0; i+1 < len(nums) && len(next) > crowd; i++ {
 		a, b := nums[i], nums[i+1]
@@ -153,6 +156,10 @@ type volumePut struct {
 // deletes.
 func (t *Txn) pageOps() ([]kv.Op, error) {
 	var ops []kv.Op
+	most := crowd
+	if len(t.vols) > 1 {
+		most = fullHouse
+	}
 	for _, v := range t.vols {
 		if len(v.want) > MaxSnapshots {
 			return nil, holdfast.Errorf(holdfast.Invalid, "a volume can have %d snapshots, no more; delete some", MaxSnapshots)
@@ -164,7 +171,7 @@ func (t *Txn) pageOps() ([]kv.Op, error) {
 		if err != nil {
 			return nil, err
 		}
-		put, del := ps.plan(v.want)
+		put, del := ps.plan(v.want, most)
 		for _, n := range slices.Sorted(maps.Keys(put)) {
 			b, err := json.Marshal(snapPage{Volume: v.id, Snapshots: put[n]})
 			if err != nil {

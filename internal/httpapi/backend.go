@@ -26,6 +26,7 @@ type Backend interface {
 	Pools
 	Keys
 	Volumes
+	Groups
 	Images
 	VMs
 	Exports

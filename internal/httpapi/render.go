@@ -165,7 +165,11 @@ func (p picture) renderReplica(v cluster.Volume, r cluster.Replica, inSync bool)
 }
 
 func renderSnapshot(s cluster.Snapshot) v1.Snapshot {
-	return v1.Snapshot{ID: s.ID.String(), Name: s.Name, LSN: s.LSN.String(), Created: s.Created}
+	out := v1.Snapshot{ID: s.ID.String(), Name: s.Name, LSN: s.LSN.String(), Created: s.Created}
+	if !s.Group.IsZero() {
+		out.Group = s.Group.String()
+	}
+	return out
 }
 
 // renderOrigin prints "image", "volume@snapshot" or, for a snapshot that was

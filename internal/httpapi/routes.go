@@ -28,6 +28,7 @@ func (s *Server) routes(r chi.Router) {
 	s.keyRoutes()
 	s.volumeRoutes()
 	s.snapshotRoutes()
+	s.groupRoutes()
 	s.diffRoute()
 	s.imageRoutes()
 	s.vmRoutes()

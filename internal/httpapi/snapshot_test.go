@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -122,6 +123,14 @@ func TestBadPagesAreRefusedWithTheReason(t *testing.T) {
 		{"GET", "/v1/volumes/data/snapshots?after=99999999.1", "", 400, "not an LSN"},
 		{"GET", "/v1/volumes/data/snapshots?after=1.2.3", "", 400, "not an LSN"},
 		{"GET", "/v1/volumes/none/snapshots", "", 404, "no volume"},
+		{"POST", "/v1/snapshot-groups", `{"name":"monday","volumes":[]}`, 422, "body.volumes"},
+		{"POST", "/v1/snapshot-groups", `{"name":"monday"}`, 422, "volumes"},
+		{"POST", "/v1/snapshot-groups", `{"name":"monday","volumes":["data"` + strings.Repeat(`,"data"`, cluster.MaxGroup) + `]}`, 422, "body.volumes"},
+		{"POST", "/v1/snapshot-groups", `{"name":"monday","volumes":["data","data"]}`, 400, "named twice"},
+		{"POST", "/v1/snapshot-groups", `{"name":"Monday!","volumes":["data"]}`, 400, "snapshot"},
+		{"POST", "/v1/snapshot-groups", `{"name":"monday","volumes":["data","none"]}`, 404, "no volume"},
+		{"GET", "/v1/snapshot-groups/none", "", 404, "snapshot groups"},
+		{"DELETE", "/v1/snapshot-groups/13000000-0000-4000-8000-000000000013", "", 404, "snapshot groups"},
 		{"GET", "/v1/volumes/data/snapshots/none", "", 404, "volume snapshot list data"},
 		{"GET", "/v1/volumes/data/diff?from=head", "", 422, "query.to"},
 		{"GET", "/v1/volumes/data/diff?from=&to=head", "", 422, "query.from"},
@@ -133,5 +142,35 @@ func TestBadPagesAreRefusedWithTheReason(t *testing.T) {
 		{"GET", "/v1/volumes/none/diff?from=nothing&to=head", "", 404, "no volume"},
 	} {
 		r.check(t, sock)
+	}
+}
+
+// A group is one answer, shows what is left of it, and goes in one go.
+func TestAGroupOfSnapshots(t *testing.T) {
+	ctx := context.Background()
+	c, _ := serve(t, apitest.Three())
+	for _, name := range []string{"db", "log"} {
+		if _, err := c.CreateVolume(ctx, v1.VolumeSpec{Name: name, Size: 1 << 20}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g, err := c.SnapshotGroup(ctx, v1.SnapshotGroupSpec{Name: "monday", Volumes: []string{"log", "db"}})
+	if err != nil || g.Volumes != 2 || len(g.Members) != 2 || g.Members[0].Volume != "log" {
+		t.Fatalf("%+v, %v", g, err)
+	}
+	if s, err := c.SnapshotOf(ctx, "db", "monday"); err != nil || s.Group != g.ID {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if err := c.DeleteSnapshot(ctx, "log", "monday"); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := c.SnapshotGroupOf(ctx, g.ID); err != nil || left.Volumes != 2 || len(left.Members) != 1 || left.Members[0].Volume != "db" {
+		t.Errorf("%+v, %v", left, err)
+	}
+	if err := c.DeleteSnapshotGroup(ctx, g.ID); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := c.SnapshotGroups(ctx); err != nil || len(all) != 0 {
+		t.Errorf("%+v, %v", all, err)
 	}
 }

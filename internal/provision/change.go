@@ -99,10 +99,9 @@ func (p *Provisioner) Snapshot(id holdfast.VolumeID, name string) (cluster.Snaps
 	if err != nil {
 		return cluster.Snapshot{}, err
 	}
-	for _, s := range v.Record().Snapshots {
-		if s.Name == name && !s.Hidden {
-			return cluster.Snapshot{}, holdfast.Errorf(holdfast.Exists, "volume %s has a snapshot named %q; choose another name", v.Record().Name, name)
-		}
+	rec := v.Record()
+	if err := nameIsFree(&rec, name); err != nil {
+		return cluster.Snapshot{}, err
 	}
 	u, err := p.uuid()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
@@ -116,11 +117,11 @@ func (s *Service) serveRemove(_ holdfast.HostID, f transport.Frame, reply func(t
 // replica, and has keep name it in the volume's record; without that it is let
 // go again. Kind NoSpace if there are cluster.MaxSnapshots already. It blocks.
 func (v *Volume) Snapshot(id holdfast.SnapshotID, keep func(at holdfast.LSN) error) error {
-	if rec := v.Record(); len(rec.Snapshots) >= cluster.MaxSnapshots {
-		return holdfast.Errorf(holdfast.NoSpace, "volume %s has %d snapshots, no more can be kept; delete some", rec.Name, len(rec.Snapshots))
+	if err := v.mayKeep(); err != nil {
+		return err
 	}
 	v.mu.Lock()
-	v.making[id] = true
+	v.making[id] = clock.Forever
 	v.mu.Unlock()
 	at, err := v.control(record.Record{Kind: record.Snapshot, Snapshot: id})
 	if err == nil {
@@ -133,9 +134,14 @@ func (v *Volume) Snapshot(id holdfast.SnapshotID, keep func(at holdfast.LSN) err
 }
 
 // Revert makes the head equal to a snapshot again. It blocks; no session may
-// be open.
+// be open. Kind Busy while the volume's writes are held for a group snapshot.
 func (v *Volume) Revert(id holdfast.SnapshotID) error {
-	_, err := v.control(record.Record{Kind: record.Revert, Snapshot: id})
+	_, err := v.controlIf(record.Record{Kind: record.Revert, Snapshot: id}, func() error {
+		if v.barrier != nil {
+			return holdfast.Errorf(holdfast.Busy, "a group snapshot with volume %s is being taken; try again", v.rec.Name)
+		}
+		return nil
+	})
 	return err
 }
 
@@ -167,6 +173,12 @@ func (v *Volume) growLocked() {
 
 // control issues a control record with FUA.
 func (v *Volume) control(r record.Record) (holdfast.LSN, error) {
+	return v.controlIf(r, func() error { return nil })
+}
+
+// controlIf is control if may, under v.mu and at the moment of the issue, has
+// nothing against it.
+func (v *Volume) controlIf(r record.Record, may func() error) (holdfast.LSN, error) {
 	req := &export.Request{}
 	ev := v.s.Clock.NewEvent()
 	var err error
@@ -174,12 +186,17 @@ func (v *Volume) control(r record.Record) (holdfast.LSN, error) {
 	o := newOp(req)
 	v.mu.Lock()
 	var lsn holdfast.LSN
-	if v.failed != nil {
-		v.finishLocked(o, v.failed)
+	refused := v.failed
+	if refused == nil {
+		refused = may()
+	}
+	if refused != nil {
+		v.finishLocked(o, refused)
 	} else {
 		ierr := v.issue(r, nil)
 		lsn = v.m.Issued()
 		v.pend(o, ierr, true)
+		v.admitLocked() // what may have waited for this
 	}
 	done := v.takeDone()
 	v.mu.Unlock()

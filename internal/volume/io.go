@@ -136,8 +136,12 @@ func (ss *session) Push() {
 	tell(done)
 }
 
-// admissible reports whether a write may start now; v.mu is held.
+// admissible reports whether a write may start now; v.mu is held. One that is
+// admitted while a barrier stands would break the order of a group snapshot.
 func (v *Volume) admissible(r *export.Request) bool {
+	if v.barrier != nil {
+		return false
+	}
 	if v.bytes > window || v.local != nil && v.local.st.Pressure() {
 		return false
 	}

@@ -37,6 +37,9 @@ func (v *Volume) dropOrphansSometimes() {
 // (see provision.Snapshot).
 func (v *Volume) dropOrphans() {
 	found := v.orphans(v.Record())
+	if v.lapse(found) != nil {
+		return
+	}
 	rec, _, err := v.s.Records.ReadVolume(v.id)
 	if err != nil || rec.Epoch != v.epoch {
 		return // another time, or another writer
@@ -66,7 +69,7 @@ func (v *Volume) orphans(rec cluster.Volume) (out []holdfast.SnapshotID) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, sn := range kept {
-		if !v.making[sn.ID] && !named[sn.ID] {
+		if !v.isMade(sn.ID) && !named[sn.ID] {
 			out = append(out, sn.ID)
 		}
 	}

@@ -119,6 +119,7 @@ func New(c Config) *Service {
 	}
 	s.handleMembers()
 	s.handleSessions()
+	s.Net.Handle(KindGroup, s.serveGroup)
 	return s
 }
 

@@ -61,7 +61,6 @@ type Volume struct {
 	awaited   map[holdfast.ReplicaID]time.Duration // joiners that wait for their origin's, since when
 	copying   bool                                 // a joiner is at work; nothing need wait for it yet
 	wait      waiting                              // a joiner that has to wait for others
-	making    map[holdfast.SnapshotID]bool         // snapshots that are about to be named in the record
 	orphansAt time.Duration                        // when to look for snapshots that it does not name
 	releaseAt time.Duration                        // who stays must have been asked since, and have answered
 
@@ -71,6 +70,9 @@ type Volume struct {
 	habit    habit
 	pushed   bool // by the initiator's server: what was completed is answered
 	stats    Stats
+
+	making  map[holdfast.SnapshotID]time.Duration // snapshots that need no name in the record until then, or are lapsed
+	barrier *barrier                              // nil: writes need not wait for a group snapshot
 }
 
 // Stats counts what a volume did since it was opened.
@@ -123,7 +125,7 @@ func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *
 		s: s, id: t.rec.ID, epoch: t.epoch, sealing: t.sealing, history: history, rec: t.rec, mod: t.mod,
 		log:     s.Log.With("volume", t.rec.Name, "epoch", uint32(t.epoch)),
 		mending: make(map[holdfast.ReplicaID]time.Duration), awaited: make(map[holdfast.ReplicaID]time.Duration),
-		making: make(map[holdfast.SnapshotID]bool), fullSince: -1, releaseAt: now,
+		making: make(map[holdfast.SnapshotID]time.Duration), fullSince: -1, releaseAt: now,
 		stable: now, reconfig: s.Clock.NewEvent(), tick: s.Clock.NewEvent(), tasks: clock.NewGroup(s.Clock),
 	}
 	members := make([]replica.Member, len(seats))

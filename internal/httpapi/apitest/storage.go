@@ -154,6 +154,41 @@ func (b *Backend) Snapshot(_ context.Context, id holdfast.VolumeID, name string)
 	return s, err
 }
 
+// SnapshotGroup implements httpapi.Backend.
+func (b *Backend) SnapshotGroup(ctx context.Context, ids []holdfast.VolumeID, name string) (cluster.SnapshotGroup, error) {
+	g := cluster.SnapshotGroup{Name: name, Size: len(ids), Created: epoch0()}
+	if err := b.change(func() error { g.ID.UUID = b.id(); return nil }); err != nil {
+		return g, err
+	}
+	for _, id := range ids {
+		s, err := b.Snapshot(ctx, id, name)
+		if err != nil {
+			return g, err
+		}
+		v, err := b.edit(id, func(v *cluster.Volume) error {
+			v.Snapshots = slices.Clone(v.Snapshots)
+			last := &v.Snapshots[len(v.Snapshots)-1]
+			last.Group, last.GroupSize = g.ID, g.Size
+			return nil
+		})
+		if err != nil {
+			return g, err
+		}
+		g.Members = append(g.Members, cluster.GroupMember{Volume: id, Name: v.Name, Snapshot: s})
+	}
+	return g, nil
+}
+
+// DeleteSnapshotGroup implements httpapi.Backend.
+func (b *Backend) DeleteSnapshotGroup(ctx context.Context, g cluster.SnapshotGroup) error {
+	for _, m := range g.Members {
+		if err := b.DeleteSnapshot(ctx, m.Volume, m.Snapshot.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // DeleteSnapshot implements httpapi.Backend.
 func (b *Backend) DeleteSnapshot(_ context.Context, id holdfast.VolumeID, snap holdfast.SnapshotID) error {
 	_, err := b.edit(id, func(v *cluster.Volume) error {
