@@ -204,4 +204,3 @@ func TestWhenTheOutcomeOfAGroupIsLost(t *testing.T) {
 		t.Errorf("%d of 6 were kept: these stories tell nothing", there)
 	}
 }
-
