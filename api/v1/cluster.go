@@ -175,9 +175,11 @@ type DrainSpec struct {
 // Drain is how far the draining of a host has come, or for one that is not
 // drained what it would do.
 type Drain struct {
-	Host    string `json:"host"`
-	Drained bool   `json:"drained"`
-	Moves   []Move `json:"moves" doc:"The VMs that should run there, in the order of their going"`
+	Host    string   `json:"host"`
+	Drained bool     `json:"drained"`
+	Moves   []Move   `json:"moves" doc:"The VMs that should run there, in the order of their going"`
+	Noticed bool     `json:"noticed" doc:"The host knows that it is drained, and says what it writes; or it is away"`
+	Written []string `json:"written" doc:"Volumes that initiators write by way of it: their sessions stay where they began"`
 	// Needed says why the host should not be switched off yet.
 	Needed []string `json:"needed" doc:"What speaks against switching the host off now"`
 }

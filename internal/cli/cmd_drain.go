@@ -24,7 +24,9 @@ hosts, a few at a time. Each guest is asked to shut down by its power button and
 starts again elsewhere; one that does not shut down in time is ended. A VM that
 no other host can take goes on where it is.
 
-Copies of volumes stay on the host and go on being kept in sync. Interrupting
+Copies of volumes stay on the host and go on being kept in sync. Volumes that are
+used without a VM, over NBD or iSCSI, go on being written there while their
+sessions last; when one ends, the next makes another host the writer. Interrupting
 the command leaves the host to be drained; --undo takes it back.`,
 		Example: "  holdfast host drain beta --plan\n  holdfast host drain beta\n  holdfast host drain beta --guest-timeout 5m --no-wait\n  holdfast host undrain beta",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
@@ -114,7 +116,7 @@ func (a *app) awaitDrain(ctx context.Context, c *client.Client, d v1.Drain) erro
 		if err != nil {
 			return err
 		}
-		if starting == 0 && over(d) {
+		if starting == 0 && over(d) && d.Noticed {
 			return a.drained(d)
 		}
 		select {
@@ -220,6 +222,13 @@ func errStay(d v1.Drain) error {
 }
 
 func (a *app) printNeeded(d v1.Drain) {
+	if len(d.Written) > 0 {
+		fmt.Fprintf(a.Stdout, "Initiators still use it for %s: switched off, it would end their sessions.\n", plain(strings.Join(d.Written, ", ")))
+		fmt.Fprintln(a.Stdout, "Let them connect again, at any host, and another one takes over.")
+	}
+	if len(d.Needed) == 0 && len(d.Written) > 0 {
+		return
+	}
 	if len(d.Needed) == 0 {
 		fmt.Fprintln(a.Stdout, "It may be switched off: everything goes on without it.")
 		return

@@ -56,6 +56,10 @@ type Alive struct {
 	Disks       []DiskUse       `json:"disks,omitempty"`
 	Keys        []keyring.ID    `json:"keys,omitempty"` // of the cluster keys in its memory
 	Conditions  []Condition     `json:"conditions,omitempty"`
+	// Drained says that the host has noticed that it is drained; Writes are then
+	// the volumes that initiators still write by way of it.
+	Drained bool                `json:"drained,omitempty"`
+	Writes  []holdfast.VolumeID `json:"writes,omitempty"`
 }
 
 // DiskUse is the observed state of one disk.

@@ -68,6 +68,12 @@ func say(t *testing.T, lines string) string {
 				a.Val.Conditions = []cluster.Condition{{ID: "clock", Severity: f[2], Text: strings.Join(f[3:], " ")}}
 				s.Alive[sketch.Host(f[1])] = a
 			})
+		case len(f) == 3 && f[0] == "writes":
+			last = append(last, func(s *cluster.State) {
+				a := s.Alive[sketch.Host(f[1])]
+				a.Val.Writes = append(a.Val.Writes, sketch.Volume(f[2]))
+				s.Alive[sketch.Host(f[1])] = a
+			})
 		case len(f) == 2 && f[0] == "held":
 			last = append(last, func(s *cluster.State) { s.Incidents["1"] = held(f[1]) })
 		default:

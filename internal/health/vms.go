@@ -160,7 +160,23 @@ func (b *board) drained(h *placement.Host, moves []placement.Move) {
 	if under+waiting > 0 {
 		text += fmt.Sprintf("; %s to move, %d of them on the way", count(under+waiting, "VM", "VMs"), under)
 	}
+	if vols := b.written(h); len(vols) > 0 {
+		text += fmt.Sprintf("; it still writes %s for initiators whose sessions began before: let them connect again, at any host, and another one does", list(vols))
+	}
 	b.cause("host-drained/"+h.Name, severity, text, time.Time{})
+}
+
+// written names the volumes that a drained host says it writes.
+func (b *board) written(h *placement.Host) (names []string) {
+	if !h.Up() {
+		return nil
+	}
+	for _, id := range h.Alive.Writes {
+		if v, ok := b.v.State.Volumes[id]; ok {
+			names = append(names, v.Val.Name)
+		}
+	}
+	return names
 }
 
 // known returns a severity that Holdfast knows: what it does not is no less

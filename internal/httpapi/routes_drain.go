@@ -46,7 +46,12 @@ func (s *Server) drainRoutes() {
 
 // renderDrain shows where the VMs of a host are to go, or would.
 func (p picture) renderDrain(h cluster.Host) v1.Drain {
-	out := v1.Drain{Host: h.Name, Drained: h.Drained, Moves: []v1.Move{}, Needed: []string{}}
+	out := v1.Drain{Host: h.Name, Drained: h.Drained, Moves: []v1.Move{}, Needed: []string{}, Written: []string{}}
+	alive, here := p.Alive[h.ID]
+	out.Noticed = !here || alive.Val.Drained == h.Drained
+	for _, id := range alive.Val.Writes {
+		out.Written = append(out.Written, p.volumeName(id))
+	}
 	for _, m := range placement.Moves(placement.Look(p.State), nil, h.ID) {
 		if m.From == h.ID {
 			out.Moves = append(out.Moves, v1.Move{VM: m.Name, Stage: string(m.Stage), To: p.hostName(m.To), Why: m.Reason()})

@@ -73,6 +73,7 @@ type Node struct {
 	born       time.Duration
 	conds      conditions
 	published  []cluster.DiskUse // owned by whoever starts the node, then by follow
+	toldDrain  drainSaid         // owned by follow
 	told       []keyring.ID      // keys that the host has said it has; owned by followKeys
 	toldFaults []string          // conditions of volumes, owned by follow
 }
@@ -95,6 +96,7 @@ func New(c Config, s Seams) *Node {
 			return rec.Val, ok
 		},
 		Belongs: func(id holdfast.VolumeID) bool { return n.Agent.Belongs(id) },
+		Drained: func(h holdfast.HostID) bool { return n.Cluster.State().Hosts[h].Val.Drained },
 		Keys:    n.dataKeys, Priority: n.priority, RebuildRate: c.RebuildRate,
 	})
 	s.Net.Handle(kindKeys, n.serveKeys)
@@ -141,6 +143,7 @@ func (n *Node) follow() {
 			return
 		}
 		n.Agent.Wake()
+		n.tellDrained()
 		if st := n.Cluster.State(); st.Keyring.Mod != 0 && !n.Keys.Has(st.Keyring.Val.Current().ID) {
 			n.keysWake.Set() // ask at once: the next host may be about to restart
 		}

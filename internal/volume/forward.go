@@ -17,11 +17,17 @@ import (
 // Frames by which a host that is not the writer carries a session to it
 // (docs/protocol/session.md).
 const (
-	KindSessionOpen  transport.Kind = 0x40 + iota // volume, flags → session, size, cache generation
+	KindSessionOpen  transport.Kind = 0x40 + iota // volume, flags → session, size, cache generation; or nothing
 	KindSessionIO                                 // session, op, flags, off, length + data → data
 	KindSessionClose                              // session
 	KindSessionPing                               // session → size
 	KindSessionMap                                // session, snapshot, off, length, most → runs
+)
+
+// Flags of KindSessionOpen.
+const (
+	openReadOnly = 1 << iota
+	openIfUsed   // somebody else should write the volume, unless it is used
 )
 
 // A forwarded session whose host was not heard of for sessionIdle is closed,
@@ -57,7 +63,7 @@ func (s *Service) serveSessionOpen(from holdfast.HostID, f transport.Frame, repl
 	}
 	var id holdfast.VolumeID
 	copy(id.UUID[:], f.Head)
-	readOnly := f.Head[16]&1 != 0
+	readOnly, ifUsed := f.Head[16]&openReadOnly != 0, f.Head[16]&openIfUsed != 0
 	if !readOnly && s.Belongs != nil && s.Belongs(id) {
 		// The VM's machine runs here and needs no other host's help: whoever
 		// asks is a machine of it that was left behind elsewhere (invariant 4).
@@ -66,6 +72,10 @@ func (s *Service) serveSessionOpen(from holdfast.HostID, f transport.Frame, repl
 	}
 	s.tasks.Go(func() {
 		s.expireSessions()
+		if ifUsed && s.letGo(id) {
+			reply(transport.Frame{}, nil)
+			return
+		}
 		v := s.Opened(id)
 		if v == nil {
 			var err error
@@ -210,15 +220,22 @@ type forwarded struct {
 }
 
 // forward opens a session at the volume's writer, or at the host that is to
-// become it.
-func (s *Service) forward(rec cluster.Volume, to holdfast.HostID, readOnly bool) (export.Disk, error) {
+// become it. With ifUsed another host is to, unless the volume is used there:
+// then nil is returned, and it is not open there any more.
+func (s *Service) forward(rec cluster.Volume, to holdfast.HostID, readOnly, ifUsed bool) (export.Disk, error) {
 	head := append(append([]byte(nil), rec.ID.UUID[:]...), 0)
 	if readOnly {
-		head[16] = 1
+		head[16] |= openReadOnly
+	}
+	if ifUsed {
+		head[16] |= openIfUsed
 	}
 	f, err := transport.Call(s.Clock, s.Net, to, transport.Frame{Kind: KindSessionOpen, Head: head}, openTimeout)
 	if err != nil {
 		return nil, err
+	}
+	if ifUsed && len(f.Head) == 0 {
+		return nil, nil
 	}
 	if len(f.Head) != 32 {
 		return nil, holdfast.Errorf(holdfast.Invalid, "session open: the writer answered %d bytes instead of 32", len(f.Head))

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,6 +48,8 @@ type sceneHost struct {
 	disk  *memdisk.Disk
 	did   holdfast.DiskID
 	lives int
+
+	drained bool
 
 	clk *simclock.Host
 	cl  *cluster.Client
@@ -246,7 +249,7 @@ func (h *sceneHost) boot() {
 		ep := sc.net.Open(h.id, h.record().Domain.Rack, h.clk)
 		boot := sc.uuid(byte(200 + h.id.UUID[0]))
 		boot[1] = byte(h.lives)
-		h.s = New(Config{Self: h.id, Boot: holdfast.BootID{UUID: boot}, Clock: h.clk, Rand: reader{sc.w.Rand(fmt.Sprint("svc", h.id.UUID[0], h.lives))}, Net: ep, Records: h, Keys: sc.keys, Sealed: sc.sealed, Log: sc.log.With("host", h.id.UUID[0])})
+		h.s = New(Config{Self: h.id, Boot: holdfast.BootID{UUID: boot}, Clock: h.clk, Rand: reader{sc.w.Rand(fmt.Sprint("svc", h.id.UUID[0], h.lives))}, Net: ep, Records: h, Keys: sc.keys, Sealed: sc.sealed, Drained: sc.drained, Log: sc.log.With("host", h.id.UUID[0])})
 		h.s.AddStore(h.st)
 		sc.must(ep.Start())
 		ready.Set()
@@ -289,6 +292,10 @@ func (h *sceneHost) Alive(id holdfast.HostID) bool {
 		}
 	}
 	return false
+}
+
+func (sc *scene) drained(id holdfast.HostID) bool {
+	return slices.ContainsFunc(sc.hosts, func(h *sceneHost) bool { return h.id == id && h.drained })
 }
 
 // on runs f on a task of the host and waits for it.

@@ -75,6 +75,9 @@ type Config struct {
 	// Belongs reports whether a volume is to be written on this host wherever
 	// its replicas are: a VM that uses it is assigned here; nil: none is.
 	Belongs func(holdfast.VolumeID) bool
+	// Drained reports whether a host is drained: it should not become a writer
+	// where another one can; nil: none is.
+	Drained func(holdfast.HostID) bool
 }
 
 // Service is the volumes and replicas of one host.

@@ -97,8 +97,15 @@ func (t *Target) open(readOnly, share bool) (export.Disk, bool, error) {
 		if err != nil {
 			return nil, false, err
 		}
-		if to := t.s.writerFor(rec); to != t.s.Self {
-			d, err := t.s.forward(rec, to, readOnly)
+		to := t.s.writerFor(rec)
+		if other := t.s.instead(rec, to); !other.IsZero() {
+			if d, err := t.s.forward(rec, to, readOnly, true); d != nil || err != nil {
+				return d, false, err
+			}
+			to = other // the drained host does without the volume
+		}
+		if to != t.s.Self {
+			d, err := t.s.forward(rec, to, readOnly, false)
 			return d, false, err
 		}
 		if v, err = t.s.openHere(t.id); err != nil {
@@ -296,8 +303,13 @@ func (v *Volume) beginSession(readOnly, share bool) (*session, error) {
 	if !readOnly && len(v.writers) > 0 && !(share && v.writers[0].shared) {
 		return nil, holdfast.Errorf(holdfast.Busy, "volume %s already has a writing session; close it first or connect read-only", v.rec.Name)
 	}
+	if v.retired {
+		return nil, holdfast.Errorf(holdfast.Unavailable, "volume %s is being closed, for another host to open it; try again", v.rec.Name)
+	}
 	ss := &session{v: v, readOnly: readOnly, shared: share}
-	if !readOnly {
+	if readOnly {
+		v.readers++
+	} else {
 		v.writers = append(v.writers, ss)
 	}
 	return ss, nil
@@ -383,6 +395,9 @@ func (ss *session) Close() {
 		v.do(export.Request{Op: export.Flush}) // everything before it is complete, and durable, when it returns
 	}
 	v.mu.Lock()
+	if ss.readOnly {
+		v.readers--
+	}
 	v.writers = slices.DeleteFunc(v.writers, func(o *session) bool { return o == ss })
 	v.mu.Unlock()
 }

@@ -56,6 +56,8 @@ type Volume struct {
 	wantSync  localSync                            // what the local disk is to be asked to make durable; see due
 	mending   map[holdfast.ReplicaID]time.Duration // earliest next try
 	writers   []*session                           // that may write: one, or several that are shared
+	readers   int                                  // sessions that only read
+	retired   bool                                 // no session begins any more: the volume is about to be closed
 	copy      copied                               // to a joiner, while copying
 	rooted    holdfast.LSN                         // last record that keeps or sets a root
 	awaited   map[holdfast.ReplicaID]time.Duration // joiners that wait for their origin's, since when

@@ -25,6 +25,7 @@ func TestStorageDays(t *testing.T) {
 	}{
 		{"all hosts restart, and nobody has the cluster key", everybodyForgetsTheKey},
 		{"a host whose memory is a disk is killed", memoryIsLost},
+		{"a host is drained while it is used", aWriterIsDrained},
 		{"one of two disks fails", oneOfTwoDisksFails},
 		{"a disk is evacuated, another is replaced", disksAreReplaced},
 		{"what was lost is built anew", everythingIsBuiltAnew},
@@ -106,6 +107,37 @@ func memoryIsLost(s *scene) {
 	s.start(a.Rack)
 	s.holds(a, "scratch", pattern(1, 1))
 	s.holds(a, "secret", []byte(marker)) // another host had the key
+}
+
+// aWriterIsDrained: it goes on writing what is used by way of it, and says so;
+// the next session is another host's.
+func aWriterIsDrained(s *scene) {
+	a := s.host("a1")
+	v := s.named("secret")
+	w, c := s.host(v.Writer), s.host(s.other(v.Writer[:1])+"1")
+	disk := s.attach(c, "secret")
+	defer func() { disk.Close() }()
+	if _, err := disk.WriteAt([]byte(marker), 0); err != nil {
+		s.t.Fatal(err)
+	}
+	out := s.done(a, nil, "host", "drain", w.Name)
+	status := s.done(a, nil, "status")
+	if !strings.Contains(out, "still use it for secret") || !strings.Contains(status, "still writes secret") {
+		s.t.Errorf("nobody says that host %s writes still:\n%s\n%s", w.Name, out, status)
+	}
+	if _, err := disk.WriteAt([]byte(marker), int64(len(marker))); err != nil {
+		s.t.Errorf("the session does not go on: %v", err)
+	}
+	disk.Close()
+	disk = s.attach(c, "secret")
+	if now := s.named("secret").Writer; now == w.Name {
+		s.t.Errorf("host %s is drained, and is made the writer", now)
+	}
+	got := make([]byte, 2*len(marker))
+	if _, err := disk.ReadAt(got, 0); err != nil || string(got) != marker+marker {
+		s.t.Errorf("%v: it holds %q", err, got)
+	}
+	s.done(a, nil, "host", "undrain", w.Name)
 }
 
 // oneOfTwoDisksFails: what stood on a disk that fails while it is written to is

@@ -269,6 +269,10 @@ func (b *Backend) Drain(_ context.Context, id holdfast.HostID, on bool, guestSec
 		h := b.St.Hosts[id].Val
 		h.Drained, h.DrainSeconds = on, guestSeconds
 		put(b, b.St.Hosts, id, h)
+		if a, ok := b.St.Alive[id]; ok {
+			a.Val.Drained = on
+			b.St.Alive[id] = a
+		}
 		for _, m := range placement.Moves(placement.Look(b.St), nil) {
 			if v := b.St.VMs[m.VM].Val; !m.To.IsZero() {
 				b.runOn(&v, m.To)
@@ -387,6 +391,20 @@ func (b *Backend) load(id keyring.ID) {
 	a := b.St.Alive[b.Me.ID]
 	a.Val.Keys = []keyring.ID{id}
 	b.St.Alive[b.Me.ID] = a
+}
+
+// Write has a host say that it writes a volume for an initiator.
+func (b *Backend) Write(host, volume string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id, a := range b.St.Alive {
+		for vol, v := range b.St.Volumes {
+			if b.St.Hosts[id].Val.Name == host && v.Val.Name == volume {
+				a.Val.Writes = append(a.Val.Writes, vol)
+			}
+		}
+		b.St.Alive[id] = a
+	}
 }
 
 // Lock has every host forget the cluster key, as after a restart of all.
