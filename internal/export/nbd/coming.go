@@ -2,6 +2,7 @@ package nbd
 
 import (
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 func (c *connection) open(name string, readOnly bool) (export.Disk, bool, error) {
 	s := c.srv
 	s.mu.Lock()
-	o := s.byName[name]
+	o := s.byName[strings.TrimSuffix(name, viewSuffix)]
 	if o == nil || c.offer != nil && c.offer != o {
 		s.mu.Unlock()
 		return nil, false, holdfast.Errorf(holdfast.NotFound, "volume %q is no longer offered here", name)
@@ -31,7 +32,7 @@ func (c *connection) open(name string, readOnly bool) (export.Disk, bool, error)
 	defer s.mu.Unlock()
 	switch {
 	case err == nil:
-		c.served = true
+		c.writes = !readOnly
 	case !c.own:
 		c.offer = nil // it may choose another volume
 	}
@@ -62,12 +63,13 @@ func (c *connection) enter(o *offer, readOnly bool) (disk export.Disk, shared bo
 // may be faster than the end of its former session.
 const busyGrace = 500 * time.Millisecond
 
-// awaitOther waits for another connection to o and reports whether one ended.
+// awaitOther waits for another connection that writes to o and reports whether one
+// ended.
 func (s *Server) awaitOther(c *connection, o *offer, end time.Time) bool {
 	s.mu.Lock()
 	var other *connection
 	for x := range s.conns {
-		if x != c && x.offer == o && x.served {
+		if x != c && x.offer == o && x.writes {
 			other = x
 		}
 	}
@@ -81,7 +83,7 @@ func (s *Server) awaitHungUp(c *connection, o *offer, end time.Time) bool {
 	s.mu.Lock()
 	var left []*connection
 	for x := range s.conns {
-		if x != c && x.offer == o && x.served && hungUp(x.raw) {
+		if x != c && x.offer == o && x.writes && hungUp(x.raw) {
 			left = append(left, x)
 		}
 	}

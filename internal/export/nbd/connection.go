@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,7 @@ type connection struct {
 	raw    net.Conn
 	offer  *offer
 	own    bool // the socket belongs to the offer
-	served bool // a session is open, or has just ended; under the server's lock
+	writes bool // a writing session is open, or has just ended; under the server's lock
 	done   chan struct{}
 }
 
@@ -165,17 +166,19 @@ func (c *connection) client() string {
 
 // find implements house.
 func (c *connection) find(name string) (string, export.Target, bool) {
+	bare := strings.TrimSuffix(name, viewSuffix)
 	if c.own {
-		o := c.offer
-		return o.name, o.target, name == "" || name == o.name
+		canonical, target := c.offer.seenAs(name)
+		return canonical, target, bare == "" || bare == c.offer.name
 	}
 	c.srv.mu.Lock()
 	defer c.srv.mu.Unlock()
-	o := c.srv.byName[name]
+	o := c.srv.byName[bare]
 	if o == nil {
 		return "", nil, false
 	}
-	return o.name, o.target, true
+	canonical, target := o.seenAs(name)
+	return canonical, target, true
 }
 
 // list implements house.

@@ -77,6 +77,54 @@ func TestSeveralWritersOfASharedVolume(t *testing.T) {
 	}
 }
 
+// A volume is read beside who writes it, under a name of its own.
+func TestAVolumeIsReadBesideItsWriter(t *testing.T) {
+	o := offer1(t, mib, Limits{})
+	o.target.Keep(snapID(1), "monday")
+	w := o.dial(t)
+	defer w.Close()
+	if _, err := Dial("unix", o.path, "vol", nil); !holdfast.IsKind(err, holdfast.Busy) {
+		t.Fatalf("a second writer: %v", err)
+	}
+	for _, name := range []string{"vol@head", "@head", "vol@head"} {
+		r, err := Dial("unix", o.path, name, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		defer r.Close()
+		if !r.ReadOnly() || r.flags&tfMultiConn == 0 {
+			t.Errorf("%s has flags %#x", name, r.flags)
+		}
+		if _, err := w.WriteAt([]byte(name), 512); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(name))
+		if _, err := r.ReadAt(got, 512); err != nil || string(got) != name {
+			t.Errorf("%s reads %q, %v", name, got, err)
+		}
+		if _, err := r.WriteAt([]byte("no"), 0); !holdfast.IsKind(err, holdfast.Denied) {
+			t.Errorf("%s is written: %v", name, err)
+		}
+	}
+	for _, name := range []string{"other@head", "vol@", "vol@head@head", "vol@monday"} {
+		if _, err := Dial("unix", o.path, name, nil); !holdfast.IsKind(err, holdfast.NotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	h := rawDial(t, o.path)
+	h.greet()
+	h.option(optStructuredReply, nil)
+	if last, found := h.contexts(optSetMetaContext, "vol@head", "holdfast:dirty:monday"); last != repAck || len(found) != 1 {
+		t.Fatalf("contexts: %#x, %q", last, found)
+	}
+	if typ := h.option(optGo, appendGo(nil, "@head")); typ != repAck {
+		t.Fatalf("GO is answered with %#x", typ)
+	}
+	if p := h.pieces(request{cmd: cmdBlockStatus, length: 8192}); len(p) != 1 || p[0].typ != chunkBlockStatus || be.Uint32(p[0].data[8:]) != stateDirty {
+		t.Errorf("block status: %+v", p)
+	}
+}
+
 // Who comes back after having hung up finds everything done, or not, that the
 // former connection asked for, also where several may write.
 func TestWhoComesBackWaitsForTheFormerConnection(t *testing.T) {
