@@ -52,7 +52,7 @@ func TestGoalsNameCells(t *testing.T) {
 	for _, w := range cells {
 		known[w.name] = true
 	}
-	for _, goals := range []map[string]goal{goalsOfOne(), goalsOfTwo()} {
+	for _, goals := range []map[string]goal{goalsOfOne(), goalsOfTwo(), goalsOfAlways()} {
 		for name := range goals {
 			if !known[name] {
 				t.Errorf("a goal for %q, which is no cell", name)

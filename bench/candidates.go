@@ -115,7 +115,7 @@ func volumes(s settings) (cs []*candidate) {
 	}
 	add("Holdfast, one copy", s.One, s.OneClients, goalsOfOne(), "")
 	add("Holdfast, two copies", s.Two, s.TwoClients, goalsOfTwo(), "")
-	add("Holdfast, two, always durable", s.Always, "", nil, "random write, 32")
+	add("Holdfast, two, always durable", s.Always, "", goalsOfAlways(), "random write, 32")
 	return cs
 }
 
