@@ -160,6 +160,8 @@ type Volume struct {
 	VM         string    `json:"vm,omitempty"`
 	Import     *float64  `json:"import,omitempty" doc:"How far the import of an image is, 0 to 1, if that is known; only where one image is shown"`
 	Created    time.Time `json:"created"`
+
+	Compared *Compared `json:"compared,omitempty" doc:"What the last comparison of its copies found; absent: there was none"`
 }
 
 // Replica is one host's copy of a volume.

@@ -161,10 +161,20 @@ type Volume struct {
 	// A VM's disk never is.
 	Shared bool `json:"shared,omitempty"`
 
+	// Compared is what the last comparison of its replicas found; nil: there was
+	// none, or what it found was done without.
+	Compared *Compared `json:"compared,omitempty"`
+
 	Origin    *Origin       `json:"origin,omitempty"` // of a linked clone
 	Snapshots []Snapshot    `json:"-"`                // kept in pages beside the record; in the order of their making
 	VM        holdfast.VMID `json:"vm,omitempty"`     // attached to
 	Created   time.Time     `json:"created"`
+}
+
+// Compared is the outcome of a comparison of a volume's in-sync replicas.
+type Compared struct {
+	At     time.Time `json:"at"`               // when it began
+	Differ uint64    `json:"differ,omitempty"` // blocks, and snapshots, of which not all replicas hold the same; at least
 }
 
 // Release lets replicas out of the in-sync set that are not needed. It holds as

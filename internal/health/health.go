@@ -156,6 +156,9 @@ func (b *board) disks() {
 func (b *board) volumes() {
 	for _, vol := range b.v.Volumes {
 		have := len(b.v.InSync(vol))
+		if c := vol.Compared; c != nil && c.Differ > 0 {
+			b.cause("copies-differ/"+vol.Name, Error, fmt.Sprintf("the copies of volume %s differ (%s found): reads may return either; 'holdfast volume verify %s' names where, and what to do", vol.Name, count(int(c.Differ), "difference", "differences"), vol.Name), c.At)
+		}
 		cause := b.missingBecause(vol)
 		switch {
 		case have == 0 && len(vol.InSync) == 0:

@@ -204,6 +204,12 @@ type Volumes interface {
 	// Diff tells what differs between two roots, on the host that writes the
 	// volume. NotFound if a snapshot is not there any more.
 	Diff(ctx context.Context, id holdfast.VolumeID, c Comparison) (v1.Diff, error)
+	// Verify compares the volume's copies from a place on, on the host that
+	// writes it.
+	Verify(ctx context.Context, id holdfast.VolumeID, from VerifyPlace) (v1.Verify, error)
+	// RebuildCopies does without copies, and has others built in their place.
+	// Conflict if too few would be left.
+	RebuildCopies(ctx context.Context, id holdfast.VolumeID, hosts []string) error
 	// Revert sets the volume back to a snapshot. Conflict while a VM runs on it.
 	Revert(ctx context.Context, id holdfast.VolumeID, snap holdfast.SnapshotID) error
 }

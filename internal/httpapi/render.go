@@ -155,6 +155,9 @@ func (p picture) renderVolume(v cluster.Volume) v1.Volume {
 	if vm, ok := p.VMs[v.VM]; ok {
 		out.VM = vm.Val.Name
 	}
+	if c := v.Compared; c != nil {
+		out.Compared = &v1.Compared{At: c.At, Differ: int64(c.Differ)}
+	}
 	return out
 }
 

@@ -30,6 +30,7 @@ func (s *Server) routes(r chi.Router) {
 	s.snapshotRoutes()
 	s.groupRoutes()
 	s.diffRoute()
+	s.verifyRoutes()
 	s.imageRoutes()
 	s.vmRoutes()
 	s.exportRoutes()

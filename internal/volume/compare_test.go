@@ -246,3 +246,53 @@ func TestACopyIsLostWhileCopiesAreCompared(t *testing.T) {
 		})
 	})
 }
+
+// TestACopyIsGivenUpAndBuiltAnew: the one that is not trusted leaves the record,
+// also if it is the writer's own, and what is built in its place is like the
+// other; nothing of what it held comes back.
+func TestACopyIsGivenUpAndBuiltAnew(t *testing.T) {
+	for _, wrong := range []int{0, 1} {
+		playPlain(t, 44, 3, 2, func(sc *scene) {
+			v := sc.hosts[0].open()
+			sc.write(v, 0, fill(1, 600))
+			sc.flush(v)
+			sc.hosts[wrong].strays(5, 9)
+			if wrong == 0 { // the writer's own took another record, and misses this one
+				sc.hosts[1].strays(6, 2)
+			}
+			sc.write(v, 6, fill(2, 1))
+			sc.flush(v)
+			if c := sc.compared(v); len(c.Differences) != 2 {
+				t.Fatalf("differences: %+v", c.Differences)
+			}
+			sc.at(v, func() error { return v.NoteCompared(time.Unix(1000, 0), 2) })
+			if c := v.Record().Compared; c == nil || c.Differ != 2 {
+				t.Errorf("the record has %+v", c)
+			}
+			sc.at(v, func() error {
+				if err := v.GiveUp([]holdfast.ReplicaID{sc.vol.InSync[0].ID, sc.vol.InSync[1].ID}); !holdfast.IsKind(err, holdfast.Conflict) {
+					t.Errorf("all copies given up: %v", err)
+				}
+				return v.GiveUp([]holdfast.ReplicaID{sc.vol.InSync[wrong].ID})
+			})
+			rec := v.Record()
+			if len(rec.InSync) != 1 || rec.InSync[0] != sc.vol.InSync[1-wrong] || len(rec.Others) != 0 || rec.Compared != nil {
+				t.Errorf("the record is left as %+v", rec)
+			}
+			sc.expect(v, 4, fill(1, 2))
+			sc.write(v, 100, fill(3, 1))
+			ref := sc.assign(v, sc.hosts[2], 61)
+			sc.at(v, func() error {
+				if err := v.GiveUp([]holdfast.ReplicaID{sc.vol.InSync[1-wrong].ID}); !holdfast.IsKind(err, holdfast.Conflict) {
+					t.Errorf("while a copy is built from it: %v", err)
+				}
+				return nil
+			})
+			sc.until("the new copy", func() bool { return hasReplica(v.Record().InSync, ref.ID) })
+			sc.equal(v, 2)
+			sc.expect(v, 4, fill(1, 2))
+			sc.expect(v, 6, fill(2, 1))
+			sc.expect(v, 100, fill(3, 1))
+		})
+	}
+}

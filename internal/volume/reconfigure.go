@@ -48,7 +48,11 @@ func (v *Volume) reconfigure() {
 				a.err = v.failed
 				a.ended.Set()
 			}
-			v.admitting = nil
+			for _, x := range v.givenUp {
+				x.err = v.failed
+				x.ended.Set()
+			}
+			v.admitting, v.givenUp = nil, nil
 			v.mu.Unlock()
 			return
 		}
@@ -71,6 +75,13 @@ func (v *Volume) reconfigureOne() bool {
 		p := v.eject[0]
 		v.mu.Unlock()
 		v.ejectMember(p)
+		return true
+	case len(v.givenUp) > 0:
+		x := v.givenUp[0]
+		v.givenUp = v.givenUp[1:]
+		v.mu.Unlock()
+		x.err = v.giveUp(x.ids)
+		x.ended.Set()
 		return true
 	case v.mayRelease():
 		v.mu.Unlock()

@@ -41,6 +41,7 @@ type Volume struct {
 	links     []*governor                          // of what is sent to a member, by index
 	eject     []proposal                           // members to be ejected, for the reconfigure task
 	admitting []*admission                         // joiners to be added, for the same
+	givenUp   []*surrender                         // replicas to be done without, likewise
 	syncing   []syncState                          // by index
 	recs      recordRing                           // issued, not yet in memory everywhere or still lent
 	bytes     int64                                // of recs

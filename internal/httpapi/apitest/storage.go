@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
@@ -236,6 +237,52 @@ func (b *Backend) Diff(_ context.Context, id holdfast.VolumeID, c httpapi.Compar
 		out.Extents = append(out.Extents, v1.Extent{Offset: from, Length: to - from, Zero: e.Zero})
 	}
 	return out, nil
+}
+
+// Verify implements httpapi.Backend, in two parts. The copies are equal, but of a
+// volume that is called torn: its first copy has another block 7 than the others.
+func (b *Backend) Verify(_ context.Context, id holdfast.VolumeID, from httpapi.VerifyPlace) (v1.Verify, error) {
+	out := v1.Verify{Started: from.Started, LSN: "1.9", Blocks: 100, Done: 1, Differences: []v1.CopyDifference{}}
+	if from.Started.IsZero() {
+		out.Started = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+		out.Done, out.Next = 0.5, "more"
+	}
+	_, err := b.edit(id, func(v *cluster.Volume) error {
+		if len(v.InSync) < 2 {
+			return holdfast.Errorf(holdfast.Unavailable, "volume %s has %d copy in sync; there is nothing to compare it with", v.Name, len(v.InSync))
+		}
+		d := v1.CopyDifference{Offset: 7 * holdfast.BlockSize}
+		for i, r := range v.InSync {
+			host := b.St.Hosts[r.Host].Val.Name
+			out.Copies = append(out.Copies, host)
+			d.Held = append(d.Held, v1.HeldCopy{Host: host, State: "data", LSN: "1.8", Hash: "00000000000000f8"})
+			if i == 0 {
+				d.Held[0] = v1.HeldCopy{Host: host, State: "zero", LSN: "1.7"}
+			}
+		}
+		if v.Name == "torn" && out.Next != "" {
+			out.Differences = append(out.Differences, d)
+		}
+		v.Compared = &cluster.Compared{At: out.Started, Differ: from.Differ + uint64(len(out.Differences))}
+		if out.Next != "" {
+			out.Next = httpapi.VerifyPlace{Started: out.Started, Differ: v.Compared.Differ, Addr: 512}.String()
+		}
+		return nil
+	})
+	return out, err
+}
+
+// RebuildCopies implements httpapi.Backend.
+func (b *Backend) RebuildCopies(_ context.Context, id holdfast.VolumeID, hosts []string) error {
+	_, err := b.edit(id, func(v *cluster.Volume) error {
+		left := slices.DeleteFunc(slices.Clone(v.InSync), func(r cluster.Replica) bool { return slices.Contains(hosts, b.St.Hosts[r.Host].Val.Name) })
+		if len(left) < max(v.Min, 1) {
+			return holdfast.Errorf(holdfast.Conflict, "volume %s would have %d copies in sync", v.Name, len(left))
+		}
+		v.InSync, v.Compared = left, nil
+		return nil
+	})
+	return err
 }
 
 // ImportImage implements httpapi.Backend.
