@@ -50,8 +50,11 @@ func (v *Volume) giveUp(ids []holdfast.ReplicaID) error {
 			}
 			rec.InSync = without(rec.InSync, id)
 		}
-		if n := len(rec.InSync); n < max(rec.Min, 1) {
-			return false, holdfast.Errorf(holdfast.Conflict, "volume %s would have %d copies in sync and needs %d; 'holdfast volume set %s --min' changes what it needs", rec.Name, n, max(rec.Min, 1), rec.Name)
+		if len(rec.InSync) == 0 {
+			return false, holdfast.Errorf(holdfast.Conflict, "volume %s would have no copy in sync; one has to be trusted", rec.Name)
+		}
+		if n := len(rec.InSync); n < rec.Min {
+			return false, holdfast.Errorf(holdfast.Conflict, "volume %s would have %d copies in sync and needs %d; 'holdfast volume set %s --min' changes what it needs", rec.Name, n, rec.Min, rec.Name)
 		}
 		rec.Compared = nil
 		rec.Tidy()
