@@ -100,7 +100,7 @@ func (c *blockClient) rest(limit time.Duration) bool {
 // behind the pace.
 func (c *blockClient) keepPace() {
 	ahead := c.s.begun + time.Duration(c.s.done())*time.Second/pace - c.s.c.Now()
-	if ahead <= 0 {
+	if ahead <= 0 || c.s.groups.rush(c.s.c.Now()) {
 		clock.Sleep(c.s.c, time.Duration(1+c.rng.Int64N(int64(2*hurry))))
 		return
 	}
@@ -223,14 +223,19 @@ func (c *blockClient) choose(b int) *operation {
 		data := c.buffer()
 		fillTag(data, c.n, b, o.tag)
 		o.req = &export.Request{Op: export.Write, Off: off, Length: int64(len(data)), Data: data, FUA: c.rng.IntN(10) == 0}
-		c.model.submitted(b, o.tag)
+		c.submitted(b, o.tag)
 	case k < 6:
 		o.req = &export.Request{Op: export.Zero, Off: off, Length: holdfast.BlockSize}
-		c.model.submitted(b, 0)
+		c.submitted(b, 0)
 	default:
 		return c.reading(b)
 	}
 	return o
+}
+
+func (c *blockClient) submitted(b int, tag uint64) {
+	c.model.submitted(b, tag)
+	c.s.groups.submitted(c, b, tag)
 }
 
 func (c *blockClient) reading(b int) *operation {
@@ -296,6 +301,7 @@ func (c *blockClient) outcome(o *operation) {
 	case export.Write, export.Zero:
 		if good {
 			c.model.acknowledged(o.block, o.tag)
+			c.s.groups.acknowledged(c, o.block, o.tag)
 		} else {
 			c.model.landed(o.block, o.tag)
 		}

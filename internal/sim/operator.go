@@ -83,6 +83,9 @@ func (o *operator) act() (what string, err error) {
 	if o.s.limits.turn() {
 		return o.limit()
 	}
+	if o.s.groups.turn() {
+		return o.group()
+	}
 	vm := o.s.vms.vms[o.rng.IntN(len(o.s.vms.vms))]
 	switch k := o.rng.IntN(24); {
 	case k < 3:

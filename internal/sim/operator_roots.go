@@ -202,6 +202,7 @@ func (o *operator) grow() (string, error) {
 // check reads the snapshots and clones that are there, from every replica.
 func (o *operator) check() {
 	st := o.s.hosts[0].node.Cluster.State()
+	o.s.groups.check(o, st)
 	for _, k := range o.snaps {
 		v := st.Volumes[k.c.vol.ID].Val
 		o.checkOn(v, "snapshot "+k.snap.Name+" of "+k.c.vol.Name, k.c.n, k.may, func(r *store.Replica, buf []byte) error {

@@ -74,6 +74,7 @@ type simulation struct {
 	op       *operator
 	sealings *sealings
 	limits   *limiting
+	groups   *grouping
 	faults   *faults
 	res      Result
 	ending   bool

@@ -105,7 +105,7 @@ func (s *simulation) verify() {
 	if len(s.res.Failures) == 0 {
 		s.damage(s.w.Rand("damage"))
 	}
-	s.tell("verified;%s %d tasks of the operator, %d snapshots", s.vms, s.op.done, len(s.op.snaps))
+	s.tell("verified;%s %d tasks of the operator, %d snapshots, %d groups, %d tried in vain", s.vms, s.op.done, len(s.op.snaps), len(s.groups.taken), len(s.groups.failed))
 }
 
 // twice names a VM that has two machines, or none. Two are there for a moment
