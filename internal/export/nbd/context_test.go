@@ -108,7 +108,7 @@ func TestTooManyContextsAreRefused(t *testing.T) {
 
 // Thousands of snapshots are listed in pieces.
 func TestThousandsOfContextsAreListed(t *testing.T) {
-	o := offer1(t, mib, Limits{})
+	o := offer1(t, 4*kib, Limits{})
 	for i := range 5000 {
 		o.target.Keep(snapID(1), fmt.Sprintf("nightly-of-the-accounts-%05d", i))
 	}

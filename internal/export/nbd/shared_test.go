@@ -206,10 +206,10 @@ func TestAVolumeGrowsWhileItIsUsed(t *testing.T) {
 }
 
 func TestJudgeNbdcopyOverSeveralConnections(t *testing.T) {
-	o := offer1(t, 64*mib, Limits{})
+	o := offer1(t, 24*mib, Limits{})
 	dir := t.TempDir()
 	src, back := filepath.Join(dir, "src"), filepath.Join(dir, "back")
-	want := noisy(64 * mib)
+	want := noisy(24 * mib)
 	if err := os.WriteFile(src, want, 0o600); err != nil {
 		t.Fatal(err)
 	}
