@@ -19,7 +19,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill lab down image kernel bench clean-bench judges figures judge-cloud-init judge-iscsi rot fuzz-smoke packages clean
+.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill lab down image kernel bench clean-bench rebuild-bench judges figures judge-cloud-init judge-iscsi rot fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -95,6 +95,9 @@ bench: packages build ## figures beside nbdkit and qemu-nbd
 
 bench-iscsi: packages build ## figures of iSCSI beside tgt, if that is installed
 	bench/iscsi.sh
+
+rebuild-bench: ## how fast a copy is built beside how fast is written, and write+flush beside a rebuild and a scrub; REBUILD="-size BYTES" and so on
+	@$(GO) run ./bench/rebuild $(REBUILD)
 
 clean-bench: ## what the cleaner costs at 50 and 80 % fill; CLEAN="-seconds 1200 -svg FILE" and so on
 	@$(GO) run ./bench/cleaner -fill 50 $(CLEAN) && $(GO) run ./bench/cleaner -fill 80 $(CLEAN)

@@ -25,25 +25,34 @@ type Volume struct {
 	Disk  export.Disk
 	Store *store.Store
 	end   []func()
+
+	rec  *record
+	host holdfast.HostID
+	s    *volume.Service
 }
 
 // record is the volume's record, in memory.
 type record struct {
-	mu sync.Mutex
-	v  cluster.Volume
+	mu  sync.Mutex
+	v   cluster.Volume
+	rev kv.Rev
 }
 
 func (r *record) ReadVolume(holdfast.VolumeID) (cluster.Volume, kv.Rev, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.v, 1, nil
+	return r.v, r.rev, nil
 }
 
-func (r *record) CommitVolume(v cluster.Volume, _ kv.Rev) (kv.Rev, error) {
+func (r *record) CommitVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if mod != r.rev {
+		return 0, holdfast.Errorf(holdfast.Conflict, "the record was changed meanwhile")
+	}
 	r.v = v
-	return 1, nil
+	r.rev++
+	return r.rev, nil
 }
 
 func (r *record) ClaimVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) {
@@ -74,8 +83,9 @@ func (a *Volume) open(path string, size, segment int64, blocks uint64) error {
 	}
 	host, disk := holdfast.HostID{UUID: ids[0]}, holdfast.DiskID{UUID: ids[1]}
 	ref := cluster.Replica{ID: holdfast.ReplicaID{UUID: ids[2]}, Host: host, Disk: disk}
-	rec := &record{v: cluster.Volume{ID: holdfast.VolumeID{UUID: ids[3]}, Name: "alone", Blocks: blocks, Copies: 1, Min: 1, InSync: []cluster.Replica{ref}}}
-	if err := a.openStore(path, size, segment, store.Identity{Disk: disk, Host: host}); err != nil {
+	rec := &record{rev: 1, v: cluster.Volume{ID: holdfast.VolumeID{UUID: ids[3]}, Name: "alone", Blocks: blocks, Copies: 1, Min: 1, InSync: []cluster.Replica{ref}}}
+	var err error
+	if a.Store, err = a.openStore(path, size, segment, store.Identity{Disk: disk, Host: host}); err != nil {
 		return err
 	}
 	quiet := slog.New(slog.DiscardHandler)
@@ -93,32 +103,72 @@ func (a *Volume) open(path string, size, segment int64, blocks uint64) error {
 	if err != nil {
 		return err
 	}
-	a.Disk = d
+	a.Disk, a.rec, a.host, a.s = d, rec, host, s
 	a.end = append(a.end, d.Close)
 	return nil
 }
 
-func (a *Volume) openStore(path string, size, segment int64, id store.Identity) error {
-	if err := filedisk.Create(path, size); err != nil {
+// AddCopy makes another disk and has a copy of the volume built there. It returns
+// at once; see Rebuild.
+func (a *Volume) AddCopy(path string, size, segment int64) error {
+	var ids [2]holdfast.UUID
+	for i := range ids {
+		var err error
+		if ids[i], err = holdfast.NewUUID(rand.Reader); err != nil {
+			return err
+		}
+	}
+	ref := cluster.Replica{ID: holdfast.ReplicaID{UUID: ids[0]}, Host: a.host, Disk: holdfast.DiskID{UUID: ids[1]}}
+	end := a.end
+	a.end = nil
+	st, err := a.openStore(path, size, segment, store.Identity{Disk: ref.Disk, Host: a.host})
+	a.end = append(a.end, end...) // the volume is closed before its disks
+	if err != nil {
 		return err
+	}
+	a.s.AddStore(st)
+	rec, mod, err := a.rec.ReadVolume(holdfast.VolumeID{})
+	if err != nil {
+		return err
+	}
+	rec.Copies++
+	rec.Others = []cluster.Replica{ref}
+	if mod, err = a.rec.CommitVolume(rec, mod); err != nil {
+		return err
+	}
+	a.s.NoteRecord(rec, mod)
+	return nil
+}
+
+// Rebuild tells how the copy that is being built goes, and how many are in sync.
+func (a *Volume) Rebuild() (m volume.Mending, inSync int) {
+	rec, _, _ := a.rec.ReadVolume(holdfast.VolumeID{}) // which cannot fail
+	if v := a.s.Opened(rec.ID); v != nil {
+		m, _ = v.Mending()
+	}
+	return m, len(rec.InSync)
+}
+
+func (a *Volume) openStore(path string, size, segment int64, id store.Identity) (*store.Store, error) {
+	if err := filedisk.Create(path, size); err != nil {
+		return nil, err
 	}
 	a.end = append(a.end, func() { os.Remove(path) })
 	dev, err := filedisk.Open(path, filedisk.Options{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	a.end = append(a.end, func() { dev.Close() })
 	o := store.Options{Clock: clock.System{}, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler), SegmentBytes: segment}
 	if err := store.Format(dev, id, o); err != nil {
-		return err
+		return nil, err
 	}
 	st, err := store.Open(dev, o)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	a.Store = st
 	a.end = append(a.end, func() { st.Close() })
-	return nil
+	return st, nil
 }
 
 // Close ends everything and removes the file.

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/bench/alone"
@@ -110,27 +109,27 @@ func measure(s settings) (*result, error) {
 		return nil, err
 	}
 	defer v.Close()
-	l := &load{disk: v.Disk, blocks: blocks}
+	l := &alone.Load{Disk: v.Disk, Blocks: blocks}
 	res := &result{Settings: s, Segments: int(v.Store.Usage().Total / s.Segment)}
-	if err := l.fill(); err != nil {
+	if err := l.Fill(); err != nil {
 		return nil, fmt.Errorf("filling the volume: %w", err)
 	}
-	if res.Idle, err = l.pairs(s.Pairs, 0); err != nil {
+	if res.Idle, err = l.Pairs(s.Pairs, 0); err != nil {
 		return nil, err
 	}
 	for warm := v.Store.Usage(); float64(v.Store.Usage().Since(warm).Appended) < s.Warm*float64(s.Size); {
-		if _, err := l.overwrite(1, nil); err != nil {
+		if _, err := l.Overwrite(1, nil); err != nil {
 			return nil, err
 		}
 	}
 	before := v.Store.Usage()
-	res.MiBps, err = l.overwrite(s.Seconds, func() int64 { return v.Store.Usage().Appended })
+	res.MiBps, err = l.Overwrite(s.Seconds, func() int64 { return v.Store.Usage().Appended })
 	if err != nil {
 		return nil, err
 	}
 	res.written(v.Store.Usage().Since(before))
 	res.windows()
-	if res.Cleaning, err = l.pairs(s.Pairs, int(res.Median*(1<<20)/holdfast.BlockSize/4)); err != nil {
+	if res.Cleaning, err = l.Pairs(s.Pairs, int(res.Median*(1<<20)/holdfast.BlockSize/4)); err != nil {
 		return nil, err
 	}
 	return res, nil
@@ -152,6 +151,3 @@ func (r *result) written(u store.Usage) {
 	r.Guest = u.Appended
 	r.Amp = amplification{Total: u.WriteAmp(), Data: u.DataAmp(), Map: u.MapAmp(), Log: part(u.Log), Cleaned: part(u.Cleaned), Catalog: part(u.Catalog), Zeroed: part(u.Zeroed)}
 }
-
-// since is seconds since a moment.
-func since(t time.Time) float64 { return time.Since(t).Seconds() }

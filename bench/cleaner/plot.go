@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/holdfast-cloud/holdfast/bench/alone"
 )
 
 // The picture's sizes, in pixels.
@@ -37,7 +39,7 @@ func (r *result) plot() string {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" text-anchor="%s" fill="%s">%s</text>`+"\n", px, py, anchor, colour, s)
 	}
 	text(plotLeft, 20, "start", plotInk, fmt.Sprintf("Random overwrite, 4 KiB, depth %d, %.0f %% of the usable space filled: MiB/s. %.2f bytes written per byte (map %.2f)",
-		depth, r.Settings.Fill, r.Amp.Total, r.Amp.Map))
+		alone.Depth, r.Settings.Fill, r.Amp.Total, r.Amp.Map))
 	for v := 0.0; v <= top+step/2; v += step {
 		line(&b, plotLeft, y(v), plotWidth-plotRight, y(v), plotGridInk, "")
 		text(plotLeft-6, y(v)+4, "end", plotInk, fmt.Sprintf("%g", v))

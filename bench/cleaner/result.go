@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/holdfast-cloud/holdfast/bench/alone"
 )
 
 // amplification is bytes written to the disk per byte of the guest.
@@ -19,16 +21,16 @@ type amplification struct {
 
 // result is what was measured.
 type result struct {
-	Settings settings      `json:"settings"`
-	Segments int           `json:"segments"`
-	Guest    int64         `json:"guestBytes"`
-	Amp      amplification `json:"amplification"`
-	MiBps    []float64     `json:"mibPerSecond"` // of every second
-	Windows  []float64     `json:"windows"`      // of every 10 seconds that begin with a second
-	Median   float64       `json:"median"`       // of the windows
-	Least    float64       `json:"least"`
-	Idle     *latency      `json:"idle,omitempty"`     // write+flush before anything has to be cleaned
-	Cleaning *latency      `json:"cleaning,omitempty"` // beside overwrites at a quarter of the rate
+	Settings settings       `json:"settings"`
+	Segments int            `json:"segments"`
+	Guest    int64          `json:"guestBytes"`
+	Amp      amplification  `json:"amplification"`
+	MiBps    []float64      `json:"mibPerSecond"` // of every second
+	Windows  []float64      `json:"windows"`      // of every 10 seconds that begin with a second
+	Median   float64        `json:"median"`       // of the windows
+	Least    float64        `json:"least"`
+	Idle     *alone.Latency `json:"idle,omitempty"`     // write+flush before anything has to be cleaned
+	Cleaning *alone.Latency `json:"cleaning,omitempty"` // beside overwrites at a quarter of the rate
 }
 
 const windowSeconds = 10

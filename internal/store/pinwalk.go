@@ -262,7 +262,7 @@ func (p *Pin) ReadBlock(root holdfast.SnapshotID, addr uint64, buf []byte) (Bloc
 		}
 		ref = BlockRef{e.LSN, s.origins[e.Origin], e.Hash, e.Hole()}
 		ft.begin(buf[:ref.Bytes()])
-		ft.want(0, found{lsn: e.LSN, hash: e.Hash, origin: e.Origin, seg: e.Seg, slot: e.Slot}, addr)
+		ft.want(0, foundAt(e), addr)
 		return nil
 	})
 	if err != nil {
@@ -274,4 +274,60 @@ func (p *Pin) ReadBlock(root holdfast.SnapshotID, addr uint64, buf []byte) (Bloc
 		return ref, nil, p.r.readError(err)
 	}
 	return ref, buf[:ref.Bytes()], nil
+}
+
+// ReadAtOnce is how many blocks ReadBlocks reads at most.
+const ReadAtOnce = readBlocks
+
+// ReadBlocks reads and verifies what is stored of some blocks of a root of the
+// pin, at most ReadAtOnce, those that lie together with one read. If one of them
+// fails, all do, and ReadBlock tells which. The zero name is the head's.
+func (p *Pin) ReadBlocks(root holdfast.SnapshotID, addrs []uint64) ([][]byte, error) {
+	if len(addrs) > readBlocks {
+		return nil, holdfast.Errorf(holdfast.Invalid, "read of %d blocks at once, at most %d", len(addrs), readBlocks)
+	}
+	s := p.r.s
+	buf := newBuffer(shape{header: roundUp(len(addrs)*holdfast.MaxStoredUnits*unitSize) / blockSize}).b
+	out := make([][]byte, len(addrs))
+	ft := s.storedFetching()
+	defer ft.end()
+	err := s.withMap(func() error {
+		r, err := p.shown(root)
+		if err != nil {
+			return err
+		}
+		var found [readBlocks]found
+		at := 0
+		for i, addr := range addrs {
+			e, err := r.Get(addr)
+			if err != nil {
+				return err
+			}
+			found[i] = foundAt(e)
+			ref := BlockRef{e.LSN, s.origins[e.Origin], e.Hash, e.Hole()}
+			n := ref.Bytes()
+			out[i] = buf[at : at+n : at+n]
+			at += n
+		}
+		ft.begin(buf)
+		at = 0
+		for i, addr := range addrs { // only now: nothing is pinned if a page of the map is missing
+			ft.want(at, found[i], addr)
+			at += len(out[i])
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = ft.read()
+	ft.unpin()
+	if err != nil {
+		return nil, p.r.readError(err)
+	}
+	return out, nil
+}
+
+func foundAt(e blockmap.Entry) found {
+	return found{lsn: e.LSN, hash: e.Hash, origin: e.Origin, seg: e.Seg, slot: e.Slot}
 }

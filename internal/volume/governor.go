@@ -39,7 +39,7 @@ const (
 // when it takes longer the rate falls by a third; it never falls below the
 // guaranteed share. Without a foreground there is no limit but the cap.
 //
-// Its mutex is innermost.
+// Its mutex is innermost. Where there is nothing to govern it is nil.
 type governor struct {
 	mu  sync.Mutex
 	cap int64 // bytes a second; 0: none
@@ -61,6 +61,9 @@ func newGovernor(limit int64) *governor { return &governor{cap: limit, last: -pr
 
 // felt is told how long an operation of the foreground took.
 func (g *governor) felt(d, now time.Duration) {
+	if g == nil {
+		return
+	}
 	g.mu.Lock()
 	g.roll(now)
 	g.last = now
@@ -119,6 +122,9 @@ func (g *governor) floor() float64 { return max(governFloor, g.seen/governShare)
 // limit is what may be moved now, bytes a second, 0: as much as goes; byCap says
 // that it is the cap.
 func (g *governor) limit(now time.Duration) (rate int64, byCap bool) {
+	if g == nil {
+		return 0, false
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.limitLocked(now)
@@ -160,6 +166,9 @@ func (g *governor) pace(c clock.Clock, n int) {
 
 // gently reports whether there is a foreground to be minded.
 func (g *governor) gently(now time.Duration) bool {
+	if g == nil {
+		return false
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return now-g.last < present

@@ -281,7 +281,7 @@ func (j *joiner) sendPage(pg page) error {
 }
 
 // copy sends every block of the source that is asked for.
-func (j *joiner) copy(src source, c changes) error {
+func (j *joiner) copy(src source, c changes) (err error) {
 	v := j.v
 	v.mu.Lock()
 	v.copy.root, v.copy.done = v.s.Clock.Now(), 0
@@ -289,34 +289,88 @@ func (j *joiner) copy(src source, c changes) error {
 		v.copy.began = v.copy.root
 	}
 	v.mu.Unlock()
-	link := v.s.linkGovernor(j.ref.Host)
-	for at, more := uint64(0), true; more; {
-		if err := j.v.Err(); err != nil {
-			return err
-		}
-		if err := j.keepSeat(); err != nil {
-			return err
-		}
-		limit := j.pages
-		if link.gently(v.s.Clock.Now()) {
-			limit = min(limit, gentleBlocks)
-		}
-		pg, err := src.page(c, at, limit)
-		if err == nil {
-			err = j.complete(&pg)
-		}
-		if err == nil && len(pg.blocks) > 0 {
-			link.pace(v.s.Clock, pg.bytes())
-			began := v.s.Clock.Now()
-			err = j.sendPage(pg)
-			j.pages = nextPage(j.pages, v.s.Clock.Now()-began)
-		}
-		if err != nil {
-			return err
+	var under []*sending
+	for at, more := uint64(0), true; more && err == nil; {
+		var pg page
+		if pg, err = j.nextOf(src, c, at); err != nil {
+			break
 		}
 		at, more = pg.next, pg.more
-		j.count(pg, at)
+		under = append(under, j.send(pg))
+		if len(under) == pagesUnder {
+			err = j.sent(under[0])
+			under = under[1:]
+		}
 	}
+	for _, x := range under { // all of them: the joiner must not get any later
+		if e := j.sent(x); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// nextOf reads the next page of a source, when it may.
+func (j *joiner) nextOf(src source, c changes, at uint64) (pg page, err error) {
+	v := j.v
+	if err := v.Err(); err != nil {
+		return pg, err
+	}
+	if err := j.keepSeat(); err != nil {
+		return pg, err
+	}
+	limit := j.pages
+	link := v.s.linkGovernor(j.ref.Host)
+	if link.gently(v.s.Clock.Now()) {
+		limit = min(limit, gentleBlocks)
+	}
+	pg, err = src.page(c, at, limit)
+	if err == nil {
+		err = j.complete(&pg)
+	}
+	if err == nil {
+		link.pace(v.s.Clock, pg.bytes())
+	}
+	return pg, err
+}
+
+// pagesUnder is how many pages are under way to a joiner: one is read while
+// others travel and are written.
+const pagesUnder = 2
+
+// sending is a page under way.
+type sending struct {
+	pg    page
+	began time.Duration
+	took  time.Duration
+	ended *clock.Future[error]
+}
+
+func (j *joiner) send(pg page) *sending {
+	c := j.v.s.Clock
+	x := &sending{pg: pg, began: c.Now(), ended: clock.NewFuture[error](c)}
+	if len(pg.blocks) == 0 {
+		x.ended.Resolve(nil)
+		return x
+	}
+	j.v.tasks.Go(func() {
+		err := j.sendPage(pg)
+		x.took = c.Now() - x.began
+		x.ended.Resolve(err)
+	})
+	return x
+}
+
+// sent waits for a page and counts it.
+func (j *joiner) sent(x *sending) error {
+	err, _ := x.ended.Wait(clock.Forever)
+	if err != nil {
+		return err
+	}
+	if len(x.pg.blocks) > 0 {
+		j.pages = nextPage(j.pages, x.took)
+	}
+	j.count(x.pg, x.pg.next)
 	return nil
 }
 

@@ -34,8 +34,11 @@ func (s *Service) diskGovernor(id holdfast.DiskID) *governor {
 	return g
 }
 
-// linkGovernor is the governor of what is sent to another host.
+// linkGovernor is the governor of what is sent to another host; nil: it is this one.
 func (s *Service) linkGovernor(id holdfast.HostID) *governor {
+	if id == s.Self {
+		return nil
+	}
 	b := &s.rebuilds
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -82,11 +82,43 @@ func pageOf(pin *store.Pin, c changes, from uint64, limit int, read func(addr ui
 		return true
 	})
 	pg.data = make([][]byte, len(pg.blocks))
-	for i := range pg.blocks { // only now: no callback waits for the disk
-		b := &pg.blocks[i]
-		if err != nil {
-			break
+	for i := 0; i < len(pg.blocks) && err == nil; { // only now: no callback waits for the disk
+		n := min(len(pg.blocks)-i, store.ReadAtOnce)
+		if !pg.readTogether(pin, c.root, i, i+n) {
+			err = pg.readApart(i, i+n, read)
 		}
+		i += n
+	}
+	return pg, err
+}
+
+// readTogether reads what is stored of some blocks of a page, and reports whether
+// all of it is good.
+func (pg *page) readTogether(pin *store.Pin, root holdfast.SnapshotID, from, to int) bool {
+	var at []int
+	var addrs []uint64
+	for i := from; i < to; i++ {
+		if !pg.blocks[i].Hole {
+			at, addrs = append(at, i), append(addrs, pg.blocks[i].Addr)
+		}
+	}
+	if len(addrs) == 0 {
+		return true
+	}
+	data, err := pin.ReadBlocks(root, addrs)
+	if err != nil {
+		return false
+	}
+	for k, i := range at {
+		pg.data[i] = data[k]
+	}
+	return true
+}
+
+// readApart reads it block by block; one that is bad is lost.
+func (pg *page) readApart(from, to int, read func(addr uint64) ([]byte, error)) (err error) {
+	for i := from; i < to && err == nil; i++ {
+		b := &pg.blocks[i]
 		if b.Hole {
 			continue
 		}
@@ -94,7 +126,7 @@ func pageOf(pin *store.Pin, c changes, from uint64, limit int, read func(addr ui
 			b.Lost, pg.data[i], err = true, nil, nil
 		}
 	}
-	return pg, err
+	return err
 }
 
 // rotten reports whether a read failed by the stored bytes of one block.

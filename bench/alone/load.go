@@ -1,4 +1,4 @@
-package main
+package alone
 
 import (
 	"math/rand/v2"
@@ -11,12 +11,13 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/export"
 )
 
-const depth = 32
+// Depth is how many writes at random are under way.
+const Depth = 32
 
-// load is what is done to the volume.
-type load struct {
-	disk   export.Disk
-	blocks uint64
+// Load is what is done to a volume.
+type Load struct {
+	Disk   export.Disk
+	Blocks uint64
 }
 
 // client is one writer that waits for each of its requests.
@@ -27,8 +28,8 @@ type client struct {
 	rng  *rand.Rand
 }
 
-func (l *load) client(n uint64, bytes int) *client {
-	c := &client{disk: l.disk, done: make(chan error, 1), rng: rand.New(rand.NewPCG(n, uint64(time.Now().UnixNano())))}
+func (l *Load) client(n uint64, bytes int) *client {
+	c := &client{disk: l.Disk, done: make(chan error, 1), rng: rand.New(rand.NewPCG(n, uint64(time.Now().UnixNano())))}
 	c.req.Data = make([]byte, bytes)
 	for i := range c.req.Data {
 		c.req.Data[i] = byte(c.rng.Uint32())
@@ -53,29 +54,29 @@ func (c *client) flush() error {
 	return <-c.done
 }
 
-// fill writes every block once, in order.
-func (l *load) fill() error {
+// Fill writes every block once, in order.
+func (l *Load) Fill() error {
 	const run = 256
 	c := l.client(0, run*holdfast.BlockSize)
-	for b := uint64(0); b < l.blocks; b += run {
-		if err := c.write(b, int(min(run, l.blocks-b))); err != nil {
+	for b := uint64(0); b < l.Blocks; b += run {
+		if err := c.write(b, int(min(run, l.Blocks-b))); err != nil {
 			return err
 		}
 	}
 	return c.flush()
 }
 
-// overwrite writes single blocks at random at depth 32 for some seconds and
+// Overwrite writes single blocks at random at Depth 32 for some seconds and
 // returns MiB/s of every second, by what counter says, if it is given.
-func (l *load) overwrite(seconds float64, counter func() int64) (perSecond []float64, err error) {
+func (l *Load) Overwrite(seconds float64, counter func() int64) (perSecond []float64, err error) {
 	var stop atomic.Bool
 	var failed atomic.Pointer[error]
 	var all sync.WaitGroup
-	for i := range depth {
+	for i := range Depth {
 		c := l.client(uint64(i), holdfast.BlockSize)
 		all.Go(func() {
 			for !stop.Load() {
-				if err := c.write(c.rng.Uint64N(l.blocks), 1); err != nil {
+				if err := c.write(c.rng.Uint64N(l.Blocks), 1); err != nil {
 					failed.Store(&err)
 					stop.Store(true)
 				}
@@ -103,55 +104,70 @@ func (l *load) overwrite(seconds float64, counter func() int64) (perSecond []flo
 	return perSecond, nil
 }
 
-// latency is of write+flush pairs, in milliseconds.
-type latency struct {
+// Latency is of write+flush pairs, in milliseconds.
+type Latency struct {
 	Count  int     `json:"count"`
 	Median float64 `json:"medianMs"`
 	P99    float64 `json:"p99Ms"`
 	Max    float64 `json:"maxMs"`
 }
 
-// pairs lets one client write and flush, while others overwrite at random at a
+// Pairs lets one client write and flush, while others overwrite at random at a
 // rate that the cleaner has to follow, in blocks per second.
-func (l *load) pairs(seconds float64, beside int) (*latency, error) {
+func (l *Load) Pairs(seconds float64, beside int) (*Latency, error) {
 	if seconds == 0 {
 		return nil, nil
 	}
 	stop := make(chan struct{})
 	failed := make(chan error, 1)
 	go func() { failed <- l.paced(beside, stop) }()
-	var took []float64
-	c := l.client(depth, holdfast.BlockSize)
-	var err error
-	for begin := time.Now(); since(begin) < seconds && err == nil; {
-		one := time.Now()
-		if err = c.write(c.rng.Uint64N(l.blocks), 1); err == nil {
-			err = c.flush()
-		}
-		took = append(took, since(one)*1000)
-	}
+	begin := time.Now()
+	out, err := l.PairsWhile(func() bool { return since(begin) < seconds })
 	close(stop)
 	if other := <-failed; err == nil {
 		err = other
 	}
-	if err != nil {
-		return nil, err
-	}
+	return out, err
+}
+
+// summary orders what pairs took; nil: there were none.
+func summary(took []float64) *Latency {
 	slices.Sort(took)
 	n := len(took)
-	return &latency{Count: n, Median: took[n/2], P99: took[n*99/100], Max: took[n-1]}, nil
+	if n == 0 {
+		return nil
+	}
+	return &Latency{Count: n, Median: took[n/2], P99: took[n*99/100], Max: took[n-1]}
+}
+
+// PairsWhile lets one client write and flush for as long as more says so, which
+// is asked after every pair.
+func (l *Load) PairsWhile(more func() bool) (*Latency, error) {
+	var took []float64
+	c := l.client(Depth, holdfast.BlockSize)
+	for more() {
+		one := time.Now()
+		if err := c.write(c.rng.Uint64N(l.Blocks), 1); err != nil {
+			return nil, err
+		}
+		if err := c.flush(); err != nil {
+			return nil, err
+		}
+		took = append(took, since(one)*1000)
+	}
+	return summary(took), nil
 }
 
 // paced overwrites at random, rate blocks per second in bursts of a hundredth
 // of a second, until stop is closed.
-func (l *load) paced(rate int, stop chan struct{}) error {
+func (l *Load) paced(rate int, stop chan struct{}) error {
 	if rate == 0 {
 		<-stop
 		return nil
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	clients := make([]*client, depth)
+	clients := make([]*client, Depth)
 	for i := range clients {
 		clients[i] = l.client(uint64(i), holdfast.BlockSize)
 	}
@@ -162,11 +178,11 @@ func (l *load) paced(rate int, stop chan struct{}) error {
 		case <-tick.C:
 		}
 		var all sync.WaitGroup
-		errs := make([]error, depth)
+		errs := make([]error, Depth)
 		for i, c := range clients {
 			all.Go(func() {
-				for k := i; k < rate/100 && errs[i] == nil; k += depth {
-					errs[i] = c.write(c.rng.Uint64N(l.blocks), 1)
+				for k := i; k < rate/100 && errs[i] == nil; k += Depth {
+					errs[i] = c.write(c.rng.Uint64N(l.Blocks), 1)
 				}
 			})
 		}
@@ -178,3 +194,6 @@ func (l *load) paced(rate int, stop chan struct{}) error {
 		}
 	}
 }
+
+// since is seconds since a moment.
+func since(t time.Time) float64 { return time.Since(t).Seconds() }
