@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -39,6 +41,22 @@ func blocksOf(b *bed, p *Pin, since holdfast.LSN) []Block {
 			})
 		}
 		out = append(out, x)
+	}
+	for part := range slices.Chunk(out, 7) {
+		var addrs []uint64
+		for _, x := range part {
+			addrs = append(addrs, x.Addr)
+		}
+		var data [][]byte
+		b.run(func() (err error) {
+			data, err = p.ReadBlocks(holdfast.SnapshotID{}, addrs)
+			return err
+		})
+		for i, x := range part {
+			if !bytes.Equal(data[i], x.Data) {
+				b.t.Errorf("block %d reads otherwise together with others", x.Addr)
+			}
+		}
 	}
 	return out
 }

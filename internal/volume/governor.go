@@ -24,6 +24,8 @@ const (
 	// second, or a tenth of what the disk or link has been seen to carry.
 	governFloor = 4 << 20
 	governShare = 10
+	// governStep is by how much it rises at least.
+	governStep = 8 << 20
 	// governTop is the rate from which on there is no limit.
 	governTop = 4 << 30
 
@@ -55,6 +57,7 @@ type governor struct {
 	n     int           // of the foreground in this window; took has some of them
 	quiet time.Duration // what it takes without a rebuild; 0: not known yet
 	known int           // samples that quiet comes from, up to quietEnough
+	over  bool          // it took too long in the last window
 }
 
 func newGovernor(limit int64) *governor { return &governor{cap: limit, last: -present} }
@@ -108,12 +111,16 @@ func (g *governor) steer(high time.Duration) {
 		g.quiet += (high - g.quiet) / 8
 		g.known = min(g.known+len(g.took), quietEnough)
 	}
+	bound := max(governSlack*g.quiet, governLeast)
+	was := g.over
+	g.over = high > bound
 	switch {
 	case still || g.known < quietEnough:
-	case high > max(governSlack*g.quiet, governLeast):
+	case g.over && (was || high > 2*bound): // once may have other reasons
 		g.rate = max(floor, g.rate*2/3)
+	case g.over:
 	case float64(g.moved) > g.rate*governWindow.Seconds()/2: // else it is something else that holds it up
-		g.rate = min(governTop, g.rate+max(g.seen/32, governFloor))
+		g.rate = min(governTop, g.rate+max(g.seen/32, governStep))
 	}
 }
 
