@@ -115,9 +115,6 @@ func (s *Store) writeCheckpoint(c *capture) error {
 		return err
 	}
 	if err := s.writeRoot(&root); err != nil {
-		s.lock()
-		defer s.unlock()
-		s.fence(err)
 		return err
 	}
 	s.lock()
@@ -167,10 +164,7 @@ func (s *Store) flush(root *blockmap.Root) error {
 		s.unlock()
 		for _, c := range chunks {
 			if werr := s.devWrite(&s.usage.Mapped, c.buf, c.off); werr != nil {
-				s.lock()
-				s.fence(holdfast.Errorf(holdfast.IO, "disk %s: write of block map pages failed: %w; the disk is not used any more", s.id.Disk.Short(), werr))
-				s.unlock()
-				return werr
+				return s.fenceFor("write of block map pages", werr)
 			}
 		}
 		if len(chunks) > 0 {
@@ -240,21 +234,12 @@ func (s *Store) writeCatalog(root *rootBlock, cat []byte) error {
 			root.catalog[c] = append(root.catalog[c], place)
 			n := min(len(rest), per)
 			if err := s.devWrite(&s.usage.Catalog, rest[:n], s.offset(place, 0)); err != nil {
-				s.lock()
-				defer s.unlock()
-				s.fence(holdfast.Errorf(holdfast.IO, "disk %s: write of a checkpoint failed: %w; the disk is not used any more", s.id.Disk.Short(), err))
-				return s.err
+				return s.fenceFor("write of a checkpoint", err)
 			}
 			rest = rest[n:]
 		}
 	}
-	if err := s.dev.Sync(); err != nil {
-		s.lock()
-		defer s.unlock()
-		s.fence(holdfast.Errorf(holdfast.IO, "disk %s: sync of a checkpoint failed: %w; the disk is not used any more", s.id.Disk.Short(), err))
-		return s.err
-	}
-	return nil
+	return s.sync("a checkpoint", s.dev.Sync)
 }
 
 func (s *Store) returnPlaces(root *rootBlock) {
@@ -271,11 +256,8 @@ func (s *Store) writeRoot(root *rootBlock) error {
 	copy(p, root.encode())
 	for c := range 2 {
 		if err := s.devWrite(&s.usage.Catalog, p, rootAt(int(root.seq%2), c)); err != nil {
-			return holdfast.Errorf(holdfast.IO, "disk %s: write of a checkpoint root failed: %w; the disk is not used any more", s.id.Disk.Short(), err)
+			return s.fenceFor("write of a checkpoint root", err)
 		}
 	}
-	if err := s.dev.Sync(); err != nil {
-		return holdfast.Errorf(holdfast.IO, "disk %s: sync of a checkpoint root failed: %w; the disk is not used any more", s.id.Disk.Short(), err)
-	}
-	return nil
+	return s.sync("a checkpoint root", s.dev.Sync)
 }

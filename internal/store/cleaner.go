@@ -3,8 +3,6 @@ package store
 import (
 	"cmp"
 	"slices"
-
-	"github.com/holdfast-cloud/holdfast"
 )
 
 // The cleaner moves live blocks out of segments that are mostly dead, so that
@@ -149,9 +147,7 @@ func (s *Store) moveSome(g *segment, items *[]item) bool {
 	n := (units + blockUnit - 1) / blockUnit
 	buf, lost := s.readItems(part, from, n)
 	if err := s.devWrite(&s.usage.Cleaned, buf, s.offset(place, pos)); err != nil {
-		s.lock()
-		s.fence(holdfast.Errorf(holdfast.IO, "disk %s: write of the cleaner failed: %w; the disk is not used any more", s.id.Disk.Short(), err))
-		s.unlock()
+		_ = s.fenceFor("write of the cleaner", err)
 		return false
 	}
 	s.lock()

@@ -3,7 +3,6 @@ package store
 import (
 	"time"
 
-	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/disk"
 )
@@ -133,14 +132,15 @@ func (s *Store) commitOnce() bool {
 	}
 	for i, b := range work {
 		p := s.frame(b, synced, ckpt, s.nextAfter(work[i:], next))
-		write := s.dev.WriteAt
-		if one {
-			write = syncWriter.WriteSync
+		var err error
+		if off := s.offset(b.head.place, b.head.block); one {
+			err = s.sync("a batch", func() error { return s.devWriteBy(syncWriter.WriteSync, &s.usage.Log, p, off) })
+		} else {
+			err = s.devWrite(&s.usage.Log, p, off)
 		}
-		err := s.devWriteBy(write, &s.usage.Log, p, s.offset(b.head.place, b.head.block))
 		s.lock()
 		if err != nil {
-			s.fence(holdfast.Errorf(holdfast.IO, "disk %s: write of batch %d failed: %w; the disk is not used any more", s.id.Disk.Short(), b.seq, err))
+			s.fence(s.failed("write of a batch", err))
 			s.unlock()
 			return false
 		}
@@ -149,9 +149,12 @@ func (s *Store) commitOnce() bool {
 	}
 	switch {
 	case one:
-		return s.syncedLog(nil)
+		s.syncedLog()
 	case sync:
-		return s.syncedLog(s.dev.Sync())
+		if s.sync("the log", s.dev.Sync) != nil {
+			return false
+		}
+		s.syncedLog()
 	}
 	return true
 }
@@ -194,15 +197,10 @@ func (s *Store) wrote(b *batch, synced uint64) {
 	s.drained()
 }
 
-// syncedLog takes the outcome of a sync of everything written and tells who
-// waits for it.
-func (s *Store) syncedLog(err error) bool {
+// syncedLog notes that everything written is on disk and tells who waits for it.
+func (s *Store) syncedLog() {
 	s.lock()
 	defer s.unlock()
-	if err != nil {
-		s.fence(holdfast.Errorf(holdfast.IO, "disk %s: sync failed: %w; what it held since the last good one is unknown, the disk is not used any more", s.id.Disk.Short(), err))
-		return false
-	}
 	w := &s.wal
 	w.synced = w.written
 	flight := w.flight
@@ -217,7 +215,6 @@ func (s *Store) syncedLog(err error) bool {
 		}
 		b.touched, b.synced = nil, nil
 	}
-	return true
 }
 
 // drained tells the writers that Pressure or Full may be over.
@@ -228,32 +225,6 @@ func (s *Store) drained() {
 	s.stalled = false
 	f := s.onDrain
 	s.call(func(error) { f() }, nil)
-}
-
-// fence gives the disk up: nothing is written any more and whoever waits for
-// durability gets err.
-func (s *Store) fence(err error) {
-	if s.err != nil {
-		return
-	}
-	s.err = err
-	s.log.Error("disk fenced", "disk", s.id.Disk.String(), "err", err)
-	w := &s.wal
-	batches := append(append([]*batch{}, w.flight...), w.queue...)
-	if w.open != nil {
-		batches = append(batches, w.open)
-	}
-	for _, b := range batches {
-		for _, f := range b.written {
-			s.call(f, err)
-		}
-		for _, f := range b.synced {
-			s.call(f, err)
-		}
-		b.written, b.synced = nil, nil
-	}
-	w.waiters = 0
-	s.wakeAll()
 }
 
 // offset is where a block of a place is on the device, in bytes.

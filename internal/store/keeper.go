@@ -3,7 +3,6 @@ package store
 import (
 	"time"
 
-	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 )
 
@@ -107,9 +106,7 @@ func (s *Store) prepare() bool {
 	for b := uint32(0); b < s.space.segBlocks; b += zeroChunk {
 		n := min(zeroChunk, s.space.segBlocks-b)
 		if err := s.devWrite(&s.usage.Zeroed, buf[:n*blockSize], s.offset(place, b)); err != nil {
-			s.lock()
-			s.fence(holdfast.Errorf(holdfast.IO, "disk %s: a new segment cannot be written: %w; the disk is not used any more", s.id.Disk.Short(), err))
-			s.unlock()
+			_ = s.fenceFor("write of a new segment", err)
 			return false
 		}
 	}

@@ -33,7 +33,7 @@ func Open(dev disk.Device, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.rewriteTail(sc); err != nil {
+	if err := s.settle(&root, sc); err != nil {
 		return nil, err
 	}
 	if err := s.recover(&root, sc); err != nil {
@@ -42,7 +42,7 @@ func Open(dev disk.Device, o Options) (*Store, error) {
 	for _, off := range bad {
 		s.log.Warn("a copy of a checkpoint root was bad and is written anew", "disk", s.id.Disk.String(), "offset", off)
 	}
-	if err := s.start(&root, bad); err != nil {
+	if err := s.start(&root); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -275,7 +275,7 @@ func (s *Store) findBadMaps() {
 
 // start begins a new life: a fresh log segment behind a fresh checkpoint, so
 // that nothing that was torn is ever looked at again. Then the tasks run.
-func (s *Store) start(root *rootBlock, bad []int64) error {
+func (s *Store) start(root *rootBlock) error {
 	s.life = root.life + 1
 	w := &s.wal
 	w.seq = root.log.seq + 1<<20
@@ -286,15 +286,6 @@ func (s *Store) start(root *rootBlock, bad []int64) error {
 	}
 	if !s.roll() {
 		return holdfast.Errorf(holdfast.NoSpace, "open disk %s: no segment is left, not even of the reserve", s.id.Disk)
-	}
-	for _, off := range bad {
-		p := newBuffer(shape{header: 1}).b
-		copy(p, root.encode())
-		if off == rootAt(int(root.seq%2), 0) || off == rootAt(int(root.seq%2), 1) {
-			if err := s.devWrite(&s.usage.Log, p, off); err != nil {
-				return holdfast.Errorf(holdfast.IO, "open disk %s: %w", s.id.Disk, err)
-			}
-		}
 	}
 	s.collect()
 	if err := s.runCheckpoint(); err != nil {

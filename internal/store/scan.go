@@ -107,9 +107,19 @@ func (s *Store) scanLog(root *rootBlock) (*scan, error) {
 	return sc, nil
 }
 
-// rewriteTail writes the batches that no later one calls synced once more. An
-// earlier life's sync may have failed: then they are in the operating system's
-// cache, where they can be read, and will never reach the disk by themselves.
+// settle makes what was read what the disk has: the root and the batches that no
+// later one calls synced are written once more and synced. A sync may have failed
+// before: then they are in the operating system's cache, where they can be read,
+// and will never reach the disk by themselves; and nothing that the root before
+// this one names may be written over while it could be the newest on the disk.
+func (s *Store) settle(root *rootBlock, sc *scan) error {
+	if err := s.rewriteTail(sc); err != nil {
+		return err
+	}
+	return s.writeRoot(root)
+}
+
+// rewriteTail writes the batches again that no later one calls synced.
 func (s *Store) rewriteTail(sc *scan) error {
 	for i := range sc.batches {
 		b := &sc.batches[i]

@@ -190,11 +190,13 @@ func (s *Store) saveScrub() {
 	s.unlock()
 	buf := newBuffer(shape{header: roundUp(len(p)) / blockSize}).b
 	copy(buf, p)
-	write := s.dev.WriteAt
+	var err error
 	if w, ok := s.dev.(disk.SyncWriter); ok {
-		write = w.WriteSync
+		err = s.sync("the scrub page", func() error { return s.devWriteBy(w.WriteSync, &s.usage.Catalog, buf, at) })
+	} else {
+		err = s.devWrite(&s.usage.Catalog, buf, at)
 	}
-	if err := s.devWriteBy(write, &s.usage.Catalog, buf, at); err != nil {
+	if err != nil {
 		s.log.Warn("what is known of scrubs cannot be written; after a restart the scrub begins anew", "disk", s.id.Disk.String(), "err", err)
 	}
 }

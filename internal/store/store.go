@@ -42,9 +42,12 @@ type Store struct {
 	mu           sync.Mutex
 	calls        []call
 	err          error // the disk is fenced
-	closing      bool  // Close was called
-	stopped      bool  // the tasks end
-	running      bool  // the tasks were started
+	onFence      func()
+	syncing      bool // a sync is under way
+	syncers      []clock.Event
+	closing      bool // Close was called
+	stopped      bool // the tasks end
+	running      bool // the tasks were started
 	pages        *blockmap.Pages
 	space        *space
 	wal          wal
@@ -102,7 +105,7 @@ func newStore(dev disk.Device, o Options, sb superblock) *Store {
 func (s *Store) Identity() Identity { return s.id }
 
 // Err is non-nil once the disk is fenced after a failed write or sync: nothing
-// it says is durable any more, and it must be opened anew.
+// more becomes durable, and it must be opened anew, after Close.
 func (s *Store) Err() error {
 	s.lock()
 	defer s.unlock()
