@@ -49,6 +49,10 @@ type Config struct {
 	// Retire ends the use of a disk for good: it closes the store, if it is open,
 	// and forgets the disk; it may be called again. nil: disks are never removed.
 	Retire func(cluster.Disk) error
+	// Reopen opens the disk of a store anew that was given up, after it has closed
+	// that one; kind NotFound: it is no disk of this host any more. It may be called
+	// again after an error. nil: it stays given up.
+	Reopen func(*store.Store) (*store.Store, error)
 }
 
 // Node is one running host.
@@ -72,6 +76,7 @@ type Node struct {
 	keysWake   clock.Event
 	born       time.Duration
 	conds      conditions
+	tended     tended
 	published  []cluster.DiskUse // owned by whoever starts the node, then by follow
 	toldDrain  drainSaid         // owned by follow
 	told       []keyring.ID      // keys that the host has said it has; owned by followKeys
@@ -84,6 +89,7 @@ func New(c Config, s Seams) *Node {
 	n := &Node{Seams: s, Config: c, Self: c.Host.Host, Keys: keyring.NewRing(),
 		born: s.Clock.Now(), tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent(), keysStop: s.Clock.NewEvent(), keysWake: s.Clock.NewEvent()}
 	n.conds.set = make(map[string]cluster.Condition)
+	n.tended.disks = make(map[holdfast.DiskID]*failing)
 	n.Cluster = cluster.Open(s.KV, s.Clock, c.Log)
 	n.alive = n.Cluster.KeepAlive(c.Host)
 	ctl := &control{n}
@@ -113,6 +119,7 @@ func New(c Config, s Seams) *Node {
 // AddStore puts a disk to use.
 func (n *Node) AddStore(st *store.Store) {
 	n.Volumes.AddStore(st)
+	st.OnFence(n.changed.Set)
 	n.publishDisks()
 }
 
@@ -137,8 +144,9 @@ func (n *Node) Start() error {
 // host says of its disks fresh.
 func (n *Node) follow() {
 	next := n.Clock.Now()
+	wait := diskReport
 	for {
-		n.changed.Wait(diskReport)
+		n.changed.Wait(wait)
 		if n.stopping.Wait(0) {
 			return
 		}
@@ -146,6 +154,10 @@ func (n *Node) follow() {
 		n.tellDrained()
 		if st := n.Cluster.State(); st.Keyring.Mod != 0 && !n.Keys.Has(st.Keyring.Val.Current().ID) {
 			n.keysWake.Set() // ask at once: the next host may be about to restart
+		}
+		var told bool
+		if told, wait = n.tendDisks(); told {
+			n.publishDisks()
 		}
 		if now := n.Clock.Now(); now >= next {
 			next = now + diskReport

@@ -156,7 +156,7 @@ func (h *Host) openStore(m *member, dev disk.Device, path string) error {
 		return holdfast.Errorf(holdfast.Invalid, "disk %s belongs to cluster %s, not to this one", path, got.Short())
 	}
 	m.mu.Lock()
-	m.stores = append(m.stores, st)
+	m.stores = append(m.stores, opened{st, dev, path})
 	for _, each := range m.stores {
 		each.SetMapMemory(int64(h.cfg.MapMemory) / int64(len(m.stores)))
 	}

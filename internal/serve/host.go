@@ -65,7 +65,7 @@ type member struct {
 	streams *streams
 	targets *targets
 	relays  relays
-	stores  []*store.Store
+	stores  []opened
 	done    chan struct{} // closed when the member stops
 	tasks   sync.WaitGroup
 	mu      sync.Mutex // guards ms, stores
@@ -168,7 +168,9 @@ func (h *Host) build(m *member) (err error) {
 	}
 	m.node = node.New(node.Config{Host: h.alive(holdfast.BootID{UUID: boot}), Log: h.log, RebuildRate: int64(h.cfg.RebuildRate), Agent: func(c *agent.Config) {
 		c.Seed, c.Boot, c.Published = h.seed, h.kernel, m.publish.set
-	}, Retire: func(d cluster.Disk) error { return h.retireDisk(m, d) }}, node.Seams{
+	}, Retire: func(d cluster.Disk) error { return h.retireDisk(m, d) },
+		Reopen: func(was *store.Store) (*store.Store, error) { return h.reopenDisk(m, was) },
+	}, node.Seams{
 		Clock: clock.System{}, Rand: rand.Reader, KV: m.kv, Net: m.net, Hyper: h.hyper, Exports: h.exports, Voters: h.voters(m),
 		Watchdog: dog,
 	})

@@ -11,7 +11,6 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 	"github.com/holdfast-cloud/holdfast/internal/provision"
-	"github.com/holdfast-cloud/holdfast/internal/store"
 )
 
 // EvacuateDisk implements httpapi.Disks.
@@ -97,19 +96,22 @@ func (h *Host) retireDisk(m *member, d cluster.Disk) error {
 		}
 	}
 	m.mu.Lock()
-	i := slices.IndexFunc(m.stores, func(st *store.Store) bool { return st.Identity().Disk == d.ID })
-	var st *store.Store
+	i := slices.IndexFunc(m.stores, func(st opened) bool { return st.Identity().Disk == d.ID })
+	var st opened
 	if i >= 0 {
 		st = m.stores[i]
 		m.stores = slices.Delete(m.stores, i, i+1)
 	}
 	m.mu.Unlock()
 	m.node.Condition("disk/"+d.Path, "", "")
-	if st == nil {
+	if st.Store == nil {
 		return nil
 	}
 	if err := st.Close(); err != nil {
 		h.log.Warn("a disk that is given back was not closed cleanly", "path", d.Path, "error", err)
+	}
+	if err := st.dev.Close(); err != nil && !holdfast.IsKind(err, holdfast.Closed) {
+		h.log.Warn("a disk that is given back was not closed", "path", d.Path, "error", err)
 	}
 	return nil
 }

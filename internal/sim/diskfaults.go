@@ -11,25 +11,38 @@ import (
 )
 
 // failSync makes the next sync of a disk fail: what was written since the last
-// one may be there or not, whatever reads say. Somebody takes the host's power
-// off and on later, or restarts its process, which then reads what was not
-// written from the cache of its operating system, until the power goes.
+// one may be there or not, whatever reads say. The host opens the disk anew; at
+// times somebody takes its power off and on later, or restarts its process, which
+// then reads what was not written from the cache of its operating system, until
+// the power goes.
 func (f *faults) failSync() {
 	h := f.host()
 	f.s.tell("fault: a sync of %s's disk fails", h.name)
 	h.disk.FailNext(memdisk.Sync, 1)
-	restart := f.rng.IntN(2) == 0
+	then := f.rng.IntN(3)
 	f.later(func() {
 		switch {
-		case !restart:
+		case then == 0:
 			f.s.powerCycle(h)
-		case h.computer != nil:
+		case then == 1 && h.computer != nil:
 			f.s.tell("%s's process is restarted", h.name)
 			h.resume()
 			h.processDies()
 			h.boot()
 		}
 	})
+}
+
+// flakyDisk makes some writes and syncs of a disk fail for a while. Nobody does
+// anything about it.
+func (f *faults) flakyDisk() {
+	h := f.host()
+	all := h.media()
+	d := all[f.rng.IntN(len(all))]
+	c := memdisk.Chances{SyncError: 0.1 * f.rng.Float64(), WriteError: 0.02 * f.rng.Float64()}
+	f.s.tell("fault: %.1f %% of the syncs and %.1f %% of the writes of a disk of %s fail", 100*c.SyncError, 100*c.WriteError, h.name)
+	d.SetChances(c)
+	f.later(func() { d.SetChances(memdisk.Chances{}) })
 }
 
 // fullDisk takes away the room under a disk that is a sparse file.
@@ -52,6 +65,10 @@ func (f *faults) hungDisk() {
 	h.disk.SetHung(true)
 	f.later(func() { h.disk.SetHung(false) })
 }
+
+// rests reports whether a disk of the host does not come back by itself: it could
+// not be opened when the process began, or has failed too often since.
+func (h *host) rests() bool { return h.unsound != "" || h.reopened >= 4 && h.fenced() }
 
 // fenced reports whether a store of the host gave its disk up, or could not be
 // opened because of a fault that is over.

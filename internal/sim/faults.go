@@ -43,6 +43,7 @@ func faultKinds() []faultKind {
 		{5, (*faults).slowDisk},
 		{3, (*faults).hungDisk},
 		{3, (*faults).failSync},
+		{4, (*faults).flakyDisk},
 		{3, (*faults).fullDisk},
 		{4, (*faults).pullDisk},
 		{3, (*faults).kvAway},
@@ -345,7 +346,7 @@ func (s *simulation) heal() {
 			d.SetChances(memdisk.Chances{})
 		}
 		h.resume()
-		if h.fenced() {
+		if h.rests() {
 			s.powerCycle(h)
 		}
 		h.powerOn()

@@ -47,6 +47,7 @@ type host struct {
 	exports  *exports
 	paused   bool
 	unsound  string // why the disk could not be used, from the last boot
+	reopened int    // disks, in this life of the process
 }
 
 // bytesOf is a seeded io.Reader.
@@ -123,13 +124,16 @@ func (h *host) start(clk *simclock.Host) {
 	n := node.New(node.Config{
 		Host: cluster.Alive{Host: h.rec.ID, Boot: holdfast.BootID{UUID: boot}, CPUs: 4, MemoryMiB: 4096, Accelerator: "tcg", Sandbox: "full", Version: "sim"},
 		Log:  log,
+		Reopen: func(was *store.Store) (*store.Store, error) {
+			return h.reopen(was, clk, rnd)
+		},
 	}, node.Seams{
 		Clock: clk, Rand: rnd, KV: s.kv.Handle(h.name, clk), Net: ep,
 		Hyper: h.vmhost.Hypervisor(clk, h.openDisk), Exports: h.exports,
 	})
 	n.Keys.Add(s.sealings.key)
 	n.Volumes.Sealed = s.sealed
-	h.unsound = ""
+	h.unsound, h.reopened = "", 0
 	for i, d := range h.media() {
 		st, err := h.openStore(d, clk, rnd)
 		if err != nil {
@@ -146,6 +150,24 @@ func (h *host) start(clk *simclock.Host) {
 		panic(err)
 	}
 	h.node = n
+}
+
+// reopen opens the disk of a store anew that was given up.
+func (h *host) reopen(was *store.Store, clk *simclock.Host, rnd bytesOf) (*store.Store, error) {
+	_ = was.Close()
+	d := h.disk
+	if was.Identity().Disk != h.did {
+		d = h.second
+	}
+	if clk == h.agent { // else its process is over
+		d.Kill() // the device is closed
+	}
+	st, err := h.openStore(d, clk, rnd)
+	if err == nil && clk == h.agent {
+		h.reopened++
+	}
+	h.s.tell("%s: a disk that was given up is opened anew: %v", h.name, err)
+	return st, err
 }
 
 func (h *host) openStore(d *memdisk.Disk, clk clock.Clock, rnd bytesOf) (*store.Store, error) {

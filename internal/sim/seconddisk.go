@@ -43,16 +43,17 @@ func (h *host) media() []*memdisk.Disk {
 }
 
 // pullDisk takes a disk out of a running host: everything that is asked of it
-// fails. Somebody puts it back later, and restarts the host's process.
+// fails. Somebody puts it back later, and may restart the host's process.
 func (f *faults) pullDisk() {
 	h := f.host()
 	all := h.media()
 	i := f.rng.IntN(len(all))
 	f.s.tell("fault: disk %d of %s is pulled", i+1, h.name)
 	all[i].SetChances(memdisk.Chances{ReadError: 1, WriteError: 1, SyncError: 1})
+	restart := f.rng.IntN(2) == 0
 	f.later(func() {
 		all[i].SetChances(memdisk.Chances{})
-		if h.computer == nil {
+		if h.computer == nil || !restart {
 			return
 		}
 		f.s.tell("disk %d of %s is put back, its process is restarted", i+1, h.name)

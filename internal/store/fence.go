@@ -19,7 +19,7 @@ func (s *Store) OnFence(f func()) {
 
 // failed is the error of a write or sync of the device.
 func (s *Store) failed(what string, err error) error {
-	return holdfast.Errorf(holdfast.IO, "disk %s: %s failed: %w; the disk is not used until it has been opened anew", s.id.Disk.Short(), what, err)
+	return holdfast.Errorf(holdfast.IO, "disk %s: %s failed: %w; what it has of the last writes is not known", s.id.Disk.Short(), what, err)
 }
 
 // fenceFor gives the disk up because of an error of the device, and returns why

@@ -202,12 +202,16 @@ func (p *Pin) check() error {
 // any more, which never happens for after at or above Stable. It stops at f's
 // first error and returns it.
 func (r *Replica) Tail(after holdfast.LSN, maxBytes int, f func(*record.Record) error) error {
+	return r.tail(after, maxBytes, r.usable, f)
+}
+
+func (r *Replica) tail(after holdfast.LSN, maxBytes int, usable func() error, f func(*record.Record) error) error {
 	for first := true; first || maxBytes > 0; first = false {
 		var rec record.Record
 		s := r.s
 		ft := s.storedFetching()
 		s.lock()
-		err := r.usable()
+		err := usable()
 		if err == nil && after < r.head.pos {
 			err = holdfast.Errorf(holdfast.Gap, "replica %s: records above %v are not kept apart any more, only those above %v", r.id, after, r.head.pos)
 		}

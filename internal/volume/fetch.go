@@ -3,6 +3,7 @@ package volume
 import (
 	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/checksum"
@@ -27,6 +28,9 @@ func (v *Volume) fetch(dst []byte, addr uint64) error {
 	if err != nil && v.letGo(local) {
 		return v.fetch(dst, addr) // its disk may be gone as well
 	}
+	if err != nil && local.st.Err() != nil {
+		return v.fetchWithout(dst, addr, local)
+	}
 	if !spoilt(err) {
 		return err
 	}
@@ -39,6 +43,25 @@ func (v *Volume) fetch(dst []byte, addr uint64) error {
 		dst, addr = dst[holdfast.BlockSize:], addr+1
 	}
 	return nil
+}
+
+// renewWait is how long a read waits for a disk to be opened anew that has the
+// only copy.
+const renewWait = 10 * time.Second
+
+// fetchWithout is fetch while the disk of this host's replica is given up: from
+// another replica, or from that one once it is served again. It blocks.
+func (v *Volume) fetchWithout(dst []byte, addr uint64, local *member) error {
+	for waited := time.Duration(0); ; waited += tickEvery {
+		err := v.fetchRemote(dst, addr, nil)
+		if err == nil || waited >= renewWait || v.Err() != nil {
+			return err
+		}
+		clock.Sleep(v.s.Clock, tickEvery)
+		if v.letGo(local) {
+			return v.fetch(dst, addr)
+		}
+	}
 }
 
 // fetchSettled is fetch for who holds the blocks closed to other writes and puts

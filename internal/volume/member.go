@@ -21,13 +21,15 @@ const longAsk = 10 * time.Second
 
 // member is the serving side of one replica on this host.
 type member struct {
-	st *store.Store
-	r  *store.Replica
-	id holdfast.ReplicaID
+	st   *store.Store
+	r    *store.Replica
+	id   holdfast.ReplicaID
+	boot holdfast.BootID // of the memory that it is in
 
 	governor *governor // of its disk
 
 	mu      sync.Mutex
+	over    bool           // another has taken its place: its disk was opened anew
 	promise holdfast.Epoch // refused below; set before it is durable
 	leased  holdfast.Epoch // the writer that holds the lease
 	until   time.Duration  // and how long
@@ -37,7 +39,7 @@ type member struct {
 // addMember registers a replica; s.mu is held.
 func (s *Service) addMember(st *store.Store, r *store.Replica) *member {
 	state := r.State()
-	m := &member{st: st, r: r, id: state.Replica, promise: state.Promise, governor: s.diskGovernor(st.Identity().Disk)}
+	m := &member{st: st, r: r, id: state.Replica, boot: s.Boot, promise: state.Promise, governor: s.diskGovernor(st.Identity().Disk)}
 	if st.Clean() {
 		m.kept = lastEpoch(state.History)
 	}
@@ -61,6 +63,9 @@ func lastEpoch(h []record.Start) holdfast.Epoch {
 // authorize checks a request's epoch against the promise and, if the request
 // proves the writer alive, renews its lease; m.mu is held.
 func (m *member) authorizeLocked(e holdfast.Epoch, now time.Duration) error {
+	if m.over {
+		return holdfast.Errorf(holdfast.Unavailable, "the disk of replica %s has just been opened anew", m.id.Short())
+	}
 	if e != m.promise {
 		if e < m.promise {
 			return holdfast.Errorf(holdfast.Fenced, "replica %s promised epoch %d; a writer of epoch %d may no longer use it", m.id.Short(), m.promise, e)
@@ -99,7 +104,7 @@ func (m *member) check(e holdfast.Epoch, now time.Duration) error {
 }
 
 // promised persists the promise and reports. It blocks.
-func (m *member) promised(e holdfast.Epoch, boot holdfast.BootID, now func() time.Duration) (replica.Report, error) {
+func (m *member) promised(e holdfast.Epoch, now func() time.Duration) (replica.Report, error) {
 	m.mu.Lock()
 	refuse := e < m.promise
 	if !refuse {
@@ -115,7 +120,7 @@ func (m *member) promised(e holdfast.Epoch, boot holdfast.BootID, now func() tim
 	defer m.mu.Unlock()
 	st := m.r.State()
 	rep := replica.Report{
-		Replica: m.id, Boot: boot, Promise: m.promise,
+		Replica: m.id, Boot: m.boot, Promise: m.promise,
 		Prefix: st.Prefix, Durable: st.Durable, Stable: st.Stable,
 		Kept:     len(st.History) == 0 || lastEpoch(st.History) == m.kept,
 		Building: st.Building, Damaged: st.Damage != "" || m.st.Err() != nil,
@@ -140,9 +145,9 @@ func (m *member) begin(e holdfast.Epoch, start record.Start) error {
 	return nil
 }
 
-func (m *member) answer(boot holdfast.BootID) replica.Answer {
+func (m *member) answer() replica.Answer {
 	prefix, durable := m.r.Position()
-	return replica.Answer{Boot: boot, Prefix: prefix, Durable: durable, Full: m.st.Full()}
+	return replica.Answer{Boot: m.boot, Prefix: prefix, Durable: durable, Full: m.st.Full()}
 }
 
 // handleMembers installs the handlers of the replica frames.
@@ -233,7 +238,7 @@ func (s *Service) serveAppend(_ holdfast.HostID, in transport.Frame, reply func(
 }
 
 func (s *Service) answered(m *member) (transport.Frame, error) {
-	ans := m.answer(s.Boot)
+	ans := m.answer()
 	return transport.Frame{Head: ans.AppendTo(make([]byte, 0, 48))}, nil
 }
 
@@ -261,7 +266,7 @@ func (s *Service) serveSync(_ holdfast.HostID, in transport.Frame, reply func(tr
 }
 
 func (s *Service) servePromise(m *member, a replica.Ask, _, _ []byte) (transport.Frame, error) {
-	rep, err := m.promised(a.Epoch, s.Boot, s.Clock.Now)
+	rep, err := m.promised(a.Epoch, s.Clock.Now)
 	if err != nil {
 		return transport.Frame{}, err
 	}

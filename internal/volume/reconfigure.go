@@ -147,11 +147,7 @@ func (v *Volume) again(i int) {
 	if m := &v.m.Members()[i]; v.failed == nil && !m.Gone {
 		switch {
 		case m.ID == v.localID:
-			for j := v.recs.after(m.Sent); j < v.recs.len(); j++ {
-				if r := v.recs.at(j); !v.appendLocal(r) {
-					break
-				}
-			}
+			v.catchUpLocal(i)
 		case v.flying[i] == 0 && m.Sent > m.Acked:
 			m.Sent = m.Acked
 		}

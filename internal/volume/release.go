@@ -111,16 +111,12 @@ func (v *Volume) settleIn(i int) {
 		return
 	}
 	here := v.s.member(m.ID)
-	if here == nil || here.st.Err() != nil {
+	if here == nil || here.st.Err() != nil || here.boot != m.Boot {
 		return
 	}
 	v.local, v.localID = here, m.ID
 	now := v.s.Clock.Now()
 	prefix, durable := here.r.Position()
 	v.m.Answer(i, m.Boot, prefix, durable, now, now) // nothing is owed by what is asked directly
-	for j := v.recs.after(m.Sent); j < v.recs.len(); j++ {
-		if !v.appendLocal(v.recs.at(j)) {
-			return
-		}
-	}
+	v.catchUpLocal(i)
 }

@@ -94,6 +94,7 @@ type Service struct {
 	rot     map[holdfast.DiskID]Rot
 	pins    map[uint64]*heldPin // roots kept for writers elsewhere
 	lastPin uint64
+	renewed uint64 // disks that were opened anew
 	mending mending
 
 	rebuilds rebuilds
@@ -130,10 +131,15 @@ func New(c Config) *Service {
 func (s *Service) AddStore(st *store.Store) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stores[st.Identity().Disk] = st
 	for _, r := range st.Replicas() {
 		s.addMember(st, r)
 	}
+	s.useStore(st)
+}
+
+// useStore makes a store the one of its disk; s.mu is held.
+func (s *Service) useStore(st *store.Store) {
+	s.stores[st.Identity().Disk] = st
 	st.OnDrain(s.drained)
 	st.OnBad(func(f store.Fault) { s.foundRot(st, f) })
 }

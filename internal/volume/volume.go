@@ -136,7 +136,7 @@ func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *
 		members[i] = replica.Member{ID: st.ref.ID, Boot: st.report.Boot}
 		v.refs = append(v.refs, st.ref)
 		if st.ref.Host == s.Self {
-			if m := s.member(st.ref.ID); m != nil {
+			if m := s.member(st.ref.ID); m != nil && m.boot == st.report.Boot {
 				v.local, v.localID = m, st.ref.ID
 			}
 		}
