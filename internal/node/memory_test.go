@@ -220,9 +220,13 @@ func TestNothingIsLeftInAPoolThatWasDeleted(t *testing.T) {
 		done := 0
 		disk := cluster.Disk{ID: holdfast.DiskID{UUID: s.uuid()}, Host: b.rec.ID, Path: "/other", Pool: pool.ID}
 		s.w.RunUntil(func() bool { return b.node != nil }, s.w.Now()+patience)
-		a.clk.Go(func() { deletes = a.node.Make.DeletePool(pool.ID); done++ })
+		begin := []func(){
+			func() { a.clk.Go(func() { deletes = a.node.Make.DeletePool(pool.ID); done++ }) },
+			func() { b.clk.Go(func() { adds = b.node.Make.AddDisk(disk); done++ }) },
+		}
+		begin[i%2]()
 		s.run(time.Duration(i) * 200 * time.Microsecond)
-		b.clk.Go(func() { adds = b.node.Make.AddDisk(disk); done++ })
+		begin[1-i%2]()
 		s.w.RunUntil(func() bool { return done == 2 }, s.w.Now()+patience)
 		s.until("the records show it", func(st *cluster.State) bool {
 			_, in := st.Disks[disk.ID]

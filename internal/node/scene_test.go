@@ -181,6 +181,15 @@ func (b *box) start() {
 		n := node.New(node.Config{
 			Host: cluster.Alive{Host: b.rec.ID, Boot: holdfast.BootID{UUID: boot}, CPUs: 4, MemoryMiB: 4096, Accelerator: "tcg", Sandbox: "full", Version: "story"},
 			Log:  slog.New(slog.DiscardHandler),
+			Reopen: func(was *store.Store) (*store.Store, error) {
+				_ = was.Close()
+				b.disk.Kill() // the device is closed
+				dev, err := b.disk.Open(clk, memdisk.SSD())
+				if err != nil {
+					return nil, err
+				}
+				return store.Open(dev, b.storeOptions(clk))
+			},
 		}, node.Seams{Clock: clk, Rand: rnd, KV: s.kv.Handle(b.name, clk), Net: ep, Exports: ex,
 			Hyper: b.vms.Hypervisor(clk, func(socket, _ string) (export.Disk, error) {
 				if t := ex[socket]; t != nil {

@@ -9,7 +9,8 @@ import (
 
 // TestBadDisks gives the host that runs a VM a disk that is slow, full, or
 // fails in one way after the other. The guest goes on: there is another copy.
-// Then the disk is well again, the host is restarted, and all is as it was.
+// Then the disk is well again. One that had failed to write comes back by itself.
+// Then the host is restarted, and all is as it was.
 func TestBadDisks(t *testing.T) {
 	t.Parallel() // labs live side by side, and mostly wait
 	needs(t, "qemu-system-x86_64")
@@ -30,12 +31,13 @@ func TestBadDisks(t *testing.T) {
 		name  string
 		fault fault
 		fails bool // the disk must be reported
+		anew  bool // and must be opened anew without a restart
 	}{
-		{"slow", slowDisk, false},
-		{"its reads fail", readsFail, true},
-		{"its writes fail", writesFail, true},
-		{"its fdatasync fails", syncsFail, true},
-		{"the file system below it is full", diskFull, false},
+		{"slow", slowDisk, false, false},
+		{"its reads fail", readsFail, true, false},
+		{"its writes fail", writesFail, true, true},
+		{"its fdatasync fails", syncsFail, true, true},
+		{"the file system below it is full", diskFull, false, false},
 	} {
 		ok := t.Run(part.name, func(t *testing.T) {
 			s := s.as(t)
@@ -60,6 +62,14 @@ func TestBadDisks(t *testing.T) {
 			}
 			out, _ := s.run(s.anyHost(), nil, "status")
 			disk.does(healthy)
+			if part.anew {
+				s.until("the disk to come back", func() (bool, string) {
+					out, _ := s.run(s.anyHost(), nil, "status")
+					return strings.Contains(out, "could be opened anew and is in use"), out
+				})
+				s.inSync(w.vm)
+				w.goesOn()
+			}
 			if err := s.l.Restart(t.Context(), program(t), []lab.Host{h}); err != nil {
 				t.Fatal(err)
 			}

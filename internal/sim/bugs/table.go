@@ -31,6 +31,7 @@ const (
 	controlGo  = "internal/node/control.go"
 	sealGo     = "internal/seal/seal.go"
 	keysGo     = "internal/provision/keys.go"
+	renewGo    = "internal/volume/renew.go"
 )
 
 // bugs are the bugs that are planted, in the order of the rules.
@@ -44,6 +45,9 @@ func bugs() []bug {
 			{replicaGo, "\tif !x.Follows(h.prefix) {\n\t\treturn holdfast.Errorf(holdfast.Gap, \"replica %s: record %v", "\tif !x.Follows(h.prefix) && x.LSN.Epoch() != h.prefix.Epoch() {\n\t\treturn holdfast.Errorf(holdfast.Gap, \"replica %s: record %v"}}},
 		{name: "ignore-boot-id", rule: "a replica that lost its memory cannot vouch (7)", edits: []edit{
 			{writerGo, "\tif boot != m.Boot {\n\t\treturn Forgot", "\tif false {\n\t\treturn Forgot"}}},
+		{name: "a-disk-forgets-under-the-same-boot-id", rule: "a replica that lost its memory cannot vouch (7)", hard: true,
+			test: "go test ./internal/volume -run 'TestADiskWithTheOnlyCopyThatForgot|TestAReplicaWhoseDisk'", edits: []edit{
+				{renewGo, "\tif kept {\n", "\tif true {\n"}}},
 		{name: "stop-recovery-at-rot", rule: "what a later batch calls synced and cannot be read is damage, not a torn tail (1)", edits: []edit{
 			{scanGo, "later >= pos.seq {", "later >= pos.seq && false {"}}},
 		{name: "accept-an-old-generation", rule: "a batch is of its segment's present use (8)", edits: []edit{
