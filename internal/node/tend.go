@@ -46,8 +46,10 @@ func (n *Node) tendDisks() (told bool, wait time.Duration) {
 	wait = diskReport
 	n.tended.mu.Lock()
 	defer n.tended.mu.Unlock()
+	used := make(map[holdfast.DiskID]bool)
 	for _, st := range n.Volumes.Stores() {
 		id := st.Identity().Disk
+		used[id] = true
 		f := n.tended.disks[id]
 		if err := st.Err(); err != nil && (f == nil || !f.down) {
 			f = n.failed(f, err, now)
@@ -73,6 +75,12 @@ func (n *Node) tendDisks() (told bool, wait time.Duration) {
 		}
 		f.opening = true
 		n.tasks.Go(func() { n.reopen(st, f) })
+	}
+	for id := range n.tended.disks { // in any order: each is by itself
+		if !used[id] { // it was taken back
+			delete(n.tended.disks, id)
+			n.Condition("disk-failing/"+id.String(), "", "")
+		}
 	}
 	return told, wait
 }

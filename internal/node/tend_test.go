@@ -68,6 +68,21 @@ func TestADiskThatCannotBeOpenedIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestAFailedDiskThatWasTakenBackIsNotSpokenOf(t *testing.T) {
+	s := newScene(t, 34, 2)
+	b := s.boxes[1]
+	s.fails(b)
+	s.until("it is told that it failed", func(st *cluster.State) bool {
+		text, _ := s.failing(st, b)
+		return text != ""
+	})
+	s.as(b.clk, func() { b.node.Volumes.RemoveStore(b.did) })
+	s.until("nothing is told of it", func(st *cluster.State) bool {
+		text, _ := s.failing(st, b)
+		return text == ""
+	})
+}
+
 func TestADiskThatFailsAgainAndAgainRests(t *testing.T) {
 	s := newScene(t, 33, 2)
 	b := s.boxes[1]

@@ -57,27 +57,26 @@ func releasable(rec cluster.Volume) bool {
 // release commits the in-sync set without the replicas that are let go, and does
 // without them from then on. It reports whether that was done.
 func (v *Volume) release() bool {
-	var gone []holdfast.ReplicaID
+	var asked []holdfast.ReplicaID // also by a commit whose outcome was not known
 	err := v.commit(func(rec *cluster.Volume) (bool, error) {
-		gone = nil
 		if rec.Release == nil || !releasable(*rec) {
 			return false, nil
 		}
 		for _, id := range rec.Release.Go {
 			rec.InSync, rec.Others = without(rec.InSync, id), without(rec.Others, id)
 		}
-		gone = rec.Release.Go
+		asked = append(asked, rec.Release.Go...)
 		rec.Release = nil
 		rec.Tidy()
 		return true, nil
 	})
-	if err != nil || gone == nil {
-		v.mu.Lock()
+	v.mu.Lock()
+	gone := slices.DeleteFunc(asked, func(id holdfast.ReplicaID) bool { return hasReplica(v.rec.InSync, id) || hasReplica(v.rec.Others, id) })
+	if err != nil || len(gone) == 0 {
 		v.releaseAt = v.s.Clock.Now()
 		v.mu.Unlock()
 		return false
 	}
-	v.mu.Lock()
 	for i := range v.m.Members() {
 		m := &v.m.Members()[i]
 		if !m.Gone && slices.Contains(gone, m.ID) {

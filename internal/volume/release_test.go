@@ -103,6 +103,40 @@ func TestAReplicaMovesToAnotherDiskOfItsHost(t *testing.T) {
 	})
 }
 
+// The commit by which a replica is let go happens, and its answer is lost. The
+// writer must know all the same that it is no replica any more: its host removes
+// it.
+func TestAReplicaIsLetGoThoughNobodyHeardOfIt(t *testing.T) {
+	play(t, 7, 2, 2, func(sc *scene) {
+		a := sc.hosts[0]
+		v := a.open()
+		sc.write(v, 0, fill(1, 8))
+		sc.flush(v)
+		old, next := sc.vol.InSync[0], a.secondDisk()
+		sc.change(func(r *cluster.Volume) { r.Others = append(r.Others, next) })
+		sc.inSync(3)
+		sc.change(func(r *cluster.Volume) {
+			r.Release = &cluster.Release{Go: []holdfast.ReplicaID{old.ID}, Keep: []holdfast.ReplicaID{sc.vol.InSync[1].ID, next.ID}}
+		})
+		a.unheard = 1 // the writer's, as nobody else commits now
+		sc.inSync(2)
+		clock.Sleep(sc.w.Clock(), time.Second)
+		if a.unheard != 0 {
+			t.Fatal("no answer was lost")
+		}
+		v.mu.Lock()
+		if v.m.Find(old.ID) >= 0 || v.localID != next.ID {
+			t.Errorf("the writer still counts on the replica that it let go")
+		}
+		v.mu.Unlock()
+		a.on(func() { sc.must(a.s.RemoveReplica(old)) })
+		sc.expect(v, 0, fill(1, 8))
+		sc.write(v, 4, fill(2, 8))
+		sc.flush(v)
+		sc.expect(v, 4, fill(2, 8))
+	})
+}
+
 // TestNothingIsLetGoAfterALoss that the decision did not know of.
 func TestNothingIsLetGoAfterALoss(t *testing.T) {
 	play(t, 6, 3, 3, func(sc *scene) {
