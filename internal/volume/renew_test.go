@@ -41,7 +41,7 @@ type begun struct {
 	err error
 }
 
-func (sc *scene) begin(v *Volume, r export.Request) *begun {
+func (sc *scene) submitted(v *Volume, r export.Request) *begun {
 	b := &begun{fin: sc.w.Clock().NewEvent()}
 	r.Done = func(_ *export.Request, e error) { b.err = e; b.fin.Set() }
 	v.s.Clock.Go(func() { v.submit(&r) })
@@ -66,17 +66,17 @@ func TestADiskWithTheOnlyCopyFailsASyncAndComesBackWithoutLoss(t *testing.T) {
 			sc.flush(v)
 			sc.write(v, 2, fill(2, 40)) // acknowledged in memory
 			h.disk.FailNext(op, 1)
-			flush := sc.begin(v, export.Request{Op: export.Flush})
+			flush := sc.submitted(v, export.Request{Op: export.Flush})
 			clock.Sleep(sc.w.Clock(), 100*time.Millisecond)
 			if h.st.Err() == nil {
 				t.Fatal("the disk was not given up")
 			}
-			late := sc.begin(v, export.Request{Op: export.Write, Off: 50 * holdfast.BlockSize, Length: holdfast.BlockSize, Data: fill(3, 1)})
+			late := sc.submitted(v, export.Request{Op: export.Write, Off: 50 * holdfast.BlockSize, Length: holdfast.BlockSize, Data: fill(3, 1)})
 			fin := sc.w.Clock().NewEvent()
 			sc.w.Clock().Go(func() { h.reopens(true, time.Second); fin.Set() })
 			clock.Sleep(sc.w.Clock(), 200*time.Millisecond)
 			data := make([]byte, holdfast.BlockSize) // while it is away
-			read := sc.begin(v, export.Request{Op: export.Read, Off: 10 * holdfast.BlockSize, Length: holdfast.BlockSize, Data: data})
+			read := sc.submitted(v, export.Request{Op: export.Read, Off: 10 * holdfast.BlockSize, Length: holdfast.BlockSize, Data: data})
 			fin.Wait(clock.Forever)
 			sc.ends(flush)
 			sc.ends(late)
@@ -109,7 +109,7 @@ func TestADiskWithTheOnlyCopyThatForgotEndsTheSessions(t *testing.T) {
 		generation := v.Record().Generation
 		h.disk.FailNext(memdisk.Write, 1) // so that it is not found on the disk
 		sc.write(v, 0, fill(2, 4))
-		flush := sc.begin(v, export.Request{Op: export.Flush})
+		flush := sc.submitted(v, export.Request{Op: export.Flush})
 		clock.Sleep(sc.w.Clock(), 100*time.Millisecond)
 		h.reopens(false, time.Second)
 		if !flush.fin.Wait(time.Minute) || flush.err == nil {
