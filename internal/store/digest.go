@@ -39,6 +39,8 @@ func (p *Pin) Digests(root, against holdfast.SnapshotID, upto holdfast.LSN, from
 	}
 	began := p.r.s.clk.Now()
 	d := digester{upto: upto, next: from}
+	p.ahead(root, against, from)
+	seen := from // up to where it was read ahead
 	step := func(from uint64, f func(addr, n uint64, e blockmap.Entry, told bool) bool) error {
 		return p.differing(root, against, from, f)
 	}
@@ -49,6 +51,10 @@ func (p *Pin) Digests(root, against holdfast.SnapshotID, upto holdfast.LSN, from
 				if len(d.out) == MaxDigests || d.work >= digestWork || d.work > 0 && p.r.s.clk.Now()-began >= digestTime {
 					more = true
 					return false
+				}
+				if addr >= seen+aheadBlocks {
+					p.ahead(root, against, addr)
+					seen = addr
 				}
 				d.cur = Digest{Addr: addr / DigestSpan * DigestSpan}
 			}

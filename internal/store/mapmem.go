@@ -116,7 +116,7 @@ func (s *Store) bury() bool {
 	s.lock()
 	doomed := s.pages.Doomed(16)
 	s.unlock()
-	s.fetchAll(doomed)
+	s.fetchAll(doomed, true)
 	return len(doomed) > 0
 }
 
@@ -126,9 +126,9 @@ const (
 	fetchRead = 256 // blocks
 )
 
-// fetchAll loads map pages, those that lie together with one read. One that
-// cannot be read is given up. It returns how many those are.
-func (s *Store) fetchAll(misses []*blockmap.Miss) (lost int) {
+// fetchAll loads map pages, those that lie together with one read, and returns how
+// many cannot be read: these are given up if giveUp is set.
+func (s *Store) fetchAll(misses []*blockmap.Miss, giveUp bool) (lost int) {
 	type want struct {
 		m   *blockmap.Miss
 		off int64
@@ -162,8 +162,10 @@ func (s *Store) fetchAll(misses []*blockmap.Miss) (lost int) {
 			}
 		}
 		for _, w := range list[:k] {
-			if !s.take(w.m, buf, w.off-first.off, w.n) {
-				lost++
+			if err := s.take(w.m, buf, w.off-first.off, w.n); err == nil || holdfast.IsKind(err, holdfast.Closed) {
+				continue
+			} else if lost++; giveUp {
+				s.giveUpPage(w.m, err)
 			}
 		}
 		list = list[k:]
@@ -186,25 +188,48 @@ func (s *Store) whole(seg uint32, slot uint16, n int) (*segment, int64) {
 	return at, s.offset(at.place, uint32(unit/blockUnit))
 }
 
-// take installs a page from what was read, or reads it by itself; false if it
-// is given up.
-func (s *Store) take(m *blockmap.Miss, buf []byte, at int64, n int) bool {
-	var err error
+// take installs a page from what was read, or reads it by itself.
+func (s *Store) take(m *blockmap.Miss, buf []byte, at int64, n int) error {
 	if buf != nil {
 		s.lock()
 		s.makeRoom()
-		err = s.pages.Install(m, buf[at:at+int64(n)*blockSize])
+		err := s.pages.Install(m, buf[at:at+int64(n)*blockSize])
 		s.unlock()
+		if err == nil {
+			return nil
+		}
 	}
-	if buf == nil || err != nil {
-		err = s.fetch(m)
-	}
-	if err == nil || holdfast.IsKind(err, holdfast.Closed) {
-		return true
-	}
+	return s.fetch(m)
+}
+
+func (s *Store) giveUpPage(m *blockmap.Miss, err error) {
 	s.log.Error("a block map page cannot be read", "disk", s.id.Disk.String(), "err", err)
 	s.lock()
 	s.pages.GiveUp(m)
 	s.unlock()
-	return false
+}
+
+// aheadBlocks is how much of a map is read ahead by what goes through all of it.
+const aheadBlocks = 64 * blockmap.Fan
+
+// ahead loads the pages that a walk of a root of the pin, or of what it differs
+// by from another, is about to ask for. What cannot be read the walk will tell.
+func (p *Pin) ahead(root, against holdfast.SnapshotID, from uint64) {
+	s := p.r.s
+	for range 4 { // levels
+		s.lock()
+		a, err := p.shown(root)
+		var b *blockmap.Root
+		if err == nil && !against.IsZero() {
+			b, err = p.shown(against)
+		}
+		var absent []*blockmap.Miss
+		if err == nil {
+			absent = blockmap.Ahead(a, b, from, from+aheadBlocks)
+		}
+		s.unlock()
+		if s.fetchAll(absent, false) > 0 || !slices.ContainsFunc(absent, func(m *blockmap.Miss) bool { return m.Level > 0 }) {
+			return
+		}
+	}
 }
