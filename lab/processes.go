@@ -116,7 +116,7 @@ func signalAll(hosts []Host, sig syscall.Signal, settled func(proc) bool) error 
 		if time.Now().After(deadline) {
 			return holdfast.Errorf(holdfast.Unavailable, "%d processes did not obey signal %v", left, sig)
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond) // the kernel tells nobody of the state of processes that are no children
 	}
 }
 

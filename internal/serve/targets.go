@@ -301,7 +301,7 @@ func (t *targets) catchUp() {
 		return // somebody has meanwhile
 	}
 	if time.Since(t.read) < catchUpEvery {
-		time.Sleep(catchUpEvery - time.Since(t.read))
+		time.Sleep(catchUpEvery - time.Since(t.read)) // a rate, not a poll: whoever comes meanwhile shares this reading
 	}
 	t.read = time.Now()
 	if _, err := t.m.node.Cluster.Refresh(); err != nil {

@@ -179,10 +179,7 @@ func (v *Volume) fetchFrom(ref cluster.Replica, dst []byte, addr uint64, repair 
 		if err != nil {
 			return err
 		}
-		var bulk []byte
-		if len(f.Bulk) > 0 {
-			bulk = f.Bulk[0]
-		}
+		bulk := whole(f.Bulk)
 		ids, err := replica.DecodeBlocks(f.Head, len(bulk))
 		if err != nil {
 			return err

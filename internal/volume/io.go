@@ -66,8 +66,15 @@ func (s *slicePool[T]) get() *[]T {
 	return new([]T)
 }
 
+// keptSlice bounds the elements of a scratch slice that is kept: one rare long
+// frame does not hold on to its memory.
+const keptSlice = 4096
+
 // put takes a slice back with all that was appended to it.
 func (s *slicePool[T]) put(v *[]T) {
+	if cap(*v) > keptSlice {
+		return
+	}
 	clear(*v)
 	*v = (*v)[:0]
 	s.p.Put(v)

@@ -219,12 +219,8 @@ func whole(bulk [][]byte) []byte {
 func (s *Service) serveAppend(_ holdfast.HostID, in transport.Frame, reply func(transport.Frame, error)) {
 	m, a, rest, err := s.find(in.Head)
 	if err == nil {
-		var bulk []byte
-		if len(in.Bulk) > 0 {
-			bulk = in.Bulk[0]
-		}
 		recs, hashes := recSlices.get(), wordSlices.get()
-		if *recs, err = replica.DecodeRecords(rest, bulk, *recs, hashes); err == nil {
+		if *recs, err = replica.DecodeRecords(rest, whole(in.Bulk), *recs, hashes); err == nil {
 			err = m.append(a.Epoch, a.Stable, *recs, s.Clock.Now()) // which copies
 		}
 		recSlices.put(recs)

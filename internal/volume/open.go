@@ -271,10 +271,7 @@ func (t *takeover) level(st, best seat, cut holdfast.LSN) error {
 // replay hands a run of records to a member: their identity stays, the
 // authority is this epoch's.
 func (t *takeover) replay(to cluster.Replica, f transport.Frame, at holdfast.LSN) (holdfast.LSN, error) {
-	var bulk []byte
-	if len(f.Bulk) > 0 {
-		bulk = f.Bulk[0]
-	}
+	bulk := whole(f.Bulk)
 	recs, err := replica.DecodeRecords(f.Head, bulk, nil, new([]uint64))
 	if err != nil {
 		return at, err

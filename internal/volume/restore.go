@@ -200,10 +200,7 @@ func (s *Service) seekAt(ref cluster.Replica, want replica.Block) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	var bulk []byte
-	if len(f.Bulk) > 0 {
-		bulk = f.Bulk[0]
-	}
+	bulk := whole(f.Bulk)
 	ids, err := replica.DecodeBlocks(f.Head, len(bulk))
 	if err != nil {
 		return nil, err

@@ -242,10 +242,7 @@ func (r *remoteSource) page(c changes, from uint64, limit int) (pg page, err err
 	if err != nil {
 		return pg, err
 	}
-	var bulk []byte
-	if len(f.Bulk) > 0 {
-		bulk = f.Bulk[0]
-	}
+	bulk := whole(f.Bulk)
 	blocks, err := replica.DecodeBlocks(ids, len(bulk))
 	if err != nil {
 		return pg, err
