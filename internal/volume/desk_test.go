@@ -48,7 +48,8 @@ func TestSeatsAreBoundedPerHostDiskAndLink(t *testing.T) {
 		}
 		return ok
 	}
-	if !ask(1, 1) || !ask(1, 1) || ask(1, 1) || ask(2, 1) {
+	first, second := ask(1, 1), ask(1, 1)
+	if !first || !second || ask(1, 1) || ask(2, 1) {
 		t.Error("a link has not two seats")
 	}
 	if !ask(1, 2) || ask(1, 3) || !ask(2, 3) {

@@ -14,7 +14,6 @@ type governed struct {
 	feels    func(busy float64) time.Duration // an operation of the foreground; nil: there is none
 	every    time.Duration                    // how often there is one
 	rebuild  bool                             // there is something to rebuild
-	worst    time.Duration                    // that was felt
 	bad, ops int                              // operations above bound
 	bound    time.Duration
 }

@@ -19,7 +19,7 @@ func (sc *scene) lacking(n, blocks int) (out []*Volume) {
 		id := holdfast.VolumeID{UUID: sc.uuid(byte(i + 1))}
 		id.UUID[1] = 7
 		ref := func(h *sceneHost, k byte) cluster.Replica {
-			r := cluster.Replica{ID: holdfast.ReplicaID{UUID: id.UUID}, Host: h.id, Disk: h.did}
+			r := cluster.Replica{ID: holdfast.ReplicaID(id), Host: h.id, Disk: h.did}
 			r.ID.UUID[2] = k
 			return r
 		}
