@@ -40,6 +40,9 @@ type member struct {
 func (s *Service) addMember(st *store.Store, r *store.Replica) *member {
 	state := r.State()
 	m := &member{st: st, r: r, id: state.Replica, boot: s.Boot, promise: state.Promise, governor: s.diskGovernor(st.Identity().Disk)}
+	if state.Promise != 0 { // the writer of an earlier epoch, whichever, may hold a lease that an earlier process granted
+		m.leased, m.until = 1, s.Clock.Now()+replica.Lease
+	}
 	if st.Clean() {
 		m.kept = lastEpoch(state.History)
 	}

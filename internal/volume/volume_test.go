@@ -147,6 +147,30 @@ func TestADeposedWriterCanNeitherWriteNorRead(t *testing.T) {
 	})
 }
 
+// TestAReplicaThatStartsAnewHasForgottenWhomItGrantedALease has a writer that
+// is cut off while the other replica's host is restarted in order, and takes over.
+func TestAReplicaThatStartsAnewHasForgottenWhomItGrantedALease(t *testing.T) {
+	play(t, 6, 3, 2, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		v := a.open()
+		sc.write(v, 1, fill('a', 1))
+		sc.flush(v)
+		sc.expect(v, 1, fill('a', 1))
+		sc.net.Cut(a.id, b.id)
+		sc.net.Cut(b.id, a.id)
+		b.on(func() { sc.must(b.st.Close()) })
+		b.powerCut()
+		b.boot()
+		nv := b.open()
+		sc.write(nv, 1, fill('b', 1))
+		buf := make([]byte, holdfast.BlockSize)
+		if err := sc.do(v, export.Request{Op: export.Read, Length: holdfast.BlockSize, Off: holdfast.BlockSize, Data: buf}); err == nil && buf[0] != 'b' {
+			t.Errorf("%v after the start of a replica that granted a lease, its former writer reads what has been overwritten", sc.w.Now())
+		}
+		sc.expect(nv, 1, fill('b', 1))
+	})
+}
+
 func TestARebuildOntoANewHost(t *testing.T) {
 	play(t, 7, 3, 2, func(sc *scene) {
 		a, b, c := sc.hosts[0], sc.hosts[1], sc.hosts[2]
