@@ -106,6 +106,7 @@ type VolumeSet struct {
 	MBps       *int    `json:"mbps,omitempty" minimum:"0" doc:"Limit, megabytes (10^6 bytes) a second; 0: none"`
 	BurstMS    *int    `json:"burst_ms,omitempty" minimum:"0" doc:"How much a volume that is used less saves up, as milliseconds at its limits; 0: 100"`
 	Shared     *bool   `json:"shared,omitempty" doc:"Let several NBD clients write it at a time, at the host that writes it; never a VM's disk"`
+	Weight     *int    `json:"weight,omitempty" minimum:"0" maximum:"1000" doc:"Of its share of a disk while others want it too; 0: 100"`
 	Plan       bool    `json:"plan,omitempty" doc:"Only say what it would lead to"`
 }
 
@@ -128,6 +129,7 @@ type VolumeSpec struct {
 	IOPS       int    `json:"iops,omitempty" minimum:"0" doc:"Limit, operations a second; 0: none"`
 	MBps       int    `json:"mbps,omitempty" minimum:"0" doc:"Limit, megabytes (10^6 bytes) a second; 0: none"`
 	BurstMS    int    `json:"burst_ms,omitempty" minimum:"0" doc:"How much it saves up when it is used less, as milliseconds at its limits; 0: 100"`
+	Weight     int    `json:"weight,omitempty" minimum:"0" maximum:"1000" doc:"Of its share of a disk while others want it too: 200 gets twice as much as 100; 0: 100"`
 	From       string `json:"from,omitempty" maxLength:"63" doc:"Clone of this image or volume"`
 	Snapshot   string `json:"snapshot,omitempty" maxLength:"63" doc:"Clone of this snapshot of it"`
 }
@@ -150,6 +152,8 @@ type Volume struct {
 	MBps       int       `json:"mbps,omitempty" doc:"Limit of megabytes (10^6 bytes) a second; none: no limit"`
 	BurstMS    int       `json:"burst_ms,omitempty" doc:"How much it saves up when it is used less, as milliseconds at its limits; none: 100"`
 	Shared     bool      `json:"shared,omitempty" doc:"Several NBD clients may write it at a time, at the host that writes it"`
+	Weight     int       `json:"weight" doc:"Of its share of a disk while others want it too"`
+	Delayed    int64     `json:"delayed,omitempty" doc:"Requests that waited for its limits since its writer opened it; only where one volume is shown"`
 	Image      bool      `json:"image"`
 	Epoch      uint32    `json:"epoch"`
 	Writer     string    `json:"writer,omitempty" doc:"Host that may write"`

@@ -53,7 +53,7 @@ anew; the file system in it is the guest's to grow.`,
 }
 
 func (a *app) volumeSetCmd() *cobra.Command {
-	var copies, least, iops, mbps, burst int
+	var copies, least, iops, mbps, burst, weight int
 	var durability string
 	var plan, shared bool
 	c := &cobra.Command{Use: "set VOLUME", Short: "Change a volume while it is used", Args: args("VOLUME"),
@@ -67,11 +67,15 @@ one, a flush as none. What a volume does not use it saves up, as much as --burst
 says. What is too much waits, never longer than 20 s. Rebuilds and scrubs are
 not limited.
 
+--weight is its share of a disk while several volumes write more than the disk
+takes: twice the weight is twice as much. A volume that is alone gets all of it,
+and one that writes little need not wait for those that write much.
+
 With --shared several NBD connections may write the volume at a time, all at the
 host that is its writer: those of one program that works with many (nbdcopy), or
 of a file system made for that, like OCFS2. Any other file system would be
 destroyed by a second mount. --shared=false takes it back.`,
-		Example: "  holdfast volume set data --copies 3 --plan\n  holdfast volume set data --copies 3 --min 2\n  holdfast volume set ledger --durability always\n  holdfast volume set data --iops 500 --mbps 20 --burst 2s\n  holdfast volume set data --iops none\n  holdfast volume set quorum --shared",
+		Example: "  holdfast volume set data --copies 3 --plan\n  holdfast volume set data --copies 3 --min 2\n  holdfast volume set ledger --durability always\n  holdfast volume set data --iops 500 --mbps 20 --burst 2s\n  holdfast volume set data --iops none\n  holdfast volume set quorum --shared\n  holdfast volume set orders --weight 400",
 	}
 	c.RunE = a.with(func(ctx context.Context, cl *client.Client, args []string) error {
 		s := v1.VolumeSet{Plan: plan}
@@ -96,6 +100,9 @@ destroyed by a second mount. --shared=false takes it back.`,
 		if c.Flags().Changed("shared") {
 			s.Shared = &shared
 		}
+		if c.Flags().Changed("weight") {
+			s.Weight = &weight
+		}
 		out, err := cl.SetVolume(ctx, args[0], s)
 		if err != nil {
 			return err
@@ -113,6 +120,7 @@ destroyed by a second mount. --shared=false takes it back.`,
 	c.Flags().StringVar(&durability, "durability", "", "flush or always: when a write is acknowledged")
 	limitFlags(c, &iops, &mbps, &burst)
 	c.Flags().BoolVar(&shared, "shared", false, "let several NBD clients write it at a time; false: one")
+	weightFlag(c, &weight)
 	c.Flags().BoolVar(&plan, "plan", false, "only say what it would lead to")
 	return c
 }

@@ -37,6 +37,8 @@ func volumeColumns() []column[v1.Volume] {
 		{"FLUSH", true, func(v v1.Volume) any { return v.Flush }},
 		{"LIMITS", true, func(v v1.Volume) any { return limits(v) }},
 		{"SHARED", true, func(v v1.Volume) any { return shared(v) }},
+		{"DELAYED", true, func(v v1.Volume) any { return delayed(v) }},
+		{"WEIGHT", true, func(v v1.Volume) any { return v.Weight }},
 		{"COMPRESS", true, func(v v1.Volume) any { return v.Compress }},
 		{"ENCRYPTED", true, func(v v1.Volume) any { return v.Encrypted }},
 		{"EPOCH", true, func(v v1.Volume) any { return int(v.Epoch) }},
@@ -137,7 +139,7 @@ func (a *app) volumeCreateCmd(use string) *cobra.Command {
 	var s v1.VolumeSpec
 	c := &cobra.Command{Use: use, Short: "Make an empty volume", Args: args("NAME"),
 		Example: "  holdfast volume create data --size 100GiB\n  holdfast volume create ledger --size 4GiB --copies 3 --min 2 --durability always\n  holdfast volume create scratch --size 1GiB --pool fast\n" +
-			"  holdfast volume create secret --size 10GiB --encrypt --compress auto\n  holdfast volume create noisy --size 20GiB --iops 500 --mbps 20 --burst 2s",
+			"  holdfast volume create secret --size 10GiB --encrypt --compress auto\n  holdfast volume create noisy --size 20GiB --iops 500 --mbps 20 --burst 2s\n  holdfast volume create orders --size 20GiB --weight 400",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			s.Name = args[0]
 			return a.createVolume(ctx, c, s)
@@ -155,6 +157,7 @@ func (a *app) copiesFlags(c *cobra.Command, s *v1.VolumeSpec) {
 	c.Flags().StringVar(&s.Compress, "compress", "", "off (default), fast or auto: compress its blocks; auto leaves alone what looks random")
 	c.Flags().StringVar(&s.Durability, "durability", "", "flush (default) or always: when a write is acknowledged")
 	limitFlags(c, &s.IOPS, &s.MBps, &s.BurstMS)
+	weightFlag(c, &s.Weight)
 }
 
 func (a *app) createVolume(ctx context.Context, c *client.Client, s v1.VolumeSpec) error {

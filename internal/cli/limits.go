@@ -26,11 +26,24 @@ func limits(v v1.Volume) string {
 	return strings.Join(parts, ", ")
 }
 
+// delayed says how many requests waited for the limits.
+func delayed(v v1.Volume) string {
+	if v.Delayed == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d requests waited for its limits", v.Delayed)
+}
+
 // limitFlags are the flags of a volume's limits.
 func limitFlags(c *cobra.Command, iops, mbps, burstMS *int) {
 	c.Flags().Var((*limitFlag)(iops), "iops", "at most so many operations a second; 0 or none: any number")
 	c.Flags().Var((*limitFlag)(mbps), "mbps", "at most so many megabytes (10^6 bytes) a second; 0 or none: any number")
 	c.Flags().Var((*burstFlag)(burstMS), "burst", "how much is saved up while less is used, as time at these limits, for example 2s (default 100ms)")
+}
+
+// weightFlag is the flag of a volume's share.
+func weightFlag(c *cobra.Command, weight *int) {
+	c.Flags().Var((*limitFlag)(weight), "weight", "share of a disk that it gets while others want it too, 1 to 1000: 200 is twice as much as 100 (default 100)")
 }
 
 // limitFlag is a flag that takes a whole number, or none.

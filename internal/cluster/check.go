@@ -94,6 +94,9 @@ func checkVolume(v *Volume) error {
 	if err := v.Limits.Check(); err != nil {
 		return bad(what, v.Name, "%w", err)
 	}
+	if err := CheckWeight(v.Weight); err != nil {
+		return bad(what, v.Name, "%w", err)
+	}
 	if err := checkKeys(v); err != nil {
 		return err
 	}

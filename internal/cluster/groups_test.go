@@ -25,7 +25,7 @@ func TestALargeGroupIsNamedInOneCommitHoweverOften(t *testing.T) {
 			revs[i] = rev
 		}
 		name := func(n int) string { return fmt.Sprintf("%063d", n) }
-		for n := range 95 {
+		for n := range 200 {
 			tx := a.c.Begin()
 			for i := range vols {
 				sn := cluster.Snapshot{Name: name(n), LSN: holdfast.MakeLSN(holdfast.MaxEpoch, uint64(n)), Created: time.Date(2026, 1, 2, 3, 4, 5, 123456789, time.UTC), GroupSize: cluster.MaxGroup}
@@ -41,7 +41,7 @@ func TestALargeGroupIsNamedInOneCommitHoweverOften(t *testing.T) {
 			}
 		}
 		groups := a.c.State().SnapshotGroups()
-		if len(groups) != 95 {
+		if len(groups) != 200 {
 			t.Fatalf("%d groups", len(groups))
 		}
 		for _, g := range groups {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/fair"
 )
 
 // Limits bound what the initiators of a volume get of it, all its sessions
@@ -26,6 +27,15 @@ const (
 	MaxBurst   = time.Minute
 	LeastBurst = 100 * time.Millisecond
 )
+
+// CheckWeight refuses a weight that a volume cannot have; kind Invalid. 0 is
+// DefaultWeight.
+func CheckWeight(w int) error {
+	if w < 0 || w > fair.MaxWeight {
+		return holdfast.Errorf(holdfast.Invalid, "a weight of %d is out of range; give %d to %d, or 0 for the default, %d", w, fair.MinWeight, fair.MaxWeight, fair.DefaultWeight)
+	}
+	return nil
+}
 
 // Burst is how much is saved up.
 func (l Limits) Burst() time.Duration {

@@ -160,6 +160,7 @@ type Volume struct {
 	// Shared lets several clients write it at a time, at the host that writes it.
 	// A VM's disk never is.
 	Shared bool `json:"shared,omitempty"`
+	Weight int  `json:"weight,omitempty"` // of its share of a disk while others want it too; 0: fair.DefaultWeight
 
 	// Compared is what the last comparison of its replicas found; nil: there was
 	// none, or what it found was done without.

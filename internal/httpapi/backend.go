@@ -180,6 +180,7 @@ type NewVolume struct {
 	Encrypt     bool
 	Compression string // "" (as the origin, or off), "off", "fast", "auto"
 	Limits      cluster.Limits
+	Weight      int             // of its share of a disk; 0: the default
 	Origin      *cluster.Origin // Snapshot zero: of an image, or of the volume as it is now
 }
 

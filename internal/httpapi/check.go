@@ -47,7 +47,7 @@ func checkCopies(what string, copies, least int) error {
 // newVolume checks a request and resolves its names.
 func (p picture) newVolume(s v1.VolumeSpec) (NewVolume, error) {
 	n := NewVolume{Name: s.Name, Copies: s.Copies, Min: s.Min, Durability: cluster.Durability(s.Durability),
-		Encrypt: s.Encrypt, Compression: s.Compress, Limits: cluster.Limits{IOPS: s.IOPS, MBps: s.MBps, BurstMS: s.BurstMS}}
+		Encrypt: s.Encrypt, Compression: s.Compress, Limits: cluster.Limits{IOPS: s.IOPS, MBps: s.MBps, BurstMS: s.BurstMS}, Weight: s.Weight}
 	if err := holdfast.CheckName("volume", s.Name); err != nil {
 		return n, err
 	}
@@ -60,6 +60,9 @@ func (p picture) newVolume(s v1.VolumeSpec) (NewVolume, error) {
 	}
 	n.Blocks = blocks
 	if err := n.Limits.Check(); err != nil {
+		return n, holdfast.Errorf(holdfast.Invalid, "volume %s: %w", s.Name, err)
+	}
+	if err := cluster.CheckWeight(n.Weight); err != nil {
 		return n, holdfast.Errorf(holdfast.Invalid, "volume %s: %w", s.Name, err)
 	}
 	if n.Durability == "" {

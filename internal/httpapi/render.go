@@ -7,6 +7,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/fair"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
@@ -136,6 +137,7 @@ func (p picture) renderVolume(v cluster.Volume) v1.Volume {
 		State: p.volumeState(v), Copies: v.Copies, Min: v.Min, Durability: string(v.Durability), Image: v.Image,
 		Pool: p.PoolName(v.Pool), Epoch: uint32(v.Epoch), Writer: p.hostName(v.Writer), Generation: v.Generation, Created: v.Created,
 		IOPS: v.Limits.IOPS, MBps: v.Limits.MBps, BurstMS: v.Limits.BurstMS, Shared: v.Shared,
+		Weight:   cmp.Or(v.Weight, fair.DefaultWeight),
 		Replicas: []v1.Replica{}, Snapshots: visible(v)}
 	if out.Compress = cmp.Or(v.Compression, "off"); v.Encrypted() {
 		out.Encrypted, out.Key = true, string(v.Keys[0].Under)

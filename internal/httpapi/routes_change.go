@@ -95,7 +95,7 @@ func (s *Server) changeVolume(ctx context.Context, ref string, in v1.VolumeSet) 
 	if err != nil {
 		return out, err
 	}
-	c := placement.Change{Copies: in.Copies, Min: in.Min, IOPS: in.IOPS, MBps: in.MBps, BurstMS: in.BurstMS, Shared: in.Shared}
+	c := placement.Change{Copies: in.Copies, Min: in.Min, IOPS: in.IOPS, MBps: in.MBps, BurstMS: in.BurstMS, Shared: in.Shared, Weight: in.Weight}
 	if in.Durability != nil {
 		d := cluster.Durability(*in.Durability)
 		c.Durability = &d

@@ -123,9 +123,11 @@ func (p picture) stored(ref string) (cluster.Volume, error) {
 	return v, err
 }
 
-// rebuilt adds how a replica is being built, as far as the writer tells.
+// rebuilt adds how a replica is being built, and what waited for the volume's
+// limits, as far as the writer tells.
 func (s *Server) rebuilt(ctx context.Context, v *v1.Volume) {
-	if !slices.ContainsFunc(v.Replicas, func(r v1.Replica) bool { return !r.InSync && r.Alive }) {
+	limited := v.IOPS > 0 || v.MBps > 0
+	if !limited && !slices.ContainsFunc(v.Replicas, func(r v1.Replica) bool { return !r.InSync && r.Alive }) {
 		return
 	}
 	id, err := holdfast.ParseUUID(v.ID)
@@ -133,7 +135,10 @@ func (s *Server) rebuilt(ctx context.Context, v *v1.Volume) {
 		return
 	}
 	a, err := s.o.Backend.Activity(ctx, holdfast.VolumeID{UUID: id})
-	if err != nil || a.Resync == "" {
+	if err != nil {
+		return
+	}
+	if v.Delayed = a.Delayed; a.Resync == "" {
 		return
 	}
 	for i := range v.Replicas {

@@ -1,11 +1,13 @@
 package placement
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/fair"
 )
 
 // Change is what is to be different about a volume; nil fields stay.
@@ -16,6 +18,7 @@ type Change struct {
 	// Of the limits; 0 takes one away.
 	IOPS, MBps, BurstMS *int
 	Shared              *bool
+	Weight              *int // 0 is the default
 }
 
 // ChangeVolume decides a change of a volume that may be in use: its record
@@ -46,6 +49,13 @@ func ChangeVolume(s *cluster.State, vol cluster.Volume, c Change) (next cluster.
 		}
 		next.Shared = *c.Shared
 		steps = append(steps, sharing(next.Shared))
+	}
+	if c.Weight != nil && *c.Weight != vol.Weight {
+		next.Weight = *c.Weight
+		if err = cluster.CheckWeight(next.Weight); err != nil {
+			return vol, nil, nil, holdfast.Errorf(holdfast.Invalid, "volume %s: %w", vol.Name, err)
+		}
+		steps = append(steps, fmt.Sprintf("Its share of a disk that others want too has the weight %d, where %d is usual.", cmp.Or(next.Weight, fair.DefaultWeight), fair.DefaultWeight))
 	}
 	if c.Copies != nil && *c.Copies != vol.Copies {
 		next.Copies = *c.Copies

@@ -9,6 +9,7 @@ package provision
 
 import (
 	"cmp"
+	"errors"
 	"io"
 	"log/slog"
 	"strings"
@@ -55,6 +56,7 @@ type VolumeSpec struct {
 	Encrypt     bool
 	Compression string          // "": none, or the origin's; "off", "fast", "auto"
 	Limits      cluster.Limits  // of what its initiators get of it
+	Weight      int             // of its share of a disk; 0: the default
 	Pool        holdfast.PoolID // zero: the default pool; of a clone it is the origin's, whatever is said
 }
 
@@ -136,9 +138,9 @@ func (p *Provisioner) prepare(spec VolumeSpec) (cluster.Volume, *cluster.State, 
 	}
 	rec := cluster.Volume{
 		ID: holdfast.VolumeID{UUID: id}, Name: spec.Name, Blocks: spec.Blocks, Copies: spec.Copies, Min: max(spec.Min, 1),
-		Durability: spec.Durability, Image: spec.Image, Origin: spec.Origin, Pool: spec.Pool, Limits: spec.Limits, Created: p.Clock.Wall(),
+		Durability: spec.Durability, Image: spec.Image, Origin: spec.Origin, Pool: spec.Pool, Limits: spec.Limits, Weight: spec.Weight, Created: p.Clock.Wall(),
 	}
-	if err := rec.Limits.Check(); err != nil {
+	if err := errors.Join(rec.Limits.Check(), cluster.CheckWeight(rec.Weight)); err != nil {
 		return cluster.Volume{}, nil, holdfast.Errorf(holdfast.Invalid, "volume %s: %w", rec.Name, err)
 	}
 	if rec.Image {

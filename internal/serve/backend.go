@@ -268,7 +268,7 @@ func (h *Host) CreateVolume(ctx context.Context, n httpapi.NewVolume) (cluster.V
 		return cluster.Volume{}, err
 	}
 	return m.node.Make.CreateVolume(provision.VolumeSpec{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: n.Min, Durability: n.Durability, Origin: n.Origin, Pool: n.Pool,
-		Encrypt: n.Encrypt, Compression: n.Compression, Limits: n.Limits})
+		Encrypt: n.Encrypt, Compression: n.Compression, Limits: n.Limits, Weight: n.Weight})
 }
 
 // DeleteVolume implements httpapi.Volumes.

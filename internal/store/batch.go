@@ -33,10 +33,12 @@ type batch struct {
 	lost    []uint32 // blocks that only stand for lost ones
 }
 
-// touch notes the last LSN of a head that a batch makes durable.
+// touch notes the last LSN of a head that a batch makes durable, and what the
+// head's records take in it.
 type touch struct {
-	h   *head
-	lsn holdfast.LSN
+	h     *head
+	lsn   holdfast.LSN
+	bytes int64
 }
 
 // buffer is room for one batch: headers grow from the front of the header part,

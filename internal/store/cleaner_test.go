@@ -50,7 +50,7 @@ func (s *steady) overwrite(n int, pick func() uint64) {
 			r.SetStable(next - 1)
 			return nil
 		})
-		for s.b.s.Full() || s.b.s.Pressure() {
+		for s.b.s.Full() || !r.MayWrite(func() {}) {
 			s.b.w.Run(s.b.w.Now() + time.Millisecond)
 		}
 	}

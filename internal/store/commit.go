@@ -194,6 +194,9 @@ func (s *Store) wrote(b *batch, synced uint64) {
 		s.call(f, nil)
 	}
 	b.written = nil
+	for _, t := range b.touched {
+		s.gate.Give(&t.h.r.flow, t.bytes)
+	}
 	s.drained()
 }
 
@@ -217,9 +220,10 @@ func (s *Store) syncedLog() {
 	}
 }
 
-// drained tells the writers that Pressure or Full may be over.
+// drained tells the writers that what they wait for may be over.
 func (s *Store) drained() {
-	if s.onDrain == nil || !s.stalled || s.pressure() || s.full() {
+	s.letInSoon()
+	if s.onDrain == nil || !s.stalled || s.full() {
 		return
 	}
 	s.stalled = false

@@ -36,14 +36,15 @@ func TestManyTasksAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	room := sync.NewCond(new(sync.Mutex))
-	s.OnDrain(func() {
+	tell := func() {
 		room.L.Lock()
 		room.Broadcast()
 		room.L.Unlock()
-	})
-	stall := func() { // as a writer must
+	}
+	s.OnDrain(tell)
+	stall := func(r *Replica) { // as a writer must
 		room.L.Lock()
-		for s.Full() || s.Pressure() {
+		for s.Full() || !r.MayWrite(tell) {
 			room.Wait()
 		}
 		room.L.Unlock()
@@ -65,7 +66,7 @@ func TestManyTasksAtOnce(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(n), 3))
 			lsn := holdfast.MakeLSN(1, 1)
 			for i := range rounds {
-				stall()
+				stall(r)
 				a := rng.Uint64N(blocks - 16)
 				tags := make([]uint64, 1+rng.IntN(16))
 				for k := range tags {

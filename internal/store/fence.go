@@ -86,6 +86,7 @@ func (s *Store) fence(err error) {
 		b.written, b.synced = nil, nil
 	}
 	w.waiters = 0
+	s.letInSoon()
 	s.wakeAll()
 	if f := s.onFence; f != nil {
 		s.call(func(error) { f() }, nil)

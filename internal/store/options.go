@@ -21,7 +21,9 @@ type Options struct {
 	MapMemory       int64         // for pages of block maps: 12 KiB for 2 MiB of volume in use; 0: 64 MiB
 	ScrubEvery      time.Duration // from the beginning of one scrub of the disk to the next; 0: only when it is asked for
 	ScrubRate       int64         // bytes a second that a scrub reads at most; 0: 64 MiB
-	PressureBytes   int64         // buffered and unwritten bytes above which Pressure reports true; 0: 32 MiB
+	PressureBytes   int64         // buffered and unwritten bytes above which no writer may add to them, whoever they are from; 0: 32 MiB
+	LogBytes        int64         // of that, what writers on this host may add together; 0: 4 MiB
+	SharedLogBytes  int64         // the same while there are several; 0: 512 KiB
 }
 
 const (
@@ -39,6 +41,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.PressureBytes == 0 {
 		o.PressureBytes = 32 << 20
+	}
+	if o.LogBytes == 0 {
+		o.LogBytes = 4 << 20
+	}
+	if o.SharedLogBytes == 0 {
+		o.SharedLogBytes = 512 << 10
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/checksum"
+	"github.com/holdfast-cloud/holdfast/internal/fair"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 )
 
@@ -26,6 +27,7 @@ type Replica struct {
 	replayBuild bool // recovery: what follows in the log belongs to a build that did not survive
 	finishing   bool // a build is finished but not yet durable
 
+	flow     fair.Flow // its share of the log
 	head     *head
 	fallback *head   // during a build: the head before it
 	taking   *taking // a root that is being received
@@ -246,7 +248,8 @@ func (r *Replica) allowed(x *record.Record) error {
 // appendRecord puts a record that fits into the open batch and the overlay.
 func (s *Store) appendRecord(r *Replica, x *record.Record) *batch {
 	h := r.head
-	b := s.openBatch(record.HeaderSize + 8*len(x.Hashes))
+	size := record.HeaderSize + 8*len(x.Hashes)
+	b := s.openBatch(size)
 	o := orec{kind: x.Kind, count: x.Count, lsn: x.LSN, addr: x.Addr}
 	b.end(x.AppendHeader(b.begin(entryRecord, r.num)))
 	if x.Kind == record.Write {
@@ -256,7 +259,7 @@ func (s *Store) appendRecord(r *Replica, x *record.Record) *batch {
 		o.ctl = &c
 	}
 	h.add(o)
-	h.touch(b)
+	h.touch(b, int64(size+len(x.Data)))
 	s.scrub.busy++
 	if b.n >= s.shape.soft*blockUnit {
 		s.closeBatch()
@@ -265,18 +268,21 @@ func (s *Store) appendRecord(r *Replica, x *record.Record) *batch {
 	return b
 }
 
-// touch notes that batch b makes the head's prefix durable.
-func (h *head) touch(b *batch) {
+// touch notes that batch b makes the head's prefix durable, and has so many bytes
+// more for that.
+func (h *head) touch(b *batch, bytes int64) {
+	h.r.s.gate.Take(&h.r.flow, bytes)
 	if k := len(b.touched) - 1; h.lastIn == b {
 		for ; k >= 0; k-- {
 			if b.touched[k].h == h {
 				b.touched[k].lsn = h.prefix
+				b.touched[k].bytes += bytes
 				return
 			}
 		}
 	}
 	h.lastIn = b
-	b.touched = append(b.touched, touch{h, h.prefix})
+	b.touched = append(b.touched, touch{h, h.prefix, bytes})
 }
 
 // SetStable notes that everything up to l is on disk at every in-sync replica.
@@ -389,7 +395,7 @@ func (r *Replica) cut(cut holdfast.LSN) error {
 	}
 	h.truncate(cut)
 	b := r.s.put(entryTruncate, r.num, le.AppendUint64(nil, uint64(cut)))
-	h.touch(b)
+	h.touch(b, 0)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/disk"
+	"github.com/holdfast-cloud/holdfast/internal/fair"
 )
 
 // Store is the log-structured store of one disk.
@@ -77,7 +78,9 @@ type Store struct {
 	lags         bool     // the merge is so far behind that writers pause
 	missed       patience // of the merge task
 	stalled      bool
-	merging      bool // the merge task is going to be woken
+	gate         fair.Gate // to the log, for writers
+	letting      bool      // letIn is at work
+	merging      bool      // the merge task is going to be woken
 	onDrain      func()
 	scrub        scrub
 	faults       []Fault
@@ -95,6 +98,7 @@ func newStore(dev disk.Device, o Options, sb superblock) *Store {
 		pages: blockmap.NewPages(nil), space: newSpace(segBlocks, sb.places),
 		replicas: make(map[holdfast.ReplicaID]*Replica), byNum: make(map[uint32]*Replica), originOf: make(map[holdfast.VolumeID]uint16), nextNum: 1, originLimit: maxOrigins}
 	s.wal.next = noPlace
+	s.gate = fair.New(o.SharedLogBytes, o.LogBytes)
 	s.scrub.wake, s.bornWall = o.Clock.NewEvent(), o.Clock.Wall()
 	s.missed.s = s
 	s.prompt, _ = dev.(disk.Prompt)
@@ -136,24 +140,8 @@ func (s *Store) Full() bool {
 	return false
 }
 
-// Pressure reports whether much is buffered and not yet written, or the log has
-// to wait for the cleaner: writers should pause admission until OnDrain's function is called.
-func (s *Store) Pressure() bool {
-	s.lock()
-	defer s.unlock()
-	if s.pressure() {
-		s.stalled = true
-		return true
-	}
-	return false
-}
-
-func (s *Store) pressure() bool {
-	return s.lags || s.wal.pending > s.o.PressureBytes || !s.granted()
-}
-
-// OnDrain sets the function that is called, and must not block, whenever
-// Pressure or Full may have ended.
+// OnDrain sets the function that is called, and must not block, whenever Full
+// may have ended.
 func (s *Store) OnDrain(f func()) {
 	s.lock()
 	defer s.unlock()

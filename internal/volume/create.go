@@ -205,9 +205,22 @@ func (v *Volume) controlIf(r record.Record, may func() error) (holdfast.LSN, err
 	return lsn, err
 }
 
+// weigh gives the replicas of a volume on this host its weight.
+func (s *Service) weigh(rec cluster.Volume) {
+	for _, refs := range [][]cluster.Replica{rec.InSync, rec.Others} {
+		for _, ref := range refs {
+			if m := s.member(ref.ID); m != nil {
+				m.r.SetWeight(rec.Weight)
+			}
+		}
+	}
+}
+
 // NoteRecord tells the service what the cluster's state says of a volume, so
-// that an open one learns of new replicas, and of its end, without asking.
+// that an open one learns of new replicas, and of its end, without asking, and the
+// replicas here of its weight.
 func (s *Service) NoteRecord(rec cluster.Volume, mod kv.Rev) {
+	s.weigh(rec)
 	v := s.Opened(rec.ID)
 	if v == nil {
 		return

@@ -146,10 +146,7 @@ func (ss *session) Push() {
 // admissible reports whether a write may start now; v.mu is held. One that is
 // admitted while a barrier stands would break the order of a group snapshot.
 func (v *Volume) admissible(r *export.Request) bool {
-	if v.barrier != nil {
-		return false
-	}
-	if v.bytes > window || v.local != nil && v.local.st.Pressure() {
+	if v.barrier != nil || v.bytes > window {
 		return false
 	}
 	if r.Op == export.Write && !v.room() {
@@ -163,7 +160,7 @@ func (v *Volume) admissible(r *export.Request) bool {
 			}
 		}
 	}
-	return true
+	return v.local == nil || v.local.r.MayWrite(v.turn)
 }
 
 // admitWaiting starts waiting writes, in order, as far as possible.

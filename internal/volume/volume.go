@@ -46,6 +46,7 @@ type Volume struct {
 	recs      recordRing                           // issued, not yet in memory everywhere or still lent
 	bytes     int64                                // of recs
 	waiting   []*op                                // not admitted: the window or a disk is full, or an unaligned write is in the way
+	turn      func()                               // admitWaiting, for the local disk
 	throttle  *throttle                            // nil: the volume has no limits
 	edges     []span                               // blocks of unaligned writes under way
 	full      []bool                               // members that said that their disk is full, by index
@@ -131,6 +132,7 @@ func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *
 		making: make(map[holdfast.SnapshotID]time.Duration), fullSince: -1, releaseAt: now,
 		stable: now, reconfig: s.Clock.NewEvent(), tick: s.Clock.NewEvent(), tasks: clock.NewGroup(s.Clock),
 	}
+	v.turn = v.admitWaiting
 	members := make([]replica.Member, len(seats))
 	for i, st := range seats {
 		members[i] = replica.Member{ID: st.ref.ID, Boot: st.report.Boot}
@@ -144,6 +146,7 @@ func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *
 	v.m = replica.NewWriter[*op](t.epoch, members)
 	v.grow()
 	v.setLimits(v.rec.Limits)
+	s.weigh(v.rec)
 	v.tasks.Go(v.watch)
 	v.tasks.Go(v.reconfigure)
 	if v.rec.Blocks > t.blocks {

@@ -138,7 +138,7 @@ func (b *Backend) Report(context.Context) (httpapi.Report, error) {
 
 // Activity implements httpapi.Backend.
 func (b *Backend) Activity(_ context.Context, id holdfast.VolumeID) (v1.Activity, error) {
-	return v1.Activity{Host: "alpha", Epoch: 1, WrittenBytes: 4096, Flushes: 1, ResentBytes: 8192, ResyncDone: 1}, nil
+	return v1.Activity{Host: "alpha", Epoch: 1, WrittenBytes: 4096, Flushes: 1, ResentBytes: 8192, ResyncDone: 1, Delayed: 7}, nil
 }
 
 // Integrity implements httpapi.Backend: every copy was proved an hour after the
