@@ -128,7 +128,11 @@ func (v *Volume) Snapshot(id holdfast.SnapshotID, keep func(at holdfast.LSN) err
 		err = keep(at)
 	}
 	v.mu.Lock()
-	delete(v.making, id)
+	if holdfast.IsKind(err, holdfast.Unknown) {
+		v.making[id] = v.s.Clock.Now() // its name may still come; see lapse
+	} else {
+		delete(v.making, id)
+	}
 	v.mu.Unlock()
 	return err
 }

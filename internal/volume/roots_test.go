@@ -367,6 +367,39 @@ func TestAJoinerIsNotKeptWaitingByALostReplica(t *testing.T) {
 	})
 }
 
+// The commit that names a snapshot is on its way for longer than anybody waits.
+func TestASnapshotThatWasLetGoIsNotNamedLater(t *testing.T) {
+	play(t, 84, 2, 2, func(sc *scene) {
+		a := sc.hosts[0]
+		v := a.open()
+		sc.write(v, 1, fill('a', 8))
+		tx := a.cl.Begin()
+		sc.at(v, func() error {
+			err := v.Snapshot(snapID(2), func(at holdfast.LSN) error {
+				st, err := a.cl.Refresh()
+				sc.must(err)
+				rec := st.Volumes[v.id]
+				rec.Val.Snapshots = []cluster.Snapshot{{ID: snapID(2), LSN: at, Name: "late"}}
+				tx.PutVolume(rec.Val, rec.Mod)
+				return holdfast.Errorf(holdfast.Unknown, "nobody knows")
+			})
+			if !holdfast.IsKind(err, holdfast.Unknown) {
+				t.Errorf("the snapshot: %v", err)
+			}
+			return nil
+		})
+		sc.sleep(3 * orphanEvery)
+		if n := sc.kept(sc.vol.ID); !slices.Equal(n, []int{0, 0}) {
+			t.Errorf("%v snapshots are kept", n)
+		}
+		a.on(func() {
+			if _, err := tx.Commit(); !holdfast.IsKind(err, holdfast.Conflict) {
+				t.Errorf("the commit that comes at last: %v", err)
+			}
+		})
+	})
+}
+
 func TestASnapshotThatWasNeverNamedIsLetGo(t *testing.T) {
 	play(t, 83, 2, 2, func(sc *scene) {
 		a, b := sc.hosts[0], sc.hosts[1]
