@@ -118,7 +118,7 @@ func (f *faults) tend() {
 // ones, unless there were too few so far.
 func (f *faults) tooMany() bool {
 	gone := (f.s.w.Now() - f.s.begun).Seconds()
-	return float64(f.s.done()) < 1.5*busyOps*gone && float64(f.s.res.Faults) > 1.1*busyFaults*gone
+	return float64(f.s.done()) < 1.5*busyOps*gone && float64(f.s.res.Faults) > 1.14*busyFaults*gone
 }
 
 // later runs undo after a while.

@@ -25,7 +25,9 @@ func (v *Volume) mendSome() {
 	if v.failed == nil && !v.copying {
 		for i := range v.rec.Others {
 			ref := v.rec.Others[i]
-			if now >= v.mending[ref.ID] && v.s.Records.Alive(ref.Host) {
+			// One whose ejection is committed and not known to be is a member
+			// still: it may be the very one that others are copied from.
+			if v.m.Find(ref.ID) < 0 && now >= v.mending[ref.ID] && v.s.Records.Alive(ref.Host) {
 				todo = &ref
 				break
 			}
