@@ -131,6 +131,8 @@ func unneeded(st *cluster.State, v cluster.Volume) (rec cluster.Volume, mod kv.R
 // publishDisks tells the cluster what is free, if that has changed by a
 // hundredth, or what is written for it by a tenth, or a disk came or failed.
 func (n *Node) publishDisks() {
+	n.publishing.Lock() // a disk may be added while others are looked at
+	defer n.publishing.Unlock()
 	var disks []cluster.DiskUse
 	for _, st := range n.Volumes.Stores() {
 		disks = append(disks, diskUse(st))

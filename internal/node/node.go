@@ -6,6 +6,7 @@ package node
 import (
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -77,7 +78,8 @@ type Node struct {
 	born       time.Duration
 	conds      conditions
 	tended     tended
-	published  []cluster.DiskUse // owned by whoever starts the node, then by follow
+	publishing sync.Mutex
+	published  []cluster.DiskUse // under publishing
 	toldDrain  drainSaid         // owned by follow
 	told       []keyring.ID      // keys that the host has said it has; owned by followKeys
 	toldFaults []string          // conditions of volumes, owned by follow
