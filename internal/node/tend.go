@@ -108,11 +108,11 @@ func (n *Node) reopen(was *store.Store, f *failing) {
 	st, err := n.Reopen(was)
 	if err == nil {
 		st.OnFence(n.changed.Set)
-		kept := st.Recall(f.memory)
-		if !n.Volumes.RenewStore(was, st, kept) {
+		if kept := st.Recall(f.memory); n.Volumes.RenewStore(was, st, kept) {
+			n.Log.Info("a disk that had failed is in use again", "disk", was.Identity().Disk.Short(), "replicas", len(st.Replicas()), "kept", len(kept))
+		} else {
 			_ = st.Close() // the host stops, or the disk was taken back
 		}
-		n.Log.Info("a disk that had failed is in use again", "disk", was.Identity().Disk.Short(), "replicas", len(st.Replicas()), "kept", len(kept))
 	}
 	n.tended.mu.Lock()
 	f.opening = false

@@ -10,39 +10,49 @@ import (
 // tries bounds how often a change is decided anew after somebody else's.
 const tries = 10
 
-// change applies f to a volume's newest record and commits it, again if
-// somebody else was first. f's error ends it; f may also add to the
-// transaction.
-func (p *Provisioner) change(id holdfast.VolumeID, f func(*cluster.State, *cluster.Volume) error) (cluster.Volume, error) {
+// transact has decide put together a transaction from the newest records and
+// commits it, again if somebody else was first. An error of decide ends it.
+func (p *Provisioner) transact(decide func(*cluster.State, *cluster.Txn) error) error {
 	var last error
 	for range tries {
 		st, err := p.fresh()
 		if err != nil {
-			return cluster.Volume{}, err
-		}
-		v, ok := st.Volumes[id]
-		if !ok || v.Val.Deleted {
-			return cluster.Volume{}, holdfast.Errorf(holdfast.NotFound, "volume %s does not exist", id.Short())
-		}
-		rec := v.Val
-		rec.Snapshots = append([]cluster.Snapshot(nil), rec.Snapshots...)
-		if err := f(st, &rec); err != nil {
-			return rec, err
+			return err
 		}
 		tx := p.Cluster.Begin()
-		tx.PutVolume(rec, v.Mod)
+		if err := decide(st, tx); err != nil {
+			return err
+		}
 		rev, err := tx.Settle(settle)
 		if err == nil {
 			p.Cluster.WaitRev(rev, kv.CallTimeout)
-			return rec, nil
+			return nil
 		}
 		if !holdfast.IsKind(err, holdfast.Conflict) {
-			return rec, err
+			return err
 		}
 		last = err
 		clock.Sleep(p.Clock, 20e6)
 	}
-	return cluster.Volume{}, last
+	return last
+}
+
+// change applies f to a volume's newest record and commits it.
+func (p *Provisioner) change(id holdfast.VolumeID, f func(*cluster.State, *cluster.Volume) error) (rec cluster.Volume, err error) {
+	err = p.transact(func(st *cluster.State, tx *cluster.Txn) error {
+		v, ok := st.Volumes[id]
+		if !ok || v.Val.Deleted {
+			return holdfast.Errorf(holdfast.NotFound, "volume %s does not exist", id.Short())
+		}
+		rec = v.Val
+		rec.Snapshots = append([]cluster.Snapshot(nil), rec.Snapshots...)
+		if err := f(st, &rec); err != nil {
+			return err
+		}
+		tx.PutVolume(rec, v.Mod)
+		return nil
+	})
+	return rec, err
 }
 
 // clonesOf returns the name of a volume that is a linked clone of id and, with

@@ -4,9 +4,7 @@ import (
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
-	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
-	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
@@ -19,18 +17,13 @@ type Evacuation struct {
 
 // EvacuateDisk has a disk's replicas moved off it, or lets it take replicas
 // again. The planner does it; nothing waits here.
-func (p *Provisioner) EvacuateDisk(id holdfast.DiskID, e Evacuation) (cluster.Disk, error) {
-	var last error
-	for range tries {
-		st, err := p.fresh()
-		if err != nil {
-			return cluster.Disk{}, err
-		}
+func (p *Provisioner) EvacuateDisk(id holdfast.DiskID, e Evacuation) (rec cluster.Disk, err error) {
+	err = p.transact(func(st *cluster.State, tx *cluster.Txn) error {
 		d, ok := st.Disks[id]
 		if !ok {
-			return cluster.Disk{}, holdfast.Errorf(holdfast.NotFound, "disk %s is not known", id.Short())
+			return holdfast.Errorf(holdfast.NotFound, "disk %s is not known", id.Short())
 		}
-		rec := d.Val
+		rec = d.Val
 		switch {
 		case e.On:
 			rec.Evacuate, rec.Remove = true, rec.Remove || e.Remove
@@ -40,20 +33,10 @@ func (p *Provisioner) EvacuateDisk(id holdfast.DiskID, e Evacuation) (cluster.Di
 		default:
 			rec.Evacuate, rec.Remove, rec.Successor = false, false, holdfast.DiskID{}
 		}
-		tx := p.Cluster.Begin()
 		tx.PutDisk(rec, d.Mod)
-		rev, err := tx.Settle(settle)
-		if err == nil {
-			p.Cluster.WaitRev(rev, kv.CallTimeout)
-			return rec, nil
-		}
-		if !holdfast.IsKind(err, holdfast.Conflict) {
-			return rec, err
-		}
-		last = err
-		clock.Sleep(p.Clock, 20e6)
-	}
-	return cluster.Disk{}, last
+		return nil
+	})
+	return rec, err
 }
 
 // MoveReplica has a replica's successor built elsewhere; then the writer lets go

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/holdfast-cloud/holdfast"
-	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
@@ -114,33 +113,15 @@ func (p *Provisioner) DenyInitiator(id holdfast.ExportID, name string) (cluster.
 
 // changeExport has f add to a transaction what becomes of an export, again if
 // somebody else was first.
-func (p *Provisioner) changeExport(id holdfast.ExportID, f func(*cluster.Txn, *cluster.Export, kv.Rev) error) (cluster.Export, error) {
-	var last error
-	for range tries {
-		st, err := p.fresh()
-		if err != nil {
-			return cluster.Export{}, err
-		}
+func (p *Provisioner) changeExport(id holdfast.ExportID, f func(*cluster.Txn, *cluster.Export, kv.Rev) error) (e cluster.Export, err error) {
+	err = p.transact(func(st *cluster.State, tx *cluster.Txn) error {
 		rec, ok := st.Exports[id]
 		if !ok {
-			return cluster.Export{}, holdfast.Errorf(holdfast.NotFound, "export %s does not exist", id.Short())
+			return holdfast.Errorf(holdfast.NotFound, "export %s does not exist", id.Short())
 		}
-		e := rec.Val
+		e = rec.Val
 		e.Initiators = slices.Clone(e.Initiators)
-		tx := p.Cluster.Begin()
-		if err := f(tx, &e, rec.Mod); err != nil {
-			return e, err
-		}
-		rev, err := tx.Settle(settle)
-		if err == nil {
-			p.Cluster.WaitRev(rev, kv.CallTimeout)
-			return e, nil
-		}
-		if !holdfast.IsKind(err, holdfast.Conflict) {
-			return e, err
-		}
-		last = err
-		clock.Sleep(p.Clock, 20e6)
-	}
-	return cluster.Export{}, last
+		return f(tx, &e, rec.Mod)
+	})
+	return e, err
 }

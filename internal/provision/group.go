@@ -4,9 +4,7 @@ import (
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
-	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
-	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/volume"
 )
 
@@ -84,36 +82,21 @@ func nameIsFree(rec *cluster.Volume, name string) error {
 // first.
 func (p *Provisioner) nameGroup(cut *volume.Group, name string) (cluster.SnapshotGroup, error) {
 	out := cluster.SnapshotGroup{ID: cut.ID, Name: name, Size: len(cut.Parts), Created: p.Clock.Wall()}
-	var last error
-	for range tries {
-		st, err := p.fresh()
-		if err != nil {
-			return out, err
-		}
+	err := p.transact(func(st *cluster.State, tx *cluster.Txn) error {
 		if err := cut.Renew(); err != nil {
-			return out, err
+			return err
 		}
-		tx := p.Cluster.Begin()
 		out.Members = out.Members[:0]
 		for _, part := range cut.Parts {
 			m, err := nameMember(tx, st, part, out)
 			if err != nil {
-				return out, err
+				return err
 			}
 			out.Members = append(out.Members, m)
 		}
-		rev, err := tx.Settle(settle)
-		if err == nil {
-			p.Cluster.WaitRev(rev, kv.CallTimeout)
-			return out, nil
-		}
-		if !holdfast.IsKind(err, holdfast.Conflict) {
-			return out, err
-		}
-		last = err
-		clock.Sleep(p.Clock, 20e6)
-	}
-	return out, last
+		return nil
+	})
+	return out, err
 }
 
 // nameMember adds one volume's snapshot to the commit.

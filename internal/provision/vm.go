@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/holdfast-cloud/holdfast"
-	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
@@ -107,35 +106,20 @@ func (p *Provisioner) assign(st *cluster.State, rec cluster.Volume, vm *cluster.
 }
 
 // changeVM applies f to a VM's newest record and commits it.
-func (p *Provisioner) changeVM(id holdfast.VMID, f func(*cluster.State, *cluster.VM) error) (cluster.VM, error) {
-	var last error
-	for range tries {
-		st, err := p.fresh()
-		if err != nil {
-			return cluster.VM{}, err
-		}
+func (p *Provisioner) changeVM(id holdfast.VMID, f func(*cluster.State, *cluster.VM) error) (vm cluster.VM, err error) {
+	err = p.transact(func(st *cluster.State, tx *cluster.Txn) error {
 		v, ok := st.VMs[id]
 		if !ok || v.Val.Deleted {
-			return cluster.VM{}, holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
+			return holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
 		}
-		vm := v.Val
+		vm = v.Val
 		if err := f(st, &vm); err != nil {
-			return vm, err
+			return err
 		}
-		tx := p.Cluster.Begin()
 		tx.PutVM(vm, v.Mod)
-		rev, err := tx.Settle(settle)
-		if err == nil {
-			p.Cluster.WaitRev(rev, kv.CallTimeout)
-			return vm, nil
-		}
-		if !holdfast.IsKind(err, holdfast.Conflict) {
-			return vm, err
-		}
-		last = err
-		clock.Sleep(p.Clock, 20e6)
-	}
-	return cluster.VM{}, last
+		return nil
+	})
+	return vm, err
 }
 
 // StartVM has a VM run.
@@ -181,11 +165,7 @@ func (p *Provisioner) ResetVM(id holdfast.VMID) error {
 // DeleteVM removes a VM, and its boot disk unless keep is set. The host that
 // runs it ends the machine and removes the record.
 func (p *Provisioner) DeleteVM(id holdfast.VMID, force, keep bool) error {
-	for range tries {
-		st, err := p.fresh()
-		if err != nil {
-			return err
-		}
+	return p.transact(func(st *cluster.State, tx *cluster.Txn) error {
 		v, ok := st.VMs[id]
 		if !ok || v.Val.Deleted {
 			return holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
@@ -193,20 +173,12 @@ func (p *Provisioner) DeleteVM(id holdfast.VMID, force, keep bool) error {
 		if v.Val.Power == cluster.On && !force {
 			return holdfast.Errorf(holdfast.Conflict, "VM %s should be running; stop it first, or force its deletion", v.Val.Name)
 		}
-		rev, err := p.deleteVM(st, v, keep)
-		if err == nil {
-			p.Cluster.WaitRev(rev, kv.CallTimeout)
-			return nil
-		}
-		if !holdfast.IsKind(err, holdfast.Conflict) {
-			return err
-		}
-	}
-	return holdfast.Errorf(holdfast.Conflict, "VM %s kept changing; try again", id.Short())
+		deleteVM(st, tx, v, keep)
+		return nil
+	})
 }
 
-func (p *Provisioner) deleteVM(st *cluster.State, v cluster.Versioned[cluster.VM], keep bool) (kv.Rev, error) {
-	tx := p.Cluster.Begin()
+func deleteVM(st *cluster.State, tx *cluster.Txn, v cluster.Versioned[cluster.VM], keep bool) {
 	if rec, ok := st.Volumes[v.Val.Volume]; ok && !rec.Val.Deleted {
 		vol := rec.Val
 		vol.VM = holdfast.VMID{}
@@ -226,5 +198,4 @@ func (p *Provisioner) deleteVM(st *cluster.State, v cluster.Versioned[cluster.VM
 			tx.DeleteMachine(vm.ID, m.Mod)
 		}
 	}
-	return tx.Settle(settle)
 }

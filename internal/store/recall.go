@@ -70,7 +70,9 @@ func (s *Store) Recall(m *Memory) map[holdfast.ReplicaID]bool {
 		err := r.Append(x.recs)
 		is := r.State()
 		same := is.Volume == x.was.Volume && is.Prefix == x.was.Prefix && is.Durable >= x.was.Durable && is.Promise >= x.was.Promise && slices.Equal(is.History, x.was.History)
-		kept[x.was.Replica] = err == nil && same && is.Damage == "" && !is.Building
+		if err == nil && same && is.Damage == "" && !is.Building {
+			kept[x.was.Replica] = true
+		}
 	}
 	return kept
 }

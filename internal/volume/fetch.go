@@ -85,13 +85,10 @@ func (v *Volume) settled() (err error) {
 	ev := v.s.Clock.NewEvent()
 	o := newOp(&export.Request{Done: func(_ *export.Request, e error) { err = e; ev.Set() }})
 	v.mu.Lock()
-	switch {
-	case v.failed != nil:
+	if v.failed != nil {
 		v.finishLocked(o, v.failed)
-	case v.m.Acked() == v.m.Issued():
-		v.finishLocked(o, nil)
-	default:
-		v.m.Pend(v.m.Issued(), false, o)
+	} else {
+		v.pendIssued(o)
 	}
 	done := v.takeDone()
 	v.mu.Unlock()

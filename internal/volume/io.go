@@ -478,12 +478,20 @@ func (v *Volume) fetched(r *export.Request, err error) {
 		v.finishLocked(o, err)
 	case !v.m.Leased(v.localID, v.s.Clock.Now()):
 		v.leaseless(o)
-	case v.m.Acked() == v.m.Issued():
-		v.finishLocked(o, nil)
 	default:
-		v.m.Pend(v.m.Issued(), false, o)
+		v.pendIssued(o)
 	}
 	done := v.takeDone()
 	v.mu.Unlock()
 	tell(done)
+}
+
+// pendIssued completes an operation when everything issued so far has been
+// acknowledged; v.mu is held.
+func (v *Volume) pendIssued(o *op) {
+	if v.m.Acked() == v.m.Issued() {
+		v.finishLocked(o, nil)
+		return
+	}
+	v.m.Pend(v.m.Issued(), false, o)
 }

@@ -2,11 +2,9 @@ package iscsi
 
 import (
 	"net"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/transport/socket"
 )
 
 // An initiator that drops its connection and logs in again, as another port,
@@ -21,21 +19,7 @@ func hungUp(nc net.Conn) bool {
 	if h, ok := nc.(interface{ HungUp() bool }); ok {
 		return h.HungUp()
 	}
-	sc, ok := nc.(syscall.Conn)
-	if !ok {
-		return false
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return false
-	}
-	gone := false
-	err = raw.Control(func(fd uintptr) {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-		n, err := unix.Poll(p, 0)
-		gone = err == nil && n > 0
-	})
-	return gone || err != nil // closed on this side
+	return socket.HungUp(nc)
 }
 
 // left reports whether the initiator is gone: the session is ending, or all

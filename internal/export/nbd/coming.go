@@ -1,15 +1,12 @@
 package nbd
 
 import (
-	"net"
 	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/transport/socket"
 )
 
 // How a connection comes to have its volume opened while others have it.
@@ -83,7 +80,7 @@ func (s *Server) awaitHungUp(c *connection, o *offer, end time.Time) bool {
 	s.mu.Lock()
 	var left []*connection
 	for x := range s.conns {
-		if x != c && x.offer == o && x.writes && hungUp(x.raw) {
+		if x != c && x.offer == o && x.writes && socket.HungUp(x.raw) {
 			left = append(left, x)
 		}
 	}
@@ -94,24 +91,6 @@ func (s *Server) awaitHungUp(c *connection, o *offer, end time.Time) bool {
 		}
 	}
 	return true
-}
-
-// hungUp reports whether a client has closed its end.
-func hungUp(raw net.Conn) (yes bool) {
-	s, can := raw.(syscall.Conn)
-	if !can {
-		return false
-	}
-	rc, err := s.SyscallConn()
-	if err != nil {
-		return false
-	}
-	err = rc.Control(func(fd uintptr) {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-		n, perr := unix.Poll(p, 0)
-		yes = perr == nil && n > 0
-	})
-	return yes || err != nil // closed here, too
 }
 
 func (c *connection) endsBefore(end time.Time) bool {

@@ -151,3 +151,24 @@ func TestWhatIsNoSocket(t *testing.T) {
 		t.Error("a pipe in memory passes for a socket")
 	}
 }
+
+func TestAnEndThatHangsUpIsNoticedWithoutReading(t *testing.T) {
+	each(t, func(t *testing.T, a, b *Conn) {
+		if HungUp(a.Conn) {
+			t.Error("a connection hangs up by itself")
+		}
+		if _, err := b.Write([]byte{1}); err != nil || HungUp(a.Conn) {
+			t.Errorf("one that speaks has hung up (%v)", err)
+		}
+		b.Close()
+		for deadline := time.Now().Add(5 * time.Second); !HungUp(a.Conn); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("nobody notices the end")
+			}
+		}
+		a.Close()
+		if !HungUp(a.Conn) {
+			t.Error("one that was closed here has not ended")
+		}
+	})
+}
