@@ -2,6 +2,10 @@
 
 GO          ?= go
 BIN         := bin/holdfast
+# One set of flags for everything, programs, tests and checks: what is compiled
+# with others is compiled again.
+export CGO_ENABLED := 0
+export GOFLAGS     := $(shell $(GO) env GOFLAGS) -trimpath
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
 LDFLAGS     := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -26,7 +30,7 @@ help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/holdfast, one static binary
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/holdfast
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/holdfast
 
 check: ## formatting, vet, staticcheck and the shape of the code
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted (run gofmt -w):"; echo "$$out"; exit 1; }

@@ -130,11 +130,11 @@ func (l *Loop) pass() time.Duration {
 	if !leads {
 		return l.machine.Observe(now, s)
 	}
-	l.vote(now, s)
+	vote := l.vote(now, s)
 	changes, wait := l.machine.Step(now, l.o.Clock.Wall().UTC(), s)
 	if len(changes) == 0 {
 		l.trouble = 0
-		return wait
+		return sooner(wait, vote)
 	}
 	rev, err := l.commitAll(office, changes)
 	if err != nil {
@@ -143,6 +143,14 @@ func (l *Loop) pass() time.Duration {
 	l.trouble = 0
 	l.o.Cluster.WaitRev(rev, catchUp)
 	return 0
+}
+
+// sooner returns the shorter of two waits, of which a negative one has no end.
+func sooner(a, b time.Duration) time.Duration {
+	if a < 0 || b >= 0 && b < a {
+		return b
+	}
+	return a
 }
 
 func (l *Loop) tellOffice(leads bool) {

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/clock/simclock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
@@ -47,13 +48,18 @@ type host struct {
 	voters   *voters
 }
 
-// voters is a control plane that takes its time.
+// voters is a control plane that takes its time, and refuses a few times first.
 type voters struct {
-	clk  clock.Clock
-	done []string
+	clk    clock.Clock
+	refuse int
+	done   []string
 }
 
 func (v *voters) Promote(h cluster.Host) error {
+	if v.refuse > 0 {
+		v.refuse--
+		return holdfast.Errorf(holdfast.Unavailable, "host %s has not caught up yet", h.Name)
+	}
 	clock.Sleep(v.clk, time.Second)
 	v.done = append(v.done, h.Name)
 	return nil
@@ -454,6 +460,29 @@ func TestLearnersBecomeVotersTwoAtATime(t *testing.T) {
 	}
 	if !slices.Equal(done, []string{"b1", "c1"}) {
 		t.Errorf("promoted %v", done)
+	}
+}
+
+func TestALearnerThatHasNotCaughtUpIsAskedAgainInASecond(t *testing.T) {
+	s := newSite(t, 4, nil, threeRacks)
+	lead := s.hosts[s.leader()].voters
+	lead.refuse, lead.done = 3, nil
+	rec := s.user.State().Hosts[sketch.Host("b1")]
+	s.do(func() {
+		rec.Val.Voter = false
+		c := s.user.Begin()
+		c.PutHost(rec.Val, rec.Mod)
+		rev, err := c.Commit()
+		if err != nil || !s.user.WaitRev(rev, time.Minute) {
+			t.Errorf("the record is not there: %v", err)
+		}
+	})
+	took := s.until(time.Minute, "b1 votes", func(st *cluster.State) bool { return st.Hosts[rec.Val.ID].Val.Voter })
+	if took < 3*time.Second || took > 5*time.Second {
+		t.Errorf("three refusals and a promotion of a second took %v of simulated time, want 4 s", took)
+	}
+	if !slices.Equal(lead.done, []string{"b1"}) {
+		t.Errorf("promoted %v", lead.done)
 	}
 }
 

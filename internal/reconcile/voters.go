@@ -9,25 +9,30 @@ import (
 )
 
 // vote promotes hosts to voters where the planner wants more. It may take long,
-// so it runs on a task of its own, one at a time.
-func (l *Loop) vote(now time.Duration, s *cluster.State) {
+// so it runs on a task of its own, one at a time, whose end wakes the loop. It
+// returns how long no attempt is due; negative: until the picture changes.
+func (l *Loop) vote(now time.Duration, s *cluster.State) time.Duration {
 	if l.o.Voters == nil {
-		return
-	}
-	l.mu.Lock()
-	due := !l.voting && now >= l.voteAt
-	l.mu.Unlock()
-	if !due {
-		return
+		return -1
 	}
 	want := placement.NewVoters(s)
 	if len(want) == 0 {
-		return
+		return -1
 	}
 	l.mu.Lock()
-	l.voting, l.voteAt = true, now+voteEvery
+	busy, pause := l.voting, l.voteAt-now
+	if !busy && pause <= 0 {
+		l.voting, l.voteAt = true, now+voteEvery
+	}
 	l.mu.Unlock()
+	switch {
+	case busy:
+		return -1
+	case pause > 0:
+		return pause
+	}
 	l.group.Go(func() { l.promote(want) })
+	return -1
 }
 
 // promote makes hosts voters, one after the other, and records each once it is
@@ -37,6 +42,7 @@ func (l *Loop) promote(hosts []cluster.Host) {
 		l.mu.Lock()
 		l.voting = false
 		l.mu.Unlock()
+		l.ev.Set() // one that failed is tried again, though nothing changed
 	}()
 	for _, h := range hosts {
 		if err := l.promoteOne(h); err != nil {
