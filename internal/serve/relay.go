@@ -14,8 +14,9 @@ import (
 // connection; so they are cut once their VM is not there any more, and their
 // clients can come again.
 type relays struct {
-	mu   sync.Mutex
-	open map[*relay]struct{}
+	mu    sync.Mutex
+	open  map[*relay]struct{}
+	count map[holdfast.HostID]int // of them
 }
 
 type relay struct {
@@ -30,15 +31,34 @@ func (r *relays) add(vm holdfast.VMID, host holdfast.HostID, cut func()) (done f
 	k := &relay{vm, host, cut}
 	r.mu.Lock()
 	if r.open == nil {
-		r.open = make(map[*relay]struct{})
+		r.open, r.count = make(map[*relay]struct{}), make(map[holdfast.HostID]int)
 	}
 	r.open[k] = struct{}{}
+	r.count[host]++
 	r.mu.Unlock()
 	return func() {
 		r.mu.Lock()
-		delete(r.open, k)
-		r.mu.Unlock()
+		defer r.mu.Unlock()
+		r.forget(k)
 	}
+}
+
+// forget removes a connection, if it is there. Under the lock.
+func (r *relays) forget(k *relay) {
+	if _, ok := r.open[k]; !ok {
+		return
+	}
+	delete(r.open, k)
+	if r.count[k.host]--; r.count[k.host] == 0 {
+		delete(r.count, k.host)
+	}
+}
+
+// to is how many connections are carried to a host.
+func (r *relays) to(host holdfast.HostID) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.count[host]
 }
 
 // prune cuts the connections whose VM is no longer at their host, or whose
@@ -50,7 +70,7 @@ func (r *relays) prune(st *cluster.State) {
 		vm, ok := st.VMs[k.vm]
 		if moved := !k.vm.IsZero() && (!ok || vm.Val.Host != k.host); moved || !st.AliveHost(k.host) {
 			over = append(over, k)
-			delete(r.open, k)
+			r.forget(k)
 		}
 	}
 	r.mu.Unlock()

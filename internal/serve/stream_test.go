@@ -3,8 +3,10 @@ package serve
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -142,7 +144,7 @@ func TestAStreamToALostHostEnds(t *testing.T) {
 	}
 }
 
-// A guest that does not read holds one write of its stream, and no more.
+// A guest that does not read holds a window of its stream, and no more.
 func TestAGuestThatDoesNotReadHoldsLittle(t *testing.T) {
 	stop := make(chan struct{})
 	n, s := guests(t, func(c net.Conn) { <-stop; c.Close() })
@@ -162,6 +164,80 @@ func TestAGuestThatDoesNotReadHoldsLittle(t *testing.T) {
 	}
 }
 
+// A frame that got lost with a connection leaves a gap: nothing behind it reaches
+// the guest, neither bytes nor the end.
+func TestNothingIsWrittenBehindWhatWasLost(t *testing.T) {
+	for _, k := range []transport.Kind{kindStreamWrite, kindStreamEnd} {
+		got := make(chan string, 1)
+		n, s := guests(t, func(c net.Conn) {
+			b, err := io.ReadAll(c)
+			got <- fmt.Sprintf("%s %t", b, err == nil)
+			c.Close()
+		})
+		far, err := openFar(n, holdfast.HostID{}, kindStreamOpen, holdfast.UUID{}, 80, streamDial)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = far.Write([]byte("one"))
+		far.at += 3 // a frame of three bytes is lost
+		if k == kindStreamWrite {
+			_, _ = far.Write([]byte("three"))
+		}
+		if err := far.CloseWrite(); err == nil { // of the gap, or of what came before it and was not written yet
+			t.Error("it is said to be written")
+		}
+		if w := <-got; strings.Contains(w, "three") {
+			t.Errorf("the guest got %q", w)
+		}
+		far.Close()
+		if len(s.open) != 0 {
+			t.Error("the stream is left")
+		}
+	}
+}
+
+// What comes beyond the window ends the stream instead of being held.
+func TestMoreThanAWindowEndsAStream(t *testing.T) {
+	near, guest := net.Pipe() // nobody reads
+	defer guest.Close()
+	st := newStream(holdfast.HostID{}, near)
+	answers := make(chan error, 100)
+	reply := func(_ transport.Frame, err error) { answers <- err }
+	for i := range 2 * streamWindow {
+		st.put(uint64(i), order{bulk: [][]byte{{1}}, reply: reply})
+	}
+	invalid := 0
+	for range 2 * streamWindow {
+		switch err := <-answers; holdfast.KindOf(err) {
+		case holdfast.Invalid:
+			invalid++
+		case holdfast.Closed:
+		default:
+			t.Fatal(err)
+		}
+	}
+	if invalid != 1 {
+		t.Errorf("%d writes were refused as too many, want the first of them", invalid)
+	}
+	for range 3 {
+		st.ask(reply)
+		if err := <-answers; !holdfast.IsKind(err, holdfast.Closed) {
+			t.Error(err)
+		}
+	}
+}
+
+func TestManyStreamsShareWhatIsUnderWay(t *testing.T) {
+	for _, streams := range []int{0, 1, 8, 20, 256, maxStreams} {
+		for _, chunk := range []int{streamChunk, targetChunk} {
+			w := windowOf(streams, chunk)
+			if all := w * streams * chunk; w < 1 || w > streamWindow || all > streamBudget && w > 1 {
+				t.Errorf("%d streams: %d frames of %d bytes each", streams, w, chunk)
+			}
+		}
+	}
+}
+
 func TestStreamsOfOthersAreNotTheirs(t *testing.T) {
 	n, s := guests(t, echo)
 	far, err := openFar(n, holdfast.HostID{}, kindStreamOpen, holdfast.UUID{}, 80, streamDial)
@@ -169,7 +245,8 @@ func TestStreamsOfOthersAreNotTheirs(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.self = holdfast.HostID{UUID: holdfast.UUID{9}}
-	if _, err := far.Write([]byte("x")); !holdfast.IsKind(err, holdfast.Closed) {
+	_, _ = far.Write([]byte("x")) // told by what waits for it
+	if err := far.CloseWrite(); !holdfast.IsKind(err, holdfast.Closed) {
 		t.Errorf("another host wrote to the stream: %v", err)
 	}
 	far.Close()
@@ -184,6 +261,7 @@ func FuzzStreamFrames(f *testing.F) {
 	f.Add(uint16(1), make([]byte, 8), []byte("bytes"))
 	f.Add(uint16(2), []byte{1}, []byte(nil))
 	f.Add(uint16(4), []byte{}, []byte{0})
+	f.Add(uint16(3), make([]byte, 16), []byte(nil))
 	f.Fuzz(func(t *testing.T, kind uint16, head, bulk []byte) {
 		n := newWires()
 		s := &streams{open: map[uint64]*stream{}, dial: func(holdfast.VMID, int) (io.ReadWriteCloser, error) {
