@@ -94,7 +94,7 @@ func Foreign() map[string][]string {
 		"go.etcd.io/":                    {"internal/kv/etcd"},
 		"github.com/spf13/cobra":         {"internal/cli", "lab", "internal/lab", "internal/drill", "internal/sim", "cmd/*"},
 		"github.com/danielgtaylor/huma/": {"internal/httpapi", "api/v1"},
-		"github.com/klauspost/compress/": {"internal/seal"},
+		"github.com/klauspost/compress/": {"internal/seal", "internal/image/qcow2"},
 		"pgregory.net/rapid":             {},
 		"go.uber.org/goleak":             {},
 		"github.com/anishathalye/":       {"internal/sim", "internal/sim/*", "internal/kv/kvtest"},
