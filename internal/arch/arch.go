@@ -74,7 +74,7 @@ func Only() map[string][]string {
 	return map[string][]string{
 		"api/v1":                   {"."},
 		"client":                   {".", "api/v1"},
-		"internal/cli":             {".", "api/v1", "client", "internal/config", "internal/config/nearest", "lab", "internal/lab", "internal/drill", "internal/image", "internal/image/qemuimg", "internal/serve"},
+		"internal/cli":             {".", "api/v1", "client", "internal/config", "internal/config/nearest", "lab", "internal/lab", "internal/drill", "internal/image", "internal/image/qcow2", "internal/serve"},
 		"internal/ui":              {".", "api/v1", "client"},
 		"internal/hypervisor/qemu": {".", "internal/hypervisor", "internal/hypervisor/guestnet", "internal/hypervisor/probe", "internal/clock"},
 	}

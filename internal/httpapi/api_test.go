@@ -202,7 +202,7 @@ func TestBadRequestsAreRefusedWithTheReason(t *testing.T) {
 		{"POST", "/v1/self/join", `{"code":"hf1-abc"}`, 400, "cut short"},
 		{"POST", "/v1/join", `{"secret":"00","host_id":"` + b.Me.ID.String() + `","name":"h","rack":"b","addr":"h:1","api_addr":"h:2","csr":"x"}`, 403, "spent"},
 		{"POST", "/v1/images?name=i", "", 400, "empty"},
-		{"POST", "/v1/images?name=i", "QFI\xfb....................", 400, "qemu-img convert"},
+		{"POST", "/v1/images?name=i", "QFI\xfb....................", 400, "QCOW2 image is damaged"},
 		{"POST", "/v1/images?name=i&size=5", "123", 400, "send the whole image"},
 		{"POST", "/v1/images", "123", 422, "query.name"},
 		{"POST", "/v1/images?name=i&sise=5", "123", 422, "query"},

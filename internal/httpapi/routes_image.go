@@ -14,9 +14,11 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/image"
+	"github.com/holdfast-cloud/holdfast/internal/image/qcow2"
 )
 
-// importImage is the request of an image import: the body is the disk, raw.
+// importImage is the request of an image import: the body is the disk, raw or as
+// a QCOW2 image that can be read front to back.
 type importImage struct {
 	Name     string `query:"name" required:"true" maxLength:"63" doc:"Name of the new image"`
 	Size     int64  `query:"size" minimum:"0" doc:"Bytes of the body, if its length is not sent; an import that ends early is then refused"`
@@ -69,8 +71,8 @@ func (s *Server) imageRoutes() {
 			}
 			return s.o.Backend.DeleteVolume(ctx, v.ID, false)
 		})
-	op := s.operation(http.MethodPost, "/v1/images", "image-import", "Import a raw disk image, streamed in the body", 201)
-	op.RequestBody = &huma.RequestBody{Required: true, Description: "The disk, raw", Content: map[string]*huma.MediaType{
+	op := s.operation(http.MethodPost, "/v1/images", "image-import", "Import a disk image, streamed in the body: raw, or QCOW2 in the layout that an export has", 201)
+	op.RequestBody = &huma.RequestBody{Required: true, Description: "The disk", Content: map[string]*huma.MediaType{
 		"application/octet-stream": {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}
 	act(s, op, s.importImage)
 }
@@ -99,12 +101,12 @@ func (s *Server) importImage(ctx context.Context, in *importImage) (v1.Volume, e
 	case in.length >= 0:
 		n.Size = in.length
 	}
+	body, err := openImage(&n, bufio.NewReaderSize(uploaded{in.body}, 1<<20))
+	if err != nil {
+		return v1.Volume{}, err
+	}
 	if n.Size > holdfast.MaxVolumeBlocks*holdfast.BlockSize {
 		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "image %s: %d bytes are more than a volume can hold (64TiB)", in.Name, n.Size)
-	}
-	body := bufio.NewReaderSize(uploaded{in.body}, 1<<20)
-	if err := checkImage(n, body); err != nil {
-		return v1.Volume{}, err
 	}
 	v, err := s.o.Backend.ImportImage(ctx, n, body)
 	if err != nil {
@@ -125,18 +127,28 @@ func (u uploaded) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// checkImage refuses what is empty or, unless it shall be kept as it is, plainly
-// not a raw disk, for a VM would only fail to boot from it later.
-func checkImage(n NewImage, r *bufio.Reader) error {
+// openImage gives the disk in a body. It refuses what is empty or, unless it
+// shall be kept as it is, plainly not a disk, for a VM would only fail to boot
+// from it later.
+func openImage(n *NewImage, r *bufio.Reader) (io.Reader, error) {
 	head, err := r.Peek(image.SniffLen)
 	if len(head) == 0 {
 		if err != nil && !errors.Is(err, io.EOF) {
-			return err
+			return nil, err
 		}
-		return holdfast.Errorf(holdfast.Invalid, "image %s: it is empty; there is nothing to import", n.Name)
+		return nil, holdfast.Errorf(holdfast.Invalid, "image %s: it is empty; there is nothing to import", n.Name)
 	}
-	if f := image.Sniff(head); f != image.Raw && !n.AsIs {
-		return fmt.Errorf("image %s: %w", n.Name, image.NotRaw(f))
+	f := image.Sniff(head)
+	switch {
+	case f == image.Raw || n.AsIs:
+		return r, nil
+	case f != image.QCOW2:
+		return nil, fmt.Errorf("image %s: %w", n.Name, image.NotRaw(f))
 	}
-	return nil
+	s, err := qcow2.NewStream(r)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", n.Name, err)
+	}
+	n.Size = s.Map().Size()
+	return s, nil
 }

@@ -51,7 +51,7 @@ func (f Format) trait() trait {
 	case Raw:
 		return trait{"raw disk", ""}
 	case QCOW2:
-		return trait{"QCOW2 image", viaQemuImg}
+		return trait{"QCOW2 image", "import it as it is: holdfast image import FILE"}
 	case QCOW1:
 		return trait{"QCOW image of version 1", viaQemuImg}
 	case QED:

@@ -1,7 +1,7 @@
-// Package image turns disk images into volumes. For now it imports raw disks
-// as a stream, of known or unknown size, with little memory, leaving out what
-// is zero; other formats it recognises and names. qemuimg, below it, converts
-// QCOW2 files.
+// Package image turns disk images into volumes. It imports raw disks as a
+// stream, of known or unknown size, with little memory, leaving out what is
+// zero. QCOW2 files, and what they are laid on, it opens for that; other
+// formats it recognises and names.
 package image
 
 import (

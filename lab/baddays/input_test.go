@@ -124,7 +124,7 @@ func badImages(s *scene, h lab.Host) {
 	s.refused(h, strings.NewReader(""), notUnderstood, "empty", "image", "import", "-", "--name", "empty")
 	s.refused(h, bytes.NewReader(some), notUnderstood, "", "image", "import", "-", "--name", "short", "--size", "2MiB")
 	s.refused(h, bytes.NewReader(some), notUnderstood, "", "image", "import", "-", "--name", "long", "--size", "512KiB")
-	s.refused(h, nil, notUnderstood, "qcow2", "image", "import", file("disk.img", append([]byte("QFI\xfb"), some...)))
+	s.refused(h, nil, notUnderstood, "QCOW", "image", "import", file("disk.img", append([]byte("QFI\xfb"), some...)))
 	s.refused(h, nil, notFound, "no such file", "image", "import", filepath.Join(dir, "nosuch"))
 	s.refused(h, nil, notUnderstood, "directory", "image", "import", dir)
 	huge := file("huge", nil)
