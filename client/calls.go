@@ -72,9 +72,41 @@ func (c *Client) DrainPlan(ctx context.Context, host string) (v1.Drain, error) {
 	return fetch[v1.Drain](ctx, c, "GET", path("hosts", host, "drain"), nil)
 }
 
-// RemoveHost strikes a host that will not come back.
-func (c *Client) RemoveHost(ctx context.Context, host string) error {
-	return c.call(ctx, "DELETE", path("hosts", host), nil, nil)
+// HostRemoval says what removing a host would mean.
+func (c *Client) HostRemoval(ctx context.Context, host string, lost bool) (v1.Removal, error) {
+	return fetch[v1.Removal](ctx, c, "GET", path("hosts", host, "removal")+lostQuery(lost), nil)
+}
+
+// RemoveHost strikes a host from the membership and says what that meant.
+func (c *Client) RemoveHost(ctx context.Context, host string, s v1.RemovalSpec) (v1.Removal, error) {
+	return fetch[v1.Removal](ctx, c, "POST", path("hosts", host, "removal"), s)
+}
+
+// Racks lists the racks.
+func (c *Client) Racks(ctx context.Context) ([]v1.Rack, error) {
+	return fetch[[]v1.Rack](ctx, c, "GET", path("racks"), nil)
+}
+
+// Rack shows one rack.
+func (c *Client) Rack(ctx context.Context, rack string) (v1.Rack, error) {
+	return fetch[v1.Rack](ctx, c, "GET", path("racks", rack), nil)
+}
+
+// RackRemoval says what removing all hosts of a rack would mean.
+func (c *Client) RackRemoval(ctx context.Context, rack string, lost bool) (v1.Removal, error) {
+	return fetch[v1.Removal](ctx, c, "GET", path("racks", rack, "removal")+lostQuery(lost), nil)
+}
+
+// RemoveRack strikes all hosts of a rack from the membership.
+func (c *Client) RemoveRack(ctx context.Context, rack string, s v1.RemovalSpec) (v1.Removal, error) {
+	return fetch[v1.Removal](ctx, c, "POST", path("racks", rack, "removal"), s)
+}
+
+func lostQuery(lost bool) string {
+	if lost {
+		return "?lost=true"
+	}
+	return ""
 }
 
 // Disks lists the disks of all hosts.

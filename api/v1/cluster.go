@@ -192,6 +192,50 @@ type Move struct {
 	Why   string `json:"why" doc:"Why that host, or why none"`
 }
 
+// Rack is what is lost together.
+type Rack struct {
+	Name    string   `json:"name" doc:"With its site before it, if it has one: SITE/RACK"`
+	Hosts   []string `json:"hosts"`
+	Alive   []string `json:"alive" doc:"Those that are"`
+	Voters  []string `json:"voters" doc:"Those that vote in the control plane"`
+	VMs     []string `json:"vms"`
+	CanLose bool     `json:"can_lose" doc:"Everything would come back elsewhere"`
+}
+
+// RemovalSpec strikes hosts from the membership.
+type RemovalSpec struct {
+	Lost   bool     `json:"lost" doc:"They will not come back; without it they must be drained and hold nothing"`
+	GiveUp []string `json:"give_up,omitempty" maxItems:"1000" doc:"Volumes that may be unreachable afterwards; without a volume's name here nothing is removed that would leave it so"`
+}
+
+// Removal says what striking hosts from the membership means, or has meant.
+type Removal struct {
+	Hosts   []string        `json:"hosts"`
+	Lost    bool            `json:"lost"`
+	Refused []string        `json:"refused" doc:"Why it cannot be done, and what to do"`
+	VMs     []RemovalVM     `json:"vms" doc:"VMs that are to run there"`
+	Volumes []RemovalVolume `json:"volumes" doc:"Volumes with a copy there"`
+	Voters  []string        `json:"voters" doc:"Hosts whose votes in the control plane go"`
+	Control string          `json:"control" doc:"What becomes of the control plane"`
+}
+
+// RemovalVM is a VM whose host is removed.
+type RemovalVM struct {
+	VM  string `json:"vm"`
+	To  string `json:"to,omitempty" doc:"Host that it starts on"`
+	Why string `json:"why" doc:"Why that host, or why none"`
+}
+
+// RemovalVolume is a volume with a copy on a host that is removed.
+type RemovalVolume struct {
+	Volume string `json:"volume"`
+	Size   int64  `json:"size" doc:"bytes"`
+	State  string `json:"state" enum:"whole,degraded,unreachable" doc:"whole: it has its copies elsewhere; unreachable: nobody can read it any more, or not before others return"`
+	Left   int    `json:"left" doc:"Copies in sync that are left and can be used now"`
+	Copies int    `json:"copies" doc:"Copies that it should have"`
+	Why    string `json:"why"`
+}
+
 // Incident is the loss of one or more hosts, seen as one, with what was done.
 type Incident struct {
 	ID     string     `json:"id"`

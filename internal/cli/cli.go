@@ -142,7 +142,7 @@ what is there, 5 not reachable now, 6 not allowed, 7 no space, 130 interrupted.`
 	f.StringVarP(&a.format, "output", "o", "table", "`format`: table, wide, json, yaml, csv or name")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return checkFormat(a.format) }
-	root.AddCommand(a.serveCmd(), a.statusCmd(), a.clusterCmd(), a.hostCmd(), a.diskCmd(), a.poolCmd(), a.volumeCmd(), a.imageCmd(),
+	root.AddCommand(a.serveCmd(), a.statusCmd(), a.clusterCmd(), a.hostCmd(), a.rackCmd(), a.diskCmd(), a.poolCmd(), a.volumeCmd(), a.imageCmd(),
 		a.vmCmd(), a.exportCmd(), a.incidentCmd(), a.listCmd(), a.consoleCmd())
 	root.AddCommand(a.Extra...)
 	return root

@@ -41,7 +41,7 @@ func hosts() resource[v1.Host] {
 }
 
 func (a *app) hostCmd() *cobra.Command {
-	return noun("host", "The computers", listCmd(a, hosts()), a.hostShowCmd(), a.codeCmd(), a.joinCmd(), a.drainCmd(), a.undrainCmd(), a.removeCmd())
+	return noun("host", "The computers", listCmd(a, hosts()), a.hostShowCmd(), a.codeCmd(), a.joinCmd(), a.drainCmd(), a.undrainCmd(), a.hostRemoveCmd())
 }
 
 // hostShowCmd shows a host; of a drained one also what is still to be moved.
@@ -141,20 +141,5 @@ func (a *app) joinCmd() *cobra.Command {
 				return a.encode(self)
 			}
 			return a.done("host", self.Name, "Host "+self.Name+" is a member now. Give it a disk: holdfast disk add PATH")
-		})}
-}
-
-func (a *app) removeCmd() *cobra.Command {
-	return &cobra.Command{Use: "remove HOST", Short: "Strike a host that will not come back", Args: args("HOST"),
-		Long: `Strike a host from the membership: one that is stopped and will not come back.
-It is refused while the host is alive, and while it holds the only good copy of a
-volume. Copies that it held are built elsewhere. Its certificate opens nothing
-any more.`,
-		Example: "  holdfast host drain beta       # first, if it still works\n  holdfast host remove beta",
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			if err := c.RemoveHost(ctx, args[0]); err != nil {
-				return err
-			}
-			return a.done("host", args[0], "Host "+args[0]+" is no member any more.")
 		})}
 }

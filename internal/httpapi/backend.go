@@ -110,9 +110,10 @@ type Members interface {
 	// Drain has work moved off a host (on), guests shutting down within a time
 	// in seconds (0: the default), or lets it take work again.
 	Drain(ctx context.Context, id holdfast.HostID, on bool, guestSeconds int) error
-	// RemoveHost strikes a host that will not come back from the membership.
-	// Conflict while it is alive or holds the only copy of something.
-	RemoveHost(ctx context.Context, id holdfast.HostID) error
+	// RemoveHosts strikes hosts from the membership: lost ones, or such that are
+	// drained and hold nothing. Conflict, with why: see placement.PlanRemoval; or
+	// volumes would be unreachable that are not given up. It may be repeated.
+	RemoveHosts(ctx context.Context, ids []holdfast.HostID, lost bool, giveUp []holdfast.VolumeID) error
 }
 
 // Admin is the administrator's credential, given out once by InitCluster.

@@ -168,14 +168,7 @@ func (s *Server) hostRoutes() {
 		return p.renderHost(h), err
 	})
 	s.drainRoutes()
-	do(s, s.operation("DELETE", "/v1/hosts/{host}", "host-remove", "Strike a host that will not come back", 204),
-		func(ctx context.Context, in *HostRef) error {
-			h, err := lookup(ctx, s, in.Host, picture.host)
-			if err != nil {
-				return err
-			}
-			return s.o.Backend.RemoveHost(ctx, h.ID)
-		})
+	s.removalRoutes()
 }
 
 func (s *Server) incidentRoutes() {

@@ -2,9 +2,7 @@ package serve
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -14,7 +12,6 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
-	"github.com/holdfast-cloud/holdfast/internal/placement"
 	"github.com/holdfast-cloud/holdfast/internal/provision"
 )
 
@@ -105,69 +102,6 @@ func (h *Host) Drain(ctx context.Context, id holdfast.HostID, on bool, guestSeco
 		tx.PutHost(rec.Val, rec.Mod)
 		return nil
 	})
-}
-
-// RemoveHost implements httpapi.Members. The host's records go in one commit
-// that depends on everything it was decided on: that the host is away, and
-// what the volumes say that it holds copies of.
-func (h *Host) RemoveHost(ctx context.Context, id holdfast.HostID) error {
-	m, err := h.member()
-	if err != nil {
-		return err
-	}
-	st, err := m.node.Cluster.Refresh()
-	if err != nil {
-		return err
-	}
-	if err := mayRemove(st, id); err != nil {
-		return err
-	}
-	members, err := m.kv.Members()
-	if err != nil {
-		return err
-	}
-	for _, e := range members {
-		if e.Name == id.String() {
-			if err := m.kv.RemoveMember(e.ID); err != nil {
-				return err
-			}
-		}
-	}
-	return h.changeHost(id, func(tx *cluster.Txn, rec cluster.Versioned[cluster.Host]) error {
-		st := m.node.Cluster.State()
-		if err := mayRemove(st, id); err != nil {
-			return err
-		}
-		tx.RequireAlive(id, 0)
-		for _, v := range placement.HeldBy(st, id) {
-			if tx.Conditions() < kv.MaxOps/2 { // a guard against a race of moments, not needed for all
-				tx.RequireVolume(v.Val.ID, v.Mod)
-			}
-		}
-		for _, d := range st.SortedDisks() {
-			if d.Val.Host == id && tx.Len() < kv.MaxOps/2 {
-				tx.DeleteDisk(d.Val.ID, d.Mod)
-			}
-		}
-		tx.DeleteHost(id, rec.Mod)
-		return nil
-	})
-}
-
-// mayRemove says why a host cannot be removed, and what to do.
-func mayRemove(st *cluster.State, id holdfast.HostID) error {
-	name := st.Hosts[id].Val.Name
-	if st.AliveHost(id) {
-		return holdfast.Errorf(holdfast.Conflict, "host %s is alive; drain it and stop it first", name)
-	}
-	if last := placement.LastCopies(st, id); len(last) > 0 {
-		more := ""
-		if n := len(last); n > 3 {
-			last, more = last[:3], fmt.Sprintf(" and %d more", n-3)
-		}
-		return holdfast.Errorf(holdfast.Conflict, "host %s holds the only good copy now of volume %s%s; bring it back until 'holdfast volume list' shows other copies, or delete what is not needed", name, strings.Join(last, ", "), more)
-	}
-	return nil
 }
 
 // changeHost has f decide on a host's newest record, again if somebody else was

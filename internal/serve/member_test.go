@@ -194,7 +194,7 @@ func removed(t *testing.T, a, b *box) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.api.RemoveHost(ctx, "box2"); !holdfast.IsKind(err, holdfast.Conflict) {
+	if _, err := a.api.RemoveHost(ctx, "box2", v1.RemovalSpec{Lost: true}); !holdfast.IsKind(err, holdfast.Conflict) {
 		t.Fatalf("a living host is removed: %v", err)
 	}
 	b.stop()
@@ -209,7 +209,7 @@ func removed(t *testing.T, a, b *box) {
 		held = append(held, c)
 	}
 	until(t, "the host is away and removed", func() bool {
-		err := a.api.RemoveHost(ctx, "box2")
+		_, err := a.api.RemoveHost(ctx, "box2", v1.RemovalSpec{Lost: true})
 		if err != nil && !holdfast.IsKind(err, holdfast.Conflict) {
 			t.Fatal(err)
 		}

@@ -283,13 +283,21 @@ func (b *Backend) Drain(_ context.Context, id holdfast.HostID, on bool, guestSec
 	})
 }
 
-// RemoveHost implements httpapi.Backend.
-func (b *Backend) RemoveHost(_ context.Context, id holdfast.HostID) error {
+// RemoveHosts implements httpapi.Backend.
+func (b *Backend) RemoveHosts(_ context.Context, ids []holdfast.HostID, lost bool, giveUp []holdfast.VolumeID) error {
 	return b.change(func() error {
-		if _, ok := b.St.Alive[id]; ok {
-			return holdfast.Errorf(holdfast.Conflict, "host %s is alive; drain it and stop it first", b.St.Hosts[id].Val.Name)
+		if err := placement.PlanRemoval(b.St, ids, lost).Allow(giveUp); err != nil {
+			return err
 		}
-		delete(b.St.Hosts, id)
+		for _, id := range ids {
+			for _, d := range b.St.SortedDisks() {
+				if d.Val.Host == id {
+					delete(b.St.Disks, d.Val.ID)
+				}
+			}
+			delete(b.St.Hosts, id)
+			delete(b.St.Alive, id)
+		}
 		return nil
 	})
 }

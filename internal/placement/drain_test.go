@@ -8,38 +8,6 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/placement/sketch"
 )
 
-func TestAHostIsNeededForWhatNobodyElseHasNow(t *testing.T) {
-	c, err := sketch.Draw(`
-		host a1 rack=a
-		host b1 rack=b
-		host c1 rack=c
-		volume safe in-sync=a1,b1 writer=b1
-		volume only in-sync=a1
-		volume away in-sync=a1,c1
-		volume theirs in-sync=b1,c1
-		lose a1
-		lose c1`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := placement.LastCopies(c.State(), sketch.Host("a1")); !slices.Equal(got, []string{"away", "only"}) {
-		t.Errorf("needed for %v", got)
-	}
-	var held []string
-	for _, v := range placement.HeldBy(c.State(), sketch.Host("a1")) {
-		held = append(held, v.Val.Name)
-	}
-	if !slices.Equal(held, []string{"away", "only", "safe"}) {
-		t.Errorf("holds %v", held)
-	}
-	if err := c.Do("return c1"); err != nil {
-		t.Fatal(err)
-	}
-	if got := placement.LastCopies(c.State(), sketch.Host("a1")); !slices.Equal(got, []string{"only"}) {
-		t.Errorf("after a return needed for %v", got)
-	}
-}
-
 // Nothing is drained that is not there, and what is planned for a host that is
 // not drained yet is what draining it then does.
 func TestADrainIsPlannedAsItIsDone(t *testing.T) {
