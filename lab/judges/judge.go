@@ -48,6 +48,8 @@ func judges() []judge {
 		{"fio-verify", []string{"fio"}, false, fioVerify},
 		{"fio-kills", []string{"fio", "nbdinfo"}, false, fioKills},
 		{"fio-power-cuts", []string{"fio", "nbdinfo"}, true, fioPowerCuts},
+		{"fio-iscsi-kills", []string{"fio", "nbdinfo", "qemu-storage-daemon"}, false, fioISCSIKills},
+		{"fio-iscsi-power-cuts", []string{"fio", "nbdinfo", "qemu-storage-daemon"}, true, fioISCSIPowerCuts},
 		{"libnbd-kills", nil, true, libnbdKills},
 		{"libnbd-power-cuts", nil, false, libnbdPowerCuts},
 		{"blkverify-kills", []string{"qemu-io", "qemu-img"}, false, blkverifyKills},

@@ -3,6 +3,7 @@ package iscsi_test
 import (
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,9 +83,30 @@ func newPipes() *pipes { return &pipes{make(chan net.Conn), make(chan struct{})}
 
 func (p *pipes) dial() net.Conn {
 	a, b := net.Pipe()
-	p.next <- b
-	return a
+	end := &farEnd{Conn: a}
+	p.next <- nearEnd{b, end}
+	return end
 }
+
+// farEnd and nearEnd are a pipe whose server can ask, as of a socket, whether
+// the other side has hung up.
+type (
+	farEnd struct {
+		net.Conn
+		closed atomic.Bool
+	}
+	nearEnd struct {
+		net.Conn
+		far *farEnd
+	}
+)
+
+func (e *farEnd) Close() error {
+	e.closed.Store(true)
+	return e.Conn.Close()
+}
+
+func (e nearEnd) HungUp() bool { return e.far.closed.Load() }
 
 func (p *pipes) Accept() (net.Conn, error) {
 	select {

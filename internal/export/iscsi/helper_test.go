@@ -140,7 +140,7 @@ func calm(t *testing.T, s *initiator.Session) (seen []uint16) {
 		}
 		key, code := r.SenseKey()
 		if key != 6 {
-			t.Fatalf("TEST UNIT READY: sense key %x, code %04x", key, code)
+			t.Fatalf("TEST UNIT READY: status %#x, sense key %x, code %04x", r.Status, key, code)
 		}
 		seen = append(seen, code)
 	}
