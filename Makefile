@@ -11,6 +11,8 @@ LDFLAGS     := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GUEST       ?= probe
 FUZZTIME    ?= 5s
+FUZZ_MINUTES ?= 20
+FUZZ_JOBS   ?= 1
 SEEDS       ?= 500
 BUGSEEDS    ?= 200
 ROT         ?= 10000
@@ -23,7 +25,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill lab down image kernel bench clean-bench rebuild-bench judges figures judge-cloud-init judge-iscsi rot fuzz-smoke packages clean
+.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill lab down image kernel bench clean-bench rebuild-bench judges figures judge-cloud-init judge-iscsi rot fuzz fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -149,6 +151,9 @@ fuzz-smoke: ## run every fuzz target for a moment
 	  for f in $$(grep -hos '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/^func //'); do \
 	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p >/dev/null; \
 	  done; done
+
+fuzz: ## run the targets of protocols and formats FUZZ_MINUTES (20) each, FUZZ_JOBS (1) at once, and keep the corpus; FUZZ='-run nbd' for some
+	@$(GO) run ./internal/fuzz -minutes $(FUZZ_MINUTES) -jobs $(FUZZ_JOBS) $(FUZZ)
 
 clean: ## remove what was built
 	rm -rf bin build

@@ -64,7 +64,7 @@ func Rows() []Row {
 			Why: "puts one host together from its seams, real or fake"},
 		{Name: "process", Packages: []string{"internal/serve", "lab", "lab/*", "internal/lab", "internal/drill"}, Within: true,
 			Why: "makes the real seams and runs nodes and labs as processes"},
-		{Name: "programs and proof", Packages: []string{"cmd/*", "internal/sim", "internal/sim/*", "internal/metamorphic", "internal/arch", "bench", "bench/*", "images", "images/*", "docs/*", "lab/judges", "lab/judges/*"},
+		{Name: "programs and proof", Packages: []string{"cmd/*", "internal/sim", "internal/sim/*", "internal/metamorphic", "internal/fuzz", "internal/arch", "bench", "bench/*", "images", "images/*", "docs/*", "lab/judges", "lab/judges/*"},
 			Within: true, Why: "nobody imports these"},
 	}
 }
