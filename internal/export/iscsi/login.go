@@ -59,7 +59,7 @@ func (c *connection) enter() (*session, error) {
 		first := !l.begun
 		s, err := l.request(&h, data)
 		if err == errElsewhere && first {
-			err = c.carry(l.targetName, &h, ahs, data)
+			err = c.carry(l, &h, ahs, data)
 		}
 		if r, ok := err.(*refusal); ok {
 			l.report(r) // first: what an initiator was told, status tells too

@@ -69,6 +69,7 @@ type Server struct {
 	portals  []*portal
 	conns    map[*connection]struct{}
 	sessions map[uint16]*session // by TSIH
+	carried  map[*carriage]struct{}
 	lastTSIH uint16
 	closed   bool
 	serving  sync.WaitGroup // accept loops and connections
@@ -94,7 +95,7 @@ func New(cfg Config) *Server {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{lim: cfg.Limits.withDefaults(), log: cfg.Log, cfg: cfg, pool: &buffer.Pool{},
-		targets: map[string]*offer{}, conns: map[*connection]struct{}{}, sessions: map[uint16]*session{}}
+		targets: map[string]*offer{}, conns: map[*connection]struct{}{}, sessions: map[uint16]*session{}, carried: map[*carriage]struct{}{}}
 }
 
 // Listen opens a portal of a portal group, 1 to 65535. told is the address
