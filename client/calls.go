@@ -219,6 +219,11 @@ func (c *Client) Integrity(ctx context.Context, local bool) (v1.Integrity, error
 	return fetch[v1.Integrity](ctx, c, "GET", path("integrity")+here(local), nil)
 }
 
+// Work tells what long work the hosts are at; local: only the one that is called.
+func (c *Client) Work(ctx context.Context, local bool) (v1.Works, error) {
+	return fetch[v1.Works](ctx, c, "GET", path("work")+here(local), nil)
+}
+
 // ScrubVolume has every copy of a volume scrubbed now.
 func (c *Client) ScrubVolume(ctx context.Context, volume string, local bool) error {
 	return c.call(ctx, "POST", path("volumes", volume, "scrub")+here(local), nil, nil)

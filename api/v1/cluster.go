@@ -16,6 +16,7 @@ type Status struct {
 	Counts     Counts      `json:"counts"`
 	CanLose    CanLose     `json:"can_lose"`
 	Conditions []Condition `json:"conditions"`
+	Work       []Work      `json:"work" doc:"What long work is under way: copies that are built or brought up to date, disks that are evacuated, scrubs. What only waits for its turn is counted in the conditions"`
 }
 
 // Self is the host that answers.

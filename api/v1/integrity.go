@@ -59,8 +59,11 @@ type Fault struct {
 // Rebuild is how a replica is being built or brought up to date.
 type Rebuild struct {
 	Done     float64 `json:"done" doc:"Fraction, 0 to 1, of the snapshot or the content that is copied now"`
+	Total    int64   `json:"total,omitempty" doc:"Bytes that done is a fraction of, by address: less is copied where less is written; absent: not known"`
 	Rate     int64   `json:"rate" doc:"Bytes a second; 0: not known yet"`
 	LeftSecs int64   `json:"left_seconds" doc:"About how long it still takes; 0: not known"`
+	Part     int     `json:"part,omitempty" doc:"Which of the volume's snapshots and, last, its content is copied now"`
+	Parts    int     `json:"parts,omitempty" doc:"Of how many"`
 
 	Waits     bool   `json:"waits,omitempty" doc:"It has not begun: others are before it"`
 	Ahead     int    `json:"ahead,omitempty" doc:"How many, about"`

@@ -54,6 +54,10 @@ func (a *app) printStatus(st v1.Status) error {
 		fmt.Fprintln(a.Stdout)
 	}
 	a.printConditions(st.Conditions, "")
+	if len(st.Work) > 0 {
+		fmt.Fprintln(a.Stdout)
+	}
+	a.printWork(st.Work)
 	if h := st.Host; a.format == "wide" {
 		fmt.Fprintf(a.Stdout, "\nAnswered by host %s (rack %s), version %s, accelerator %s (%s), sandbox %s\n",
 			plain(h.Name), plain(h.Rack), plain(h.Version), plain(h.Accelerator), plain(h.Why), plain(h.Sandbox))

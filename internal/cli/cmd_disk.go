@@ -170,7 +170,7 @@ What stands on DISK moves to it, as far as it has room, and DISK is taken back.
 			}
 			if w.plan {
 				return a.planned(fmt.Sprintf("The content of %s on host %s would be lost.", args[1], strings.SplitN(e.Disk, ":", 2)[0]),
-					fmt.Sprintf("%s on %s would move to it, as far as it has room, and the old disk would be taken back.", counted(len(e.Moves), "copy of a volume"), e.Disk))
+					fmt.Sprintf("%s on %s would move to it, as far as it has room, and the old disk would be taken back.", copies(len(e.Moves)), e.Disk))
 			}
 			if _, err := c.ReplaceDisk(ctx, e.ID, v1.DiskSpec{Path: args[1], Size: int64(bytes)}); err != nil {
 				return err
@@ -216,7 +216,7 @@ func (a *app) followEvacuation(ctx context.Context, c *client.Client, e v1.Evacu
 		if a.structured() {
 			return a.encode(e)
 		}
-		return a.done("disk", e.Disk, fmt.Sprintf("Disk %s is being evacuated: %s to go. 'holdfast disk evacuate %[1]s --plan' says how far it is.", e.Disk, counted(len(e.Moves), "copy")))
+		return a.done("disk", e.Disk, fmt.Sprintf("Disk %s is being evacuated: %s to go. 'holdfast disk evacuate %[1]s --plan' says how far it is.", e.Disk, copies(len(e.Moves))))
 	}
 	total := left(e)
 	bar := a.progress("evacuating "+e.Disk, total)

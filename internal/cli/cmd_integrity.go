@@ -70,14 +70,27 @@ func rebuilds(v v1.Volume) string {
 		case b.Waits:
 			out = append(out, fmt.Sprintf("%s waits for %s", r.Host, others(b.Ahead)))
 		default:
-			text := fmt.Sprintf("%s %.0f %%", r.Host, b.Done*100) + pace(b.Rate, b.LeftSecs)
-			if b.Limit > 0 {
-				text += fmt.Sprintf(", at most %s/s by %s", formatSize(b.Limit>>20<<20), b.LimitedBy)
-			}
-			out = append(out, text)
+			out = append(out, r.Host+" "+rebuildText(*b))
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// rebuildText prints how far a copy has come: "41 %, 64MiB/s, 48s left, at most
+// 20MiB/s by the foreground at its disk".
+func rebuildText(b v1.Rebuild) string {
+	text := fmt.Sprintf("%d %%", int(b.Done*100))
+	if b.Total > 0 {
+		text += " of " + formatSize(b.Total)
+	}
+	text += pace(b.Rate, b.LeftSecs)
+	if b.Parts > 1 && b.Part > 0 {
+		text += fmt.Sprintf(", part %d of %d", b.Part, b.Parts)
+	}
+	if b.Limit > 0 {
+		text += fmt.Sprintf(", at most %s/s by %s", formatSize(b.Limit>>20<<20), b.LimitedBy)
+	}
+	return text
 }
 
 func others(n int) string {

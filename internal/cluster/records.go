@@ -69,6 +69,8 @@ type DiskUse struct {
 	Free  int64           `json:"free"`
 	Full  bool            `json:"full,omitempty"`  // only its reserve is left, by its own rules: writers stall
 	Error string          `json:"error,omitempty"` // why it is not in use
+	// Scrubs says that a scrub is under way; how it goes the host tells who asks.
+	Scrubs bool `json:"scrubs,omitempty"`
 
 	// Since the host opened the disk, bytes written to it per byte of its volumes;
 	// of that, MapAmp is pages of block maps.

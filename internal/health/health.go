@@ -38,8 +38,14 @@ type Condition struct {
 }
 
 // Progress is how far the copies being built or brought up to date have come,
-// in percent, for the volumes where it is known.
-type Progress map[holdfast.VolumeID]int
+// for the volumes where it is known.
+type Progress map[holdfast.VolumeID]Copying
+
+// Copying is how far a copy has come.
+type Copying struct {
+	Percent int  // of what is copied now
+	Waits   bool // it has not begun: others are before it
+}
 
 // Summary judges a state.
 func Summary(s *cluster.State, progress Progress) Status {
@@ -209,8 +215,11 @@ func (b *board) rebuild(vol cluster.Volume) string {
 		if !b.v.Usable(r) {
 			continue
 		}
-		if pct, ok := b.progress[vol.ID]; ok {
-			return fmt.Sprintf("; rebuild %d %%", pct)
+		switch c, ok := b.progress[vol.ID]; {
+		case ok && c.Waits:
+			return fmt.Sprintf("; a copy on host %s waits for its turn", b.v.HostName(r.Host))
+		case ok:
+			return fmt.Sprintf("; rebuild %d %%", c.Percent)
 		}
 		return fmt.Sprintf("; a copy is being built on host %s", b.v.HostName(r.Host))
 	}

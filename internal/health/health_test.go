@@ -19,7 +19,7 @@ import (
 var rewrite = flag.Bool("rewrite", false, "write what is said into testdata")
 
 // TestSaid runs testdata/*.txt: sketch lines, "----", what is said.
-// "progress VOLUME PERCENT" tells how far a copy has come; "report HOST ..." is
+// "progress VOLUME PERCENT" tells how far a copy has come, or "waits"; "report HOST ..." is
 // a condition that a host reports of itself; "held HOST" an incident that the
 // brake holds.
 func TestSaid(t *testing.T) {
@@ -59,9 +59,9 @@ func say(t *testing.T, lines string) string {
 		f := strings.Fields(line)
 		switch {
 		case len(f) == 3 && f[0] == "progress":
-			var n int
-			fmt.Sscan(f[2], &n)
-			progress[sketch.Volume(f[1])] = n
+			c := health.Copying{Waits: f[2] == "waits"}
+			fmt.Sscan(f[2], &c.Percent)
+			progress[sketch.Volume(f[1])] = c
 		case len(f) > 2 && f[0] == "report":
 			last = append(last, func(s *cluster.State) {
 				a := s.Alive[sketch.Host(f[1])]

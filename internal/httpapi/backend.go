@@ -8,7 +8,6 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
-	"github.com/holdfast-cloud/holdfast/internal/health"
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
@@ -58,6 +57,9 @@ type Reader interface {
 	// Report adds what State does not say; internal/health makes the sentence
 	// and the conditions from both.
 	Report(ctx context.Context) (Report, error)
+	// Work tells what long work the hosts are at, evacuations left out; local
+	// keeps the call from being handed on to other hosts.
+	Work(ctx context.Context, local bool) (v1.Works, error)
 	// Activity returns counters of a volume from the host that writes it (or
 	// wrote it last), asking that host if it is another one. NotFound if no
 	// host has the volume open.
@@ -80,8 +82,6 @@ type Self struct {
 
 // Report is what this host adds to the picture.
 type Report struct {
-	// Progress is how far rebuilds have come, where it is known.
-	Progress health.Progress
 	// Stale is set while the picture cannot be refreshed, with why: "this host
 	// has not reached a majority of the control plane since …". The API then
 	// says so first.

@@ -36,6 +36,7 @@ func (s *Server) routes(r chi.Router) {
 	s.exportRoutes()
 	s.incidentRoutes()
 	s.integrityRoutes()
+	s.workRoutes()
 	s.consoleRoute(r)
 }
 
@@ -111,7 +112,11 @@ func (s *Server) status(ctx context.Context) (v1.Status, error) {
 	if err != nil {
 		report = Report{Stale: err.Error()}
 	}
-	return p.renderStatus(self, report), nil
+	work, err := s.o.Backend.Work(ctx, false)
+	if err != nil {
+		work = v1.Works{} // what is wrong is said all the same
+	}
+	return p.renderStatus(self, report, work), nil
 }
 
 func (s *Server) initCluster(ctx context.Context, in *request[v1.ClusterInit]) (v1.Admin, error) {

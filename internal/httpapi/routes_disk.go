@@ -88,8 +88,7 @@ func (s *Server) evacuationRoutes() {
 		})
 }
 
-// evacuation says how far the evacuation of a disk is, with the progress that
-// this host knows.
+// evacuation says how far the evacuation of a disk is.
 func (s *Server) evacuation(ctx context.Context, ref string) (v1.Evacuation, error) {
 	p, err := s.picture(ctx)
 	if err != nil {
@@ -99,15 +98,16 @@ func (s *Server) evacuation(ctx context.Context, ref string) (v1.Evacuation, err
 	if err != nil {
 		return v1.Evacuation{}, err
 	}
-	rep, err := s.o.Backend.Report(ctx)
+	work, err := s.o.Backend.Work(ctx, false)
 	if err != nil {
 		return v1.Evacuation{}, err
 	}
+	progress := progressOf(work)
 	out := v1.Evacuation{Disk: p.hostName(d.Host) + ":" + d.Path, ID: d.ID.String(), Evacuating: d.Evacuate, Remove: d.Remove, Moves: []v1.Departure{}}
 	for _, m := range placement.Departures(p.State, d.ID) {
 		x := v1.Departure{Volume: m.Name, Size: int64(m.Blocks) * holdfast.BlockSize, Stage: string(m.Stage), To: m.To, Why: m.Why}
 		if m.Stage == placement.Copying {
-			x.Done = rep.Progress[m.Volume]
+			x.Done = progress[m.Volume].Percent
 		}
 		out.Moves = append(out.Moves, x)
 	}

@@ -8,11 +8,11 @@ import (
 
 // renderStatus puts together what people look at first. The judgement is
 // health's, made from the same picture as the figures beside it.
-func (p picture) renderStatus(self Self, r Report) v1.Status {
+func (p picture) renderStatus(self Self, r Report, w v1.Works) v1.Status {
 	c := p.renderCluster()
-	h := health.Summary(p.State, r.Progress)
+	h := health.Summary(p.State, progressOf(w))
 	s := v1.Status{Sentence: h.Sentence, Level: "ok", Host: renderSelf(self), Cluster: &c, Counts: p.counts(),
-		CanLose: p.renderTolerance(h), Conditions: []v1.Condition{}}
+		CanLose: p.renderTolerance(h), Conditions: []v1.Condition{}, Work: p.renderWork(w)}
 	for _, c := range h.Conditions {
 		s.Conditions = append(s.Conditions, renderCause(c))
 		if c.Severity != health.Info && s.Level != health.Error {
@@ -54,7 +54,7 @@ func (p picture) renderTolerance(h health.Status) v1.CanLose {
 func strayStatus(self Self) v1.Status {
 	return v1.Status{
 		Sentence: "Host " + self.Name + " is in no cluster. Run 'holdfast cluster init --name NAME' to make one here, or 'holdfast host join CODE' to join one.",
-		Level:    "warning", Host: renderSelf(self), Conditions: []v1.Condition{},
+		Level:    "warning", Host: renderSelf(self), Conditions: []v1.Condition{}, Work: []v1.Work{},
 		CanLose: v1.CanLose{Racks: []string{}, Hosts: []string{}, Unknown: "this host is in no cluster"},
 	}
 }
@@ -63,7 +63,7 @@ func strayStatus(self Self) v1.Status {
 func blindStatus(self Self, why error) v1.Status {
 	return v1.Status{
 		Sentence: "Nothing is known of the cluster: " + why.Error(),
-		Level:    "error", Host: renderSelf(self), Conditions: []v1.Condition{},
+		Level:    "error", Host: renderSelf(self), Conditions: []v1.Condition{}, Work: []v1.Work{},
 		CanLose: v1.CanLose{Racks: []string{}, Hosts: []string{}, Unknown: why.Error()},
 	}
 }

@@ -149,7 +149,7 @@ func (n *Node) publishDisks() {
 func diskUse(st *store.Store) cluster.DiskUse {
 	u := st.Usage()
 	d := cluster.DiskUse{Disk: st.Identity().Disk, Total: u.Total, Free: max(0, u.Total-u.Live), Full: u.Live >= u.Usable,
-		WriteAmp: hundredths(u.WriteAmp()), MapAmp: hundredths(u.MapAmp())}
+		WriteAmp: hundredths(u.WriteAmp()), MapAmp: hundredths(u.MapAmp()), Scrubs: st.Scrubbing().Running}
 	if err := st.Err(); err != nil {
 		d.Error = err.Error()
 	}
@@ -160,6 +160,6 @@ func hundredths(x float64) float64 { return math.Round(x*100) / 100 }
 
 func sameUse(a, b cluster.DiskUse) bool {
 	diff, amp := a.Free-b.Free, a.WriteAmp-b.WriteAmp
-	return a.Disk == b.Disk && a.Total == b.Total && a.Full == b.Full && a.Error == b.Error &&
+	return a.Disk == b.Disk && a.Total == b.Total && a.Full == b.Full && a.Error == b.Error && a.Scrubs == b.Scrubs &&
 		diff < a.Total/100 && -diff < a.Total/100 && math.Abs(amp) < max(a.WriteAmp, 1)/10
 }

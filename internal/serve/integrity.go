@@ -75,10 +75,7 @@ func (h *Host) ownIntegrity(m *member, st *cluster.State) v1.Integrity {
 		faults := s.Faults()
 		for _, r := range s.Replicas() {
 			state := r.State()
-			x := v1.ReplicaIntegrity{Replica: state.Replica.String(), Volume: state.Volume.String(), Host: h.cfg.Name, Disk: d.Disk, Proved: when(r.Proved()), Faults: []v1.Fault{}}
-			if v, ok := st.Volumes[state.Volume]; ok {
-				x.Volume = v.Val.Name
-			}
+			x := v1.ReplicaIntegrity{Replica: state.Replica.String(), Volume: nameOf(st, state.Volume), Host: h.cfg.Name, Disk: d.Disk, Proved: when(r.Proved()), Faults: []v1.Fault{}}
 			if now.Replica.IsZero() || now.Replica == state.Replica {
 				x.Scrub = d.Scrub
 			}

@@ -58,52 +58,6 @@ func (v *Volume) mendSome() {
 	})
 }
 
-// Mending tells how a replica is being brought up to date.
-type Mending struct {
-	Host holdfast.HostID // which has the replica
-	Done float64         // 0 to 1, by address, of the snapshot or head that is copied now
-	Rate int64           // bytes a second since the copy began; 0: not known yet
-	Left time.Duration   // about, for that snapshot or head; 0: not known yet
-
-	Limit     int64  // bytes a second that it may share with others now; 0: no limit
-	LimitedBy string // by what: "the foreground at its disk"; empty: there is no limit
-
-	Waits bool // it has not begun: so many are before it
-	Ahead int
-}
-
-// Mending reports whether a replica is being brought up to date, and how.
-func (v *Volume) Mending() (m Mending, ok bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	now := v.s.Clock.Now()
-	if !v.copying || !v.copy.seated {
-		waits := v.failed == nil && !v.wait.of.IsZero() && now-v.wait.at <= waitIdle
-		return Mending{Host: v.wait.to, Waits: waits, Ahead: v.wait.ahead}, waits
-	}
-	m.Host, m.Done, m.Limit, m.LimitedBy = v.copy.to, v.copy.done, v.copy.limit, v.copy.by
-	if d := now - v.copy.began; v.copy.began > 0 && d > 0 {
-		m.Rate = int64(float64(v.copy.bytes) / d.Seconds())
-	}
-	if d := now - v.copy.root; v.copy.root > 0 && m.Done > 0 {
-		m.Left = time.Duration(float64(d) * (1 - m.Done) / m.Done)
-	}
-	return m, true
-}
-
-// copied is how far the copy to a joiner has come.
-type copied struct {
-	to    holdfast.HostID
-	began time.Duration // when the first page was sent
-	bytes int64         // since then
-	root  time.Duration // when the present snapshot or head was begun
-	done  float64       // how much of that, by address
-
-	seated bool   // it has its turn
-	limit  int64  // as Mending tells
-	by     string // likewise
-}
-
 // joiner brings one replica into the in-sync set (STORE §5 "Join", §9).
 type joiner struct {
 	v    *Volume
@@ -155,6 +109,9 @@ func (j *joiner) run() (err error) {
 	if err != nil {
 		return err
 	}
+	v.mu.Lock()
+	v.copy.resync = has.since > 0
+	v.mu.Unlock()
 	if err := j.sendRoots(has); err != nil {
 		return err
 	}
@@ -287,6 +244,7 @@ func (j *joiner) copy(src source, c changes) (err error) {
 	v := j.v
 	v.mu.Lock()
 	v.copy.root, v.copy.done = v.s.Clock.Now(), 0
+	v.copy.part++
 	if v.copy.began == 0 {
 		v.copy.began = v.copy.root
 	}

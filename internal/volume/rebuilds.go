@@ -212,10 +212,10 @@ type Rebuilding struct {
 // Rebuilding tells how many copies of the volumes that are open here are being
 // brought up to date, and how many wait for their turn.
 func (s *Service) Rebuilding() (r Rebuilding) {
-	for _, v := range s.volumes() {
-		if m, ok := v.Mending(); ok && m.Waits {
+	for _, m := range s.Mendings() {
+		if m.Waits {
 			r.Waiting++
-		} else if ok {
+		} else {
 			r.Working++
 		}
 	}

@@ -141,6 +141,9 @@ func (j *joiner) sendRoots(has *holding) error {
 		shows := src.shows()
 		missing := has.lacks(shows.Roots)
 		has.know(shows.Roots)
+		j.v.mu.Lock()
+		j.v.copy.parts = j.v.copy.part + len(missing) + 1 // and the head
+		j.v.mu.Unlock()
 		for _, r := range missing {
 			if err = j.sendRoot(src, &shows, has, r); err != nil {
 				break

@@ -28,12 +28,13 @@ import (
 // epoch0 is the time of everything the fake makes.
 func epoch0() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 
-// Backend is the fake. Tests may change St and Rep between calls.
+// Backend is the fake. Tests may change St, Rep and Busy between calls.
 type Backend struct {
 	mu      sync.Mutex
 	Me      httpapi.Self
 	St      *cluster.State
 	Rep     httpapi.Report
+	Busy    v1.Works
 	Content map[holdfast.VolumeID][]byte // of imported images
 	Fail    error                        // if set, every change fails with it
 	Space   int64                        // bytes an image may have; 0: no limit
@@ -134,6 +135,29 @@ func (b *Backend) Report(context.Context) (httpapi.Report, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.Rep, nil
+}
+
+// Work implements httpapi.Backend.
+func (b *Backend) Work(context.Context, bool) (v1.Works, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Busy, nil
+}
+
+// MuchWork is a host at everything that takes long with the volume "data".
+func (b *Backend) MuchWork() []v1.Work {
+	var id string
+	for _, v := range b.St.Volumes {
+		if v.Val.Name == "data" {
+			id = v.Val.ID.String()
+		}
+	}
+	return []v1.Work{
+		{Kind: "scrub", Host: "alpha", Disk: "alpha:/dev/vdb", Bad: 1, Rebuild: v1.Rebuild{Done: 0.25, Total: 4 << 30, Rate: 64 << 20, LeftSecs: 48}},
+		{Kind: "rebuild", Volume: "data", VolumeID: id, Host: "gamma", Rebuild: v1.Rebuild{Done: 0.43, Total: 12 << 30, Rate: 85 << 20, LeftSecs: 80, Part: 1, Parts: 3}},
+		{Kind: "resync", Volume: "other", Host: "gamma", Rebuild: v1.Rebuild{Done: 0.9, Total: 1 << 30, Rate: 5 << 20, Limit: 20 << 20, LimitedBy: "the foreground at its disk"}},
+		{Kind: "rebuild", Volume: "third", Host: "gamma", Rebuild: v1.Rebuild{Waits: true, Ahead: 2}},
+	}
 }
 
 // Activity implements httpapi.Backend.
