@@ -77,7 +77,10 @@ func (p picture) renderEvacuation(d cluster.Disk, w v1.Works) (out v1.Work, ok b
 		size := float64(v.Blocks) * holdfast.BlockSize
 		out.Copies++
 		out.Total += int64(size)
-		if x, ok := now[v.ID.String()]; ok {
+		there := len(slices.DeleteFunc(slices.Clone(v.InSync), on))
+		if x, ok := now[v.ID.String()]; there >= v.Copies {
+			copied += size // it has its copies elsewhere, and is let go here
+		} else if ok {
 			copied += x.Done * size
 			out.Rate += x.Rate
 			if x.LeftSecs > 0 {
