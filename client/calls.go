@@ -453,6 +453,11 @@ func (c *Client) CreateVM(ctx context.Context, s v1.VMSpec) (v1.VM, error) {
 	return fetch[v1.VM](ctx, c, "POST", path("vms"), s)
 }
 
+// ChangeVM changes what people chose of a VM.
+func (c *Client) ChangeVM(ctx context.Context, vm string, s v1.VMSet) (v1.VM, error) {
+	return fetch[v1.VM](ctx, c, "PATCH", path("vms", vm), s)
+}
+
 // StartVM starts a VM.
 func (c *Client) StartVM(ctx context.Context, vm string) (v1.VM, error) {
 	return fetch[v1.VM](ctx, c, "POST", path("vms", vm, "start"), nil)

@@ -24,6 +24,23 @@ type VMSpec struct {
 	Append    string    `json:"append,omitempty" maxLength:"2048" doc:"Kernel command line"`
 }
 
+// VMSet says what is to be changed of a VM; what is absent stays as it is. CPUs,
+// memory, user data, keys and what it boots are its machine's when that is
+// started the next time.
+type VMSet struct {
+	Name      *string    `json:"name,omitempty" maxLength:"63"`
+	CPUs      *int       `json:"cpus,omitempty" minimum:"1" maximum:"256"`
+	MemoryMiB *int       `json:"memory_mib,omitempty" minimum:"1" maximum:"16777216"`
+	Priority  *string    `json:"priority,omitempty" enum:"low,normal,high"`
+	Isolation *string    `json:"isolation,omitempty" enum:"pause,off,leave" doc:"What a host that is cut off does with it"`
+	Publish   *[]Publish `json:"publish,omitempty" maxItems:"64" doc:"All ports that are to be published from now on"`
+	UserData  *string    `json:"user_data,omitempty" maxLength:"65536" doc:"cloud-init user data"`
+	SSHKeys   *[]string  `json:"ssh_keys,omitempty" maxItems:"64"`
+	Kernel    *string    `json:"kernel,omitempty" maxLength:"63" doc:"Direct boot: image that holds the kernel; empty: boot from the disk"`
+	Initrd    *string    `json:"initrd,omitempty" maxLength:"63"`
+	Append    *string    `json:"append,omitempty" maxLength:"2048" doc:"Kernel command line"`
+}
+
 // Publish makes a guest's TCP port reachable at every host.
 type Publish struct {
 	Addr      string `json:"addr,omitempty" maxLength:"45" doc:"Address to listen on; empty: each host's loopback or publish address"`
@@ -55,6 +72,7 @@ type VM struct {
 	Created   time.Time `json:"created"`
 	Machine   *Machine  `json:"machine,omitempty" doc:"The process, as the host that runs it last said"`
 	Came      string    `json:"came,omitempty" doc:"How it came to its host, if it was moved"`
+	Pending   []string  `json:"pending,omitempty" doc:"What was changed and is not its running machine's yet: stop and start it"`
 	// Assigned counts assignments: it rises each time the VM is moved or
 	// started anew.
 	Assigned int64 `json:"assigned"`

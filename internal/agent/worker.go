@@ -213,6 +213,7 @@ func (w *worker) powerOff(vm cluster.VM) bool {
 	m := w.reported
 	m.VM, m.Host, m.Generation, m.State = w.id, w.a.Self, vm.Generation, string(hypervisor.Off)
 	m.PID, m.Reason, m.Since = 0, "", w.a.Clock.Wall()
+	m.CPUs, m.MemoryMiB, m.Edition = 0, 0, 0
 	if err := w.a.Control.PowerOff(vm, m, mod); err != nil {
 		w.a.Log.Info("the power-off could not be recorded yet", "vm", vm.Name, "error", err)
 		clock.Sleep(w.a.Clock, workEvery)
@@ -288,8 +289,14 @@ func (w *worker) launch(vm cluster.VM, v *volume.Volume) error {
 	}
 	w.setMachine(m)
 	w.a.Log.Info("machine running", "vm", vm.Name, "epoch", uint32(spec.Epoch), "pid", m.PID())
-	w.report(cluster.Machine{State: string(hypervisor.Running), Epoch: spec.Epoch, PID: m.PID()}, vm)
+	w.report(observed(m, hypervisor.Running, spec.Epoch), vm)
 	return nil
+}
+
+// observed is what is told of a machine that there is.
+func observed(m hypervisor.Machine, state hypervisor.State, epoch holdfast.Epoch) cluster.Machine {
+	s := m.Spec()
+	return cluster.Machine{State: string(state), Epoch: epoch, PID: m.PID(), CPUs: s.CPUs, MemoryMiB: s.MemoryMiB, Edition: s.Edition}
 }
 
 // current reports whether the VM is still assigned here at generation g.
@@ -309,10 +316,7 @@ func (w *worker) spec(vm cluster.VM, v *volume.Volume) (hypervisor.Spec, error) 
 		VM: vm.ID, Name: vm.Name, Generation: vm.Generation, Volume: vm.Volume, Epoch: v.Epoch(), Cache: rec.Generation,
 		CPUs: vm.CPUs, MemoryMiB: vm.MemoryMiB, Append: vm.Append,
 		Disks: []hypervisor.Disk{{Socket: socket, Export: rec.Name}},
-		NIC:   &hypervisor.NIC{MAC: vm.MAC},
-	}
-	for _, p := range vm.Publish {
-		s.NIC.Forward = append(s.NIC.Forward, hypervisor.Forward{GuestPort: p.GuestPort})
+		NIC:   &hypervisor.NIC{MAC: vm.MAC}, Edition: vm.Edition,
 	}
 	var err error
 	if w.a.Seed != nil && (vm.UserData != "" || len(vm.SSHKeys) > 0) {
@@ -336,7 +340,9 @@ func (w *worker) tend(m hypervisor.Machine, vm cluster.VM) {
 		var err error
 		if v, err = w.a.Volumes.Open(vm.Volume); err != nil {
 			w.guard(m, vm)
-			w.report(cluster.Machine{State: string(m.State()), Reason: "its disk: " + err.Error(), Epoch: m.Spec().Epoch, PID: m.PID()}, vm)
+			seen := observed(m, m.State(), m.Spec().Epoch)
+			seen.Reason = "its disk: " + err.Error()
+			w.report(seen, vm)
 			return
 		}
 	}
@@ -351,7 +357,7 @@ func (w *worker) tend(m hypervisor.Machine, vm cluster.VM) {
 	w.unpause(m, v)
 	w.grow(m, v.Record())
 	w.serveRequests(m, vm)
-	w.report(cluster.Machine{State: string(m.State()), Epoch: v.Epoch(), PID: m.PID()}, vm)
+	w.report(observed(m, m.State(), v.Epoch()), vm)
 }
 
 // unpause lets a machine go on that stands still though this host is not cut

@@ -25,10 +25,11 @@ func vmColumns() []column[v1.VM] {
 		{"CPUS", false, func(v v1.VM) any { return v.CPUs }},
 		{"MEMORY", false, func(v v1.VM) any { return size(int64(v.MemoryMiB) << 20) }},
 		{"PUBLISHED", false, func(v v1.VM) any { return published(v.Publish) }},
+		{"REASON", false, func(v v1.VM) any { return v.Reason }},
+		{"PENDING", true, func(v v1.VM) any { return strings.Join(v.Pending, ", ") }},
 		{"VOLUME", true, func(v v1.VM) any { return v.Volume }},
 		{"PRIORITY", true, func(v v1.VM) any { return v.Priority }},
 		{"ISOLATION", true, func(v v1.VM) any { return v.Isolation }},
-		{"REASON", true, func(v v1.VM) any { return v.Reason }},
 		{"CAME", true, func(v v1.VM) any { return v.Came }},
 		{"CREATED", true, func(v v1.VM) any { return v.Created }},
 		{"ID", true, func(v v1.VM) any { return v.ID }},
@@ -104,7 +105,7 @@ func (a *app) vmCmd() *cobra.Command {
 	for _, c := range []*cobra.Command{start, stop} {
 		c.Flags().BoolVar(&noWait, "no-wait", false, "return at once")
 	}
-	return noun("vm", "Virtual machines", listCmd(a, vms()), showCmd(a, vms(), "db1"), a.vmCreateCmd(), start, stop, reset, del, a.consoleCmd())
+	return noun("vm", "Virtual machines", listCmd(a, vms()), showCmd(a, vms(), "db1"), a.vmCreateCmd(), a.vmSetCmd(), start, stop, reset, del, a.consoleCmd())
 }
 
 func (a *app) planDeleteVM(ctx context.Context, c *client.Client, name string, keep bool) error {
@@ -164,7 +165,7 @@ func (a *app) vmCreateCmd() *cobra.Command {
   holdfast vm create tiny --volume scratch --off`,
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) (err error) {
 			s.Name = args[0]
-			s.MemoryMiB = int((int64(memory) + 1<<20 - 1) >> 20)
+			s.MemoryMiB = mebibytes(memory)
 			if s.Publish, err = parsePublish(publish); err != nil {
 				return err
 			}

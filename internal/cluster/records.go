@@ -276,6 +276,9 @@ type VM struct {
 	Leave int64 `json:"leave,omitempty"`
 	// Came says how the VM came to its host, for people, if it was moved.
 	Came string `json:"came,omitempty"`
+	// Edition rises with every change of what a machine is only told when it is
+	// started: user data, keys, kernel.
+	Edition int64 `json:"edition,omitempty"`
 }
 
 // Leaving reports whether the VM is on its way off its host.
@@ -310,6 +313,11 @@ type Machine struct {
 	PID        int             `json:"pid,omitempty"`
 	Shutdowns  int64           `json:"shutdowns,omitempty"`
 	Resets     int64           `json:"resets,omitempty"`
+	// What the process was started with, while there is one: the VM may have been
+	// changed since.
+	CPUs      int   `json:"cpus,omitempty"`
+	MemoryMiB int   `json:"memory_mib,omitempty"`
+	Edition   int64 `json:"edition,omitempty"`
 }
 
 // JoinCode admits one host, once. Only its hash is stored.

@@ -261,6 +261,8 @@ type NewVM struct {
 // once; the machine record shows what became of it.
 type VMs interface {
 	CreateVM(ctx context.Context, n NewVM) (cluster.VM, error)
+	// ChangeVM changes what people chose. Exists: the new name is another VM's.
+	ChangeVM(ctx context.Context, id holdfast.VMID, c cluster.VMChange) error
 	// StartVM sets Power to on.
 	StartVM(ctx context.Context, id holdfast.VMID) error
 	// StopVM presses the power button and sets Power to off once the guest has

@@ -125,15 +125,24 @@ func (p picture) newVM(s v1.VMSpec) (NewVM, error) {
 	if n.Isolation == "" {
 		n.Isolation = cluster.IsolationPause
 	}
-	if n.MemoryMiB < minMemory {
-		return n, holdfast.Errorf(holdfast.Invalid, "VM %s: %d MiB of memory is too little to start; give %d or more", s.Name, s.MemoryMiB, minMemory)
+	if err := checkMemory(s.Name, n.MemoryMiB); err != nil {
+		return n, err
 	}
-	for _, check := range []func(v1.VMSpec, *NewVM) error{p.vmDisk, p.vmKernel, checkSeed, p.vmPublish} {
-		if err := check(s, &n); err != nil {
+	for _, check := range []func() error{func() error { return p.vmDisk(s, &n) }, func() error { return p.vmKernel(s) }, func() error { return checkSeed(s) }} {
+		if err := check(); err != nil {
 			return n, err
 		}
 	}
-	return n, nil
+	var err error
+	n.Publish, err = p.vmPublish(holdfast.VMID{}, s)
+	return n, err
+}
+
+func checkMemory(vm string, mib int) error {
+	if mib < minMemory {
+		return holdfast.Errorf(holdfast.Invalid, "VM %s: %d MiB of memory is too little to start; give %d or more", vm, mib, minMemory)
+	}
+	return nil
 }
 
 func (p picture) vmDisk(s v1.VMSpec, n *NewVM) error {
@@ -180,7 +189,7 @@ func (p picture) vmDisk(s v1.VMSpec, n *NewVM) error {
 	return nil
 }
 
-func (p picture) vmKernel(s v1.VMSpec, n *NewVM) error {
+func (p picture) vmKernel(s v1.VMSpec) error {
 	if s.Kernel == "" && (s.Initrd != "" || s.Append != "") {
 		return holdfast.Errorf(holdfast.Invalid, "VM %s: an initrd or a command line goes with a kernel; name the image that holds one", s.Name)
 	}
@@ -198,7 +207,7 @@ func (p picture) vmKernel(s v1.VMSpec, n *NewVM) error {
 	return nil
 }
 
-func checkSeed(s v1.VMSpec, _ *NewVM) error {
+func checkSeed(s v1.VMSpec) error {
 	if len(s.UserData) > maxUserData {
 		return holdfast.Errorf(holdfast.Invalid, "VM %s: %d bytes of user data, at most %d are allowed; let it fetch the rest", s.Name, len(s.UserData), maxUserData)
 	}
@@ -210,13 +219,13 @@ func checkSeed(s v1.VMSpec, _ *NewVM) error {
 	return nil
 }
 
-// vmPublish checks published ports against themselves and all other VMs: two
-// VMs that want the same port cannot both be answered.
-func (p picture) vmPublish(s v1.VMSpec, n *NewVM) error {
+// vmPublish checks the ports that a VM is to publish against themselves and all
+// other VMs: two that want the same port cannot both be answered.
+func (p picture) vmPublish(self holdfast.VMID, s v1.VMSpec) (out []cluster.Publish, err error) {
 	taken := map[cluster.Publish]string{}
 	for _, v := range p.vms() {
 		for _, f := range v.Publish {
-			if !v.Deleted {
+			if !v.Deleted && v.ID != self {
 				taken[cluster.Publish{Addr: f.Addr, Port: f.Port}] = v.Name
 			}
 		}
@@ -224,15 +233,15 @@ func (p picture) vmPublish(s v1.VMSpec, n *NewVM) error {
 	for _, f := range s.Publish {
 		if f.Addr != "" {
 			if _, err := netip.ParseAddr(f.Addr); err != nil {
-				return holdfast.Errorf(holdfast.Invalid, "VM %s: %q is not an address to publish on; give an IP address of the hosts, or none for loopback", s.Name, clip(f.Addr))
+				return nil, holdfast.Errorf(holdfast.Invalid, "VM %s: %q is not an address to publish on; give an IP address of the hosts, or none for loopback", s.Name, clip(f.Addr))
 			}
 		}
 		key := cluster.Publish{Addr: f.Addr, Port: f.Port}
 		if other, ok := taken[key]; ok {
-			return holdfast.Errorf(holdfast.Exists, "VM %s: port %d is published by VM %s already; choose another", s.Name, f.Port, other)
+			return nil, holdfast.Errorf(holdfast.Exists, "VM %s: port %d is published by VM %s already; choose another", s.Name, f.Port, other)
 		}
 		taken[key] = s.Name
-		n.Publish = append(n.Publish, cluster.Publish{Addr: f.Addr, Port: f.Port, GuestPort: f.GuestPort})
+		out = append(out, cluster.Publish{Addr: f.Addr, Port: f.Port, GuestPort: f.GuestPort})
 	}
-	return nil
+	return out, nil
 }

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"fmt"
+
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
@@ -54,10 +56,25 @@ func (p picture) renderVM(v cluster.VM) v1.VM {
 		Isolation: string(v.Isolation), Publish: renderPublish(v.Publish), SSHKeys: v.SSHKeys, UserData: v.UserData,
 		Kernel: v.Kernel, Initrd: v.Initrd, Append: v.Append, MAC: v.MAC, Came: v.Came, Created: v.Created, Assigned: v.Generation}
 	out.State, out.Reason = p.vmState(v)
+	out.Pending = pending(v, p.InForce(v))
 	if m, ok := p.Machines[v.ID]; ok {
 		mm := m.Val
 		out.Machine = &v1.Machine{Host: p.hostName(mm.Host), Generation: mm.Generation, Epoch: uint32(mm.Epoch),
 			State: mm.State, Reason: mm.Reason, Since: mm.Since, PID: mm.PID}
+	}
+	return out
+}
+
+// pending says what of a VM its machine was not started with.
+func pending(v, now cluster.VM) (out []string) {
+	if v.CPUs != now.CPUs {
+		out = append(out, fmt.Sprintf("cpus %d instead of %d", v.CPUs, now.CPUs))
+	}
+	if v.MemoryMiB != now.MemoryMiB {
+		out = append(out, fmt.Sprintf("%d MiB of memory instead of %d", v.MemoryMiB, now.MemoryMiB))
+	}
+	if v.Edition != now.Edition {
+		out = append(out, "user data, ssh keys or what it boots")
 	}
 	return out
 }

@@ -36,6 +36,20 @@ func (s *Server) vmRoutes() {
 		})
 	s.vmPower("start", "Start a VM", s.o.Backend.StartVM)
 	s.vmPower("reset", "Press a VM's reset button", s.o.Backend.ResetVM)
+	type change struct {
+		VMRef
+		Body v1.VMSet
+	}
+	act(s, s.operation("PATCH", "/v1/vms/{vm}", "vm-set", "Change a VM; its machine is told some of it when it is started the next time", 200),
+		func(ctx context.Context, in *change) (v1.VM, error) {
+			c, err := s.vmChange(ctx, in.VM, in.Body)
+			if err != nil {
+				return v1.VM{}, err
+			}
+			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
+				return s.o.Backend.ChangeVM(ctx, id, c)
+			})
+		})
 	type stop struct {
 		VMRef
 		Body v1.StopSpec

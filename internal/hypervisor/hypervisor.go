@@ -28,6 +28,7 @@ type Spec struct {
 	Initrd     string            `json:"initrd,omitempty"`
 	Append     string            `json:"append,omitempty"`
 	NIC        *NIC              `json:"nic,omitempty"`
+	Edition    int64             `json:"edition,omitempty"` // of the VM's record
 }
 
 // Disk is one disk of a machine, found at an NBD unix socket.
@@ -39,14 +40,7 @@ type Disk struct {
 
 // NIC is the machine's network: a user-space network outside QEMU's process.
 type NIC struct {
-	MAC     string    `json:"mac"`
-	Forward []Forward `json:"forward,omitempty"`
-}
-
-// Forward makes a guest's TCP port reachable at a listening address of this
-// host, chosen by the hypervisor and told by Machine.Forwards.
-type Forward struct {
-	GuestPort int `json:"guest_port"`
+	MAC string `json:"mac"`
 }
 
 // State is what a machine is doing.

@@ -177,6 +177,8 @@ func TestVMsGoWhereTheirCopyIsIfTheyFit(t *testing.T) {
 		{"what is on counts, wherever it runs", "vm big mem=28000 host=b1\nvm x mem=2000", "a1", "not b1: needs 2064"},
 		{"what is off does not", "vm big mem=28000 host=b1 off\nvm x mem=2000", "b1", ""},
 		{"a machine that still runs does, though it should be off", "vm big mem=28000 host=b1 off running\nvm x mem=2000", "a1", ""},
+		{"a machine keeps its memory until it is started anew", "vm big mem=100 host=b1 running\nmachine big mem=28000\nvm x mem=2000", "a1", "not b1: needs 2064"},
+		{"and what it is to have then is kept for it", "vm big mem=28000 host=b1 running\nmachine big mem=100\nvm x mem=2000", "a1", "not b1: needs 2064"},
 		{"memory is not overcommitted and the host keeps some", "vm x mem=29429", "", "29492 of 29492 MiB left"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

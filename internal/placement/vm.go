@@ -57,7 +57,9 @@ func newRooms(v *View) rooms {
 	}
 	for _, rec := range v.State.VMs {
 		if at := occupies(v.State, rec.Val); !at.IsZero() {
-			rs.take(at, rec.Val)
+			vm, now := rec.Val, v.State.InForce(rec.Val)
+			vm.CPUs, vm.MemoryMiB = max(vm.CPUs, now.CPUs), max(vm.MemoryMiB, now.MemoryMiB)
+			rs.take(at, vm)
 		}
 	}
 	return rs

@@ -122,6 +122,20 @@ func (p *Provisioner) changeVM(id holdfast.VMID, f func(*cluster.State, *cluster
 	return vm, err
 }
 
+// ChangeVM changes a VM; what its machine is only told when it is started waits
+// for that.
+func (p *Provisioner) ChangeVM(id holdfast.VMID, c cluster.VMChange) (cluster.VM, error) {
+	if c.Name != nil {
+		if err := holdfast.CheckName("VM", *c.Name); err != nil {
+			return cluster.VM{}, err
+		}
+	}
+	return p.changeVM(id, func(_ *cluster.State, vm *cluster.VM) error {
+		c.Apply(vm)
+		return nil
+	})
+}
+
 // StartVM has a VM run.
 func (p *Provisioner) StartVM(id holdfast.VMID) error {
 	_, err := p.changeVM(id, func(st *cluster.State, vm *cluster.VM) error {

@@ -285,6 +285,16 @@ func (h *Host) CreateVM(ctx context.Context, n httpapi.NewVM) (cluster.VM, error
 	}})
 }
 
+// ChangeVM implements httpapi.VMs.
+func (h *Host) ChangeVM(ctx context.Context, id holdfast.VMID, c cluster.VMChange) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	_, err = m.node.Make.ChangeVM(id, c)
+	return err
+}
+
 // StartVM implements httpapi.VMs.
 func (h *Host) StartVM(ctx context.Context, id holdfast.VMID) error {
 	m, err := h.member()

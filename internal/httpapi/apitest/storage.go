@@ -349,7 +349,7 @@ func (b *Backend) runOn(v *cluster.VM, host holdfast.HostID) {
 	v.Host, v.Power = host, cluster.On
 	v.Generation++
 	put(b, b.St.Machines, v.ID, cluster.Machine{VM: v.ID, Host: v.Host, Generation: v.Generation, Epoch: 1,
-		State: "running", Since: epoch0(), PID: 4711})
+		State: "running", Since: epoch0(), PID: 4711, CPUs: v.CPUs, MemoryMiB: v.MemoryMiB, Edition: v.Edition})
 }
 
 func (b *Backend) power(id holdfast.VMID, f func(*cluster.VM)) error {
@@ -359,6 +359,18 @@ func (b *Backend) power(id holdfast.VMID, f func(*cluster.VM)) error {
 		put(b, b.St.VMs, id, v)
 		return nil
 	})
+}
+
+// ChangeVM implements httpapi.Backend.
+func (b *Backend) ChangeVM(_ context.Context, id holdfast.VMID, c cluster.VMChange) error {
+	if c.Name != nil {
+		for _, v := range b.St.VMs {
+			if v.Val.Name == *c.Name && v.Val.ID != id {
+				return holdfast.Errorf(holdfast.Exists, "a VM named %q exists; choose another name", *c.Name)
+			}
+		}
+	}
+	return b.power(id, c.Apply)
 }
 
 // StartVM implements httpapi.Backend.

@@ -426,12 +426,15 @@ func (c *Cluster) machine(w *words) {
 		w.err = fmt.Errorf("%q: no such VM", w.line)
 		return
 	}
-	c.setMachine(vm.Val, w.text("state", "running"), strings.ReplaceAll(w.text("reason", ""), "_", " "))
+	now := vm.Val // what it was started with
+	now.MemoryMiB = w.num("mem", now.MemoryMiB)
+	c.setMachine(now, w.text("state", "running"), strings.ReplaceAll(w.text("reason", ""), "_", " "))
 }
 
 func (c *Cluster) setMachine(vm cluster.VM, state, reason string) {
 	c.state.Machines[vm.ID] = cluster.Versioned[cluster.Machine]{Mod: c.rev, Val: cluster.Machine{
-		VM: vm.ID, Host: vm.Host, Generation: vm.Generation, State: state, Reason: reason, Since: wall}}
+		VM: vm.ID, Host: vm.Host, Generation: vm.Generation, State: state, Reason: reason, Since: wall,
+		CPUs: vm.CPUs, MemoryMiB: vm.MemoryMiB, Edition: vm.Edition}}
 }
 
 // move takes hosts away or brings them back: "lose a1", "lose a1 b1",
