@@ -88,6 +88,9 @@ func (b *bench) campaign(ctx context.Context, t target, d time.Duration) (string
 		verdict += fmt.Sprintf(" (%d stalls of the machine)", r.stalls)
 	}
 	kept, kerr := b.keep(ctx, t)
+	if d == 0 {
+		return fmt.Sprintf("%-26s %-22s %2d kept", t.pkg, t.name, kept), kerr
+	}
 	return fmt.Sprintf("%-26s %-22s %5.1f min  %10d executions  %4d new of %4d, %2d kept  %s",
 		t.pkg, t.name, r.ran.Minutes(), r.execs, r.fresh, r.total, kept, verdict), errors.Join(err, kerr)
 }
