@@ -43,7 +43,7 @@ check: ## formatting, vet, staticcheck and the shape of the code
 # Labs come first: they mostly wait, while the rest needs the processors. Vetting
 # is part of check.
 test: packages kernel ## run all tests, the simulator with SEEDS seeds
-	PATH="$(GUEST_ROOT)/bin:$$PATH" HOLDFAST_TEST_KERNEL="$(GUEST_ROOT)" SIM_SEEDS=$(SEEDS) $(GO) test -vet=off -p 3 ./lab/... ./...
+	PATH="$(GUEST_ROOT)/bin:$$PATH" HOLDFAST_TEST_KERNEL="$(GUEST_ROOT)" SIM_SEEDS=$(SEEDS) $(GO) test -vet=off -timeout 20m -p 3 ./lab/... ./...
 
 sim: ## play SEEDS seeds of the simulator
 	SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -run 'TestSeeds|TestSameSeed' ./internal/sim

@@ -63,7 +63,7 @@ func hostCreds(t *testing.T, ca *auth.CA, id byte) auth.Credentials {
 // said reports whether a gate lets one through, from an address: whether what
 // is said comes back.
 func said(addr string, conf *tls.Config, text string, from ...*net.TCPAddr) (*tls.Conn, error) {
-	d := &net.Dialer{Timeout: 10 * time.Second}
+	d := &net.Dialer{Timeout: time.Minute}
 	for _, a := range from {
 		d.LocalAddr = a
 	}
@@ -71,7 +71,7 @@ func said(addr string, conf *tls.Config, text string, from ...*net.TCPAddr) (*tl
 	if err != nil {
 		return nil, err
 	}
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err = io.WriteString(c, text); err == nil {
 		_, err = io.ReadFull(c, make([]byte, len(text)))
 	}

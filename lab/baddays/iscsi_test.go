@@ -91,7 +91,7 @@ func (s *scene) loggedIn(hosts []lab.Host, target, name string, isid byte) (i *i
 
 // calm takes the unit attentions of a nexus and returns their codes.
 func (s *scene) calm(i *initiator.Session) (codes []uint16, err error) {
-	for range 20 {
+	for limit := time.Now().Add(patience); time.Now().Before(limit); {
 		r, err := i.Do(initiator.Command{CDB: make([]byte, 6)})
 		if err != nil || r.Status == 0 {
 			return codes, err

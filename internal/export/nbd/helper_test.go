@@ -104,7 +104,7 @@ func rawDial(t testing.TB, path string) *wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(30 * time.Second)) // a hang fails, it does not decide
+	nc.SetDeadline(time.Now().Add(2 * time.Minute)) // a hang fails, it does not decide
 	return &wire{t: t, nc: nc}
 }
 
@@ -116,7 +116,7 @@ func tlsDial(t testing.TB, addr string, ca *authority) *wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(30 * time.Second))
+	nc.SetDeadline(time.Now().Add(2 * time.Minute))
 	w := &wire{t: t, nc: nc}
 	w.greet()
 	if typ := w.option(optStartTLS, nil); typ != repAck {

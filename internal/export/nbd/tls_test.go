@@ -22,7 +22,7 @@ func TestTCPWithoutCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc.SetDeadline(time.Now().Add(30 * time.Second))
+	nc.SetDeadline(time.Now().Add(2 * time.Minute))
 	defer nc.Close()
 	w := &wire{t: t, nc: nc}
 	w.greet()
@@ -73,7 +73,7 @@ func TestPlaintextSmuggledBehindStartTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc.SetDeadline(time.Now().Add(30 * time.Second))
+	nc.SetDeadline(time.Now().Add(2 * time.Minute))
 	defer nc.Close()
 	w := &wire{t: t, nc: nc}
 	w.greet()

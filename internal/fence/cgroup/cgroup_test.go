@@ -95,7 +95,7 @@ func (l *lab) Acted() bool {
 }
 func (l *lab) Mend()                { l.machine.Process.Signal(unix.SIGCONT) }
 func (l *lab) Pass(d time.Duration) { time.Sleep(d) }
-func (l *lab) Short() time.Duration { return time.Second }
+func (l *lab) Short() time.Duration { return 4 * time.Second }
 func (l *lab) Await(c func() bool) bool {
 	for limit := time.Now().Add(time.Minute); !c(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {

@@ -26,7 +26,8 @@ type Lab interface {
 	Await(cond func() bool) bool
 	// Pass lets d pass.
 	Pass(d time.Duration)
-	// Short is long enough for a few calls, and as short as that allows.
+	// Short is long enough for a few calls on a busy computer, and as short as
+	// that allows.
 	Short() time.Duration
 }
 
@@ -42,6 +43,7 @@ func Run(t *testing.T, newLab func(t *testing.T) Lab) {
 		"it says that it acted, once":          toldOnce,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // computers of their own, which mostly wait
 			lab := newLab(t)
 			lab.Run(func() { body(t, lab) })
 		})

@@ -76,10 +76,13 @@ func (s situation) must(what string, err error) {
 	}
 }
 
-// lines are the whole lines of the guest so far.
+// lines are the whole lines of the guest so far: of one that is still being
+// said, "flushed 12" of 123, nothing is known yet.
 func lines(m hypervisor.Machine) []probe.Line {
 	var all []probe.Line
-	for sc := bufio.NewScanner(bytes.NewReader(m.History())); sc.Scan(); {
+	said := m.History()
+	said = said[:bytes.LastIndexByte(said, '\n')+1]
+	for sc := bufio.NewScanner(bytes.NewReader(said)); sc.Scan(); {
 		if l, err := probe.ParseLine(sc.Text()); err == nil {
 			all = append(all, l)
 		}
@@ -153,8 +156,9 @@ func (s situation) pauses() {
 		s.t.Fatalf("after Pause: %s", m.State())
 	}
 	other := s.start(1) // a measure of time: it goes on, the paused one does not
+	s.reach(other, 10)  // what was said before the pause has come through meanwhile
 	at := flushed(m)
-	s.reach(other, 20)
+	s.reach(other, 30)
 	if now := flushed(m); now > at+1 { // one report may have been under way
 		s.t.Fatalf("paused at %d, now at %d", at, now)
 	}

@@ -59,7 +59,7 @@ func (l *lab) Crash(m hypervisor.Machine) {
 }
 
 func (l *lab) Await(cond func() bool) bool {
-	for limit := time.Now().Add(time.Minute); !cond(); time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(patience); !cond(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {
 			return false
 		}

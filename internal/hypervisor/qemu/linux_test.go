@@ -87,10 +87,12 @@ for m in virtio virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev v
   [ -f /mod/$m.ko ] && insmod /mod/$m.ko
 done
 ip link set lo up; ip link set eth0 up
-udhcpc -i eth0 -s /udhcpc -q -n
+udhcpc -i eth0 -s /udhcpc -q -n -t 30
 nc -ll -p 8080 -e echo "hello from the guest" &
+w=60 # seconds for the first, which answers; the others must not
 for t in $(tr ' ' '\n' </proc/cmdline | grep '^try=' | cut -c5- | tr ',' ' '); do
-  if [ "$(nc -w 5 ${t%:*} ${t#*:} </dev/null)" = secret ]; then echo "reach $t yes"; else echo "reach $t no"; fi
+  if [ "$(nc -w $w ${t%:*} ${t#*:} </dev/null)" = secret ]; then echo "reach $t yes"; else echo "reach $t no"; fi
+  w=5
 done
 echo tried
 while read line; do
@@ -120,8 +122,9 @@ func listen(t *testing.T, addr string) int {
 }
 
 // outside makes a computer beyond this one, in a network namespace, which
-// serves "secret" at port 7; it returns its address.
-func outside(t *testing.T) string {
+// serves "secret" at port 7; it returns its address and the network between,
+// which no other run of this test has.
+func outside(t *testing.T) (far string, between netip.Prefix) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to make a network namespace")
@@ -137,20 +140,24 @@ func outside(t *testing.T) string {
 	t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
 	run("ip", "link", "add", ns, "type", "veth", "peer", "name", "eth0", "netns", ns)
 	t.Cleanup(func() { exec.Command("ip", "link", "del", ns).Run() })
-	run("ip", "addr", "add", "198.18.77.1/30", "dev", ns)
+	pid := os.Getpid()
+	at := [4]byte{198, 18 + byte(pid>>14&1), byte(pid >> 6), byte(pid<<2) | 1}
+	near := netip.PrefixFrom(netip.AddrFrom4(at), 30)
+	far = near.Addr().Next().String()
+	run("ip", "addr", "add", near.String(), "dev", ns)
 	run("ip", "link", "set", ns, "up")
-	run("ip", "netns", "exec", ns, "ip", "addr", "add", "198.18.77.2/30", "dev", "eth0")
+	run("ip", "netns", "exec", ns, "ip", "addr", "add", far+"/30", "dev", "eth0")
 	run("ip", "netns", "exec", ns, "ip", "link", "set", "eth0", "up")
 	server := exec.Command("ip", "netns", "exec", ns, "busybox", "nc", "-ll", "-p", "7", "-e", "echo", "secret")
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
-	return "198.18.77.2"
+	return far, near.Masked()
 }
 
 func TestAGuestReachesTheOutsideButNoListenerOfAHost(t *testing.T) {
-	far := outside(t)
+	far, between := outside(t)
 	near := listen(t, "0.0.0.0:0")
 	targets := []string{fmt.Sprintf("%s:7", far), fmt.Sprintf("10.0.2.2:%d", near), "169.254.169.254:80"}
 	addrs, _ := net.InterfaceAddrs()
@@ -186,7 +193,7 @@ func TestAGuestReachesTheOutsideButNoListenerOfAHost(t *testing.T) {
 		}
 	}
 	// What is outside now may be denied while the machine runs.
-	if err := h.SetDeny([]netip.Prefix{netip.MustParsePrefix("198.18.77.0/30")}); err != nil {
+	if err := h.SetDeny([]netip.Prefix{between}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := m.Console()

@@ -3,6 +3,7 @@ package qemu
 import (
 	"bufio"
 	"bytes"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,7 +86,16 @@ func (s *nbdServer) start() {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	eventually(s.t, "nbdkit listens", func() bool { return os.Chmod(s.socket(), 0o666) == nil })
+	eventually(s.t, "nbdkit listens", func() bool { // its socket is there a moment before it answers
+		c, err := net.Dial("unix", s.socket())
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	if err := os.Chmod(s.socket(), 0o666); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func (s *nbdServer) stop() {
@@ -93,12 +103,15 @@ func (s *nbdServer) stop() {
 	s.cmd.Wait()
 }
 
-// eventually polls for what another process does; its limit only ends a hang.
+// patience only ends a hang.
+const patience = 3 * time.Minute
+
+// eventually polls for what another process does.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {
-			t.Fatalf("not within a minute: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
@@ -127,7 +140,9 @@ func probeSpec(s *nbdServer) hypervisor.Spec {
 // history are left out.
 func lines(m hypervisor.Machine) []probe.Line {
 	var all []probe.Line
-	sc := bufio.NewScanner(bytes.NewReader(m.History()))
+	said := m.History()
+	said = said[:bytes.LastIndexByte(said, '\n')+1]
+	sc := bufio.NewScanner(bytes.NewReader(said))
 	for sc.Scan() {
 		if l, err := probe.ParseLine(sc.Text()); err == nil {
 			all = append(all, l)
@@ -147,10 +162,10 @@ func flushed(m hypervisor.Machine) (n uint32) {
 
 func awaitFlushed(t *testing.T, m hypervisor.Machine, n uint32) {
 	t.Helper()
-	limit := time.Now().Add(time.Minute)
+	limit := time.Now().Add(patience)
 	for flushed(m) < n {
 		if time.Now().After(limit) {
-			t.Fatalf("the guest did not reach %d within a minute; it said:\n%s", n, m.History())
+			t.Fatalf("the guest did not reach %d; it said:\n%s", n, m.History())
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

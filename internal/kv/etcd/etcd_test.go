@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
@@ -24,7 +23,7 @@ func one(t *testing.T) (*pki, etcd.MemberConfig, *etcd.Member) {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.Close)
-	if err := m.WaitReady(20 * time.Second); err != nil {
+	if err := m.WaitReady(patience); err != nil {
 		t.Fatal(err)
 	}
 	return p, cfg, m
@@ -128,7 +127,7 @@ func TestACommitSurvivesKill9(t *testing.T) {
 		proc := startProcess(t, cfg)
 		for i := range 20 {
 			key := fmt.Sprintf("k/%d.%02d", round, i)
-			within(t, 20*time.Second, "a first commit", func() error {
+			within(t, patience, "a first commit", func() error {
 				_, err := st.Commit(nil, []kv.Op{{Key: key}})
 				return err
 			})
@@ -143,7 +142,7 @@ func TestACommitSurvivesKill9(t *testing.T) {
 		t.Errorf("with no member: %v", err)
 	}
 	startProcess(t, cfg)
-	within(t, 20*time.Second, "reading again", func() error {
+	within(t, patience, "reading again", func() error {
 		items, _, err := st.Range("k/")
 		if err != nil {
 			return err

@@ -129,9 +129,15 @@ func (p *pki) member(name string) etcd.MemberConfig {
 		ListenPeer: freeURL(p.t), ListenClient: freeURL(p.t), TLS: p.issue(name, serverName)}
 }
 
+// patience only ends a hang.
+const patience = 2 * time.Minute
+
+// freeURL finds a port at an address that no other run of these tests has:
+// until a member takes it, and between its lives, nobody else does.
 func freeURL(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	pid := os.Getpid()
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 92+pid>>16&7, pid>>8&255, pid&255))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,7 +99,7 @@ func watchWhole(t *tester) {
 	}
 	seen := 0
 	for seen < 2*n {
-		evs, err := w.Next(10 * time.Second)
+		evs, err := w.Next(patience)
 		if err != nil || len(evs) == 0 {
 			t.Fatalf("after %d changes: %v %v", seen, evs, err)
 		}
@@ -143,7 +143,7 @@ func watchGap(t *tester) {
 	}
 	w := t.st.Watch(t.dir, r0)
 	defer w.Close()
-	if evs, err := w.Next(10 * time.Second); !holdfast.IsKind(err, holdfast.Gap) {
+	if evs, err := w.Next(patience); !holdfast.IsKind(err, holdfast.Gap) {
 		t.Errorf("a watch from a forgotten revision: %v %v, want kind gap", evs, err)
 	}
 	if _, err := w.Next(0); !holdfast.IsKind(err, holdfast.Gap) {
@@ -192,7 +192,7 @@ func leaseEnds(t *tester) {
 	w := t.st.Watch(t.dir, r)
 	defer w.Close()
 	t.equal("the lease of an item", t.has("a", "", "b", "", "c", "")[0].Lease, id)
-	t.within(10*time.Second, "the end of a lease", func() bool { return t.count() == 1 })
+	t.within(patience, "the end of a lease", func() bool { return t.count() == 1 })
 	t.noLease(id)
 	if evs := t.next(w); len(evs) != 2 {
 		t.Errorf("the end of a lease shows as %v, want two deletes at once", evs)
@@ -200,17 +200,40 @@ func leaseEnds(t *tester) {
 }
 
 func leaseRenewed(t *tester) {
-	id := t.grant(4 * time.Second)
-	t.commit(nil, kv.Op{Key: t.key("a"), Lease: id})
-	for end := t.h.Clock.Now() + 6*time.Second; t.h.Clock.Now() < end; clock.Sleep(t.h.Clock, time.Second) {
-		if err := t.st.Renew(id); err != nil {
-			t.Fatalf("renew: %v", err)
-		}
+	for !t.outlives(4 * time.Second) {
+		t.Logf("everything stood still for longer than the lease: once more")
 	}
-	t.has("a", "")
-	if err := t.st.Revoke(id); err != nil {
+}
+
+// outlives checks that a lease of ttl that is renewed outlives ttl; false: it
+// was not renewed in time.
+func (t *tester) outlives(ttl time.Duration) bool {
+	now := t.h.Clock.Now
+	last := now()
+	id := t.grant(ttl)
+	t.commit(nil, kv.Op{Key: t.key("a"), Lease: id})
+	for end := now() + ttl*3/2; now() < end; clock.Sleep(t.h.Clock, time.Second) {
+		begun := now()
+		if err := t.st.Renew(id); err != nil && now()-last < ttl {
+			t.Fatalf("renew: %v", err)
+		} else if err != nil {
+			return false
+		}
+		last = begun
+	}
+	items, _, err := t.st.Range(t.dir)
+	switch late := now()-last >= ttl; {
+	case err != nil:
+		t.Fatalf("range: %v", err)
+	case len(items) != 1 && !late:
+		t.Errorf("the item of a renewed lease is gone")
+	case len(items) != 1:
+		return false
+	}
+	if err := t.st.Revoke(id); err != nil && now()-last < ttl {
 		t.Fatalf("revoke: %v", err)
 	}
+	return true
 }
 
 func leaseRevoked(t *tester) {
@@ -250,12 +273,12 @@ func closed(t *tester) {
 		t.Errorf("grant: %v", err)
 	}
 	for range 2 {
-		if _, err := w.Next(10 * time.Second); !holdfast.IsKind(err, holdfast.Closed) {
+		if _, err := w.Next(patience); !holdfast.IsKind(err, holdfast.Closed) {
 			t.Errorf("watch: %v", err)
 		}
 	}
 	w2 := t.st.Watch(t.dir, 1)
-	if _, err := w2.Next(10 * time.Second); !holdfast.IsKind(err, holdfast.Closed) {
+	if _, err := w2.Next(patience); !holdfast.IsKind(err, holdfast.Closed) {
 		t.Errorf("watch of a closed store: %v", err)
 	}
 	w2.Close()

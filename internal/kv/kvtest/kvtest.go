@@ -12,6 +12,9 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
 
+// patience bounds what must come; it only ends a hang.
+const patience = time.Minute
+
 // Harness is one running store for the suite to use.
 type Harness struct {
 	// Clock is the clock of the calling host.
@@ -122,7 +125,7 @@ func (t *tester) has(want ...string) []kv.Item {
 // next returns the next batch of a watch as "+name=value@mod" or "-name@mod".
 func (t *tester) next(w kv.Watcher) []string {
 	t.Helper()
-	evs, err := w.Next(10 * time.Second)
+	evs, err := w.Next(patience)
 	if err != nil {
 		t.Fatalf("watch: %v", err)
 	}

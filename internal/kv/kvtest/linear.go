@@ -114,7 +114,7 @@ func (l *Linear) record(id int, call, ret time.Duration, s step) {
 // commits ended in each way (Other is success).
 func (l *Linear) Check(t *testing.T) map[holdfast.Kind]int {
 	t.Helper()
-	res, info := porcupine.CheckOperationsVerbose(linearModel(), l.history, 20*time.Second)
+	res, info := porcupine.CheckOperationsVerbose(linearModel(), l.history, patience)
 	if res != porcupine.Ok {
 		t.Errorf("the history of %d operations is not linearizable (%v), outcomes %v", len(l.history), res, l.kinds)
 		if path := t.TempDir() + "/history.html"; porcupine.VisualizePath(linearModel(), info, path) == nil {

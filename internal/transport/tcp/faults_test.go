@@ -23,6 +23,9 @@ const (
 	hold   transport.Kind = 3 // replies when it is told to
 )
 
+// patient only ends a hang.
+const patient = time.Minute
+
 var alice, bob = transporttest.Host(1), transporttest.Host(2)
 
 // serving opens and starts a host that serves the kinds above.
@@ -96,21 +99,21 @@ func TestOnlyMembersAreServed(t *testing.T) {
 func TestAHostThatCeasesToBeAMemberIsCutOff(t *testing.T) {
 	l := newLab(t)
 	a, b := l.serving(t, alice), l.serving(t, bob)
-	if err := call(a, bob, echo, 10*time.Second); err != nil {
+	if err := call(a, bob, echo, patient); err != nil {
 		t.Fatal(err)
 	}
 	l.mu.Lock()
 	l.expired[alice] = true
 	l.mu.Unlock()
 	wantKind(t, call(a, bob, silent, clock.Forever), holdfast.Unavailable) // ends when the connection is cut
-	err := call(a, bob, echo, 10*time.Second)
+	err := call(a, bob, echo, patient)
 	wantKind(t, err, holdfast.Unavailable)
-	err = call(b, alice, echo, 10*time.Second)
+	err = call(b, alice, echo, patient)
 	wantKind(t, err, holdfast.Unavailable)
 	l.mu.Lock()
 	l.expired[alice] = false
 	l.mu.Unlock()
-	for err = call(a, bob, echo, 10*time.Second); err != nil; err = call(a, bob, echo, 10*time.Second) {
+	for err = call(a, bob, echo, patient); err != nil; err = call(a, bob, echo, patient) {
 		wantKind(t, err, holdfast.Unavailable) // until its pause is over
 	}
 }
@@ -122,7 +125,7 @@ func TestAnotherHostAtTheAddressIsNotTrusted(t *testing.T) {
 	l.mu.Lock()
 	l.addrs[carol] = b.Addr().String()
 	l.mu.Unlock()
-	wantKind(t, call(a, carol, echo, 10*time.Second), holdfast.Unavailable)
+	wantKind(t, call(a, carol, echo, patient), holdfast.Unavailable)
 }
 
 // TestBadFramesEndTheConnectionOnly sends what no sound host sends, over a
@@ -159,7 +162,7 @@ func TestBadFramesEndTheConnectionOnly(t *testing.T) {
 		if n, err := io.Copy(io.Discard, conn); n != 0 { // returns when the other end has hung up
 			t.Errorf("%s was answered with %d bytes, %v", name, n, err)
 		}
-		if err := call(a, bob, echo, 10*time.Second); err != nil {
+		if err := call(a, bob, echo, patient); err != nil {
 			t.Errorf("after %s others suffer: %v", name, err)
 		}
 	}
@@ -320,12 +323,12 @@ func TestABrokenConnectionEndsItsCallsAtOnce(t *testing.T) {
 	l := newLab(t)
 	a, b := l.serving(t, alice), l.serving(t, bob)
 	for range 3 {
-		if err := call(a, bob, echo, 10*time.Second); err != nil {
+		if err := call(a, bob, echo, patient); err != nil {
 			t.Fatal(err)
 		}
 		ended := make(chan error)
 		a.Send(bob, transport.Frame{Kind: silent}, clock.Forever, func(_ transport.Frame, err error) { ended <- err })
-		if err := call(a, bob, echo, 10*time.Second); err != nil { // it has arrived
+		if err := call(a, bob, echo, patient); err != nil { // it has arrived
 			t.Fatal(err)
 		}
 		for _, w := range b.connected() {
@@ -348,7 +351,7 @@ func TestAHandlerThatRepliesTwiceHarmsNobody(t *testing.T) {
 	defer b.Close()
 	a := l.serving(t, alice)
 	for range 50 {
-		if err := call(a, bob, echo, 10*time.Second); err != nil {
+		if err := call(a, bob, echo, patient); err != nil {
 			t.Fatal(err)
 		}
 	}

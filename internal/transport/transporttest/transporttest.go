@@ -41,7 +41,7 @@ const (
 	unknown transport.Kind = 99 // has no handler
 )
 
-const patient = 20 * time.Second // a timeout that does not pass in a sound run
+const patient = time.Minute // a timeout that does not pass in a sound run
 
 // pair is two hosts, a and b, of which b serves everything above.
 type pair struct {
