@@ -94,9 +94,10 @@ func TestADamagedDirectoryIsReported(t *testing.T) {
 	t.Parallel()
 	p, cfg, m := one(t)
 	st := dial(t, p.client("a"), cfg.ListenClient)
-	if _, err := st.Commit(nil, []kv.Op{{Key: "k"}}); err != nil {
-		t.Fatal(err)
-	}
+	within(t, patience, "a commit", func() error {
+		_, err := st.Commit(nil, []kv.Op{{Key: "k"}})
+		return err
+	})
 	m.Close()
 	wals, _ := filepath.Glob(filepath.Join(cfg.DataDir, "member", "wal", "*.wal"))
 	b, err := os.ReadFile(wals[0])

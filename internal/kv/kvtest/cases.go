@@ -187,6 +187,7 @@ func (t *tester) noLease(id kv.LeaseID) {
 }
 
 func leaseEnds(t *tester) {
+	t.ends = t.h.Clock.Now() + time.Second
 	id := t.grant(time.Second)
 	r := t.commit(nil, kv.Op{Key: t.key("a"), Lease: id}, kv.Op{Key: t.key("b"), Lease: id}, kv.Op{Key: t.key("c")})
 	w := t.st.Watch(t.dir, r)
