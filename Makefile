@@ -40,10 +40,10 @@ check: ## formatting, vet, staticcheck and the shape of the code
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) test -count=1 ./internal/arch/
 
-# Labs come first: they mostly wait, while the rest needs the processors. Vetting
-# is part of check.
+# Labs come first, which mostly wait, and the simulator beside them, which needs
+# the processors for longer than all else. Vetting is part of check.
 test: packages kernel ## run all tests, the simulator with SEEDS seeds
-	PATH="$(GUEST_ROOT)/bin:$$PATH" HOLDFAST_TEST_KERNEL="$(GUEST_ROOT)" SIM_SEEDS=$(SEEDS) $(GO) test -vet=off -timeout 20m -p 3 ./lab/... ./...
+	PATH="$(GUEST_ROOT)/bin:$$PATH" HOLDFAST_TEST_KERNEL="$(GUEST_ROOT)" SIM_SEEDS=$(SEEDS) $(GO) test -vet=off -timeout 20m -p 3 ./lab/... ./internal/sim ./...
 
 sim: ## play SEEDS seeds of the simulator
 	SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -run 'TestSeeds|TestSameSeed' ./internal/sim

@@ -1,6 +1,7 @@
 package baddays
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,7 +30,20 @@ func build() (string, error) {
 	return out, nil
 }
 
+// labsAtOnce is how many labs live side by side. They mostly wait, for leases to
+// end and guests to boot, so that it is more than there are processors.
+const labsAtOnce = "4"
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		if err := flag.Set("test.parallel", labsAtOnce); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	code := m.Run()
 	if dir, err := scratch(); err == nil {
 		os.RemoveAll(dir)
