@@ -362,3 +362,27 @@ func TestVotersComeInOddNumbersOneInEachRack(t *testing.T) {
 		})
 	}
 }
+
+// Votes that were lost go to hosts that had no member of the control plane.
+func TestAHostIsEnlistedWhereVotesAreMissing(t *testing.T) {
+	for _, c := range []struct{ name, lines, want string }{
+		{"one rack", "host a1 rack=a voter\nhost a2 rack=a\nhost a3 rack=a", ""},
+		{"two racks that began with one vote", "host a1 rack=a voter\nhost a2 rack=a\nhost b1 rack=b peer", ""},
+		{"two racks are left of three", "host a1 rack=a voter\nhost a2 rack=a\nhost b1 rack=b voter\nhost b2 rack=b", "a2"},
+		{"two racks are left with a host each", "host a1 rack=a voter\nhost b1 rack=b voter", ""},
+		{"another learns already", "host a1 rack=a voter\nhost a2 rack=a\nhost b1 rack=b voter\nhost b2 rack=b peer", ""},
+		{"the voter of a rack was removed", "host a1 rack=a voter\nhost b1 rack=b voter\nhost b2 rack=b\nhost c2 rack=c", "c2"},
+		{"three racks with a member each", "host a1 rack=a voter\nhost b1 rack=b peer\nhost b2 rack=b\nhost c1 rack=c peer", ""},
+		{"a voter that is away may come back", "host a1 rack=a voter\nhost b1 rack=b voter\nhost c1 rack=c voter down\nhost c2 rack=c", ""},
+		{"a fourth rack is not needed", "host a1 rack=a voter\nhost b1 rack=b voter\nhost c1 rack=c voter\nhost d1 rack=d", ""},
+		{"the fifth rack is", "host a1 rack=a voter\nhost b1 rack=b voter\nhost c1 rack=c voter\nhost d1 rack=d peer\nhost e1 rack=e", "e1"},
+		{"drained hosts are left alone", "host a1 rack=a voter\nhost b1 rack=b voter\nhost c2 rack=c drained\nhost c3 rack=c", "c3"},
+		{"an external etcd", "host a1 rack=a\nhost b1 rack=b\nhost c1 rack=c", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if h, _ := placement.Enlisted(draw(t, c.lines)); h.Name != c.want {
+				t.Errorf("got %q, want %q", h.Name, c.want)
+			}
+		})
+	}
+}

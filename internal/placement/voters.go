@@ -67,3 +67,55 @@ func emptiest(perRack []int, able [][]*Host) int {
 	}
 	return best
 }
+
+// Enlisted returns the host that should start a member of the control plane
+// next, so that there are enough to vote: in each of 3 or 5 racks, and where
+// racks were lost and two votes are left, a third one. A cluster that begins in
+// one or two racks stays with one vote until there is a third rack: of two
+// votes none may be lost. Every host computes it, and the one that it is acts.
+func Enlisted(s *cluster.State) (cluster.Host, bool) {
+	v := Look(s)
+	votes, members, all, racks, covered := 0, 0, 0, 0, 0
+	perRack := make([]int, len(v.Racks))
+	able := make([][]*Host, len(v.Racks))
+	for i, r := range v.Racks {
+		for _, h := range r.Hosts {
+			if h.Peer != "" || h.Voter {
+				all++
+			}
+			switch {
+			case h.Voter:
+				votes++
+				perRack[i]++
+			case h.Up() && !h.Drained && h.Peer != "":
+				perRack[i]++
+			case h.Up() && !h.Drained:
+				able[i] = append(able[i], h)
+			}
+		}
+		members += perRack[i]
+		if perRack[i] > 0 {
+			covered++
+		}
+		if perRack[i] > 0 || len(able[i]) > 0 {
+			racks++
+		}
+	}
+	short := false
+	switch {
+	case votes == 0 || all >= maxMembers:
+	case racks >= maxVoters:
+		short = covered < maxVoters
+	case racks >= 3:
+		short = covered < 3
+	case votes > 1:
+		short = members < 3
+	}
+	if i := emptiest(perRack, able); short && i >= 0 {
+		return able[i][0].Host, true
+	}
+	return cluster.Host{}, false
+}
+
+// maxMembers is the most members, those included that only learn or are away.
+const maxMembers = maxVoters + 2

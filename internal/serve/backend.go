@@ -22,7 +22,10 @@ func (h *Host) Self() httpapi.Self {
 	h.mu.Lock()
 	m := h.run
 	h.mu.Unlock()
-	leads := m != nil && m.etcd != nil && m.etcd.Leads()
+	leads := false
+	if m != nil && m.etcd.Load() != nil {
+		leads = m.etcd.Load().Leads()
+	}
 	accel, why := h.hyper.Accelerator()
 	return httpapi.Self{ID: h.dir.id.Host, Name: h.cfg.Name, Domain: h.cfg.Domain(), Version: h.version,
 		DataDir: h.dir.path, InCluster: m != nil, LeadsKV: leads, Accelerator: accel, Why: why, Sandbox: h.hyper.Sandbox()}

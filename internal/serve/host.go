@@ -55,7 +55,7 @@ type Host struct {
 type member struct {
 	ms      membership
 	creds   auth.Credentials
-	etcd    *etcd.Member // nil: not a member of the control plane
+	etcd    atomic.Pointer[etcd.Member] // nil: not a member of the control plane
 	gates   []*gate
 	kv      *etcd.Store
 	records atomic.Pointer[cluster.Client] // nil until there is one
@@ -321,8 +321,8 @@ func (m *member) stop(log *slog.Logger) {
 	if m.kv != nil {
 		m.kv.Close()
 	}
-	if m.etcd != nil {
-		m.etcd.Close()
+	if e := m.etcd.Load(); e != nil {
+		e.Close()
 	}
 	for _, g := range m.gates {
 		g.close()

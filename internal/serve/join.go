@@ -87,8 +87,8 @@ func (h *Host) found(ms membership, creds auth.Credentials, ca *auth.CA) error {
 	if err := h.startKV(m, true); err != nil {
 		return err
 	}
-	if m.etcd != nil {
-		if err := m.etcd.WaitReady(30 * time.Second); err != nil {
+	if e := m.etcd.Load(); e != nil {
+		if err := e.WaitReady(30 * time.Second); err != nil {
 			return err
 		}
 	}

@@ -16,20 +16,8 @@ import (
 // startKV starts this host's member of the control plane, if it has one, and
 // the client to all of them. founding: the cluster is being made.
 func (h *Host) startKV(m *member, founding bool) (err error) {
-	files := auth.CredentialFiles(h.dir.file("pki"), "host")
 	if m.ms.Member {
-		m.etcd, err = etcd.StartMember(etcd.MemberConfig{
-			Name: h.dir.id.Host.String(), DataDir: h.dir.file("etcd"),
-			PeerSocket: h.dir.file("etcd.peer"), ClientSocket: h.dir.file("etcd.client"),
-			AdvertisePeer: h.peerURL(), AdvertiseClient: h.clientURL(),
-			TLS:   etcd.TLSFiles{Cert: files.Cert, Key: files.Key, CA: files.CA, ServerName: auth.ServerName},
-			Token: m.ms.Cluster.String(), Join: m.ms.Initial != "", InitialCluster: m.ms.Initial,
-			Again: !founding && m.ms.Initial == "", Log: h.log,
-		})
-		if err != nil {
-			return err
-		}
-		if err := h.openGates(m); err != nil {
+		if err := h.startMember(m, founding); err != nil {
 			return err
 		}
 	}
@@ -41,6 +29,35 @@ func (h *Host) startKV(m *member, founding bool) (err error) {
 	}
 	m.kv, err = etcd.Dial(etcd.DialConfig{Endpoints: dedupe(endpoints), TLS: auth.ClientTLS(m.creds, nil), Log: h.log})
 	return err
+}
+
+// startMember starts this host's member of the control plane.
+func (h *Host) startMember(m *member, founding bool) error {
+	files := auth.CredentialFiles(h.dir.file("pki"), "host")
+	m.mu.Lock()
+	ms := m.ms
+	m.mu.Unlock()
+	e, err := etcd.StartMember(etcd.MemberConfig{
+		Name: h.dir.id.Host.String(), DataDir: h.dir.file("etcd"),
+		PeerSocket: h.dir.file("etcd.peer"), ClientSocket: h.dir.file("etcd.client"),
+		AdvertisePeer: h.peerURL(), AdvertiseClient: h.clientURL(),
+		TLS:   etcd.TLSFiles{Cert: files.Cert, Key: files.Key, CA: files.CA, ServerName: auth.ServerName},
+		Token: ms.Cluster.String(), Join: ms.Initial != "", InitialCluster: ms.Initial,
+		Again: !founding && ms.Initial == "", Log: h.log,
+	})
+	if err != nil {
+		return err
+	}
+	if err := h.openGates(m); err != nil {
+		for _, g := range m.gates {
+			g.close()
+		}
+		m.gates = nil
+		e.Close()
+		return err
+	}
+	m.etcd.Store(e)
+	return nil
 }
 
 // openGates opens the ports of this host's etcd member to the other hosts.
@@ -161,6 +178,7 @@ func (h *Host) followHosts(m *member) {
 		}
 		denied = h.denyHosts(st, denied)
 		h.rememberKeys(m, st)
+		h.enlist(m, st)
 		h.tellSwap(m, os.DirFS("/"))
 		if len(h.cfg.KV.Endpoints) > 0 {
 			continue
