@@ -37,6 +37,9 @@ func (h *Host) State(ctx context.Context) (*cluster.State, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := h.errStruck(m); err != nil {
+		return nil, err
+	}
 	st := m.node.Cluster.State()
 	if st.Rev == 0 {
 		if err := m.node.Cluster.Err(); err != nil {

@@ -66,6 +66,7 @@ type member struct {
 	targets *targets
 	relays  relays
 	stores  []opened
+	struck  atomic.Bool   // the other members do not let this host in any more
 	done    chan struct{} // closed when the member stops
 	tasks   sync.WaitGroup
 	mu      sync.Mutex // guards ms, stores
@@ -195,6 +196,7 @@ func (h *Host) build(m *member) (err error) {
 	}
 	h.api.ServeTLS(l, auth.GuestServerTLS(m.creds, m.allow))
 	m.tasks.Go(func() { h.followHosts(m) })
+	m.tasks.Go(func() { h.askStruck(m) })
 	m.tasks.Go(func() { h.renewMemory(m) })
 	m.tasks.Go(func() { h.endLostConnections(m) })
 	m.tasks.Go(m.targets.run)

@@ -221,6 +221,9 @@ func removed(t *testing.T, a, b *box) {
 			t.Errorf("an open connection to %s is not cut", ports[i])
 		}
 	}
+	if !refuses(ports[0], auth.ClientTLS(creds, nil)) {
+		t.Error("the removed host is not told that it is one")
+	}
 	for _, addr := range ports {
 		c, err := said(addr, auth.ClientTLS(creds, nil), "")
 		if err != nil {

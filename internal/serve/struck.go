@@ -1,0 +1,85 @@
+package serve
+
+import (
+	"crypto/tls"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/auth"
+)
+
+// Times of asking whether this host is still a member.
+const (
+	struckEvery = 5 * time.Second // while the control plane cannot be reached
+	struckDial  = 3 * time.Second
+)
+
+// askStruck finds out, while the control plane cannot be reached, whether that
+// is because this host was removed: then the ports of the others' members of
+// the control plane are open to the cluster's hosts and shut to this one. It
+// ends with the member.
+func (h *Host) askStruck(m *member) {
+	for {
+		select {
+		case <-m.done:
+			return
+		case <-time.After(struckEvery):
+		}
+		if m.node.Lease().Valid() || len(h.cfg.KV.Endpoints) > 0 {
+			m.struck.Store(false)
+			continue
+		}
+		shut, open := 0, 0
+		for _, u := range m.endpoints() {
+			switch p, err := url.Parse(u); {
+			case err != nil || u == h.clientURL():
+			case refuses(p.Host, auth.ClientTLS(m.creds, nil)):
+				shut++
+			case reaches(p.Host):
+				open++
+			}
+		}
+		if was := m.struck.Swap(shut > 0 && open == 0); !was && m.struck.Load() {
+			h.log.Error("this host is no member of the cluster any more", "refused_by", shut)
+		}
+	}
+}
+
+// refuses reports whether a member of the control plane, which proves that it is
+// one, refuses our certificate.
+func refuses(addr string, conf *tls.Config) bool {
+	conf.NextProtos = []string{"h2"}
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: struckDial}, "tcp", addr, conf)
+	if err != nil {
+		return isAlert(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(struckDial))
+	_, err = c.Read(make([]byte, 1)) // TLS 1.3 tells a client only now
+	return err != nil && isAlert(err)
+}
+
+// isAlert reports whether an error is the other side's word about our
+// certificate.
+func isAlert(err error) bool {
+	return strings.Contains(err.Error(), "remote error: tls: bad certificate")
+}
+
+func reaches(addr string) bool {
+	c, err := net.DialTimeout("tcp", addr, struckDial)
+	if err == nil {
+		c.Close()
+	}
+	return err == nil
+}
+
+// errStruck says that this host was removed, or nil.
+func (h *Host) errStruck(m *member) error {
+	if !m.struck.Load() {
+		return nil
+	}
+	return holdfast.Errorf(holdfast.Denied, "host %s was removed from cluster %s: the members do not let it in any more, and it serves and writes nothing. What is on its disks stays as it is. To use it again, stop it, give it an empty data_dir and wiped disks, and join with a new code", h.cfg.Name, m.ms.Name)
+}
