@@ -12,7 +12,9 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/auth"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/disk"
 	"github.com/holdfast-cloud/holdfast/internal/disk/filedisk"
+	"github.com/holdfast-cloud/holdfast/internal/disk/ramdisk"
 	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
@@ -87,9 +89,23 @@ func BenchmarkWriteFlush(b *testing.B) {
 	}
 }
 
-// BenchmarkRead measures 4 KiB random reads.
+// BenchmarkRead measures 4 KiB random reads: of a file, from the system's cache,
+// and of a disk in memory, whose reads are told to the governor.
 func BenchmarkRead(b *testing.B) {
-	v := openReal(b, 1)
+	b.Run("file", func(b *testing.B) { reads(b, openReal(b, 1)) })
+	b.Run("memory", func(b *testing.B) {
+		reads(b, openOn(b, 1, "", false, func(b *testing.B, _ string) disk.Device {
+			mem, err := ramdisk.New(1 << 30)
+			check(b, err)
+			b.Cleanup(func() { check(b, mem.Free()) })
+			dev, err := mem.Open()
+			check(b, err)
+			return dev
+		}))
+	})
+}
+
+func reads(b *testing.B, v *Volume) {
 	buf := make([]byte, 1<<20)
 	for off := int64(0); off < 256<<20; off += 1 << 20 {
 		rand.Read(buf[:4096])
@@ -158,6 +174,10 @@ func openReal(b *testing.B, copies int) *Volume { return openSealed(b, copies, "
 
 // openSealed is openReal of a volume that is compressed or encrypted.
 func openSealed(b *testing.B, copies int, compression string, encrypted bool) *Volume {
+	return openOn(b, copies, compression, encrypted, fileDevice)
+}
+
+func openOn(b *testing.B, copies int, compression string, encrypted bool, device func(*testing.B, string) disk.Device) *Volume {
 	ca, err := auth.NewCA(holdfast.ClusterID{UUID: id(b)})
 	check(b, err)
 	dir := b.TempDir()
@@ -168,7 +188,7 @@ func openSealed(b *testing.B, copies int, compression string, encrypted bool) *V
 		host := holdfast.HostID{UUID: id(b)}
 		ref := cluster.Replica{ID: holdfast.ReplicaID{UUID: id(b)}, Host: host, Disk: holdfast.DiskID{UUID: id(b)}}
 		recs.v.InSync = append(recs.v.InSync, ref)
-		st := realStore(b, filepath.Join(dir, fmt.Sprint("disk", i)), ref)
+		st := realStore(b, device(b, filepath.Join(dir, fmt.Sprint("disk", i))), ref)
 		creds := realCredentials(b, ca, host)
 		n := tcp.New(tcp.Config{Self: host, Listen: "127.0.0.1:0", Server: auth.ServerTLS(creds, nil), Client: auth.ClientTLS(creds, nil),
 			Directory: func(h holdfast.HostID) (string, bool) { a, ok := addrs[h]; return a, ok }, Log: slog.New(slog.DiscardHandler)})
@@ -192,10 +212,14 @@ func openSealed(b *testing.B, copies int, compression string, encrypted bool) *V
 	return v
 }
 
-func realStore(b *testing.B, path string, ref cluster.Replica) *store.Store {
+func fileDevice(b *testing.B, path string) disk.Device {
 	check(b, filedisk.Create(path, 4<<30))
 	dev, err := filedisk.Open(path, filedisk.Options{})
 	check(b, err)
+	return dev
+}
+
+func realStore(b *testing.B, dev disk.Device, ref cluster.Replica) *store.Store {
 	o := store.Options{Clock: clock.System{}, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler)}
 	check(b, store.Format(dev, store.Identity{Disk: ref.Disk, Host: ref.Host}, o))
 	st, err := store.Open(dev, o)

@@ -23,6 +23,7 @@ func (s *Service) serveRead(m *member, a replica.Ask, rest, _ []byte) (out trans
 	if n == 0 || n > replica.MaxBlocks || addr >= holdfast.MaxVolumeBlocks {
 		return out, holdfast.Errorf(holdfast.Invalid, "replica read: %d blocks at %d are out of range", n, addr)
 	}
+	began := s.Clock.Now()
 	pin := m.r.PinHead()
 	defer pin.Release()
 	var bulk [][]byte
@@ -43,6 +44,8 @@ func (s *Service) serveRead(m *member, a replica.Ask, rest, _ []byte) (out trans
 		out.Head = b.AppendTo(out.Head)
 	}
 	out.Bulk = bulk
+	now := s.Clock.Now()
+	m.governor.feltRead(now-began, now)
 	return out, nil
 }
 

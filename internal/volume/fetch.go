@@ -24,11 +24,16 @@ func (v *Volume) fetch(dst []byte, addr uint64) error {
 	if local == nil {
 		return v.fetchRemote(dst, addr, nil)
 	}
+	began := v.s.Clock.Now()
 	err := local.r.ReadOpened(dst, addr, v.sealing)
-	if err != nil && v.letGo(local) {
+	if now := v.s.Clock.Now(); err == nil {
+		local.governor.feltRead(now-began, now)
+		return nil
+	}
+	if v.letGo(local) {
 		return v.fetch(dst, addr) // its disk may be gone as well
 	}
-	if err != nil && local.st.Err() != nil {
+	if local.st.Err() != nil {
 		return v.fetchWithout(dst, addr, local)
 	}
 	if !spoilt(err) {

@@ -8,8 +8,8 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 )
 
-// Who waits in the foreground: for a disk to have synced, or for another host to
-// have records in memory.
+// Who waits in the foreground: for a disk to have synced or to give what is on
+// it, or for another host to have records in memory.
 const (
 	// present is how long after the last operation of the foreground a rebuild
 	// still minds it.
@@ -53,8 +53,21 @@ type governor struct {
 	begin time.Duration // of the window
 	moved int64         // in it
 	was   int64         // in the window before
+	feels [feelings]feeling
+}
+
+// What the foreground may wait for. Each is felt by itself: a few syncs would
+// not be seen among many reads, and the other way round.
+const (
+	ofSync = iota // of a disk, or records on their way over a link
+	ofRead        // of what is on the medium
+	feelings
+)
+
+// feeling is how long one kind of operation of the foreground takes.
+type feeling struct {
 	took  []time.Duration
-	n     int           // of the foreground in this window; took has some of them
+	n     int           // operations in this window; took has some of them
 	quiet time.Duration // what it takes without a rebuild; 0: not known yet
 	known int           // samples that quiet comes from, up to quietEnough
 	over  bool          // it took too long in the last window
@@ -62,20 +75,25 @@ type governor struct {
 
 func newGovernor(limit int64) *governor { return &governor{cap: limit, last: -present} }
 
-// felt is told how long an operation of the foreground took.
-func (g *governor) felt(d, now time.Duration) {
+// felt is told how long an operation of the foreground took, a sync or record;
+// feltRead is told of a read that was not answered from memory.
+func (g *governor) felt(d, now time.Duration)     { g.feel(ofSync, d, now) }
+func (g *governor) feltRead(d, now time.Duration) { g.feel(ofRead, d, now) }
+
+func (g *governor) feel(kind int, d, now time.Duration) {
 	if g == nil {
 		return
 	}
 	g.mu.Lock()
 	g.roll(now)
 	g.last = now
-	if g.n < governSample {
-		g.took = append(g.took, d)
+	f := &g.feels[kind]
+	if f.n < governSample {
+		f.took = append(f.took, d)
 	} else {
-		g.took[g.n%governSample] = max(g.took[g.n%governSample], d)
+		f.took[f.n%governSample] = max(f.took[f.n%governSample], d)
 	}
-	g.n++
+	f.n++
 	g.mu.Unlock()
 }
 
@@ -85,43 +103,76 @@ func (g *governor) roll(now time.Duration) {
 	if d < governWindow {
 		return
 	}
-	if g.moved > 0 && g.n == 0 && now-g.last >= present {
+	if g.moved > 0 && g.feels[ofSync].n+g.feels[ofRead].n == 0 && now-g.last >= present {
 		g.seen = max(g.seen, float64(g.moved)/max(d, governWindow).Seconds())
 	}
-	if g.n > 0 {
-		slices.Sort(g.took)
-		g.steer(g.took[len(g.took)*95/100])
-	}
+	g.steer()
 	g.begin, g.was, g.moved = now, g.moved, 0
 	if d >= 2*governWindow {
 		g.was = 0
 	}
-	g.n, g.took = 0, g.took[:0]
 }
 
-// steer takes what the foreground felt in a window.
-func (g *governor) steer(high time.Duration) {
+// verdict is what a window says of the rate, the worst last.
+type verdict int
+
+const (
+	nothing verdict = iota // it was not felt
+	learnt                 // what is felt without a rebuild is not known, or there was none
+	faster
+	wait // it took too long once, which may have other reasons
+	slower
+)
+
+// steer takes what the foreground felt in the window: whatever is felt worst
+// counts.
+func (g *governor) steer() {
 	floor := g.floor()
-	g.rate = max(g.rate, floor)
+	rate := max(g.rate, floor)
 	still := g.moved == 0 && g.was == 0
-	if still || g.known < quietEnough && g.rate <= floor {
-		if g.quiet == 0 {
-			g.quiet = high
-		}
-		g.quiet += (high - g.quiet) / 8
-		g.known = min(g.known+len(g.took), quietEnough)
+	worst := nothing
+	for i := range g.feels {
+		worst = max(worst, g.feels[i].end(still, rate <= floor))
 	}
-	bound := max(governSlack*g.quiet, governLeast)
-	was := g.over
-	g.over = high > bound
 	switch {
-	case still || g.known < quietEnough:
-	case g.over && (was || high > 2*bound): // once may have other reasons
-		g.rate = max(floor, g.rate*2/3)
-	case g.over:
-	case float64(g.moved) > g.rate*governWindow.Seconds()/2: // else it is something else that holds it up
-		g.rate = min(governTop, g.rate+max(g.seen/32, governStep))
+	case worst == nothing:
+		return
+	case worst == slower:
+		rate = max(floor, rate*2/3)
+	case worst == faster && float64(g.moved) > rate*governWindow.Seconds()/2: // else it is something else that holds it up
+		rate = min(governTop, rate+max(g.seen/32, governStep))
 	}
+	g.rate = rate
+}
+
+// end judges a window, and begins another. still: there was no rebuild in it;
+// least: one that is as slow as may be.
+func (f *feeling) end(still, least bool) verdict {
+	if f.n == 0 {
+		return nothing
+	}
+	slices.Sort(f.took)
+	high := f.took[len(f.took)*95/100]
+	if still || f.known < quietEnough && least {
+		if f.quiet == 0 {
+			f.quiet = high
+		}
+		f.quiet += (high - f.quiet) / 8
+		f.known = min(f.known+len(f.took), quietEnough)
+	}
+	f.n, f.took = 0, f.took[:0]
+	bound := max(governSlack*f.quiet, governLeast)
+	was := f.over
+	f.over = high > bound
+	switch {
+	case still || f.known < quietEnough:
+		return learnt
+	case f.over && (was || high > 2*bound):
+		return slower
+	case f.over:
+		return wait
+	}
+	return faster
 }
 
 func (g *governor) floor() float64 { return max(governFloor, g.seen/governShare) }

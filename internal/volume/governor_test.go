@@ -13,6 +13,7 @@ type governed struct {
 	carries  float64                          // bytes a second
 	feels    func(busy float64) time.Duration // an operation of the foreground; nil: there is none
 	every    time.Duration                    // how often there is one
+	reads    func(busy float64) time.Duration // a read of it; nil: there are none
 	rebuild  bool                             // there is something to rebuild
 	bad, ops int                              // operations above bound
 	bound    time.Duration
@@ -46,6 +47,14 @@ func (d *governed) run(lasts time.Duration) float64 {
 			}
 			d.g.felt(took, d.now)
 			fg += d.every
+		}
+		for k := 0; d.reads != nil && k < 10; k++ { // as many in a tick
+			took := d.reads(min(busy, 0.99))
+			d.ops++
+			if took > d.bound {
+				d.bad++
+			}
+			d.g.feltRead(took, d.now)
 		}
 	}
 	return moved / lasts.Seconds()
@@ -143,6 +152,33 @@ func TestTheGuaranteedShare(t *testing.T) {
 	slow.run(2 * time.Second)
 	if got := slow.run(20 * time.Second); got < 0.9*governFloor || got > 1.2*governFloor {
 		t.Errorf("the rebuild has %.1f MiB/s, want %d", got/(1<<20), governFloor>>20)
+	}
+}
+
+// TestARebuildYieldsToAReader that writes nothing, and a few syncs are not lost
+// sight of among very many reads that feel nothing.
+func TestARebuildYieldsToAReader(t *testing.T) {
+	d := newGoverned(0)
+	d.reads = queueing(time.Millisecond)
+	d.run(5 * time.Second)
+	d.rebuild = true
+	d.run(20 * time.Second)
+	d.bound, d.ops, d.bad = 5*time.Millisecond, 0, 0
+	got := d.run(30 * time.Second)
+	if share := got / d.carries; share < 0.4 || share > 0.75 {
+		t.Errorf("beside a reader the rebuild has %.2f of the disk, want about 2/3", share)
+	}
+	if d.bad*100 > d.ops {
+		t.Errorf("%d of %d reads took more than five times as long as without a rebuild", d.bad, d.ops)
+	}
+	d = newGoverned(0)
+	d.reads = func(float64) time.Duration { return 100 * time.Microsecond }
+	d.feels, d.every = queueing(time.Millisecond), 20*time.Millisecond
+	d.run(5 * time.Second)
+	d.rebuild = true
+	d.run(20 * time.Second)
+	if got := d.run(30 * time.Second); got > 0.75*d.carries {
+		t.Errorf("a sync in 200 operations is not felt: the rebuild has %.2f of the disk", got/d.carries)
 	}
 }
 

@@ -151,3 +151,28 @@ func TestTheTargetGoesAwayInTheMiddle(t *testing.T) {
 		}
 	})
 }
+
+// TestReadsOfAVolumeAreFelt: while somebody reads from a disk, and writes nothing,
+// rebuilds that read from it are limited; when that ends, they are not.
+func TestReadsOfAVolumeAreFelt(t *testing.T) {
+	play(t, 62, 2, 2, func(sc *scene) {
+		h := sc.hosts[0]
+		v := sc.lacking(1, 128)[0]
+		clock.Sleep(sc.w.Clock(), 2*present)
+		limit := func() (n int64) {
+			h.on(func() { n, _ = h.s.diskGovernor(h.did).limit(h.clk.Now()) })
+			return n
+		}
+		if n := limit(); n != 0 {
+			t.Errorf("nobody reads, and rebuilds are limited to %d", n)
+		}
+		sc.expect(v, 0, fill(1, 4))
+		if limit() == 0 {
+			t.Error("somebody reads, and rebuilds are not limited")
+		}
+		clock.Sleep(sc.w.Clock(), 2*present)
+		if n := limit(); n != 0 {
+			t.Errorf("nobody reads any more, and rebuilds are limited to %d", n)
+		}
+	})
+}
