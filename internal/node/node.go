@@ -78,6 +78,7 @@ type Node struct {
 	born       time.Duration
 	conds      conditions
 	tended     tended
+	absent     absent
 	publishing sync.Mutex
 	published  []cluster.DiskUse // under publishing
 	toldDrain  drainSaid         // owned by follow
@@ -161,6 +162,7 @@ func (n *Node) follow() {
 		if told, wait = n.tendDisks(); told {
 			n.publishDisks()
 		}
+		wait = min(wait, n.tryAbsent())
 		if now := n.Clock.Now(); now >= next {
 			next = now + diskReport
 			n.publishDisks()

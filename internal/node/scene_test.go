@@ -49,6 +49,7 @@ type box struct {
 	clk      *simclock.Host // of the process; nil: it does not run
 	node     *node.Node
 	exports  exports
+	absent   bool // the disk is not there when the process begins
 }
 
 type seeded struct{ r *rand.Rand }
@@ -197,11 +198,20 @@ func (b *box) start() {
 				}
 				return nil, holdfast.Errorf(holdfast.Unavailable, "nothing is exported at %s", socket)
 			})})
-		dev, err := b.disk.Open(clk, memdisk.SSD())
-		s.ok(err)
-		st, err := store.Open(dev, b.storeOptions(clk))
-		s.ok(err)
-		n.AddStore(st)
+		open := func() (bool, error) {
+			if b.absent {
+				return false, holdfast.Errorf(holdfast.NotFound, "it is not there")
+			}
+			dev, err := b.disk.Open(clk, memdisk.SSD())
+			s.ok(err)
+			st, err := store.Open(dev, b.storeOptions(clk))
+			s.ok(err)
+			n.AddStore(st)
+			return false, err
+		}
+		if _, err := open(); err != nil {
+			n.AwaitDisk("/disk", err, open)
+		}
 		s.ok(ep.Start())
 		s.ok(n.Start())
 		b.node, b.exports = n, ex

@@ -46,6 +46,8 @@ func (h *Host) AddDisk(ctx context.Context, n httpapi.NewDisk) (cluster.Disk, er
 			return cluster.Disk{}, err
 		}
 	}
+	m.taking.Lock() // nobody opens it before it is known
+	defer m.taking.Unlock()
 	d, err := h.formatFile(m, n)
 	if err != nil {
 		return d, err
@@ -142,6 +144,21 @@ func (h *Host) openDisk(m *member, path string) error {
 		return err
 	}
 	return h.openStore(m, dev, path)
+}
+
+// openAgain is openDisk for a disk that could not be opened when the process
+// began; gone says that it is none of this host any more.
+func (h *Host) openAgain(m *member, path string) (gone bool, err error) {
+	m.taking.Lock()
+	defer m.taking.Unlock()
+	m.mu.Lock()
+	gone = !slices.Contains(m.ms.Disks, path)
+	used := slices.ContainsFunc(m.stores, func(o opened) bool { return o.path == path }) // another was put in its place
+	m.mu.Unlock()
+	if gone || used {
+		return gone, nil
+	}
+	return false, h.openDisk(m, path)
 }
 
 // openStore takes a formatted device into use, and closes it if that fails.

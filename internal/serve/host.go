@@ -70,6 +70,7 @@ type member struct {
 	done    chan struct{} // closed when the member stops
 	tasks   sync.WaitGroup
 	mu      sync.Mutex // guards ms, stores
+	taking  sync.Mutex // held while a file or device is being taken into use
 }
 
 // Options are what a Host is started with.
@@ -180,8 +181,7 @@ func (h *Host) build(m *member) (err error) {
 	h.loadKeyFile(m)
 	for _, path := range m.ms.Disks {
 		if err := h.openDisk(m, path); err != nil {
-			h.log.Error("a disk is not in use", "path", path, "error", err)
-			m.node.Condition("disk/"+path, "error", "disk "+path+" of host "+h.cfg.Name+" is not in use: "+err.Error())
+			m.node.AwaitDisk(path, err, func() (gone bool, err error) { return h.openAgain(m, path) })
 		}
 	}
 	if err := m.net.Start(); err != nil {
