@@ -26,29 +26,45 @@ func (v *Volume) Extents(off, n int64, max int) ([]export.Extent, error) {
 	if failed != nil {
 		return nil, failed
 	}
-	if off < 0 || n <= 0 || max <= 0 || off+n > int64(blocks)*holdfast.BlockSize {
-		return nil, holdfast.Errorf(holdfast.Invalid, "volume %s: %d bytes at %d are beyond its end", v.rec.Name, n, off)
+	rg := byteRange{off: off, n: n}
+	first, end, err := rg.blocks(v, blocks, max)
+	if err != nil {
+		return nil, err
 	}
 	if local == nil {
 		return []export.Extent{{Length: n}}, nil // allocation is known only where a replica is: claim data
 	}
-	first := uint64(off) / holdfast.BlockSize
-	count := (uint64(off+n)+holdfast.BlockSize-1)/holdfast.BlockSize - first
-	runs, err := local.r.Extents(first, count, max)
+	runs, err := local.r.Extents(first, end-first, max)
 	if err != nil {
 		return nil, err
 	}
 	var out []export.Extent
-	skip := off - int64(first)*holdfast.BlockSize
 	for _, r := range runs {
-		l := int64(r.Blocks)*holdfast.BlockSize - skip
-		skip = 0
-		if l = min(l, n); l > 0 {
+		if l := rg.next(int64(r.Blocks)); l > 0 {
 			out = append(out, export.Extent{Length: l, Hole: r.Hole})
-			n -= l
 		}
 	}
 	return out, nil
+}
+
+// byteRange is what is left to be described of a range of a volume.
+type byteRange struct{ off, n int64 }
+
+// blocks returns the blocks that the range touches, if it is one of a volume of so
+// many blocks that can be described in at most max pieces.
+func (r byteRange) blocks(v *Volume, blocks uint64, max int) (first, end uint64, err error) {
+	if r.off < 0 || r.n <= 0 || max <= 0 || r.off+r.n > int64(blocks)*holdfast.BlockSize {
+		return 0, 0, holdfast.Errorf(holdfast.Invalid, "volume %s: %d bytes at %d are beyond its end", v.rec.Name, r.n, r.off)
+	}
+	return uint64(r.off) / holdfast.BlockSize, (uint64(r.off+r.n) + holdfast.BlockSize - 1) / holdfast.BlockSize, nil
+}
+
+// next takes a run of blocks that begins with the block of the range's beginning,
+// and returns how many bytes of the range it describes.
+func (r *byteRange) next(blocks int64) int64 {
+	l := max(0, min(blocks*holdfast.BlockSize-r.off%holdfast.BlockSize, r.n))
+	r.off, r.n = r.off+l, r.n-l
+	return l
 }
 
 // changeSteps bounds the comparisons that one Changes makes.
@@ -61,11 +77,12 @@ func (v *Volume) Changes(since holdfast.SnapshotID, off, n int64, max int) ([]ex
 	v.mu.Lock()
 	blocks := v.rec.Blocks
 	v.mu.Unlock()
-	if off < 0 || n <= 0 || max <= 0 || off+n > int64(blocks)*holdfast.BlockSize {
-		return nil, holdfast.Errorf(holdfast.Invalid, "volume %s: %d bytes at %d are beyond its end", v.rec.Name, n, off)
+	rg := byteRange{off: off, n: n}
+	first, end, err := rg.blocks(v, blocks, max)
+	if err != nil {
+		return nil, err
 	}
-	first := uint64(off) / holdfast.BlockSize
-	c := comparing{at: first, end: (uint64(off+n) + holdfast.BlockSize - 1) / holdfast.BlockSize, max: max}
+	c := comparing{at: first, end: end, max: max}
 	for range changeSteps {
 		if c.at >= c.end || c.full {
 			break
@@ -80,7 +97,7 @@ func (v *Volume) Changes(since holdfast.SnapshotID, off, n int64, max int) ([]ex
 			c.full = true
 		}
 	}
-	return c.bytes(off, n), nil
+	return c.bytes(rg), nil
 }
 
 // comparing is what is known of the blocks before at.
@@ -122,15 +139,11 @@ func (c *comparing) add(to uint64, dirty bool) {
 	c.at = to
 }
 
-// bytes cuts the runs, which begin with the block of off, to the range.
-func (c *comparing) bytes(off, n int64) (out []export.Change) {
-	skip := off % holdfast.BlockSize
+// bytes cuts the runs, which begin with the range's first block, to the range.
+func (c *comparing) bytes(rg byteRange) (out []export.Change) {
 	for _, r := range c.runs {
-		l := min(r.Length*holdfast.BlockSize-skip, n)
-		skip = 0
-		if l > 0 {
+		if l := rg.next(r.Length); l > 0 {
 			out = append(out, export.Change{Length: l, Dirty: r.Dirty})
-			n -= l
 		}
 	}
 	return out
