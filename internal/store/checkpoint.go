@@ -78,9 +78,9 @@ func (s *Store) capture() *capture {
 	}
 	c := &capture{free: make(map[uint32]bool), clean: s.closing}
 	s.space.each(func(g *segment) {
-		g.prune()
 		if !g.open && g.place != noPlace && g.resident == 0 && g.readers == 0 {
 			c.free[g.num] = true
+			s.space.forsake(g)
 		}
 	})
 	w := &s.wal
@@ -132,16 +132,7 @@ func (s *Store) adoptRoot(root *rootBlock, free map[uint32]bool) {
 	s.ckptSeq = root.seq
 	s.ckptSeg = root.log.seg
 	s.cleaner.empty = 0
-	s.space.each(func(g *segment) {
-		if !free[g.num] {
-			return
-		}
-		s.space.free = append(s.space.free, g.place)
-		g.place, g.guests = noPlace, nil
-		if g.nlive == 0 {
-			delete(s.space.segs, g.num)
-		}
-	})
+	s.space.vacate(free)
 	s.makeRoom()
 	s.drained()
 }

@@ -38,34 +38,40 @@ type item struct {
 // residents lists what lives in a segment's place, in the order it lies there.
 func (sp *space) residents(g *segment) []item {
 	var out []item
-	// look adds what of n live slots lies in g; as a guest, at unit dst.
-	look := func(num uint32, slot, n uint16, guest bool, dst uint16) {
+	// look adds what of n slots is live, which lie in g from a unit on.
+	look := func(o *segment, slot, unit, n uint16) {
 		for n > 0 {
-			at, unit, k := sp.extent(num, slot, n)
-			if at == g && (!guest || unit == dst) {
-				out = append(out, item{num, slot, unit, k})
+			k, in := o.live.stretch(slot, n)
+			if in {
+				out = append(out, item{o.num, slot, unit, k})
 			}
-			slot, n, dst = slot+k, n-k, dst+k
+			slot, unit, n = slot+k, unit+k, n-k
 		}
 	}
 	for slot, n := range g.live.runs() {
-		look(g.num, slot, n, false, 0)
+		for n > 0 {
+			at, unit, k := sp.extent(g.num, slot, n)
+			if at == g {
+				look(g, slot, unit, k)
+			}
+			slot, n = slot+k, n-k
+		}
 	}
-	for _, r := range g.guests {
-		o := sp.segs[r.seg]
-		if o == nil {
+	slices.Sort(g.guests)
+	g.guests = slices.Compact(g.guests)
+	for _, num := range g.guests {
+		o := sp.segs[num]
+		if o == nil || o == g {
 			continue
 		}
-		for slot, dst, left := r.slot, r.dst, r.n; left > 0; {
-			k, in := o.live.stretch(slot, left)
-			if in {
-				look(r.seg, slot, k, true, dst)
+		for r := range o.moved.runs() {
+			if r.seg == g.num {
+				look(o, r.slot, r.dst, r.n)
 			}
-			slot, dst, left = slot+k, dst+k, left-k
 		}
 	}
-	slices.SortFunc(out, func(a, b item) int { return cmp.Or(cmp.Compare(a.unit, b.unit), cmp.Compare(b.n, a.n)) })
-	return slices.CompactFunc(out, func(a, b item) bool { return a.unit == b.unit })
+	slices.SortFunc(out, func(a, b item) int { return cmp.Compare(a.unit, b.unit) })
+	return out
 }
 
 // cleanOnce moves some blocks, if it is time to. It reports whether more is to

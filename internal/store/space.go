@@ -1,8 +1,6 @@
 package store
 
 import (
-	"cmp"
-	"math"
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -33,19 +31,18 @@ type segment struct {
 	pos      uint32 // open cold and meta segments: next free block
 	live     slots  // something refers to the unit of this identity
 	nlive    int
-	moved    []run  // by slot
-	guests   []run  // identities of other segments that were moved here; runs name the home
-	resident int    // live units in this place, guests included
-	readers  int    // device reads under way in this place
-	died     uint64 // when blocks here died of late, by space.marked
+	moved    directory
+	guests   []uint32 // segments of which slots were moved here; some may be named twice, or have none here any more
+	resident int      // live units in this place, guests included
+	readers  int      // device reads under way in this place
+	died     uint64   // when blocks here died of late, by space.marked
 }
 
 // deathsOfLate is how many of a segment's last deaths its died is about.
 const deathsOfLate = 16
 
-// run is n consecutive slots that lie in consecutive units elsewhere. In
-// segment.moved: slots slot… of this segment are at unit dst… of segment seg.
-// In segment.guests: slots slot… of segment seg are at unit dst… here.
+// run is n consecutive slots that lie in consecutive units elsewhere: slots
+// slot… of a segment are at unit dst… of segment seg.
 type run struct {
 	seg  uint32
 	slot uint16
@@ -69,6 +66,7 @@ type space struct {
 	virgin    uint32   // places from here on were never written
 	live      int64    // live units
 	marked    uint64   // units that have become live since the disk was opened: the cleaner's time
+	old, laid []run    // of move and forsake, for the next time
 }
 
 func newSpace(segBlocks, places uint32) *space {
@@ -154,8 +152,8 @@ func (sp *space) extent(num uint32, slot, n uint16) (at *segment, unit, k uint16
 	if g == nil || uint32(slot)+uint32(n) > sp.segUnits() {
 		return nil, 0, n
 	}
-	r, next := findRun(g.moved, slot)
-	if r == nil {
+	r, ok, next := g.moved.find(slot)
+	if !ok {
 		if uint32(next) < uint32(slot)+uint32(n) {
 			n = next - slot
 		}
@@ -182,22 +180,6 @@ func (sp *space) settle(num uint32, slot, n uint16, d int) {
 		}
 		slot, n = slot+k, n-k
 	}
-}
-
-// findRun finds the run of a sorted list that holds a slot; without one, where
-// the next run begins.
-func findRun(runs []run, slot uint16) (r *run, next uint16) {
-	i, ok := slices.BinarySearchFunc(runs, slot, func(r run, s uint16) int { return cmp.Compare(r.slot, s) })
-	if ok {
-		return &runs[i], 0
-	}
-	if i > 0 && slot-runs[i-1].slot < runs[i-1].n {
-		return &runs[i-1], 0
-	}
-	if i < len(runs) {
-		return nil, runs[i].slot
-	}
-	return nil, math.MaxUint16
 }
 
 // mark makes n units of an identity live. Some may be so already.
@@ -263,13 +245,28 @@ func (sp *space) move(num uint32, runs []run) {
 		}
 	}
 	count(-1)
-	g.moved = setRuns(g.moved, runs)
+	sp.old = slices.AppendSeq(sp.old[:0], g.moved.runs())
+	sp.laid = setRuns(sp.laid[:0], sp.old, runs)
+	g.moved = pack(sp.laid)
 	count(1)
 	for _, r := range runs {
 		if h := sp.segs[r.seg]; h != nil {
-			h.guests = append(h.guests, run{seg: num, slot: r.slot, dst: r.dst, n: r.n})
+			h.welcome(num)
 		}
 	}
+}
+
+// welcome notes that slots of another segment lie here.
+func (g *segment) welcome(num uint32) {
+	k := len(g.guests)
+	if k > 0 && g.guests[k-1] == num {
+		return
+	}
+	if k == cap(g.guests) {
+		slices.Sort(g.guests)
+		g.guests = slices.Compact(g.guests)
+	}
+	g.guests = append(g.guests, num)
 }
 
 // end is the first slot behind a run.
@@ -281,11 +278,10 @@ func (r run) from(slot uint32) run {
 	return run{r.seg, r.slot + skip, r.dst + skip, r.n - skip}
 }
 
-// setRuns puts runs into a sorted list, over what was there, and joins
-// neighbours that continue each other. Both are in order and overlap nothing
-// of their own.
-func setRuns(old, add []run) []run {
-	out := make([]run, 0, len(old)+len(add)+2)
+// setRuns puts runs over old ones, joins neighbours that continue each other and
+// appends all to out. Both are in order and overlap nothing of their own; old is
+// changed.
+func setRuns(out, old, add []run) []run {
 	put := func(x run) {
 		if k := len(out) - 1; k >= 0 && out[k].seg == x.seg && out[k].end() == uint32(x.slot) && (x.seg == lostSegment || out[k].dst+out[k].n == x.dst) {
 			out[k].n += x.n
@@ -293,7 +289,6 @@ func setRuns(old, add []run) []run {
 		}
 		out = append(out, x)
 	}
-	old = slices.Clone(old)
 	for _, r := range add {
 		for len(old) > 0 && old[0].end() <= uint32(r.slot) {
 			put(old[0])
@@ -318,13 +313,39 @@ func setRuns(old, add []run) []run {
 	return out
 }
 
-// prune drops the runs of a segment's directory that hold nothing live: their
-// homes may be gone.
-func (g *segment) prune() {
-	g.moved = slices.DeleteFunc(g.moved, func(r run) bool {
-		k, in := g.live.stretch(r.slot, r.n)
-		return !in && k == r.n
+// vacate gives back the places of segments, now that a checkpoint without them is
+// on the disk.
+func (sp *space) vacate(free map[uint32]bool) {
+	sp.each(func(g *segment) {
+		if !free[g.num] {
+			return
+		}
+		sp.free = append(sp.free, g.place)
+		g.place, g.guests = noPlace, nil
+		if g.nlive == 0 {
+			delete(sp.segs, g.num)
+		}
 	})
+}
+
+// forsake drops the runs to a segment in which nothing lives any more: it is about
+// to go.
+func (sp *space) forsake(g *segment) {
+	for _, num := range g.guests {
+		o := sp.segs[num]
+		if o == nil {
+			continue
+		}
+		sp.laid = sp.laid[:0]
+		for r := range o.moved.runs() {
+			if r.seg != g.num {
+				sp.laid = append(sp.laid, r)
+			}
+		}
+		if len(sp.laid) < o.moved.count() {
+			o.moved = pack(sp.laid)
+		}
+	}
 }
 
 // recount computes resident counts and guests from scratch, after loading.
@@ -335,14 +356,14 @@ func (sp *space) recount() error {
 	}
 	var err error
 	sp.each(func(g *segment) {
-		for _, r := range g.moved {
+		for r := range g.moved.runs() {
 			h := sp.segs[r.seg]
 			if r.seg != lostSegment && (h == nil || h.place == noPlace || uint32(r.dst)+uint32(r.n) > sp.segUnits()) {
 				err = holdfast.Errorf(holdfast.Corrupt, "slot directory of segment %d names segment %d, which is not there", g.num, r.seg)
 				return
 			}
 			if h != nil {
-				h.guests = append(h.guests, run{seg: g.num, slot: r.slot, dst: r.dst, n: r.n})
+				h.welcome(g.num)
 			}
 		}
 		for slot, n := range g.live.runs() {
