@@ -64,7 +64,7 @@ func BenchmarkCheckpoint(b *testing.B) {
 		}
 		r := tree.Snapshot()
 		p.Freed()
-		r.Flush(1<<30, func(size int) (PageID, []byte, error) { next++; bytes += size; return next, buf, nil })
+		r.Flush(1<<30, func(_, size int) (PageID, []byte, error) { next++; bytes += size; return next, buf, nil })
 		r.Release()
 	}
 	b.ReportMetric(float64(bytes)/float64(b.N)/1e6, "MB/op")

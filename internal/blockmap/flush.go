@@ -3,18 +3,18 @@ package blockmap
 import "github.com/holdfast-cloud/holdfast"
 
 // Flush encodes up to limit dirty pages of r, children before parents. For each
-// it asks alloc for a PageID that no page has and a buffer of size bytes, and
-// encodes the page there. It returns whether no dirty page is left; if one is,
+// it asks alloc, which is told the page's level, for a PageID that no page has and
+// a buffer of size bytes, and encodes the page there. It returns whether no dirty page is left; if one is,
 // call it again. The bytes are the caller's to write; when they can be read
 // back, it calls Landed. On a failed write the checkpoint has failed: nothing
 // below r can be loaded again.
 //
 // On an error of alloc the pages encoded before keep their PageIDs.
-func (r *Root) Flush(limit int, alloc func(size int) (PageID, []byte, error)) (done bool, err error) {
+func (r *Root) Flush(limit int, alloc func(level, size int) (PageID, []byte, error)) (done bool, err error) {
 	return r.m.p.flush(r.m.top, r.m.level, 0, &limit, alloc)
 }
 
-func (p *Pages) flush(s slot, level int, base uint64, limit *int, alloc func(int) (PageID, []byte, error)) (bool, error) {
+func (p *Pages) flush(s slot, level int, base uint64, limit *int, alloc func(int, int) (PageID, []byte, error)) (bool, error) {
 	if s.page == 0 || p.nodes[s.page].id != 0 {
 		return true, nil
 	}
@@ -31,7 +31,7 @@ func (p *Pages) flush(s slot, level int, base uint64, limit *int, alloc func(int
 	*limit--
 	n := &p.nodes[s.page]
 	size := encodedSize(n)
-	id, b, err := alloc(size)
+	id, b, err := alloc(level, size)
 	if err != nil {
 		return false, err
 	}

@@ -37,7 +37,7 @@ type shelf struct {
 
 func newShelf() *shelf { return &shelf{pages: make(map[PageID][]byte)} }
 
-func (s *shelf) alloc(size int) (PageID, []byte, error) {
+func (s *shelf) alloc(_, size int) (PageID, []byte, error) {
 	var id PageID
 	if k := len(s.free); k > 0 {
 		id, s.free = s.free[k-1], s.free[:k-1]

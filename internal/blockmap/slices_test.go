@@ -113,11 +113,11 @@ func TestFlushRefusesBadPlaces(t *testing.T) {
 	tree := newTree(t, p, 2000)
 	put(t, tree, 0, 1)
 	put(t, tree, 1000, 2)
-	for what, alloc := range map[string]func(int) (PageID, []byte, error){
-		"twice the same": func(size int) (PageID, []byte, error) { return 1, make([]byte, size), nil },
-		"zero":           func(size int) (PageID, []byte, error) { return 0, make([]byte, size), nil },
-		"too large":      func(size int) (PageID, []byte, error) { return MaxPageID + 1, make([]byte, size), nil },
-		"short buffer":   func(size int) (PageID, []byte, error) { return 9, make([]byte, size-1), nil },
+	for what, alloc := range map[string]func(int, int) (PageID, []byte, error){
+		"twice the same": func(_, size int) (PageID, []byte, error) { return 1, make([]byte, size), nil },
+		"zero":           func(_, size int) (PageID, []byte, error) { return 0, make([]byte, size), nil },
+		"too large":      func(_, size int) (PageID, []byte, error) { return MaxPageID + 1, make([]byte, size), nil },
+		"short buffer":   func(_, size int) (PageID, []byte, error) { return 9, make([]byte, size-1), nil },
 	} {
 		done, err := tree.Snapshot().Flush(10, alloc)
 		if done || !holdfast.IsKind(err, holdfast.Invalid) {
@@ -125,7 +125,7 @@ func TestFlushRefusesBadPlaces(t *testing.T) {
 		}
 	}
 	full := errors.New("full")
-	if _, err := tree.Snapshot().Flush(10, func(int) (PageID, []byte, error) { return 0, nil, full }); !errors.Is(err, full) {
+	if _, err := tree.Snapshot().Flush(10, func(int, int) (PageID, []byte, error) { return 0, nil, full }); !errors.Is(err, full) {
 		t.Errorf("the error of the caller: %v", err)
 	}
 }

@@ -233,34 +233,31 @@ func (w *catalogWriter) segments(s *Store, free map[uint32]bool) {
 			return
 		}
 		n++
-		w.segment(g, free[g.num])
+		w.segment(s, g, free[g.num])
+		g.live.thin()
 		w.slots(g.live.without(gone[g.num], s.space.segBlocks))
 	})
 	le.PutUint32(w.b[at:], n)
 }
 
-// slots encodes a set of slots as runs, or word by word if that is shorter.
+// slots encodes a set of slots: a list as runs, else word by word.
 func (w *catalogWriter) slots(set slots) {
-	at := len(w.b)
-	n := 0
-	w.u16(0)
-	for slot, k := range set.runs() {
-		w.u16(slot)
-		w.u16(k - 1)
-		if n++; 4*n > 8*len(set.words) {
-			w.b = w.b[:at]
-			if set.fine {
-				w.u16(fineBitmap)
-			} else {
-				w.u16(coarseBitmap)
-			}
-			for _, x := range set.words {
-				w.u64(x)
-			}
-			return
+	switch {
+	case set.few || set.words == nil:
+		w.u16(uint16(len(set.words)))
+		for slot, n := range set.runs() {
+			w.u16(slot)
+			w.u16(n - 1)
 		}
+		return
+	case set.fine:
+		w.u16(fineBitmap)
+	default:
+		w.u16(coarseBitmap)
 	}
-	le.PutUint16(w.b[at:], uint16(n))
+	for _, x := range set.words {
+		w.u32(x)
+	}
 }
 
 // In place of a number of runs these announce words: with a bit per unit, with a
@@ -270,7 +267,7 @@ const (
 	coarseBitmap = 1<<16 - 2
 )
 
-func (w *catalogWriter) segment(g *segment, freed bool) {
+func (w *catalogWriter) segment(s *Store, g *segment, freed bool) {
 	w.u32(g.num)
 	if freed {
 		w.u32(noPlace)
@@ -278,7 +275,11 @@ func (w *catalogWriter) segment(g *segment, freed bool) {
 		w.u32(g.place)
 	}
 	w.u8(uint8(g.class))
-	w.bool(g.open)
+	if g == s.metaSegs[1] {
+		w.u8(2)
+	} else {
+		w.bool(g.open)
+	}
 	w.u32(g.pos)
 	w.moved(g.moved)
 }
@@ -294,7 +295,7 @@ func (w *catalogWriter) mapSegments(s *Store, free map[uint32]bool) {
 	s.space.each(func(g *segment) {
 		if g.class == classMeta && !(free[g.num] && g.nlive == 0) {
 			n++
-			w.segment(g, free[g.num])
+			w.segment(s, g, free[g.num])
 		}
 	})
 	le.PutUint32(w.b[at:], n)

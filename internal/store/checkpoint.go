@@ -1,6 +1,8 @@
 package store
 
 import (
+	"slices"
+
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
 	"github.com/holdfast-cloud/holdfast/internal/checksum"
@@ -77,6 +79,7 @@ func (s *Store) capture() *capture {
 		s.space.clear(seg, slot, uint16(n*blockUnit))
 	}
 	c := &capture{free: make(map[uint32]bool), clean: s.closing}
+	c.w.b = make([]byte, 0, s.catalogBytes+s.catalogBytes/8)
 	s.space.each(func(g *segment) {
 		if !g.open && g.place != noPlace && g.resident == 0 && g.readers == 0 {
 			c.free[g.num] = true
@@ -140,8 +143,9 @@ func (s *Store) adoptRoot(root *rootBlock, free map[uint32]bool) {
 // flushSlice is how many pages are encoded under one hold of the lock.
 const flushSlice = 32
 
-// chunk is encoded pages that lie together on the disk.
+// chunk is encoded pages that lie together in a segment.
 type chunk struct {
+	seg uint32
 	buf []byte
 	off int64
 }
@@ -151,7 +155,9 @@ func (s *Store) flush(root *blockmap.Root) error {
 	for {
 		var chunks []chunk
 		s.lock()
-		done, err := root.Flush(flushSlice, func(size int) (blockmap.PageID, []byte, error) { return s.allocPage(size, &chunks) })
+		done, err := root.Flush(flushSlice, func(level, size int) (blockmap.PageID, []byte, error) {
+			return s.allocPage(level, size, &chunks)
+		})
 		s.unlock()
 		for _, c := range chunks {
 			if werr := s.devWrite(&s.usage.Mapped, c.buf, c.off); werr != nil {
@@ -171,28 +177,40 @@ func (s *Store) flush(root *blockmap.Root) error {
 	}
 }
 
+// apartPlaces is from how many places on inner pages have a segment of their own:
+// opening reads all of them, which takes few reads where they lie together.
+const apartPlaces = 192
+
+// metaLane is which of the segments for map pages a page of a level goes to.
+func (s *Store) metaLane(level int) int {
+	if level > 0 && s.sb.places >= apartPlaces {
+		return 1
+	}
+	return 0
+}
+
 // allocPage gives a page a place, behind the one before if it fits there.
-func (s *Store) allocPage(size int, chunks *[]chunk) (blockmap.PageID, []byte, error) {
+func (s *Store) allocPage(level, size int, chunks *[]chunk) (blockmap.PageID, []byte, error) {
 	n := roundUp(size) / blockSize
-	g := s.metaSeg
+	l := s.metaLane(level)
+	g := s.metaSegs[l]
 	if g == nil || g.pos+uint32(n) > s.space.segBlocks {
 		if g != nil {
 			g.open = false
 		}
+		s.metaSegs[l] = nil
 		place, ok := s.space.take()
 		if !ok {
-			s.metaSeg = nil
 			return 0, nil, holdfast.Errorf(holdfast.NoSpace, "disk %s: no segment is left for a checkpoint", s.id.Disk)
 		}
 		g = s.space.open(place, classMeta)
-		s.metaSeg = g
-		*chunks = append(*chunks, chunk{off: s.offset(place, 0)})
+		s.metaSegs[l] = g
 	}
 	off := s.offset(g.place, g.pos)
-	k := len(*chunks) - 1
-	if k < 0 || (*chunks)[k].off+int64(len((*chunks)[k].buf)) != off || len((*chunks)[k].buf) == 0 && (*chunks)[k].off != off {
-		*chunks = append(*chunks, chunk{off: off})
-		k++
+	k := slices.IndexFunc(*chunks, func(c chunk) bool { return c.seg == g.num && c.off+int64(len(c.buf)) == off })
+	if k < 0 {
+		k = len(*chunks)
+		*chunks = append(*chunks, chunk{seg: g.num, off: off})
 	}
 	c := &(*chunks)[k]
 	if c.buf == nil {
@@ -210,11 +228,9 @@ func (s *Store) allocPage(size int, chunks *[]chunk) (blockmap.PageID, []byte, e
 // writeCatalog writes both copies of a catalog and makes everything that the
 // new checkpoint refers to durable.
 func (s *Store) writeCatalog(root *rootBlock, cat []byte) error {
-	buf := newBuffer(shape{header: roundUp(len(cat)) / blockSize}).b
-	copy(buf, cat)
 	per := int(s.sb.segmentBytes)
 	for c := range root.catalog {
-		for rest := buf; len(rest) > 0; {
+		for rest := cat; len(rest) > 0; {
 			s.lock()
 			place, ok := s.space.take()
 			s.unlock()
@@ -224,13 +240,30 @@ func (s *Store) writeCatalog(root *rootBlock, cat []byte) error {
 			}
 			root.catalog[c] = append(root.catalog[c], place)
 			n := min(len(rest), per)
-			if err := s.devWrite(&s.usage.Catalog, rest[:n], s.offset(place, 0)); err != nil {
+			if err := s.writeUnaligned(rest[:n], s.offset(place, 0)); err != nil {
 				return s.fenceFor("write of a checkpoint", err)
 			}
 			rest = rest[n:]
 		}
 	}
 	return s.sync("a checkpoint", s.dev.Sync)
+}
+
+// writeUnaligned writes a part of a catalog through a small aligned buffer, filled
+// up with zeros.
+func (s *Store) writeUnaligned(p []byte, off int64) error {
+	const most = 256 // blocks
+	buf := newBuffer(shape{header: min(most, roundUp(len(p))/blockSize)}).b
+	for len(p) > 0 {
+		k := copy(buf, p)
+		n := roundUp(k)
+		clear(buf[k:n])
+		if err := s.devWrite(&s.usage.Catalog, buf[:n], off); err != nil {
+			return err
+		}
+		p, off = p[k:], off+int64(n)
+	}
+	return nil
 }
 
 func (s *Store) returnPlaces(root *rootBlock) {

@@ -41,7 +41,7 @@ func (l *large) page(level int, base uint64, top holdfast.LSN, n int, item func(
 		b = item(i, b)
 	}
 	s.lock()
-	id, at, err := s.allocPage(len(b), &l.chunks)
+	id, at, err := s.allocPage(level, len(b), &l.chunks)
 	s.unlock()
 	l.must(err)
 	le.PutUint32(b, 0x504d4648)

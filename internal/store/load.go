@@ -256,7 +256,7 @@ func (c *catalogReader) slots(segBlocks uint32) (set slots) {
 	if n == fineBitmap || n == coarseBitmap {
 		set = newSlots(segBlocks, n == fineBitmap)
 		for i := range set.words {
-			set.words[i] = c.u64()
+			set.words[i] = c.u32()
 		}
 		return set
 	}
@@ -274,10 +274,13 @@ func (c *catalogReader) slots(segBlocks uint32) (set slots) {
 
 func (c *catalogReader) segment(s *Store, data bool) {
 	sp := s.space
-	g := &segment{num: c.u32(), place: c.u32(), class: class(c.u8()), open: c.bool(), pos: c.u32()}
+	g := &segment{num: c.u32(), place: c.u32(), class: class(c.u8())}
+	open := c.u8()
+	g.open, g.pos = open != 0, c.u32()
 	g.moved = c.moved(sp.segUnits())
 	if data {
 		g.live = c.slots(sp.segBlocks)
+		g.live.thin()
 	}
 	ok := g.num > 0 && g.num < sp.next && sp.segs[g.num] == nil && (g.place == noPlace || g.place < sp.virgin) &&
 		g.pos <= sp.segBlocks && (g.class == classMeta) == !data && g.class >= classLog && g.class <= classMeta
@@ -293,8 +296,8 @@ func (c *catalogReader) segment(s *Store, data bool) {
 		s.cleaner.lanes[laneWarm] = g
 	case g.open && g.class == classCold && s.cleaner.lanes[laneCold] == nil:
 		s.cleaner.lanes[laneCold] = g
-	case g.open && g.class == classMeta:
-		s.metaSeg = g
+	case g.open && g.class == classMeta && open <= 2 && s.metaSegs[open-1] == nil:
+		s.metaSegs[open-1] = g
 	default:
 		g.open = false
 	}

@@ -116,19 +116,24 @@ func (s *Store) bury() bool {
 	s.lock()
 	doomed := s.pages.Doomed(16)
 	s.unlock()
-	s.fetchAll(doomed, true)
+	s.fetchAll(doomed, narrow(), true)
 	return len(doomed) > 0
 }
 
-// Bounds on what fetchAll reads at once.
-const (
-	fetchGap  = 16  // blocks between two pages that are read over
-	fetchRead = 256 // blocks
-)
+// together bounds what is read at once of pages that lie near each other.
+type together struct {
+	gap int64 // blocks between two pages that are read over
+	max int64 // blocks
+}
+
+// narrow is for pages that are wanted now, wide for the inner pages of a disk that is
+// opened.
+func narrow() together { return together{gap: 16, max: 256} }
+func wide() together   { return together{gap: 64, max: 1024} }
 
 // fetchAll loads map pages, those that lie together with one read, and returns how
 // many cannot be read: these are given up if giveUp is set.
-func (s *Store) fetchAll(misses []*blockmap.Miss, giveUp bool) (lost int) {
+func (s *Store) fetchAll(misses []*blockmap.Miss, how together, giveUp bool) (lost int) {
 	type want struct {
 		m   *blockmap.Miss
 		off int64
@@ -151,7 +156,7 @@ func (s *Store) fetchAll(misses []*blockmap.Miss, giveUp bool) (lost int) {
 	for len(list) > 0 {
 		first, end := list[0], list[0].off+int64(list[0].n)*blockSize
 		k := 1
-		for ; k < len(list) && first.off >= 0 && list[k].off <= end+fetchGap*blockSize && list[k].off-first.off < fetchRead*blockSize; k++ {
+		for ; k < len(list) && first.off >= 0 && list[k].off <= end+how.gap*blockSize && list[k].off-first.off < how.max*blockSize; k++ {
 			end = max(end, list[k].off+int64(list[k].n)*blockSize)
 		}
 		var buf []byte
@@ -228,7 +233,7 @@ func (p *Pin) ahead(root, against holdfast.SnapshotID, from uint64) {
 			absent = blockmap.Ahead(a, b, from, from+aheadBlocks)
 		}
 		s.unlock()
-		if s.fetchAll(absent, false) > 0 || !slices.ContainsFunc(absent, func(m *blockmap.Miss) bool { return m.Level > 0 }) {
+		if s.fetchAll(absent, narrow(), false) > 0 || !slices.ContainsFunc(absent, func(m *blockmap.Miss) bool { return m.Level > 0 }) {
 			return
 		}
 	}

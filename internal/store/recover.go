@@ -228,7 +228,7 @@ func (s *Store) freeUnused() {
 func (s *Store) loadPages() {
 	bad := 0
 	for miss := s.pages.Absent(math.MaxInt); len(miss) > 0; miss = s.pages.Absent(math.MaxInt) {
-		bad += s.fetchAll(miss, true)
+		bad += s.fetchAll(miss, wide(), true)
 	}
 	if bad > 0 {
 		s.findBadMaps()

@@ -76,6 +76,7 @@ func (a *aged) clean() {
 		s.relocate(g, part, to.num, uint16(pos)*blockUnit, slots{})
 		a.moved += n * blockUnit
 	}
+	s.space.each(func(g *segment) { g.live.thin() })
 	free := make(map[uint32]bool)
 	s.space.each(func(g *segment) {
 		if free[g.num] = !g.open && g.place != noPlace && g.resident == 0; free[g.num] {
@@ -99,26 +100,36 @@ func heapBytes() uint64 {
 	return m.HeapAlloc
 }
 
-func TestMemoryOfSegments(t *testing.T) {
-	places, rounds := 48, 4
+// TestMemoryOfTheSlotDirectory ages a disk by uniform random overwrites, the worst
+// for the slot directory: hardly two slots that lie behind one another live on
+// together. What is known of segments grows with the disk, so what a block takes
+// tells what it is for 1 TiB. HOLDFAST_PLACES is the size of the disk, in places of
+// 16 MiB: 128 come close to what more would show.
+func TestMemoryOfTheSlotDirectory(t *testing.T) {
+	places, rounds, sizes := 32, 2, []uint16{blockUnit}
 	if n, err := strconv.Atoi(os.Getenv("HOLDFAST_PLACES")); err == nil && n > 0 {
-		places, rounds = n, 12
+		places, rounds, sizes = n, 12, []uint16{blockUnit, blockUnit / 2}
 	}
-	for _, units := range []uint16{8, 4, 3} {
+	for _, units := range sizes {
 		before := heapBytes()
 		a := newAged(uint32(places), 80, units)
 		a.wrote, a.moved = 0, 0
 		a.overwrite(rounds)
-		heap := heapBytes() - before - uint64(len(a.where)*8)
-		sp := a.s.space
-		count, homes := 0, 0
-		sp.each(func(g *segment) {
-			homes++
-			count += g.moved.count()
+		heap := float64(heapBytes() - before - uint64(len(a.where)*8))
+		segs, runs := 0, 0
+		a.s.space.each(func(g *segment) {
+			segs++
+			runs += g.moved.count()
 		})
-		disk := float64(places) * maxSegmentBytes
-		t.Logf("%d blocks of %d units: %.2f moved per written; %d segments known, %.2f per place; %.2f bytes a block, %.0f MiB for 1 TiB; runs %d",
-			len(a.where), units, float64(a.moved)/float64(a.wrote)/float64(units), homes, float64(homes)/float64(places), float64(heap)/float64(len(a.where)), float64(heap)/disk*(1<<20), count)
+		var w catalogWriter
+		w.segments(a.s, nil)
+		blocks := float64(len(a.where))
+		tib := float64(1<<20) / (float64(places) * maxSegmentBytes) // MiB for 1 TiB of disk
+		t.Logf("%d blocks of %d bytes, written %d times: %.2f moved per written, %.2f segments known per place, %.2f runs a block; %.2f bytes a block, %.0f MiB for 1 TiB; in the catalog %.2f bytes a block, %.0f MiB",
+			len(a.where), int(units)*unitSize, rounds+1, float64(a.moved)/float64(a.wrote)/float64(units), float64(segs)/float64(places), float64(runs)/blocks, heap/blocks, heap*tib, float64(len(w.b))/blocks, float64(len(w.b))*tib)
+		if most := 2.5 * blocks * blockUnit / float64(units); heap > most {
+			t.Errorf("the segments take %.0f bytes, at most %.0f were expected", heap, most)
+		}
 		runtime.KeepAlive(a)
 	}
 }

@@ -65,7 +65,7 @@ type Store struct {
 	litter       bool          // there are hidden nodes that may go
 	jobs         []*dropJob
 	pins         []*Pin
-	metaSeg      *segment
+	metaSegs     [2]*segment // open, for leaves of the maps and for what is above them
 	cleaner      cleaner
 	catalog      [2][]uint32 // places of the current catalog
 	catalogBytes uint64
