@@ -1,6 +1,9 @@
 package store
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // checkSpace reports the first thing wrong with the accounting of places and
 // blocks.
@@ -47,6 +50,12 @@ func (s *Store) checkSpace() error {
 			n++
 			if at, _ := sp.locate(g.num, uint16(slot)); at != nil {
 				resident[at]++
+			}
+		}
+		for r := range g.moved.runs() {
+			h := sp.segs[r.seg]
+			if (h == nil || h.place == noPlace || !slices.Contains(h.guests, g.num)) && r.seg != lostSegment && err == nil {
+				err = fmt.Errorf("slots %d to %d of segment %d are said to be in segment %d, which is gone or does not know", r.slot, r.end()-1, g.num, r.seg)
 			}
 		}
 		live += int64(n)

@@ -56,3 +56,38 @@ func TestTheMapKeepsWithinItsMemory(t *testing.T) {
 		t.Errorf("%d blocks are live though no replica is left", u.Live/holdfast.BlockSize)
 	}
 }
+
+// What stands above the leaves of the maps lies in segments of its own, before and
+// after a restart, so that opening finds it in few places.
+func TestInnerPagesLieTogether(t *testing.T) {
+	b := newBed(t, 6)
+	var vols []*vol
+	for i := range byte(8) {
+		vols = append(vols, b.create(i+1, 3*blockmap.Fan))
+	}
+	var inner uint32
+	for round := range uint64(3) {
+		for _, v := range vols {
+			for leaf := range uint64(3) {
+				v.write(leaf*blockmap.Fan, round+1)
+			}
+			v.stable()
+		}
+		b.run(b.s.Checkpoint)
+		b.run(b.s.Checkpoint) // the pages of before are known to be free
+		b.s.lock()
+		leaves, above := b.s.metaSegs[0], b.s.metaSegs[1]
+		if leaves == nil || above == nil || leaves == above || round > 0 && above.num != inner {
+			t.Fatalf("round %d: pages go to %+v and %+v", round, leaves, above)
+		}
+		inner = above.num
+		if above.nlive != len(vols)*blockUnit {
+			t.Errorf("round %d: %d units of pages above the leaves, not %d", round, above.nlive, len(vols)*blockUnit)
+		}
+		b.s.unlock()
+		b.restart()
+	}
+	for _, v := range vols {
+		v.want(2*blockmap.Fan, 3)
+	}
+}

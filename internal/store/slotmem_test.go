@@ -100,6 +100,18 @@ func heapBytes() uint64 {
 	return m.HeapAlloc
 }
 
+// BenchmarkExtent asks where blocks of an aged disk are, most of which were moved.
+func BenchmarkExtent(b *testing.B) {
+	a := newAged(32, 80, blockUnit)
+	a.overwrite(1)
+	for b.Loop() {
+		x := a.where[a.rng.IntN(len(a.where))]
+		if at, _, _ := a.s.space.extent(x.seg, x.slot, blockUnit); at == nil {
+			b.Fatal("a block is nowhere")
+		}
+	}
+}
+
 // TestMemoryOfTheSlotDirectory ages a disk by uniform random overwrites, the worst
 // for the slot directory: hardly two slots that lie behind one another live on
 // together. What is known of segments grows with the disk, so what a block takes
@@ -115,6 +127,7 @@ func TestMemoryOfTheSlotDirectory(t *testing.T) {
 		a := newAged(uint32(places), 80, units)
 		a.wrote, a.moved = 0, 0
 		a.overwrite(rounds)
+		a.s.space.old, a.s.space.laid = nil, nil // no more on a larger disk
 		heap := float64(heapBytes() - before - uint64(len(a.where)*8))
 		segs, runs := 0, 0
 		a.s.space.each(func(g *segment) {

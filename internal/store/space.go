@@ -358,6 +358,9 @@ func (sp *space) recount() error {
 	sp.each(func(g *segment) {
 		for r := range g.moved.runs() {
 			h := sp.segs[r.seg]
+			if k, in := g.live.stretch(r.slot, r.n); !in && k == r.n {
+				continue // nothing refers to it
+			}
 			if r.seg != lostSegment && (h == nil || h.place == noPlace || uint32(r.dst)+uint32(r.n) > sp.segUnits()) {
 				err = holdfast.Errorf(holdfast.Corrupt, "slot directory of segment %d names segment %d, which is not there", g.num, r.seg)
 				return
