@@ -83,7 +83,6 @@ func (s *Store) capture() *capture {
 	s.space.each(func(g *segment) {
 		if !g.open && g.place != noPlace && g.resident == 0 && g.readers == 0 {
 			c.free[g.num] = true
-			s.space.forsake(g)
 		}
 	})
 	w := &s.wal

@@ -302,7 +302,7 @@ func (m *mover) some(x item, dst, at uint16) uint16 {
 
 func (m *mover) done() {
 	if len(m.runs) > 0 {
-		m.s.space.move(m.home, m.runs)
+		m.s.space.move(m.home, m.from.num, m.runs)
 	}
 	m.runs = m.runs[:0]
 }

@@ -162,7 +162,7 @@ var lostData [holdfast.MaxStoredUnits * unitSize]byte
 // its own: with its bytes gone it must neither read as what was there before nor
 // keep the rest from being rebuilt.
 func (s *Store) lose(r *Replica, b *Block, seg uint32, slot uint16) {
-	s.space.move(seg, []run{{seg: lostSegment, slot: slot, n: uint16(checksum.Units(b.Hash))}})
+	s.space.move(seg, noPlace, []run{{seg: lostSegment, slot: slot, n: uint16(checksum.Units(b.Hash))}})
 	s.noteFault(Fault{Replica: r.id, Addr: b.Addr, LSN: b.LSN, Origin: b.Origin, Hash: b.Hash, Hop: HopCopy, Nowhere: true, seg: seg, slot: slot})
 }
 

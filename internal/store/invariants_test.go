@@ -54,7 +54,7 @@ func (s *Store) checkSpace() error {
 		}
 		for r := range g.moved.runs() {
 			h := sp.segs[r.seg]
-			if (h == nil || h.place == noPlace || !slices.Contains(h.guests, g.num)) && r.seg != lostSegment && err == nil {
+			if !g.dead(r) && (h == nil || h.place == noPlace || !slices.Contains(h.guests, g.num)) && r.seg != lostSegment && err == nil {
 				err = fmt.Errorf("slots %d to %d of segment %d are said to be in segment %d, which is gone or does not know", r.slot, r.end()-1, g.num, r.seg)
 			}
 		}

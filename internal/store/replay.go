@@ -36,7 +36,7 @@ func (s *Store) replayEntry(b *batch, e *entry) {
 		return
 	case entryRepair:
 		seg, slot := le.Uint32(e.body), uint16(le.Uint32(e.body[4:]))
-		s.space.move(seg, []run{{seg: b.head.seg, slot: slot, dst: b.slot + uint16(e.payload), n: uint16(checksum.Units(e.hashes[0]))}})
+		s.space.move(seg, noPlace, []run{{seg: b.head.seg, slot: slot, dst: b.slot + uint16(e.payload), n: uint16(checksum.Units(e.hashes[0]))}})
 		return
 	}
 	r := s.byNum[e.replica]

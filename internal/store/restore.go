@@ -63,7 +63,7 @@ func (r *Replica) replaceBytes(b Block, find func() (uint32, uint16, error)) (bo
 	defer s.unlock()
 	s.space.segs[home].readers--
 	if err == nil {
-		s.space.move(seg, []run{{seg: home, slot: slot, dst: at, n: uint16(checksum.Units(b.Hash))}})
+		s.space.move(seg, noPlace, []run{{seg: home, slot: slot, dst: at, n: uint16(checksum.Units(b.Hash))}})
 		s.repairedAt(seg, slot)
 		s.log.Info("block repaired", "disk", s.id.Disk.String(), "replica", r.id.String(), "block", b.Addr)
 	}

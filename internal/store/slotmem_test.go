@@ -79,9 +79,7 @@ func (a *aged) clean() {
 	s.space.each(func(g *segment) { g.live.thin() })
 	free := make(map[uint32]bool)
 	s.space.each(func(g *segment) {
-		if free[g.num] = !g.open && g.place != noPlace && g.resident == 0; free[g.num] {
-			s.space.forsake(g)
-		}
+		free[g.num] = !g.open && g.place != noPlace && g.resident == 0
 	})
 	s.space.vacate(free)
 }

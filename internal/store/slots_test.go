@@ -64,8 +64,8 @@ func TestABlockThatTheCleanerHasCut(t *testing.T) {
 	sp := newSpace(64, 8)
 	g, a, b := sp.open(0, classLog), sp.open(1, classCold), sp.open(2, classCold)
 	sp.mark(g.num, 13, 9)
-	sp.move(g.num, []run{{seg: a.num, slot: 13, dst: 100, n: 4}})
-	sp.move(g.num, []run{{seg: b.num, slot: 17, dst: 8, n: 5}})
+	sp.move(g.num, g.num, []run{{seg: a.num, slot: 13, dst: 100, n: 4}})
+	sp.move(g.num, g.num, []run{{seg: b.num, slot: 17, dst: 8, n: 5}})
 	if g.resident != 0 || a.resident != 4 || b.resident != 5 || g.nlive != 9 {
 		t.Fatalf("resident %d, %d, %d; %d live", g.resident, a.resident, b.resident, g.nlive)
 	}

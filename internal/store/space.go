@@ -66,7 +66,7 @@ type space struct {
 	virgin    uint32   // places from here on were never written
 	live      int64    // live units
 	marked    uint64   // units that have become live since the disk was opened: the cleaner's time
-	old, laid []run    // of move and forsake, for the next time
+	old, laid []run    // of move, for the next time
 }
 
 func newSpace(segBlocks, places uint32) *space {
@@ -227,8 +227,9 @@ func (sp *space) setLive(num uint32, slot, n uint16, live bool) {
 }
 
 // move notes where slots of an identity lie now: runs are in the order of their
-// slots and do not overlap; one of lostSegment lies nowhere.
-func (sp *space) move(num uint32, runs []run) {
+// slots and do not overlap; one of lostSegment lies nowhere. What of them is dead
+// in the victim, noPlace if there is none, is forgotten.
+func (sp *space) move(num, victim uint32, runs []run) {
 	g := sp.segs[num]
 	if g == nil {
 		return
@@ -245,7 +246,12 @@ func (sp *space) move(num uint32, runs []run) {
 		}
 	}
 	count(-1)
-	sp.old = slices.AppendSeq(sp.old[:0], g.moved.runs())
+	sp.old = sp.old[:0]
+	for r := range g.moved.runs() {
+		if r.seg != victim || !g.dead(r) { // elsewhere a dead one keeps the next in its order
+			sp.old = append(sp.old, r)
+		}
+	}
 	sp.laid = setRuns(sp.laid[:0], sp.old, runs)
 	g.moved = pack(sp.laid)
 	count(1)
@@ -267,6 +273,12 @@ func (g *segment) welcome(num uint32) {
 		g.guests = slices.Compact(g.guests)
 	}
 	g.guests = append(g.guests, num)
+}
+
+// dead reports whether nothing refers to slots of a run.
+func (g *segment) dead(r run) bool {
+	k, in := g.live.stretch(r.slot, r.n)
+	return !in && k == r.n
 }
 
 // end is the first slot behind a run.
@@ -328,26 +340,6 @@ func (sp *space) vacate(free map[uint32]bool) {
 	})
 }
 
-// forsake drops the runs to a segment in which nothing lives any more: it is about
-// to go.
-func (sp *space) forsake(g *segment) {
-	for _, num := range g.guests {
-		o := sp.segs[num]
-		if o == nil {
-			continue
-		}
-		sp.laid = sp.laid[:0]
-		for r := range o.moved.runs() {
-			if r.seg != g.num {
-				sp.laid = append(sp.laid, r)
-			}
-		}
-		if len(sp.laid) < o.moved.count() {
-			o.moved = pack(sp.laid)
-		}
-	}
-}
-
 // recount computes resident counts and guests from scratch, after loading.
 func (sp *space) recount() error {
 	sp.live = 0
@@ -358,8 +350,8 @@ func (sp *space) recount() error {
 	sp.each(func(g *segment) {
 		for r := range g.moved.runs() {
 			h := sp.segs[r.seg]
-			if k, in := g.live.stretch(r.slot, r.n); !in && k == r.n {
-				continue // nothing refers to it
+			if g.dead(r) {
+				continue // what it names may be gone
 			}
 			if r.seg != lostSegment && (h == nil || h.place == noPlace || uint32(r.dst)+uint32(r.n) > sp.segUnits()) {
 				err = holdfast.Errorf(holdfast.Corrupt, "slot directory of segment %d names segment %d, which is not there", g.num, r.seg)
