@@ -246,13 +246,11 @@ func (sp *space) move(num, victim uint32, runs []run) {
 		}
 	}
 	count(-1)
-	sp.old = sp.old[:0]
-	for r := range g.moved.runs() {
-		if r.seg != victim || !g.dead(r) { // elsewhere a dead one keeps the next in its order
-			sp.old = append(sp.old, r)
-		}
-	}
+	sp.old = slices.AppendSeq(sp.old[:0], g.moved.runs())
 	sp.laid = setRuns(sp.laid[:0], sp.old, runs)
+	sp.laid = slices.DeleteFunc(sp.laid, func(r run) bool {
+		return r.seg == victim && g.dead(r) // elsewhere a dead one keeps the next in its order
+	})
 	g.moved = pack(sp.laid)
 	count(1)
 	for _, r := range runs {
@@ -350,10 +348,10 @@ func (sp *space) recount() error {
 	sp.each(func(g *segment) {
 		for r := range g.moved.runs() {
 			h := sp.segs[r.seg]
-			if g.dead(r) {
-				continue // what it names may be gone
-			}
 			if r.seg != lostSegment && (h == nil || h.place == noPlace || uint32(r.dst)+uint32(r.n) > sp.segUnits()) {
+				if g.dead(r) {
+					continue
+				}
 				err = holdfast.Errorf(holdfast.Corrupt, "slot directory of segment %d names segment %d, which is not there", g.num, r.seg)
 				return
 			}
