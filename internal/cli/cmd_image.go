@@ -40,7 +40,7 @@ func (a *app) imageCmd() *cobra.Command {
 			return a.done("image", args[0], "Image "+args[0]+" is deleted; what was cloned from it stays.")
 		})}
 	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
-	return noun("image", "Disks to start VMs from", listCmd(a, images), showCmd(a, images, "debian"), a.imageImportCmd(), del)
+	return noun("image", "Disks to start VMs from", listCmd(a, images), showCmd(a, images, "debian"), a.imageImportCmd(), a.imageExportCmd(), del)
 }
 
 func (a *app) imageImportCmd() *cobra.Command {

@@ -206,6 +206,9 @@ type Volumes interface {
 	// Diff tells what differs between two roots, on the host that writes the
 	// volume. NotFound if a snapshot is not there any more.
 	Diff(ctx context.Context, id holdfast.VolumeID, c Comparison) (v1.Diff, error)
+	// CopyOut lays a volume, a snapshot of it or a sealed image out as a file of n
+	// bytes, on the host that writes it. out fails if ctx ends, and is to be closed.
+	CopyOut(ctx context.Context, id holdfast.VolumeID, c CopyOut) (out io.ReadCloser, n int64, err error)
 	// Verify compares the volume's copies from a place on, on the host that
 	// writes it.
 	Verify(ctx context.Context, id holdfast.VolumeID, from VerifyPlace) (v1.Verify, error)

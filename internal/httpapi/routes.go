@@ -32,6 +32,7 @@ func (s *Server) routes(r chi.Router) {
 	s.diffRoute()
 	s.verifyRoutes()
 	s.imageRoutes()
+	s.copyOutRoutes()
 	s.vmRoutes()
 	s.exportRoutes()
 	s.incidentRoutes()

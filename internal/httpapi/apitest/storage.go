@@ -1,6 +1,7 @@
 package apitest
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+	"github.com/holdfast-cloud/holdfast/internal/image/qcow2"
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
@@ -309,6 +311,24 @@ func (b *Backend) ImportImage(_ context.Context, n httpapi.NewImage, r io.Reader
 		return nil
 	})
 	return v, err
+}
+
+// CopyOut implements httpapi.Backend: everything that was imported is data.
+func (b *Backend) CopyOut(_ context.Context, id holdfast.VolumeID, c httpapi.CopyOut) (io.ReadCloser, int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m, err := qcow2.NewMap(int64(b.St.Volumes[id].Val.Blocks) * holdfast.BlockSize)
+	if err != nil {
+		return nil, 0, err
+	}
+	data := b.Content[id]
+	m.Add(0, int64(len(data)))
+	var out bytes.Buffer
+	if err := m.Write(&out, bytes.NewReader(data)); err != nil || !c.Raw {
+		return io.NopCloser(&out), m.FileSize(), err
+	}
+	s, err := qcow2.NewStream(&out)
+	return io.NopCloser(s), m.Size(), err
 }
 
 // CreateVM implements httpapi.Backend.
