@@ -189,7 +189,7 @@ func (a *Agent) takeCare(st *cluster.State) {
 		open := a.Volumes.Opened(rec.ID)
 		switch {
 		case !needsCare(rec):
-			if open != nil && a.caring[rec.ID] && !open.HasSession() {
+			if open != nil && a.caring[rec.ID] && !open.Used() {
 				delete(a.caring, rec.ID)
 				a.tasks.Go(open.Close)
 			}

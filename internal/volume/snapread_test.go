@@ -37,3 +37,23 @@ func TestASnapshotIsReadWhereverTheWriterIs(t *testing.T) {
 		}
 	})
 }
+
+// A reading session keeps a volume from being closed like a writing one does.
+func TestAVolumeThatIsReadIsUsed(t *testing.T) {
+	play(t, 46, 1, 1, func(sc *scene) {
+		h := sc.hosts[0]
+		v := h.open()
+		for _, readOnly := range []bool{true, false} {
+			h.on(func() {
+				before := v.Used()
+				d, err := v.Session(readOnly)
+				sc.must(err)
+				during := v.Used()
+				d.Close()
+				if before || !during || v.Used() {
+					t.Errorf("only to read %v: used %v before, %v during and %v after the session", readOnly, before, during, v.Used())
+				}
+			})
+		}
+	})
+}

@@ -16,6 +16,13 @@ func (v *Volume) HasSession() bool {
 	return len(v.writers) > 0
 }
 
+// Used reports whether any session is open, one that only reads included.
+func (v *Volume) Used() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.writers) > 0 || v.readers > 0
+}
+
 // Session starts a session in this process: for imports and tools.
 func (v *Volume) Session(readOnly bool) (export.Disk, error) { return v.startSession(readOnly) }
 
