@@ -144,7 +144,11 @@ func toPipe(out io.Writer, from io.Reader, o copyOut) error {
 func toFile(path string, from io.Reader, o copyOut) (out copiedOut, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".part-")
 	if err != nil {
-		return out, holdfast.Errorf(holdfast.IO, "%w", err)
+		var cause *os.PathError // its name is one that nobody has given
+		if errors.As(err, &cause) {
+			err = cause.Err
+		}
+		return out, holdfast.Errorf(holdfast.IO, "%s cannot be made: %w", path, err)
 	}
 	out = copiedOut{File: path, Format: o.format}
 	if err = out.write(f, from, o); err == nil {
