@@ -44,7 +44,7 @@ func FuzzConnection(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := iscsi.New(iscsi.Config{Limits: iscsi.Limits{Login: 2 * time.Second}})
+		s := iscsi.New(iscsi.Config{Limits: iscsi.Limits{Login: time.Minute}})
 		defer s.Close()
 		ln := newPipes()
 		if err := s.Serve(ln, "here", 1); err != nil {
@@ -61,7 +61,7 @@ func FuzzConnection(f *testing.F) {
 			}
 		}
 		go io.Copy(io.Discard, nc)
-		nc.SetWriteDeadline(time.Now().Add(5 * time.Second))
+		nc.SetWriteDeadline(time.Now().Add(time.Minute)) // a hang fails, it does not decide
 		nc.Write(b)
 		nc.Close()
 		again, err := initiator.Login(ln.dial(), initiator.Config{Name: hostName, Target: targetName, ISID: [6]byte{1}})
