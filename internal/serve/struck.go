@@ -19,8 +19,8 @@ const (
 
 // askStruck finds out, while the control plane cannot be reached, whether that
 // is because this host was removed: then the ports of the others' members of
-// the control plane are open to the cluster's hosts and shut to this one. It
-// ends with the member.
+// the control plane are shut to this one. Others that were removed too know no
+// better and may still be open. It ends with the member.
 func (h *Host) askStruck(m *member) {
 	for {
 		select {
@@ -42,7 +42,7 @@ func (h *Host) askStruck(m *member) {
 				open++
 			}
 		}
-		if was := m.struck.Swap(shut > 0 && open == 0); !was && m.struck.Load() {
+		if was := m.struck.Swap(shut > 0 && shut >= open); !was && m.struck.Load() {
 			h.log.Error("this host is no member of the cluster any more", "refused_by", shut)
 		}
 	}
