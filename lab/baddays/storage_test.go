@@ -29,6 +29,7 @@ func TestStorageDays(t *testing.T) {
 		{"one of two disks fails", oneOfTwoDisksFails},
 		{"a disk is evacuated, another is replaced", disksAreReplaced},
 		{"what was lost is built anew", everythingIsBuiltAnew},
+		{"copies of a volume differ", copiesDiffer},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.f(s.as(t)) }) {
 			t.Fatal("the lab is in no state to go on")
