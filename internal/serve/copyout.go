@@ -52,7 +52,7 @@ func (h *Host) copyOut(ctx context.Context, m *member, id holdfast.VolumeID, c h
 	}
 	o := &copyingOut{ctx: ctx, v: v, root: c.Snapshot, disk: disk, ended: func() {}}
 	if rec := v.Record(); c.Snapshot.IsZero() && !(rec.Image && rec.Sealed) {
-		snap, err := m.node.Make.Snapshot(id, fmt.Sprintf("export-%s", time.Now().UTC().Format("20060102-150405.000000")))
+		snap, err := m.node.Make.Snapshot(id, exportName(time.Now()))
 		if err != nil {
 			disk.Close()
 			return nil, 0, err
@@ -70,6 +70,12 @@ func (h *Host) copyOut(ctx context.Context, m *member, id holdfast.VolumeID, c h
 		return nil, 0, err
 	}
 	return o, n, nil
+}
+
+// exportName is that of a snapshot that is made for an export.
+func exportName(now time.Time) string {
+	now = now.UTC()
+	return fmt.Sprintf("export-%s-%06d", now.Format("20060102-150405"), now.Nanosecond()/1000)
 }
 
 // copyingOut is a volume on its way out, as a file.
