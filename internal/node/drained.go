@@ -13,12 +13,14 @@ type drainSaid struct {
 	writes  []holdfast.VolumeID
 }
 
-// tellDrained says, while this host is drained, which volumes initiators still
-// write by way of it: a session stays where it began. Disks of VMs that run here
-// are not among them; that these have to go is known.
-func (n *Node) tellDrained() {
+// drain hands over what this host writes, while it is drained, in sessions that
+// can go elsewhere, and says which volumes initiators still write by way of it: a
+// session of this host's own sockets stays where it began. Disks of VMs that run
+// here are not among them; that these have to go is known.
+func (n *Node) drain() {
 	now := drainSaid{noticed: n.Cluster.State().Hosts[n.Self].Val.Drained}
 	if now.noticed {
+		n.Volumes.HandOver()
 		now.writes = slices.DeleteFunc(n.Volumes.Written(), n.Agent.Belongs)
 	}
 	if was := n.toldDrain; was.noticed == now.noticed && slices.Equal(was.writes, now.writes) {

@@ -154,7 +154,7 @@ func (n *Node) follow() {
 			return
 		}
 		n.Agent.Wake()
-		n.tellDrained()
+		n.drain()
 		if st := n.Cluster.State(); st.Keyring.Mod != 0 && !n.Keys.Has(st.Keyring.Val.Current().ID) {
 			n.keysWake.Set() // ask at once: the next host may be about to restart
 		}

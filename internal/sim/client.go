@@ -126,7 +126,7 @@ func (c *blockClient) connect() bool {
 			err = holdfast.Errorf(holdfast.Unavailable, "not exported")
 			return
 		}
-		if d, err = t.Open(false); err != nil {
+		if d, err = c.following(t).Open(false); err != nil {
 			return
 		}
 		// The record as it is now tells the session's cache generation.

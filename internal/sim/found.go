@@ -24,7 +24,7 @@ func (s *simulation) found() {
 	perRack := 1 + s.rng.IntN(2)
 	s.vms = newVMCheck(s)
 	s.drawDisks()
-	s.sealings, s.limits, s.groups = s.newSealings(), s.newLimiting(), s.newGrouping()
+	s.sealings, s.limits, s.groups, s.drains = s.newSealings(), s.newLimiting(), s.newGrouping(), s.newDrains()
 	for r := range racks {
 		for n := range perRack {
 			s.hosts = append(s.hosts, s.newHost(n+1, string(rune('a'+r))))

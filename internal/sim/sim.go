@@ -75,6 +75,7 @@ type simulation struct {
 	sealings *sealings
 	limits   *limiting
 	groups   *grouping
+	drains   *drains
 	faults   *faults
 	res      Result
 	ending   bool
@@ -217,6 +218,7 @@ func (s *simulation) script() {
 	s.faults = s.startFaults()
 	s.op = s.startOperator()
 	observer := s.startObserver()
+	s.drains.start()
 	for _, c := range s.clients {
 		s.c.Go(c.run)
 	}
@@ -225,6 +227,7 @@ func (s *simulation) script() {
 	}
 	s.faults.stop()
 	s.op.stop()
+	s.drains.stop()
 	s.ending = true
 	s.res.Busy = s.w.Now() - s.begun
 	s.res.Ops = s.done()

@@ -37,7 +37,11 @@ func (s *simulation) unsettled() string {
 	if s.settled {
 		return ""
 	}
-	if err := s.op.settle(); err != nil {
+	err := s.drains.settle()
+	if err == nil {
+		err = s.op.settle()
+	}
+	if err != nil {
 		return "the operator cannot finish: " + err.Error()
 	}
 	s.settled = true
@@ -107,7 +111,7 @@ func (s *simulation) verify() {
 	if len(s.res.Failures) == 0 {
 		s.damage(s.w.Rand("damage"))
 	}
-	s.tell("verified;%s %d tasks of the operator, %d snapshots, %d groups, %d tried in vain", s.vms, s.op.done, len(s.op.snaps), len(s.groups.taken), len(s.groups.failed))
+	s.tell("verified;%s %d tasks of the operator, %d snapshots, %d groups, %d tried in vain, %d drains, %d volumes handed over", s.vms, s.op.done, len(s.op.snaps), len(s.groups.taken), len(s.groups.failed), s.drains.orders, s.drains.handed)
 }
 
 // twice names a VM that has two machines, or none. Two are there for a moment

@@ -88,18 +88,18 @@ func (a mapAsk) decodeRuns(b []byte, each func(n int64, flag bool)) error {
 }
 
 func (s *Service) serveSessionMap(from holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
-	sv, rest, err := s.sessionOf(from, f.Head)
-	var ask mapAsk
-	if err == nil {
-		ask, err = decodeMapAsk(rest)
+	sv, rest := s.sessionOf(from, f.Head, reply)
+	if sv == nil {
+		return
 	}
+	ask, err := decodeMapAsk(rest)
 	if err != nil {
 		reply(transport.Frame{}, err)
 		return
 	}
 	s.tasks.Go(func() { // may go to the disk
 		head, err := ask.answer(sv.disk)
-		reply(transport.Frame{Head: head}, err)
+		s.answer(reply, transport.Frame{Head: head}, err)
 	})
 }
 
@@ -110,11 +110,31 @@ func (d *forwarded) ask(a mapAsk, each func(n int64, flag bool)) error {
 	}
 	a.most = min(a.most, maxCarried)
 	head := a.appendTo(append([]byte(nil), d.id.UUID[:]...))
-	f, err := transport.Call(d.s.Clock, d.s.Net, d.to, transport.Frame{Kind: KindSessionMap, Head: head}, sessionCall)
-	if err != nil {
-		return err
+	for {
+		to, local, err := d.where()
+		if err != nil {
+			return err
+		}
+		if local != nil {
+			runs, err := a.answer(local)
+			if err == nil {
+				return a.decodeRuns(runs, each)
+			}
+			if h := handedOver(err); h == nil || !d.awaitHanded(h) {
+				return err
+			}
+			continue
+		}
+		f, err := transport.Call(d.s.Clock, d.s.Net, to, transport.Frame{Kind: KindSessionMap, Head: head}, sessionCall)
+		if err != nil {
+			return err
+		}
+		if next, went := wentWhere(f); went {
+			d.follow(to, next)
+			continue
+		}
+		return a.decodeRuns(f.Head, each)
 	}
-	return a.decodeRuns(f.Head, each)
 }
 
 // Extents implements export.Disk. While the writer does not answer everything is

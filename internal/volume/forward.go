@@ -3,13 +3,9 @@ package volume
 import (
 	"encoding/binary"
 	"sort"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
-	"github.com/holdfast-cloud/holdfast/internal/clock"
-	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/transport"
 )
@@ -22,6 +18,7 @@ const (
 	KindSessionClose                              // session
 	KindSessionPing                               // session → size
 	KindSessionMap                                // session, snapshot, off, length, most → runs
+	KindSessionTake                               // volume, epoch, generation, sessions
 )
 
 // Flags of KindSessionOpen.
@@ -41,11 +38,13 @@ const (
 	maxForwarded = transport.MaxBulk
 )
 
-// served is a forwarded session at the writer's side.
+// served is a session that may follow its volume to another writer, at the
+// writer's side.
 type served struct {
-	disk export.Disk
-	from holdfast.HostID
-	seen time.Duration
+	disk   *session
+	from   holdfast.HostID // this host: a session of its own
+	seen   time.Duration
+	leaves *handing // with its volume; nil: it does not
 }
 
 func (s *Service) handleSessions() {
@@ -54,6 +53,7 @@ func (s *Service) handleSessions() {
 	s.Net.Handle(KindSessionClose, s.serveSessionClose)
 	s.Net.Handle(KindSessionPing, s.serveSessionPing)
 	s.Net.Handle(KindSessionMap, s.serveSessionMap)
+	s.Net.Handle(KindSessionTake, s.serveSessionTake)
 }
 
 func (s *Service) serveSessionOpen(from holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
@@ -72,49 +72,86 @@ func (s *Service) serveSessionOpen(from holdfast.HostID, f transport.Frame, repl
 	}
 	s.tasks.Go(func() {
 		s.expireSessions()
-		if ifUsed && s.letGo(id) {
+		err := s.awaitHandOver(id)
+		if err == nil && ifUsed && s.letGo(id) {
 			reply(transport.Frame{}, nil)
 			return
 		}
 		v := s.Opened(id)
-		if v == nil {
-			var err error
-			if v, err = s.openHere(id); err != nil {
-				reply(transport.Frame{}, err)
-				return
+		if v == nil && err == nil {
+			if err = s.writtenElsewhere(id); err == nil {
+				v, err = s.openHere(id)
 			}
 		}
-		disk, err := v.startSession(readOnly)
 		if err != nil {
 			reply(transport.Frame{}, err)
 			return
 		}
-		u, err := holdfast.NewUUID(s.Rand)
+		sid, ss, err := v.startCarried(readOnly, from)
 		if err != nil {
-			disk.Close()
 			reply(transport.Frame{}, err)
 			return
 		}
-		sid := holdfast.SessionID{UUID: u}
-		s.mu.Lock()
-		s.remote[sid] = &served{disk: disk, from: from, seen: s.Clock.Now()}
-		s.mu.Unlock()
-		head := binary.LittleEndian.AppendUint64(append([]byte(nil), u[:]...), uint64(disk.Size()))
+		head := binary.LittleEndian.AppendUint64(append([]byte(nil), sid.UUID[:]...), uint64(ss.Size()))
 		reply(transport.Frame{Head: binary.LittleEndian.AppendUint64(head, uint64(v.Record().Generation))}, nil)
 	})
 }
 
-// expireSessions closes the sessions whose hosts went silent. It blocks.
+// writtenElsewhere refuses to take a volume from another host that writes it: who
+// asks has not heard of that one yet.
+func (s *Service) writtenElsewhere(id holdfast.VolumeID) error {
+	if s.Belongs != nil && s.Belongs(id) {
+		return nil
+	}
+	rec, _, err := s.Records.ReadVolume(id)
+	if err != nil {
+		return err
+	}
+	if w := rec.Writer; !w.IsZero() && w != s.Self && s.Records.Alive(w) && !(s.Drained != nil && s.Drained(w)) {
+		return holdfast.Errorf(holdfast.Unavailable, "volume %s is written by another host now; try again", rec.Name)
+	}
+	return nil
+}
+
+// startCarried starts a session that may follow the volume to another writer.
+func (v *Volume) startCarried(readOnly bool, from holdfast.HostID) (id holdfast.SessionID, ss *session, err error) {
+	u, err := holdfast.NewUUID(v.s.Rand)
+	if err != nil {
+		return id, nil, err
+	}
+	id = holdfast.SessionID{UUID: u}
+	ss, err = v.beginSession(start{readOnly: readOnly, moves: true})
+	if err == nil {
+		v.s.register(id, ss, from)
+	}
+	return id, ss, err
+}
+
+// register makes a session known that may follow its volume.
+func (s *Service) register(id holdfast.SessionID, ss *session, from holdfast.HostID) {
+	s.mu.Lock()
+	s.remote[id] = &served{disk: ss, from: from, seen: s.Clock.Now()}
+	delete(s.gone, id)
+	s.mu.Unlock()
+}
+
+// expireSessions closes the sessions whose hosts went silent, and forgets where
+// others went that nobody asks for any more. It blocks.
 func (s *Service) expireSessions() {
 	now := s.Clock.Now()
 	var dead []holdfast.SessionID
 	disks := make(map[holdfast.SessionID]export.Disk)
 	s.mu.Lock()
 	for id, sv := range s.remote {
-		if now-sv.seen > sessionIdle {
+		if sv.from != s.Self && sv.leaves == nil && now-sv.seen > sessionIdle {
 			dead = append(dead, id)
 			disks[id] = sv.disk
 			delete(s.remote, id)
+		}
+	}
+	for id, g := range s.gone {
+		if now-g.since > goneFor {
+			delete(s.gone, id)
 		}
 	}
 	s.mu.Unlock()
@@ -124,29 +161,55 @@ func (s *Service) expireSessions() {
 	}
 }
 
-func (s *Service) sessionOf(from holdfast.HostID, head []byte) (*served, []byte, error) {
+// sessionOf finds the session that a frame is for. If it is not here it answers
+// where it went, or that it is over, and returns nil.
+func (s *Service) sessionOf(from holdfast.HostID, head []byte, reply func(transport.Frame, error)) (*served, []byte) {
 	if len(head) < 16 {
-		return nil, nil, holdfast.Errorf(holdfast.Invalid, "session request: %d bytes, need 16", len(head))
+		reply(transport.Frame{}, holdfast.Errorf(holdfast.Invalid, "session request: %d bytes, need 16", len(head)))
+		return nil, nil
 	}
 	var id holdfast.SessionID
 	copy(id.UUID[:], head)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	sv := s.remote[id]
-	if sv == nil || sv.from != from {
-		return nil, nil, holdfast.Errorf(holdfast.Closed, "session %s is over", id.Short())
+	sv, g := s.remote[id], s.gone[id]
+	if sv != nil && sv.from == from {
+		sv.seen = s.Clock.Now()
+		s.mu.Unlock()
+		return sv, head[16:]
 	}
-	sv.seen = s.Clock.Now()
-	return sv, head[16:], nil
+	s.mu.Unlock()
+	if sv == nil && g.from == from && !from.IsZero() {
+		reply(wentTo(g.to), nil)
+	} else {
+		reply(transport.Frame{}, holdfast.Errorf(holdfast.Closed, "session %s is over", id.Short()))
+	}
+	return nil, nil
+}
+
+// answer replies to a request of a session, or, if its volume is handed over
+// meanwhile, who it is to ask once that is known.
+func (s *Service) answer(reply func(transport.Frame, error), f transport.Frame, err error) {
+	h := handedOver(err)
+	if h == nil {
+		reply(f, err)
+		return
+	}
+	s.whenHanded(h, func(to holdfast.HostID, err error) {
+		if err != nil {
+			reply(transport.Frame{}, err)
+			return
+		}
+		reply(wentTo(to), nil)
+	})
 }
 
 func (s *Service) serveSessionIO(from holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
-	sv, rest, err := s.sessionOf(from, f.Head)
-	if err == nil && len(rest) != 18 {
-		err = holdfast.Errorf(holdfast.Invalid, "session i/o: %d bytes, need 18", len(rest))
+	sv, rest := s.sessionOf(from, f.Head, reply)
+	if sv == nil {
+		return
 	}
-	if err != nil {
-		reply(transport.Frame{}, err)
+	if len(rest) != 18 {
+		reply(transport.Frame{}, holdfast.Errorf(holdfast.Invalid, "session i/o: %d bytes, need 18", len(rest)))
 		return
 	}
 	le := binary.LittleEndian
@@ -173,7 +236,7 @@ func (s *Service) serveSessionIO(from holdfast.HostID, f transport.Frame, reply 
 		if err == nil && r.Op == export.Read && len(r.Data) > 0 {
 			out.Bulk = [][]byte{r.Data}
 		}
-		reply(out, err)
+		s.answer(reply, out, err)
 	}
 	if r.Op == export.Read {
 		s.tasks.Go(func() { sv.disk.Submit(r) }) // may go to the disk
@@ -183,178 +246,42 @@ func (s *Service) serveSessionIO(from holdfast.HostID, f transport.Frame, reply 
 }
 
 func (s *Service) serveSessionClose(from holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
-	sv, _, err := s.sessionOf(from, f.Head)
-	if err != nil {
-		reply(transport.Frame{}, nil)
+	over := func(f transport.Frame, err error) {
+		if err != nil { // what is over need not be closed
+			f, err = transport.Frame{}, nil
+		}
+		reply(f, err)
+	}
+	sv, _ := s.sessionOf(from, f.Head, over)
+	if sv == nil {
 		return
 	}
 	var id holdfast.SessionID
 	copy(id.UUID[:], f.Head)
-	s.mu.Lock()
-	delete(s.remote, id)
-	s.mu.Unlock()
+	if h := s.drop(id); h != nil {
+		s.answer(over, transport.Frame{}, h.why)
+		return
+	}
 	s.tasks.Go(func() { sv.disk.Close(); reply(transport.Frame{}, nil) })
 }
 
+// drop forgets a session that is about to be closed, unless it is just handed
+// over: then it has to be closed where it goes.
+func (s *Service) drop(id holdfast.SessionID) *handing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sv := s.remote[id]
+	if sv == nil {
+		return nil
+	}
+	if sv.leaves == nil {
+		delete(s.remote, id)
+	}
+	return sv.leaves
+}
+
 func (s *Service) serveSessionPing(from holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {
-	sv, _, err := s.sessionOf(from, f.Head)
-	if err != nil {
-		reply(transport.Frame{}, err)
-		return
+	if sv, _ := s.sessionOf(from, f.Head, reply); sv != nil {
+		reply(transport.Frame{Head: binary.LittleEndian.AppendUint64(nil, uint64(sv.disk.Size()))}, nil)
 	}
-	reply(transport.Frame{Head: binary.LittleEndian.AppendUint64(nil, uint64(sv.disk.Size()))}, nil)
-}
-
-// forwarded is a session at the side of a host that is not the writer.
-type forwarded struct {
-	s          *Service
-	to         holdfast.HostID
-	id         holdfast.SessionID
-	generation uint64
-	size       atomic.Int64 // as last told
-
-	mu   sync.Mutex
-	over error
-	stop clock.Event
-	done *clock.Group
-}
-
-// forward opens a session at the volume's writer, or at the host that is to
-// become it. With ifUsed another host is to, unless the volume is used there:
-// then nil is returned, and it is not open there any more.
-func (s *Service) forward(rec cluster.Volume, to holdfast.HostID, readOnly, ifUsed bool) (export.Disk, error) {
-	head := append(append([]byte(nil), rec.ID.UUID[:]...), 0)
-	if readOnly {
-		head[16] |= openReadOnly
-	}
-	if ifUsed {
-		head[16] |= openIfUsed
-	}
-	f, err := transport.Call(s.Clock, s.Net, to, transport.Frame{Kind: KindSessionOpen, Head: head}, openTimeout)
-	if err != nil {
-		return nil, err
-	}
-	if ifUsed && len(f.Head) == 0 {
-		return nil, nil
-	}
-	if len(f.Head) != 32 {
-		return nil, holdfast.Errorf(holdfast.Invalid, "session open: the writer answered %d bytes instead of 32", len(f.Head))
-	}
-	d := &forwarded{s: s, to: to, generation: binary.LittleEndian.Uint64(f.Head[24:]), stop: s.Clock.NewEvent(), done: clock.NewGroup(s.Clock)}
-	copy(d.id.UUID[:], f.Head)
-	d.size.Store(int64(binary.LittleEndian.Uint64(f.Head[16:])))
-	d.done.Go(d.ping)
-	return d, nil
-}
-
-// ping keeps the session alive and notices when the writer is gone.
-func (d *forwarded) ping() {
-	last := d.s.Clock.Now()
-	for !d.stop.Wait(sessionPing) {
-		f, err := transport.Call(d.s.Clock, d.s.Net, d.to, transport.Frame{Kind: KindSessionPing, Head: d.id.UUID[:]}, sessionPing)
-		now := d.s.Clock.Now()
-		switch {
-		case err == nil:
-			last = now
-			if len(f.Head) == 8 {
-				d.grow(int64(binary.LittleEndian.Uint64(f.Head)))
-			}
-		case holdfast.IsKind(err, holdfast.Closed) || now-last > sessionIdle/2:
-			d.end(holdfast.Errorf(holdfast.Closed, "the volume's writer is gone: %w", err))
-			return
-		}
-	}
-}
-
-// grow notes the size that the writer told.
-func (d *forwarded) grow(size int64) {
-	if size > d.size.Load() {
-		d.size.Store(size)
-	}
-}
-
-func (d *forwarded) end(err error) {
-	d.mu.Lock()
-	if d.over == nil {
-		d.over = err
-	}
-	d.mu.Unlock()
-}
-
-// Size implements export.Disk; growth is known with the next ping.
-func (d *forwarded) Size() int64 { return d.size.Load() }
-
-// CacheGeneration implements export.Cached.
-func (d *forwarded) CacheGeneration() uint64 { return d.generation }
-
-// Submit implements export.Disk. Requests larger than a frame are carried in
-// pieces.
-func (d *forwarded) Submit(r *export.Request) {
-	d.mu.Lock()
-	over := d.over
-	d.mu.Unlock()
-	if over != nil {
-		r.Done(r, over)
-		return
-	}
-	if r.Op != export.Read && r.Op != export.Write || len(r.Data) <= maxForwarded {
-		d.send(r, r.Off, r.Length, r.Data, func(err error) { r.Done(r, err) })
-		return
-	}
-	var mu sync.Mutex
-	left := (len(r.Data) + maxForwarded - 1) / maxForwarded
-	var first error
-	for at := 0; at < len(r.Data); at += maxForwarded {
-		piece := r.Data[at:min(len(r.Data), at+maxForwarded)]
-		d.send(r, r.Off+int64(at), int64(len(piece)), piece, func(err error) {
-			mu.Lock()
-			if first == nil {
-				first = err
-			}
-			left--
-			last, err := left == 0, first
-			mu.Unlock()
-			if last {
-				r.Done(r, err)
-			}
-		})
-	}
-}
-
-func (d *forwarded) send(r *export.Request, off, n int64, data []byte, done func(error)) {
-	head := append(make([]byte, 0, 34), d.id.UUID[:]...)
-	var fua byte
-	if r.FUA {
-		fua = 1
-	}
-	head = append(head, byte(r.Op), fua)
-	head = binary.LittleEndian.AppendUint64(head, uint64(off))
-	head = binary.LittleEndian.AppendUint64(head, uint64(n))
-	f := transport.Frame{Kind: KindSessionIO, Head: head}
-	if r.Op == export.Write {
-		f.Bulk = [][]byte{data}
-	}
-	d.s.Net.Send(d.to, f, sessionCall, func(out transport.Frame, err error) {
-		if err == nil && r.Op == export.Read {
-			if len(out.Bulk) != 1 || len(out.Bulk[0]) != len(data) {
-				err = holdfast.Errorf(holdfast.IO, "the volume's writer answered a read with the wrong length")
-			} else {
-				copy(data, out.Bulk[0])
-			}
-		}
-		if holdfast.IsKind(err, holdfast.Unavailable) {
-			// The operation may or may not have happened; the session cannot vouch for its order any more.
-			err = holdfast.Errorf(holdfast.Closed, "the volume's writer went away during the operation: %w", err)
-			d.end(err)
-		}
-		done(err)
-	})
-}
-
-// Close implements export.Disk.
-func (d *forwarded) Close() {
-	d.end(holdfast.Errorf(holdfast.Closed, "the session was closed"))
-	d.stop.Set()
-	d.done.Wait()
-	transport.Call(d.s.Clock, d.s.Net, d.to, transport.Frame{Kind: KindSessionClose, Head: d.id.UUID[:]}, sessionCall)
 }

@@ -118,6 +118,7 @@ func (v *Volume) admit(ss *session, r *export.Request, p *packed) {
 	switch {
 	case v.failed != nil:
 		v.finishLocked(o, v.failed)
+	case v.parks(ss, o):
 	case !ss.enter(o):
 		v.finishLocked(o, errSessionClosed())
 	case len(v.waiting) > 0 || !v.admissible(r):
@@ -396,6 +397,7 @@ func (v *Volume) flush(ss *session, r *export.Request) {
 	switch {
 	case v.failed != nil:
 		v.finishLocked(o, v.failed)
+	case v.parks(ss, o):
 	case !ss.enter(o):
 		v.finishLocked(o, errSessionClosed())
 	default:

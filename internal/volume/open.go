@@ -27,6 +27,7 @@ type takeover struct {
 	mod   kv.Rev
 	epoch holdfast.Epoch
 
+	after   *released // the volume is handed over; nil: it is not
 	sealing *sealing
 	blocks  uint64 // size of the smallest replica, which the record may exceed
 }
@@ -37,9 +38,10 @@ type seat struct {
 	report replica.Report
 }
 
-// open takes the volume over and returns its writer. It blocks.
-func (s *Service) open(id holdfast.VolumeID) (*Volume, error) {
-	t := &takeover{s: s}
+// open takes the volume over and returns its writer; with after, only if nobody
+// has since the last one gave it up. It blocks.
+func (s *Service) open(id holdfast.VolumeID, after *released) (*Volume, error) {
+	t := &takeover{s: s, after: after}
 	var seen holdfast.Epoch
 	for range openTries {
 		if err := t.claim(id, seen); err != nil {
@@ -80,6 +82,9 @@ func (t *takeover) claim(id holdfast.VolumeID, seen holdfast.Epoch) error {
 	if rec.Deleted {
 		return holdfast.Errorf(holdfast.NotFound, "volume %s is being deleted", rec.Name)
 	}
+	if t.after != nil && !t.after.still(&rec, t.s.Self, t.epoch) {
+		return holdfast.Errorf(holdfast.Fenced, "volume %s was opened by another host before it could be handed over", rec.Name)
+	}
 	if t.sealing, err = t.s.newSealing(rec); err != nil {
 		return err
 	}
@@ -91,10 +96,11 @@ func (t *takeover) claim(id holdfast.VolumeID, seen holdfast.Epoch) error {
 		return holdfast.Errorf(holdfast.Invalid, "volume %s has used up its epochs; copy it to a new volume", rec.Name)
 	}
 	rec.Writer = t.s.Self
+	t.epoch = rec.Epoch
 	if t.mod, err = t.s.Records.ClaimVolume(rec, mod); err != nil {
 		return err
 	}
-	t.rec, t.epoch = rec, rec.Epoch
+	t.rec = rec
 	return nil
 }
 
@@ -204,7 +210,11 @@ func (t *takeover) finish(seats []seat) (*Volume, error) {
 	if err != nil {
 		return nil, err
 	}
-	clock.Sleep(t.s.Clock, cut.Wait-(t.s.Clock.Now()-asked))
+	if t.after != nil { // the only one who has leases does not read any more
+		t.after.taken = true
+	} else {
+		clock.Sleep(t.s.Clock, cut.Wait-(t.s.Clock.Now()-asked))
+	}
 	return t.s.newVolume(t, keep, append(append([]record.Start(nil), best.report.History...), start)), nil
 }
 

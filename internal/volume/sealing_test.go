@@ -117,7 +117,7 @@ func TestAVolumeOpensWithItsKeyOnly(t *testing.T) {
 		locked := holdfast.Errorf(holdfast.Unavailable, "the volume is locked")
 		b := sc.hosts[1]
 		b.s.Keys = func(cluster.Volume) (map[holdfast.VolumeID]keyring.Key, error) { return nil, locked }
-		if _, err := b.s.open(sc.vol.ID); !holdfast.IsKind(err, holdfast.Unavailable) {
+		if _, err := b.s.open(sc.vol.ID, nil); !holdfast.IsKind(err, holdfast.Unavailable) {
 			t.Errorf("a locked volume was opened: %v", err)
 		}
 		sc.wantText(v, 0, 4) // its writer was not disturbed

@@ -91,6 +91,8 @@ type Service struct {
 	members map[holdfast.ReplicaID]*member
 	opened  map[holdfast.VolumeID]*slot
 	remote  map[holdfast.SessionID]*served
+	gone    map[holdfast.SessionID]gone    // sessions that went with their volume
+	handing map[holdfast.VolumeID]*handing // volumes that are handed over, from here or to here
 	rot     map[holdfast.DiskID]Rot
 	pins    map[uint64]*heldPin // roots kept for writers elsewhere
 	lastPin uint64
@@ -117,6 +119,8 @@ func New(c Config) *Service {
 		members:  make(map[holdfast.ReplicaID]*member),
 		opened:   make(map[holdfast.VolumeID]*slot),
 		remote:   make(map[holdfast.SessionID]*served),
+		gone:     make(map[holdfast.SessionID]gone),
+		handing:  make(map[holdfast.VolumeID]*handing),
 		rot:      make(map[holdfast.DiskID]Rot),
 		pins:     make(map[uint64]*heldPin),
 		rebuilds: rebuilds{disks: make(map[holdfast.DiskID]*governor), links: make(map[holdfast.HostID]*governor)},

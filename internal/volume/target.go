@@ -34,12 +34,21 @@ type Target struct {
 	id       holdfast.VolumeID
 	blocks   uint64
 	readOnly bool
+	follows  bool // sessions go with the volume when it is handed over
 }
 
 // Target returns the target of a volume as its record describes it; a sealed
 // image may only be read.
 func (s *Service) Target(rec cluster.Volume) *Target {
 	return &Target{s: s, id: rec.ID, blocks: rec.Blocks, readOnly: rec.Image && rec.Sealed}
+}
+
+// Following returns the target with sessions that go with the volume when it is
+// handed over to another writer, though they began at this one.
+func (t *Target) Following() *Target {
+	f := *t
+	f.follows = true
+	return &f
 }
 
 // Size implements export.Target: as it is known here, since a volume may have
@@ -119,7 +128,11 @@ func (t *Target) open(readOnly, share bool) (export.Disk, bool, error) {
 			return nil, false, err
 		}
 	}
-	ss, err := v.beginSession(readOnly, share)
+	if t.follows && !share {
+		d, err := v.follows(readOnly)
+		return d, false, err
+	}
+	ss, err := v.beginSession(start{readOnly: readOnly, share: share})
 	if err != nil {
 		return nil, false, err
 	}
@@ -184,6 +197,14 @@ func (s *Service) Opened(id holdfast.VolumeID) *Volume {
 // Open makes this host the writer of a volume, or returns it if it is already.
 // It blocks; calls that meet share one opening.
 func (s *Service) Open(id holdfast.VolumeID) (*Volume, error) {
+	if err := s.awaitHandOver(id); err != nil {
+		return nil, err
+	}
+	return s.openAfter(id, nil)
+}
+
+// openAfter is Open; with after, of a volume that is handed over to this host.
+func (s *Service) openAfter(id holdfast.VolumeID, after *released) (*Volume, error) {
 	s.mu.Lock()
 	for {
 		if s.closed {
@@ -210,7 +231,7 @@ func (s *Service) Open(id holdfast.VolumeID) (*Volume, error) {
 	sl := &slot{}
 	s.opened[id] = sl
 	s.mu.Unlock()
-	v, err := s.open(id)
+	v, err := s.open(id, after)
 	s.mu.Lock()
 	sl.vol, sl.err = v, err
 	if err != nil || v.Err() != nil {
@@ -247,6 +268,7 @@ type session struct {
 	v        *Volume
 	readOnly bool
 	shared   bool // others that are, too, may write beside it
+	moves    bool // it may follow the volume to another writer
 	// Below: under v.mu.
 	closed  bool
 	under   int         // writes and flushes that have not ended
@@ -264,6 +286,7 @@ func (ss *session) enter(o *op) bool {
 	}
 	o.ss = ss
 	ss.under++
+	ss.v.under++
 	return true
 }
 
@@ -271,6 +294,9 @@ func (ss *session) enter(o *op) bool {
 func (ss *session) left() {
 	if ss.under--; ss.under == 0 && ss.drained != nil {
 		ss.drained.Set()
+	}
+	if ss.v.under--; ss.v.under == 0 && ss.v.leaving != nil {
+		ss.v.leaving.still.Set()
 	}
 }
 
@@ -280,19 +306,31 @@ func errSessionClosed() error {
 
 // startSession starts a session; a second writing one is refused.
 func (v *Volume) startSession(readOnly bool) (export.Disk, error) {
-	ss, err := v.beginSession(readOnly, false)
+	ss, err := v.beginSession(start{readOnly: readOnly})
 	if err != nil {
 		return nil, err
 	}
 	return ss, nil
 }
 
-// beginSession starts a session. With share, if the volume is shared, it may be
-// beside others that were begun so.
-func (v *Volume) beginSession(readOnly, share bool) (*session, error) {
-	share = share && v.s.mayShare(v.Record())
+// start is how a session begins.
+type start struct {
+	readOnly bool
+	share    bool // if the volume is shared, beside others that were begun so
+	moves    bool // it follows the volume to another writer
+	came     bool // it does so now
+}
+
+// beginSession starts a session.
+func (v *Volume) beginSession(b start) (*session, error) {
+	readOnly, share := b.readOnly, b.share && v.s.mayShare(v.Record())
 	if may := v.s.MaySession; may != nil && !readOnly {
 		if err := may(v.id, v.Record().Generation); err != nil {
+			return nil, err
+		}
+	}
+	if !b.came {
+		if err := v.s.awaitHandOver(v.id); err != nil {
 			return nil, err
 		}
 	}
@@ -313,7 +351,10 @@ func (v *Volume) beginSession(readOnly, share bool) (*session, error) {
 	if v.retired {
 		return nil, holdfast.Errorf(holdfast.Unavailable, "volume %s is being closed, for another host to open it; try again", v.rec.Name)
 	}
-	ss := &session{v: v, readOnly: readOnly, shared: share}
+	ss := &session{v: v, readOnly: readOnly, shared: share, moves: b.moves}
+	if !b.moves {
+		v.bound++
+	}
 	if readOnly {
 		v.readers++
 	} else {
@@ -389,6 +430,7 @@ func (ss *session) Close() {
 		return true
 	})
 	v.dropDelayed(ss, errSessionClosed())
+	v.dropParked(ss, errSessionClosed())
 	if ss.under > 0 {
 		ss.drained = v.s.Clock.NewEvent()
 	}
@@ -404,6 +446,9 @@ func (ss *session) Close() {
 	v.mu.Lock()
 	if ss.readOnly {
 		v.readers--
+	}
+	if !ss.moves {
+		v.bound--
 	}
 	v.writers = slices.DeleteFunc(v.writers, func(o *session) bool { return o == ss })
 	v.mu.Unlock()

@@ -59,6 +59,10 @@ type Volume struct {
 	mending   map[holdfast.ReplicaID]time.Duration // earliest next try
 	writers   []*session                           // that may write: one, or several that are shared
 	readers   int                                  // sessions that only read
+	bound     int                                  // sessions of both kinds that cannot follow the volume
+	under     int                                  // writes and flushes of all sessions that have not ended
+	leaving   *leaving                             // nil: the volume is not about to be handed over
+	leaveAt   time.Duration                        // not before: the last try came to nothing
 	retired   bool                                 // no session begins any more: the volume is about to be closed
 	copy      copied                               // to a joiner, while copying
 	rooted    holdfast.LSN                         // last record that keeps or sets a root
@@ -264,6 +268,13 @@ func (v *Volume) fail(err error) {
 		v.mu.Unlock()
 		return
 	}
+	done := v.failLocked(err)
+	v.mu.Unlock()
+	v.afterFail(done, err)
+}
+
+// failLocked ends all operations; v.mu is held, and given up before afterFail.
+func (v *Volume) failLocked(err error) due {
 	v.failed = err
 	for _, o := range v.m.Abort() {
 		v.finishLocked(o, err)
@@ -273,8 +284,11 @@ func (v *Volume) fail(err error) {
 	}
 	v.waiting = nil
 	v.dropDelayed(nil, err)
-	done := v.takeDone()
-	v.mu.Unlock()
+	v.dropParked(nil, err)
+	return v.takeDone()
+}
+
+func (v *Volume) afterFail(done due, err error) {
 	v.reconfig.Set()
 	v.tick.Set()
 	v.s.forget(v)
