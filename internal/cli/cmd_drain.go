@@ -224,7 +224,7 @@ func errStay(d v1.Drain) error {
 func (a *app) printNeeded(d v1.Drain) {
 	if len(d.Written) > 0 {
 		fmt.Fprintf(a.Stdout, "Initiators still use it for %s: switched off, it would end their sessions.\n", plain(strings.Join(d.Written, ", ")))
-		fmt.Fprintln(a.Stdout, "Let them connect again, at any host, and another one takes over.")
+		fmt.Fprintln(a.Stdout, "Let them connect again, at any other host.")
 	}
 	if len(d.Needed) == 0 && len(d.Written) > 0 {
 		return

@@ -56,8 +56,9 @@ type Alive struct {
 	Disks       []DiskUse       `json:"disks,omitempty"`
 	Keys        []keyring.ID    `json:"keys,omitempty"` // of the cluster keys in its memory
 	Conditions  []Condition     `json:"conditions,omitempty"`
-	// Drained says that the host has noticed that it is drained; Writes are then
-	// the volumes that initiators still write by way of it.
+	// Drained says that the host has noticed that it is drained and has handed over
+	// what it could; Writes are then the volumes that initiators still write by way
+	// of it.
 	Drained bool                `json:"drained,omitempty"`
 	Writes  []holdfast.VolumeID `json:"writes,omitempty"`
 }

@@ -160,14 +160,15 @@ func (b *board) drained(h *placement.Host, moves []placement.Move) {
 	if under+waiting > 0 {
 		text += fmt.Sprintf("; %s to move, %d of them on the way", count(under+waiting, "VM", "VMs"), under)
 	}
-	if vols := b.written(h); len(vols) > 0 {
-		text += fmt.Sprintf("; it still writes %s for initiators whose sessions began before: let them connect again, at any host, and another one does", list(vols))
+	if vols := b.used(h); len(vols) > 0 {
+		text += fmt.Sprintf("; initiators still use it for %s: let them connect again, at any other host", list(vols))
 	}
 	b.cause("host-drained/"+h.Name, severity, text, time.Time{})
 }
 
-// written names the volumes that a drained host says it writes.
-func (b *board) written(h *placement.Host) (names []string) {
+// used names the volumes whose sessions, by what a drained host says, would end
+// with it.
+func (b *board) used(h *placement.Host) (names []string) {
 	if !h.Up() {
 		return nil
 	}

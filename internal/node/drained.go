@@ -19,9 +19,10 @@ type drainSaid struct {
 // here are not among them; that these have to go is known.
 func (n *Node) drain() {
 	now := drainSaid{noticed: n.Cluster.State().Hosts[n.Self].Val.Drained}
-	if now.noticed {
-		n.Volumes.HandOver()
-		now.writes = slices.DeleteFunc(n.Volumes.Written(), n.Agent.Belongs)
+	if now.noticed && n.Volumes.HandOver(n.changed.Set) {
+		now = n.toldDrain // what stays is known soon
+	} else if now.noticed {
+		now.writes = slices.DeleteFunc(n.Volumes.Used(), n.Agent.Belongs)
 	}
 	if was := n.toldDrain; was.noticed == now.noticed && slices.Equal(was.writes, now.writes) {
 		return

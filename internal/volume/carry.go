@@ -17,7 +17,9 @@ import (
 // hand-over, which may be this one.
 type forwarded struct {
 	s          *Service
+	volume     holdfast.VolumeID
 	id         holdfast.SessionID
+	readOnly   bool
 	generation uint64
 	size       atomic.Int64 // as last told
 
@@ -50,15 +52,22 @@ func (s *Service) forward(rec cluster.Volume, to holdfast.HostID, readOnly, ifUs
 	if len(f.Head) != 32 {
 		return nil, holdfast.Errorf(holdfast.Invalid, "session open: the writer answered %d bytes instead of 32", len(f.Head))
 	}
-	d := s.newForwarded(binary.LittleEndian.Uint64(f.Head[24:]), to)
+	d := &forwarded{s: s, volume: rec.ID, readOnly: readOnly, generation: binary.LittleEndian.Uint64(f.Head[24:]), to: to}
 	copy(d.id.UUID[:], f.Head)
 	d.size.Store(int64(binary.LittleEndian.Uint64(f.Head[16:])))
-	d.done.Go(d.ping)
+	d.begin()
 	return d, nil
 }
 
-func (s *Service) newForwarded(generation uint64, to holdfast.HostID) *forwarded {
-	return &forwarded{s: s, generation: generation, to: to, stop: s.Clock.NewEvent(), done: clock.NewGroup(s.Clock)}
+// begin counts the session and keeps it alive.
+func (d *forwarded) begin() {
+	d.stop, d.done = d.s.Clock.NewEvent(), clock.NewGroup(d.s.Clock)
+	if !d.readOnly {
+		d.s.mu.Lock()
+		d.s.carried[d.volume]++
+		d.s.mu.Unlock()
+	}
+	d.done.Go(d.ping)
 }
 
 // follows makes a session at this host, the writer, one that follows its volume.
@@ -67,9 +76,8 @@ func (v *Volume) follows(readOnly bool) (export.Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := v.s.newForwarded(ss.CacheGeneration(), v.s.Self)
-	d.id, d.local = id, ss
-	d.done.Go(d.ping)
+	d := &forwarded{s: v.s, volume: v.id, id: id, readOnly: readOnly, generation: ss.CacheGeneration(), to: v.s.Self, local: ss}
+	d.begin()
 	return d, nil
 }
 
@@ -336,9 +344,22 @@ func (d *forwarded) awaitHanded(h *handing) bool {
 // Close implements export.Disk.
 func (d *forwarded) Close() {
 	d.end(holdfast.Errorf(holdfast.Closed, "the session was closed"))
-	to, local, _ := d.where()
 	d.stop.Set()
 	d.done.Wait()
+	d.leave()
+	if d.readOnly {
+		return
+	}
+	d.s.mu.Lock()
+	if d.s.carried[d.volume]--; d.s.carried[d.volume] <= 0 {
+		delete(d.s.carried, d.volume)
+	}
+	d.s.mu.Unlock()
+}
+
+// leave closes the session where it is.
+func (d *forwarded) leave() {
+	to, local, _ := d.where()
 	for local != nil {
 		if h := d.s.drop(d.id); h == nil {
 			local.Close()

@@ -117,28 +117,40 @@ func (s *Service) endHanding(id holdfast.VolumeID, h *handing, to holdfast.HostI
 }
 
 // HandOver begins to hand over to other hosts what this one, which is drained,
-// writes in sessions that can go there. It does not block.
-func (s *Service) HandOver() {
+// writes in sessions that can go there. It reports whether any is on its way;
+// ended is called when one has gone or stays. It does not block.
+func (s *Service) HandOver(ended func()) (busy bool) {
 	for _, v := range s.volumes() {
-		if v.mayLeave() {
-			s.tasks.Go(func() { s.handOver(v) })
+		may, trying := v.mayLeave()
+		if may {
+			s.tasks.Go(func() { s.handOver(v); v.tried(); ended() })
 		}
+		busy = busy || trying
 	}
+	return busy
 }
 
 // mayLeave reports whether a volume can be handed over as far as its sessions go,
-// and nobody is at it.
-func (v *Volume) mayLeave() bool {
+// and nobody is at it; and whether it is being tried then.
+func (v *Volume) mayLeave() (may, trying bool) {
 	if v.s.Belongs != nil && v.s.Belongs(v.id) {
-		return false
+		return false, false
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.failed != nil || v.leaving != nil || v.retired || v.bound > 0 || len(v.writers)+v.readers == 0 || v.s.Clock.Now() < v.leaveAt {
-		return false
+	now := v.s.Clock.Now()
+	if v.trying || v.failed != nil || v.retired || v.bound > 0 || len(v.writers)+v.readers == 0 || now < v.leaveAt {
+		return false, v.trying
 	}
-	v.leaveAt = v.s.Clock.Now() + leaveAgain
-	return true
+	v.trying, v.leaveAt = true, now+leaveAgain
+	return true, true
+}
+
+// tried notes that an attempt to hand the volume over has ended.
+func (v *Volume) tried() {
+	v.mu.Lock()
+	v.trying = false
+	v.mu.Unlock()
 }
 
 // handOver hands a volume over, if that can be. It blocks.

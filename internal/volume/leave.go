@@ -8,9 +8,10 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
 
-// A host that is drained goes on writing the volumes that initiators use by way
-// of it, for as long as their sessions last. It gives a volume up at a quiet
-// moment: when a session is to begin, and there is none.
+// A host that is drained goes on writing the volumes that are used at it in
+// sessions that cannot follow to another writer (see HandOver), for as long as
+// they last. It gives such a volume up at a quiet moment: when a session is to
+// begin, and there is none.
 
 // instead returns the host that is to become a volume's writer in place of the
 // drained host at, which would; zero if at is not drained, or nobody else can.
@@ -58,20 +59,17 @@ func (v *Volume) retire() bool {
 	return v.retired
 }
 
-// Written returns the volumes with a writing session that this host is the
-// writer of, in order.
-func (s *Service) Written() []holdfast.VolumeID {
+// Used returns the volumes with a writing session that would end with this host,
+// in order: it is the writer, or carries the session there.
+func (s *Service) Used() []holdfast.VolumeID {
+	var out []holdfast.VolumeID
 	s.mu.Lock()
-	var open []*Volume
-	for _, sl := range s.opened {
-		if sl.vol != nil {
-			open = append(open, sl.vol)
-		}
+	for id := range s.carried {
+		out = append(out, id)
 	}
 	s.mu.Unlock()
-	var out []holdfast.VolumeID
-	for _, v := range open {
-		if v.HasSession() {
+	for _, v := range s.volumes() {
+		if v.HasSession() && !slices.Contains(out, v.id) {
 			out = append(out, v.id)
 		}
 	}

@@ -37,7 +37,7 @@ func TestADrainedHostGivesAVolumeUpWhenNobodyUsesIt(t *testing.T) {
 		sc.must(err)
 		a.drained = true
 		sc.must(sc.use(c, d, export.Request{Op: export.Write, Length: holdfast.BlockSize, Data: fill('x', 1)}))
-		if w := a.s.Written(); len(w) != 1 || w[0] != sc.vol.ID {
+		if w := a.s.Used(); len(w) != 1 || w[0] != sc.vol.ID {
 			t.Errorf("the drained host says that it writes %v", w)
 		}
 		if _, err := sc.begin(b, false); !holdfast.IsKind(err, holdfast.Busy) {
@@ -46,7 +46,7 @@ func TestADrainedHostGivesAVolumeUpWhenNobodyUsesIt(t *testing.T) {
 		reader, err := sc.begin(b, true)
 		sc.must(err)
 		c.on(d.Close)
-		if w := a.s.Written(); len(w) != 0 {
+		if w := a.s.Used(); len(w) != 0 {
 			t.Errorf("the drained host says that it writes %v", w)
 		}
 		again, err := sc.begin(c, false) // the reader still needs the drained host

@@ -91,6 +91,7 @@ type Service struct {
 	members map[holdfast.ReplicaID]*member
 	opened  map[holdfast.VolumeID]*slot
 	remote  map[holdfast.SessionID]*served
+	carried map[holdfast.VolumeID]int      // writing sessions that follow their volume, at this side
 	gone    map[holdfast.SessionID]gone    // sessions that went with their volume
 	handing map[holdfast.VolumeID]*handing // volumes that are handed over, from here or to here
 	rot     map[holdfast.DiskID]Rot
@@ -119,6 +120,7 @@ func New(c Config) *Service {
 		members:  make(map[holdfast.ReplicaID]*member),
 		opened:   make(map[holdfast.VolumeID]*slot),
 		remote:   make(map[holdfast.SessionID]*served),
+		carried:  make(map[holdfast.VolumeID]int),
 		gone:     make(map[holdfast.SessionID]gone),
 		handing:  make(map[holdfast.VolumeID]*handing),
 		rot:      make(map[holdfast.DiskID]Rot),

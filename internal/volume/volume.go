@@ -62,6 +62,7 @@ type Volume struct {
 	bound     int                                  // sessions of both kinds that cannot follow the volume
 	under     int                                  // writes and flushes of all sessions that have not ended
 	leaving   *leaving                             // nil: the volume is not about to be handed over
+	trying    bool                                 // to hand it over
 	leaveAt   time.Duration                        // not before: the last try came to nothing
 	retired   bool                                 // no session begins any more: the volume is about to be closed
 	copy      copied                               // to a joiner, while copying

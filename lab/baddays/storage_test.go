@@ -110,39 +110,56 @@ func memoryIsLost(s *scene) {
 	s.holds(a, "secret", []byte(marker)) // another host had the key
 }
 
-// aWriterIsDrained: it goes on writing what is used by way of it, and says so;
-// the next session is another host's.
+// aWriterIsDrained while a session that another host carries writes: that goes on,
+// and another host is the writer. A session at the writer's own socket stays, and
+// is told of; the next one, elsewhere, makes another host the writer.
 func aWriterIsDrained(s *scene) {
 	a := s.host("a1")
-	v := s.named("secret")
-	w, c := s.host(v.Writer), s.host(s.other(v.Writer[:1])+"1")
+	w := s.host(s.named("secret").Writer)
+	c := s.host(s.other(w.Name[:1]) + "1")
 	disk := s.attach(c, "secret")
 	defer func() { disk.Close() }()
-	if _, err := disk.WriteAt([]byte(marker), 0); err != nil {
-		s.t.Fatal(err)
+	write := func(at int) {
+		if _, err := disk.WriteAt([]byte(marker), int64(at*len(marker))); err != nil {
+			s.t.Fatalf("the session does not go on: %v", err)
+		}
 	}
+	write(0)
 	out := s.done(a, nil, "host", "drain", w.Name)
-	if !strings.Contains(out, "still use it for secret") {
-		s.t.Errorf("nobody says that host %s is used still:\n%s", w.Name, out)
+	if strings.Contains(out, "still use it for secret") {
+		s.t.Errorf("host %s is drained, and a session that could go stays:\n%s", w.Name, out)
 	}
-	s.until("status to say that a drained host writes still", func() (bool, string) {
-		status := s.done(a, nil, "status")
-		return strings.Contains(status, "still writes secret"), status
+	var next lab.Host
+	s.until("a writer that is not drained", func() (bool, string) {
+		next = s.host(s.named("secret").Writer)
+		return next.Name != w.Name, "the writer is " + next.Name
 	})
-	if _, err := disk.WriteAt([]byte(marker), int64(len(marker))); err != nil {
-		s.t.Errorf("the session does not go on: %v", err)
+	write(1)
+	s.done(a, nil, "host", "undrain", w.Name)
+	disk.Close()
+
+	disk = s.attach(next, "secret")
+	write(2)
+	out = s.done(a, nil, "host", "drain", next.Name)
+	if now := s.named("secret").Writer; now == next.Name && !strings.Contains(out, "still use it for secret") {
+		s.t.Errorf("nobody says that host %s is used still:\n%s", next.Name, out)
 	}
+	s.until("status to say that a drained host is used still", func() (bool, string) {
+		status := s.done(a, nil, "status")
+		return strings.Contains(status, "still use it for secret"), status
+	})
+	write(3)
 	s.until("a session of which a host that is not drained is the writer", func() (bool, string) {
 		disk.Close() // that it ended may be seen only after the next one began
-		disk = s.attach(c, "secret")
+		disk = s.attach(w, "secret")
 		now := s.named("secret").Writer
-		return now != w.Name, "the writer is " + now
+		return now != next.Name, "the writer is " + now
 	})
-	got := make([]byte, 2*len(marker))
-	if _, err := disk.ReadAt(got, 0); err != nil || string(got) != marker+marker {
+	got := make([]byte, 4*len(marker))
+	if _, err := disk.ReadAt(got, 0); err != nil || string(got) != strings.Repeat(marker, 4) {
 		s.t.Errorf("%v: it holds %q", err, got)
 	}
-	s.done(a, nil, "host", "undrain", w.Name)
+	s.done(a, nil, "host", "undrain", next.Name)
 }
 
 // oneOfTwoDisksFails: what stood on a disk that fails while it is written to is
