@@ -107,7 +107,7 @@ func (t *targets) converge() {
 	for id, o := range t.offer {
 		rec, there := st.Exports[id]
 		mine := t.serves(st, id)
-		if !there || mine != (o.device != nil) || mine && st.Serving[id].Mod != o.mod || st.Hosts[t.h.dir.id.Host].Val.Drained && mine && t.elsewhereThan(st, rec.Val) {
+		if !there || mine != (o.device != nil) || mine && st.Serving[id].Mod != o.mod || mine && t.mayGo(st, rec.Val) {
 			t.withdraw(id, o)
 		}
 	}
@@ -190,7 +190,7 @@ func (t *targets) newDevice(st *cluster.State, o *offered) (*scsi.Device, error)
 		if !ok {
 			return nil, holdfast.Errorf(holdfast.NotFound, "volume %s of export %s does not exist", u.Volume.Short(), o.rec.Val.Name)
 		}
-		unit, err := scsi.New(t.m.node.Volumes.Target(v.Val), scsi.Options{
+		unit, err := scsi.New(t.m.node.Volumes.Target(v.Val).Following(), scsi.Options{
 			ID: v.Val.ID, Name: v.Val.Name, BlockSize: u.BlockSize, ReadOnly: u.ReadOnly, Removable: u.Removable,
 			Atomic:       record.MaxBlocks * holdfast.BlockSize, // a write of one record is there or not
 			Groups:       func() []scsi.Group { return *o.groups.Load() },
@@ -208,7 +208,7 @@ func (t *targets) newDevice(st *cluster.State, o *offered) (*scsi.Device, error)
 // setGroups notes the target port groups, one a rack that has a portal, and
 // reports whether they changed.
 func (t *targets) setGroups(st *cluster.State, o *offered) bool {
-	groups := portalGroups(st, t.h.dir.id.Host, o.rec.Val.Target)
+	groups := portalGroups(st, nearest(st, o.rec.Val, t.h.dir.id.Host), o.rec.Val.Target)
 	same := func(a, b scsi.Group) bool { return a.ID == b.ID && a.State == b.State }
 	if slices.EqualFunc(groups, *o.groups.Load(), same) {
 		return false
@@ -217,9 +217,20 @@ func (t *targets) setGroups(st *cluster.State, o *offered) bool {
 	return true
 }
 
-// portalGroups are the target port groups of a target that a host serves:
-// optimized in its rack, unavailable where no host with a portal is alive.
-func portalGroups(st *cluster.State, serving holdfast.HostID, target string) []scsi.Group {
+// nearest is the host whose rack has the optimized path to an export that a host
+// serves: that one, or if it is drained the one that writes the first volume and
+// is to serve next.
+func nearest(st *cluster.State, e cluster.Export, serving holdfast.HostID) holdfast.HostID {
+	w := st.Volumes[e.Units[0].Volume].Val.Writer
+	if st.Hosts[serving].Val.Drained && st.AliveHost(w) && st.Hosts[w].Val.PortalGroup != 0 {
+		return w
+	}
+	return serving
+}
+
+// portalGroups are the target port groups of a target: optimized in the rack of
+// the host that is nearest, unavailable where no host with a portal is alive.
+func portalGroups(st *cluster.State, near holdfast.HostID, target string) []scsi.Group {
 	states := map[uint16]byte{}
 	for _, h := range st.SortedHosts() {
 		tag := h.Val.PortalGroup
@@ -235,7 +246,7 @@ func portalGroups(st *cluster.State, serving holdfast.HostID, target string) []s
 		}
 		states[tag] = state
 	}
-	if tag := st.Hosts[serving].Val.PortalGroup; tag != 0 {
+	if tag := st.Hosts[near].Val.PortalGroup; tag != 0 {
 		if _, seen := states[tag]; seen {
 			states[tag] = scsi.AccessOptimized
 		}
@@ -334,6 +345,13 @@ func (t *targets) whereTo(e cluster.Export) (holdfast.HostID, error) {
 	t.mu.Unlock()
 	now := time.Now()
 	return bestHost(st, e, t.h.dir.id.Host, func(h holdfast.HostID) bool { return now.Before(away[h]) }), nil
+}
+
+// mayGo reports whether a target that is served here is to be left to another
+// host: this one is drained, and nobody is logged in. Sessions stay as long as
+// they last; what they write is written elsewhere (docs/adr/0057).
+func (t *targets) mayGo(st *cluster.State, e cluster.Export) bool {
+	return st.Hosts[t.h.dir.id.Host].Val.Drained && t.srv.Sessions(e.Target) == 0 && t.elsewhereThan(st, e)
 }
 
 // elsewhereThan reports whether a living host that is not drained could serve

@@ -76,6 +76,27 @@ func TestPortGroupsFollowTheRacks(t *testing.T) {
 	}
 }
 
+// TestTheOptimizedPathOfADrainedHost leads to where the volume is written now.
+func TestTheOptimizedPathOfADrainedHost(t *testing.T) {
+	st, e := threeRacks()
+	v := st.Volumes[e.Units[0].Volume]
+	v.Val.Writer = hostOf(3)
+	st.Volumes[e.Units[0].Volume] = v
+	if got := nearest(st, e, hostOf(2)); got != hostOf(2) {
+		t.Errorf("the path is optimized at host %d, which does not serve the target", got.UUID[0])
+	}
+	h := st.Hosts[hostOf(2)]
+	h.Val.Drained = true
+	st.Hosts[hostOf(2)] = h
+	if got := nearest(st, e, hostOf(2)); got != hostOf(3) {
+		t.Errorf("the path is optimized at host %d, want 3", got.UUID[0])
+	}
+	delete(st.Alive, hostOf(3))
+	if got := nearest(st, e, hostOf(2)); got != hostOf(2) {
+		t.Errorf("the path is optimized at host %d, which is lost", got.UUID[0])
+	}
+}
+
 func TestARackHasOnePortalGroup(t *testing.T) {
 	st, _ := threeRacks()
 	new := func(rack string) cluster.Host {

@@ -226,10 +226,10 @@ func (s *simulation) script() {
 		c.wait()
 	}
 	s.faults.stop()
+	s.res.Busy = s.w.Now() - s.begun // the operator may still wait for a host that is gone
 	s.op.stop()
 	s.drains.stop()
 	s.ending = true
-	s.res.Busy = s.w.Now() - s.begun
 	s.res.Ops = s.done()
 	s.busy()
 	s.heal()

@@ -210,6 +210,16 @@ func (s *Server) Withdraw(name string) {
 	}
 }
 
+// Sessions counts the sessions of a target, by the name it is offered under.
+func (s *Server) Sessions(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.targets[name]; o != nil {
+		return len(o.sessions)
+	}
+	return 0
+}
+
 // Close withdraws everything and waits for every connection to end.
 func (s *Server) Close() {
 	s.mu.Lock()
