@@ -104,5 +104,7 @@ func bugs() []bug {
 			{keysGo, "\town, err := keyring.Wrap(&under, rec.ID, &data, p.Rand)\n", "\tif len(origin) > 0 {\n\t\tdata, _ = origin[0].Unwrap(&under)\n\t}\n\town, err := keyring.Wrap(&under, rec.ID, &data, p.Rand)\n"}}},
 		{name: "reuse-a-nonce-after-a-restart", rule: "no key and nonce seal two contents (5)", edits: []edit{
 			{sealGo, "PutUint64(x.nonce[4:], uint64(lsn))", "PutUint64(x.nonce[4:], lsn.Counter())"}}},
+		{name: "write-through-a-barrier", rule: "a group snapshot is cut behind barriers (13)", edits: []edit{
+			{ioGo, "if v.barrier != nil || v.bytes > window {", "if v.bytes > window {"}}},
 	}
 }
