@@ -179,8 +179,8 @@ type Drain struct {
 	Host    string   `json:"host"`
 	Drained bool     `json:"drained"`
 	Moves   []Move   `json:"moves" doc:"The VMs that should run there, in the order of their going"`
-	Noticed bool     `json:"noticed" doc:"The host knows that it is drained, and says what it writes; or it is away"`
-	Written []string `json:"written" doc:"Volumes that initiators write by way of it: their sessions stay where they began"`
+	Noticed bool     `json:"noticed" doc:"The host knows that it is drained, has handed over what it could, and says what it is used for; or it is away"`
+	Written []string `json:"written" doc:"Volumes that initiators still use by way of it: their sessions would end with it"`
 	// Needed says why the host should not be switched off yet.
 	Needed []string `json:"needed" doc:"What speaks against switching the host off now"`
 }

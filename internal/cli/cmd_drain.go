@@ -25,9 +25,10 @@ starts again elsewhere; one that does not shut down in time is ended. A VM that
 no other host can take goes on where it is.
 
 Copies of volumes stay on the host and go on being kept in sync. Volumes that are
-used without a VM, over NBD or iSCSI, go on being written there while their
-sessions last; when one ends, the next makes another host the writer. Interrupting
-the command leaves the host to be drained; --undo takes it back.`,
+written there for initiators whose sessions other hosts carry, or over iSCSI, get
+another host as their writer at once, and the sessions go on. One that is used at
+the host's own NBD socket stays until that session ends. Interrupting the command
+leaves the host to be drained; --undo takes it back.`,
 		Example: "  holdfast host drain beta --plan\n  holdfast host drain beta\n  holdfast host drain beta --guest-timeout 5m --no-wait\n  holdfast host undrain beta",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			switch {

@@ -244,6 +244,25 @@ func TestTheOnlyOtherHostRefuses(t *testing.T) {
 	})
 }
 
+// TestAStaleRecordTakesNoVolume: a host that has not heard of the volume's writer
+// asks the one before it for a session.
+func TestAStaleRecordTakesNoVolume(t *testing.T) {
+	play(t, 56, 3, 2, func(sc *scene) {
+		a, b, c := sc.hosts[0], sc.hosts[1], sc.hosts[2]
+		a.open()
+		stale := sc.recorded()
+		v := b.open()
+		c.on(func() {
+			if _, err := c.s.forward(stale, a.id, false, false); !holdfast.IsKind(err, holdfast.Unavailable) {
+				t.Errorf("a session at the writer before: %v", err)
+			}
+		})
+		if sc.recorded().Writer != b.id || v.Err() != nil {
+			t.Errorf("the volume was taken from its writer: %v", v.Err())
+		}
+	})
+}
+
 func FuzzTake(f *testing.F) {
 	a := takeAsk{epoch: 3, generation: 1, sessions: []takenSession{{readOnly: true}, {}}}
 	f.Add(a.appendTo(nil))
