@@ -19,6 +19,7 @@ type grouping struct {
 	rng    *rand.Rand
 	on     bool
 	began  time.Duration
+	late   time.Duration // by how much one writer is told of each step later than the others
 	moment uint64   // rises with every write submitted or acknowledged
 	order  *ordered // while a group is taken: what the clients do meanwhile
 	taken  []*keptGroup
@@ -56,6 +57,7 @@ type orderedWrite struct {
 const (
 	maxGroups = 3
 	rushTime  = 50 * time.Millisecond
+	mostLate  = 200 * time.Millisecond // four steps are well within the time that a barrier stands
 )
 
 func (s *simulation) newGrouping() *grouping {
@@ -71,7 +73,7 @@ func (x *grouping) turn() bool {
 
 // rush reports whether the clients are not to keep their pace: a group shows an
 // order only if much happens while it is taken.
-func (x *grouping) rush(now time.Duration) bool { return x.order != nil && now-x.began < rushTime }
+func (x *grouping) rush(now time.Duration) bool { return x.order != nil && now-x.began < rushTime+4*x.late }
 
 // submitted and acknowledged note a client's write while a group is taken.
 func (x *grouping) submitted(c *blockClient, b int, tag uint64) {
@@ -109,6 +111,7 @@ func (o *operator) group() (string, error) {
 		known[i], fallen[i].blocks = c.gen, slices.Clone(c.model.blocks)
 		g.snaps = append(g.snaps, &keptSnapshot{c: c, may: c.model.watch()})
 	}
+	inTime := x.delay(o.s, h)
 	x.order, x.began = g.did, o.s.c.Now()
 	var made cluster.SnapshotGroup
 	err := o.on(h, func(p *provision.Provisioner) (err error) {
@@ -116,6 +119,7 @@ func (o *operator) group() (string, error) {
 		return err
 	})
 	x.order = nil
+	inTime()
 	for i, k := range g.snaps {
 		k.c.model.unwatch(k.may)
 		if w, werr := o.writer(k.c.vol.ID); werr != nil || w.node.Volumes.Opened(k.c.vol.ID).Record().Generation != known[i] {
@@ -133,6 +137,22 @@ func (o *operator) group() (string, error) {
 	o.snaps = append(o.snaps, g.snaps...)
 	x.taken = append(x.taken, g)
 	return what, nil
+}
+
+// delay has the frames of the host that takes a group come late at one writer,
+// every second time: much happens on the other volumes between two cuts.
+func (x *grouping) delay(s *simulation, h *host) (undo func()) {
+	w := s.byID(s.eye.State().Volumes[s.clients[x.rng.IntN(len(s.clients))].vol.ID].Val.Writer)
+	late := time.Duration(1 + x.rng.Int64N(int64(mostLate)))
+	if w == nil || w == h || x.rng.IntN(2) == 0 {
+		return func() {}
+	}
+	x.late = late
+	s.net.Slow(h.rec.ID, w.rec.ID, late)
+	return func() {
+		x.late = 0
+		s.net.Slow(h.rec.ID, w.rec.ID, 0)
+	}
 }
 
 // check looks at what came of all groups.

@@ -68,14 +68,14 @@ func bugs() []bug {
 		{name: "resume-an-old-cache", rule: "the cache generation rises when no member kept its memory (12)", edits: []edit{
 			{openGo, "\tif !cut.Kept {\n", "\tif false {\n"}}},
 		{name: "serve-an-unacknowledged-record", rule: "a read that meets an unacknowledged record waits for it (6)", edits: []edit{
-			{ioGo, "\tcase v.m.Acked() == v.m.Issued():\n", "\tcase true:\n"}}},
+			{ioGo, "\tif v.m.Acked() == v.m.Issued() {\n", "\tif true {\n"}}},
 		{name: "reuse-a-victim-early", rule: "a victim is reused only after its new directory is on disk (8)", edits: []edit{
 			{ckptGo, "\t\t\tc.free[g.num] = true\n", "\t\t\tc.free[g.num] = true\n\t\t\ts.space.free = append(s.space.free, g.place)\n"},
 			{ckptGo, "\t\ts.space.free = append(s.space.free, g.place)\n\t\tg.place, g.guests = noPlace, nil\n", "\t\tg.place, g.guests = noPlace, nil\n"}}},
 		{name: "lease-from-the-answer", rule: "a lease counts from before the question (6)", edits: []edit{
 			{writerGo, "max(m.LeaseUntil, asked+LeaseWriter)", "max(m.LeaseUntil, now+LeaseWriter)"}}},
 		{name: "read-without-a-lease", rule: "a read is served only under leases (6)", edits: []edit{
-			{ioGo, "\tcase !v.m.Leased(v.localID, v.s.Clock.Now()):\n\t\tv.leaseless(o)\n\tcase v.m.Acked()", "\tcase v.m.Acked()"}}},
+			{ioGo, "\tcase !v.m.Leased(v.localID, v.s.Clock.Now()):\n\t\tv.leaseless(o)\n\tdefault:", "\tdefault:"}}},
 		{name: "open-without-outwaiting", rule: "an opening outwaits the leases of earlier writers (6)", edits: []edit{
 			{openGo, "\tclock.Sleep(t.s.Clock, cut.Wait-(t.s.Clock.Now()-asked))\n", "\t_ = asked\n"}}},
 		{name: "health-at-the-start-of-a-rebuild", rule: "health is granted when a rebuild is verified (1, 7)", edits: []edit{
