@@ -62,11 +62,12 @@ func (s *Service) forward(rec cluster.Volume, to holdfast.HostID, readOnly, ifUs
 // begin counts the session and keeps it alive.
 func (d *forwarded) begin() {
 	d.stop, d.done = d.s.Clock.NewEvent(), clock.NewGroup(d.s.Clock)
+	d.s.mu.Lock()
+	d.s.carries[d.id] = d
 	if !d.readOnly {
-		d.s.mu.Lock()
 		d.s.carried[d.volume]++
-		d.s.mu.Unlock()
 	}
+	d.s.mu.Unlock()
 	d.done.Go(d.ping)
 }
 
@@ -347,14 +348,15 @@ func (d *forwarded) Close() {
 	d.stop.Set()
 	d.done.Wait()
 	d.leave()
+	d.s.mu.Lock()
+	defer d.s.mu.Unlock()
+	delete(d.s.carries, d.id)
 	if d.readOnly {
 		return
 	}
-	d.s.mu.Lock()
 	if d.s.carried[d.volume]--; d.s.carried[d.volume] <= 0 {
 		delete(d.s.carried, d.volume)
 	}
-	d.s.mu.Unlock()
 }
 
 // leave closes the session where it is.

@@ -143,7 +143,7 @@ func (s *Service) expireSessions() {
 	disks := make(map[holdfast.SessionID]export.Disk)
 	s.mu.Lock()
 	for id, sv := range s.remote {
-		if sv.from != s.Self && sv.leaves == nil && now-sv.seen > sessionIdle {
+		if (sv.from != s.Self || s.carries[id] == nil) && sv.leaves == nil && now-sv.seen > sessionIdle {
 			dead = append(dead, id)
 			disks[id] = sv.disk
 			delete(s.remote, id)

@@ -71,10 +71,7 @@ func (s *Service) groupStep(a *groupAsk) (out transport.Frame, err error) {
 	switch {
 	case v != nil:
 	case a.step == stepReady:
-		if err = s.writtenElsewhere(a.volume); err == nil {
-			v, err = s.openHere(a.volume)
-		}
-		if err != nil {
+		if v, err = s.openHere(a.volume); err != nil {
 			return out, err
 		}
 	default:

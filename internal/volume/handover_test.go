@@ -244,6 +244,29 @@ func TestTheOnlyOtherHostRefuses(t *testing.T) {
 	})
 }
 
+// TestASessionThatWasGivenUpIsTakenAlong: the next writer has carried it itself,
+// and could not reach the one before, when that one hands the volume over.
+func TestASessionThatWasGivenUpIsTakenAlong(t *testing.T) {
+	play(t, 57, 3, 2, func(sc *scene) {
+		a, b, c := sc.hosts[0], sc.hosts[1], sc.hosts[2]
+		a.open()
+		d, err := sc.begin(b, false)
+		sc.must(err)
+		sc.net.Cut(b.id, a.id)
+		closed := clock.NewGroup(sc.w.Clock())
+		closed.Go(func() { b.on(d.Close) })
+		a.drained = true
+		a.on(func() { a.s.HandOver(func() {}) })
+		clock.Sleep(sc.w.Clock(), 2*time.Second)
+		sc.net.Mend(b.id, a.id)
+		closed.Wait()
+		clock.Sleep(sc.w.Clock(), 3*handLimit)
+		next, err := sc.begin(c, false)
+		sc.must(err)
+		c.on(next.Close)
+	})
+}
+
 // TestAStaleRecordTakesNoVolume: a host that has not heard of the volume's writer
 // asks the one before it for a session.
 func TestAStaleRecordTakesNoVolume(t *testing.T) {

@@ -91,9 +91,10 @@ type Service struct {
 	members map[holdfast.ReplicaID]*member
 	opened  map[holdfast.VolumeID]*slot
 	remote  map[holdfast.SessionID]*served
-	carried map[holdfast.VolumeID]int      // writing sessions that follow their volume, at this side
-	gone    map[holdfast.SessionID]gone    // sessions that went with their volume
-	handing map[holdfast.VolumeID]*handing // volumes that are handed over, from here or to here
+	carried map[holdfast.VolumeID]int         // writing sessions that follow their volume, at this side
+	carries map[holdfast.SessionID]*forwarded // all of them
+	gone    map[holdfast.SessionID]gone       // sessions that went with their volume
+	handing map[holdfast.VolumeID]*handing    // volumes that are handed over, from here or to here
 	rot     map[holdfast.DiskID]Rot
 	pins    map[uint64]*heldPin // roots kept for writers elsewhere
 	lastPin uint64
@@ -121,6 +122,7 @@ func New(c Config) *Service {
 		opened:   make(map[holdfast.VolumeID]*slot),
 		remote:   make(map[holdfast.SessionID]*served),
 		carried:  make(map[holdfast.VolumeID]int),
+		carries:  make(map[holdfast.SessionID]*forwarded),
 		gone:     make(map[holdfast.SessionID]gone),
 		handing:  make(map[holdfast.VolumeID]*handing),
 		rot:      make(map[holdfast.DiskID]Rot),

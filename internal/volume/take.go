@@ -136,6 +136,12 @@ func (s *Service) take(ask *takeAsk, from holdfast.HostID) error {
 	}
 	for i, t := range ask.sessions {
 		s.register(t.id, begun[i], t.from)
+		s.mu.Lock()
+		d := s.carries[t.id]
+		s.mu.Unlock()
+		if d != nil && t.from == s.Self && from != s.Self {
+			d.follow(from, s.Self) // perhaps it cannot ask there any more
+		}
 	}
 	return nil
 }
