@@ -20,8 +20,8 @@ type grouping struct {
 	on     bool
 	began  time.Duration
 	late   time.Duration // by how much one writer is told of each step later than the others
-	moment uint64   // rises with every write submitted or acknowledged
-	order  *ordered // while a group is taken: what the clients do meanwhile
+	moment uint64        // rises with every write submitted or acknowledged
+	order  *ordered      // while a group is taken: what the clients do meanwhile
 	taken  []*keptGroup
 	failed []failedGroup
 }
@@ -73,7 +73,9 @@ func (x *grouping) turn() bool {
 
 // rush reports whether the clients are not to keep their pace: a group shows an
 // order only if much happens while it is taken.
-func (x *grouping) rush(now time.Duration) bool { return x.order != nil && now-x.began < rushTime+4*x.late }
+func (x *grouping) rush(now time.Duration) bool {
+	return x.order != nil && now-x.began < rushTime+4*x.late
+}
 
 // submitted and acknowledged note a client's write while a group is taken.
 func (x *grouping) submitted(c *blockClient, b int, tag uint64) {
