@@ -25,7 +25,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill lab down image kernel bench clean-bench rebuild-bench judges figures judge-cloud-init judge-iscsi rot fuzz fuzz-smoke packages clean
+.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill lab down image kernel bench clean-bench rebuild-bench flood-bench judges figures judge-cloud-init judge-iscsi rot fuzz fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -107,6 +107,9 @@ rebuild-bench: ## how fast a copy is built beside how fast is written, and write
 
 clean-bench: ## what the cleaner costs at 50 and 80 % fill; CLEAN="-seconds 1200 -svg FILE" and so on
 	@$(GO) run ./bench/cleaner -fill 50 $(CLEAN) && $(GO) run ./bench/cleaner -fill 80 $(CLEAN)
+
+flood-bench: build ## what a volume feels of another one's flood, and floods by weight; FLOOD="-runs 5 -seconds 2" and so on
+	@$(GO) run ./bench/flood -binary $(BIN) $(FLOOD)
 
 figures: packages build image ## drills and what a host costs; FIGURES="-saturate 30m -o json" and so on
 	@$(GO) run ./bench/figures $(FIGURES)

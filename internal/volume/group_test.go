@@ -16,8 +16,11 @@ import (
 )
 
 // another makes one more volume, with replicas on these hosts.
-func (sc *scene) another(n byte, on ...*sceneHost) cluster.Volume {
-	rec := cluster.Volume{ID: holdfast.VolumeID{UUID: sc.uuid(n)}, Name: "vol" + string('a'+n%26), Blocks: 256, Copies: len(on), Min: 1, Durability: cluster.OnFlush, Compression: sc.compression()}
+func (sc *scene) another(n byte, on ...*sceneHost) cluster.Volume { return sc.anotherOf(256, n, on...) }
+
+// anotherOf is another of so many blocks.
+func (sc *scene) anotherOf(blocks uint64, n byte, on ...*sceneHost) cluster.Volume {
+	rec := cluster.Volume{ID: holdfast.VolumeID{UUID: sc.uuid(n)}, Name: "vol" + string('a'+n%26), Blocks: blocks, Copies: len(on), Min: 1, Durability: cluster.OnFlush, Compression: sc.compression()}
 	for i, h := range on {
 		ref := cluster.Replica{ID: holdfast.ReplicaID{UUID: holdfast.UUID{n, byte(i), 6: 0x40, 8: 0x80}}, Host: h.id, Disk: h.did}
 		on[0].on(func() {

@@ -25,6 +25,7 @@ type frame struct {
 	i     int // member
 	first holdfast.LSN
 	asked time.Duration
+	taken int64 // of the way there
 	f     transport.Frame
 	done  func(transport.Frame, error) // answered
 }
@@ -59,7 +60,10 @@ func (v *Volume) sendAll() {
 
 // mayFly reports whether another frame of records may be sent to member i now.
 func (v *Volume) mayFly(i int) bool {
-	return v.flying[i] == 0 || v.flying[i] < maxFlying && v.m.Issued()-v.m.Members()[i].Sent >= worthwhile
+	if v.flying[i] > 0 && (v.flying[i] >= maxFlying || v.m.Issued()-v.m.Members()[i].Sent < worthwhile) {
+		return false
+	}
+	return v.places[i].may(v.rec.Weight)
 }
 
 // sendTo sends one frame of records to member i; it reports whether there were
@@ -93,6 +97,8 @@ func (v *Volume) sendTo(i int) bool {
 	}
 	v.m.FrameSent(i, fr.first, last, fr.asked)
 	v.flying[i]++
+	fr.taken = int64(len(fr.f.Head) + fr.f.BulkLen())
+	v.places[i].take(fr.taken)
 	v.s.Net.Send(v.refs[i].Host, fr.f, askTimeout, fr.done)
 	return true
 }
@@ -102,6 +108,7 @@ func (fr *frame) answered(f transport.Frame, err error) {
 	v := fr.v
 	v.mu.Lock()
 	v.flying[fr.i]--
+	v.places[fr.i].give(fr.taken)
 	v.m.FrameDone(fr.i, fr.first)
 	if now := v.s.Clock.Now(); err == nil {
 		v.links[fr.i].felt(now-fr.asked, now)
@@ -111,9 +118,11 @@ func (fr *frame) answered(f transport.Frame, err error) {
 	v.pump()
 	v.admitLocked()
 	done := v.takeDone()
+	way := v.places[fr.i].on
 	v.mu.Unlock()
 	fr.release()
 	tell(done)
+	way.letIn()
 }
 
 // takeAnswer feeds an answer of member i to the machine; v.mu is held.

@@ -102,6 +102,7 @@ type Service struct {
 	mending mending
 
 	rebuilds rebuilds
+	lanes    map[holdfast.DiskID]*lane // to disks of other hosts
 }
 
 // slot is a volume that is being opened or open here.
@@ -127,6 +128,7 @@ func New(c Config) *Service {
 		handing:  make(map[holdfast.VolumeID]*handing),
 		rot:      make(map[holdfast.DiskID]Rot),
 		pins:     make(map[uint64]*heldPin),
+		lanes:    make(map[holdfast.DiskID]*lane),
 		rebuilds: rebuilds{disks: make(map[holdfast.DiskID]*governor), links: make(map[holdfast.HostID]*governor)},
 	}
 	s.handleMembers()

@@ -37,6 +37,7 @@ type Volume struct {
 	m         *replica.Writer[*op]
 	refs      []cluster.Replica                    // of m's members, by index
 	flying    []int                                // frames under way, by index
+	places    []*lanePlace                         // on the ways to members, by index
 	held      []hold                               // why a member is sent no records now, by index
 	links     []*governor                          // of what is sent to a member, by index
 	eject     []proposal                           // members to be ejected, for the reconfigure task
@@ -168,6 +169,7 @@ func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *
 func (v *Volume) grow() {
 	for n := len(v.m.Members()); len(v.flying) < n; {
 		v.flying = append(v.flying, 0)
+		v.places = append(v.places, newPlace(v, v.s.lane(v.refs[len(v.places)].Disk)))
 		v.held = append(v.held, sendable)
 		v.links = append(v.links, v.s.linkGovernor(v.refs[len(v.links)].Host))
 		v.full = append(v.full, false)
