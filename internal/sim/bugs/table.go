@@ -26,6 +26,7 @@ const (
 	scanGo     = "internal/store/scan.go"
 	mergeGo    = "internal/store/merge.go"
 	ckptGo     = "internal/store/checkpoint.go"
+	spaceGo    = "internal/store/space.go"
 	fetchingGo = "internal/store/fetching.go"
 	workerGo   = "internal/agent/worker.go"
 	controlGo  = "internal/node/control.go"
@@ -71,7 +72,7 @@ func bugs() []bug {
 			{ioGo, "\tif v.m.Acked() == v.m.Issued() {\n", "\tif true {\n"}}},
 		{name: "reuse-a-victim-early", rule: "a victim is reused only after its new directory is on disk (8)", edits: []edit{
 			{ckptGo, "\t\t\tc.free[g.num] = true\n", "\t\t\tc.free[g.num] = true\n\t\t\ts.space.free = append(s.space.free, g.place)\n"},
-			{ckptGo, "\t\ts.space.free = append(s.space.free, g.place)\n\t\tg.place, g.guests = noPlace, nil\n", "\t\tg.place, g.guests = noPlace, nil\n"}}},
+			{spaceGo, "\t\tsp.free = append(sp.free, g.place)\n\t\tg.place, g.guests = noPlace, nil\n", "\t\tg.place, g.guests = noPlace, nil\n"}}},
 		{name: "lease-from-the-answer", rule: "a lease counts from before the question (6)", edits: []edit{
 			{writerGo, "max(m.LeaseUntil, asked+LeaseWriter)", "max(m.LeaseUntil, now+LeaseWriter)"}}},
 		{name: "read-without-a-lease", rule: "a read is served only under leases (6)", edits: []edit{
