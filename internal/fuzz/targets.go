@@ -24,7 +24,7 @@ func targets() []target {
 		"record":   {"FuzzDecodeHeader"},
 		"blockmap": {"FuzzPage", "FuzzOpenRoot"},
 		"store":    {"FuzzCatalog", "FuzzBatchHeader", "FuzzSectors", "FuzzSlotDirectory", "FuzzScrubPage", "FuzzOverlayIndex"},
-		"volume":   {"FuzzCarriedMap", "FuzzGroupAsk"},
+		"volume":   {"FuzzCarriedMap", "FuzzGroupAsk", "FuzzTake"},
 		"seal":     {"FuzzOpen"},
 	}
 	var out []target

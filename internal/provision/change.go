@@ -1,6 +1,9 @@
 package provision
 
 import (
+	"errors"
+	"slices"
+
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
@@ -10,8 +13,14 @@ import (
 // tries bounds how often a change is decided anew after somebody else's.
 const tries = 10
 
+// errStands is decide's answer when an earlier try was made after all: its
+// outcome was not known, and the records were changed again since, so that they
+// do not stand as it put them.
+var errStands = errors.New("the change stands")
+
 // transact has decide put together a transaction from the newest records and
 // commits it, again if somebody else was first. An error of decide ends it.
+// decide must know a change that cannot be made twice, and say errStands.
 func (p *Provisioner) transact(decide func(*cluster.State, *cluster.Txn) error) error {
 	var last error
 	for range tries {
@@ -20,7 +29,10 @@ func (p *Provisioner) transact(decide func(*cluster.State, *cluster.Txn) error) 
 			return err
 		}
 		tx := p.Cluster.Begin()
-		if err := decide(st, tx); err != nil {
+		switch err := decide(st, tx); {
+		case err == errStands:
+			return nil
+		case err != nil:
 			return err
 		}
 		rev, err := tx.Settle(settle)
@@ -120,16 +132,29 @@ func (p *Provisioner) Snapshot(id holdfast.VolumeID, name string) (cluster.Snaps
 	snap := cluster.Snapshot{ID: holdfast.SnapshotID{UUID: u}, Name: name, Created: p.Clock.Wall()}
 	err = v.Snapshot(snap.ID, func(at holdfast.LSN) error {
 		snap.LSN = at
-		_, err := p.change(id, func(_ *cluster.State, rec *cluster.Volume) error {
-			if rec.Epoch != v.Epoch() { // its writer of now lets go what the record does not name
-				return holdfast.Errorf(holdfast.Conflict, "volume %s moved to another host while the snapshot was taken; take it again", rec.Name)
-			}
-			rec.Snapshots = append(rec.Snapshots, snap)
-			return nil
-		})
+		_, err := p.change(id, naming(snap, v.Epoch()))
 		return err
 	})
 	return snap, err
+}
+
+// naming adds a snapshot that was made at an epoch to its volume's record.
+func naming(snap cluster.Snapshot, made holdfast.Epoch) func(*cluster.State, *cluster.Volume) error {
+	return func(_ *cluster.State, rec *cluster.Volume) error {
+		switch {
+		case names(rec, snap.ID):
+			return errStands
+		case rec.Epoch != made: // its writer of now lets go what the record does not name
+			return holdfast.Errorf(holdfast.Conflict, "volume %s moved to another host while the snapshot was taken; take it again", rec.Name)
+		}
+		rec.Snapshots = append(rec.Snapshots, snap)
+		return nil
+	}
+}
+
+// names reports whether a record names a snapshot.
+func names(rec *cluster.Volume, id holdfast.SnapshotID) bool {
+	return slices.ContainsFunc(rec.Snapshots, func(s cluster.Snapshot) bool { return s.ID == id })
 }
 
 // DeleteSnapshot lets a snapshot go. One that clones were made of is hidden

@@ -83,6 +83,12 @@ func nameIsFree(rec *cluster.Volume, name string) error {
 func (p *Provisioner) nameGroup(cut *volume.Group, name string) (cluster.SnapshotGroup, error) {
 	out := cluster.SnapshotGroup{ID: cut.ID, Name: name, Size: len(cut.Parts), Created: p.Clock.Wall()}
 	err := p.transact(func(st *cluster.State, tx *cluster.Txn) error {
+		if len(out.Members) > 0 && slices.ContainsFunc(cut.Parts, func(part volume.Part) bool {
+			rec := st.Volumes[part.Volume.ID].Val
+			return names(&rec, part.Snapshot)
+		}) {
+			return errStands
+		}
 		if err := cut.Renew(); err != nil {
 			return err
 		}

@@ -163,14 +163,17 @@ func (h *Host) openAgain(m *member, path string) (gone bool, err error) {
 
 // openStore takes a formatted device into use, and closes it if that fails.
 func (h *Host) openStore(m *member, dev disk.Device, path string) error {
-	st, err := store.Open(dev, h.storeOptions())
+	o := h.storeOptions()
+	o.Expect = func(id store.Identity) error {
+		if id.Cluster != m.ms.Cluster {
+			return holdfast.Errorf(holdfast.Invalid, "disk %s belongs to cluster %s, not to this one", path, id.Cluster.Short())
+		}
+		return nil
+	}
+	st, err := store.Open(dev, o)
 	if err != nil {
 		dev.Close()
 		return err
-	}
-	if got := st.Identity().Cluster; got != m.ms.Cluster {
-		st.Close()
-		return holdfast.Errorf(holdfast.Invalid, "disk %s belongs to cluster %s, not to this one", path, got.Short())
 	}
 	m.mu.Lock()
 	m.stores = append(m.stores, opened{st, dev, path})

@@ -37,11 +37,14 @@ func (h *Host) reopenDisk(m *member, was *store.Store) (*store.Store, error) {
 		}
 		o.dev = dev
 	}
-	st, err := store.Open(o.dev, h.storeOptions())
-	if err == nil && st.Identity() != was.Identity() {
-		_ = st.Close()
-		err = holdfast.Errorf(holdfast.Conflict, "at %s there is another disk now", o.path)
+	so := h.storeOptions()
+	so.Expect = func(id store.Identity) error {
+		if id != was.Identity() {
+			return holdfast.Errorf(holdfast.Conflict, "at %s there is another disk now", o.path)
+		}
+		return nil
 	}
+	st, err := store.Open(o.dev, so)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if i = slices.IndexFunc(m.stores, func(o opened) bool { return o.Store == was }); i < 0 && err == nil {

@@ -100,6 +100,10 @@ func (f *faults) run() {
 			f.tend()
 			continue
 		}
+		if f.s.res.Faults++; f.behind() {
+			f.restart() // too few faults so far and too few operations: it costs the least
+			continue
+		}
 		f.strike()
 	}
 }
@@ -119,6 +123,11 @@ func (f *faults) tend() {
 func (f *faults) tooMany() bool {
 	gone := (f.s.w.Now() - f.s.begun).Seconds()
 	return float64(f.s.done()) < 1.5*busyOps*gone && float64(f.s.res.Faults) > 1.14*busyFaults*gone
+}
+
+// behind reports whether the clients have done hardly enough so far.
+func (f *faults) behind() bool {
+	return float64(f.s.done()) < 1.1*busyOps*(f.s.w.Now()-f.s.begun).Seconds()
 }
 
 // later runs undo after a while.
@@ -159,7 +168,6 @@ func (f *faults) rack() (name string, hosts []*host) {
 
 // strike chooses a fault.
 func (f *faults) strike() {
-	f.s.res.Faults++
 	n := f.rng.IntN(f.sum)
 	for _, k := range f.kinds {
 		if n -= k.weight; n < 0 {

@@ -16,6 +16,10 @@ type Options struct {
 	Rand  io.Reader // crypto/rand.Reader in production, seeded in simulation
 	Log   *slog.Logger
 
+	// Expect says whether a disk is the one that is to be opened: nothing is
+	// written to one for which it gives an error. nil: any is.
+	Expect func(Identity) error
+
 	SegmentBytes    int64         // Format: 256 KiB to 16 MiB, a power of two; 0: 16 MiB
 	CheckpointBytes int64         // log written between two checkpoints; 0: 256 MiB, at most an eighth of the disk
 	MapMemory       int64         // for pages of block maps: 12 KiB for 2 MiB of volume in use; 0: 64 MiB

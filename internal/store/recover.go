@@ -21,6 +21,11 @@ func Open(dev disk.Device, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Expect != nil {
+		if err := o.Expect(sb.id); err != nil {
+			return nil, err
+		}
+	}
 	s := newStore(dev, o, sb)
 	root, bad, err := s.readRoots()
 	if err != nil {

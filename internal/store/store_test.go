@@ -297,3 +297,34 @@ func slotsOf(set *slots) (out []uint16) {
 	}
 	return out
 }
+
+// A disk that is another than was expected is left as it is, and may be tried
+// again.
+func TestAnotherDiskThanWasExpectedIsNotTouched(t *testing.T) {
+	b := newBed(t, 4)
+	v := b.create(1, 1000)
+	v.write(0, 1, 2, 3)
+	v.sync()
+	b.host.Kill()
+	b.d.Crash()
+	b.boot()
+	stranger := holdfast.Errorf(holdfast.Invalid, "not this one")
+	b.opts.Expect = func(id Identity) error {
+		if id != testIdentity() {
+			t.Errorf("asked about %+v", id)
+		}
+		return stranger
+	}
+	before := b.d.Stats().Writes
+	for range 2 {
+		if err := b.tryOpen(); err != stranger {
+			t.Fatalf("opened: %v", err)
+		}
+	}
+	if n := b.d.Stats().Writes - before; n != 0 {
+		t.Errorf("%d writes to it", n)
+	}
+	b.opts.Expect = nil
+	b.open()
+	v.want(0, 1, 2, 3)
+}
