@@ -153,25 +153,44 @@ func (p *Provisioner) StartVM(id holdfast.VMID) error {
 
 // StopVM presses the power button, or with force ends the machine.
 func (p *Provisioner) StopVM(id holdfast.VMID, force bool) error {
+	var button press
 	_, err := p.changeVM(id, func(st *cluster.State, vm *cluster.VM) error {
 		if force || !st.AliveHost(vm.Host) {
 			vm.Power = cluster.Stopped
-		} else if vm.Power == cluster.On {
-			vm.Shutdowns++
+			return nil
+		}
+		if vm.Power == cluster.On {
+			return button.once(&vm.Shutdowns)
 		}
 		return nil
 	})
 	return err
 }
 
+// press is the pressing of a button: once, though it may have to be decided
+// again whether it is.
+type press struct{ to int64 }
+
+// once raises the counter of a button, unless an earlier try has.
+func (b *press) once(counter *int64) error {
+	switch {
+	case b.to == 0:
+		b.to = *counter + 1
+	case *counter >= b.to:
+		return errStands
+	}
+	*counter = b.to
+	return nil
+}
+
 // ResetVM presses the reset button.
 func (p *Provisioner) ResetVM(id holdfast.VMID) error {
+	var button press
 	_, err := p.changeVM(id, func(_ *cluster.State, vm *cluster.VM) error {
 		if vm.Power != cluster.On {
 			return holdfast.Errorf(holdfast.Conflict, "VM %s is off; start it instead", vm.Name)
 		}
-		vm.Resets++
-		return nil
+		return button.once(&vm.Resets)
 	})
 	return err
 }
@@ -179,11 +198,16 @@ func (p *Provisioner) ResetVM(id holdfast.VMID) error {
 // DeleteVM removes a VM, and its boot disk unless keep is set. The host that
 // runs it ends the machine and removes the record.
 func (p *Provisioner) DeleteVM(id holdfast.VMID, force, keep bool) error {
+	seen := false
 	return p.transact(func(st *cluster.State, tx *cluster.Txn) error {
 		v, ok := st.VMs[id]
-		if !ok || v.Val.Deleted {
+		switch {
+		case (!ok || v.Val.Deleted) && seen:
+			return errStands
+		case !ok || v.Val.Deleted:
 			return holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
 		}
+		seen = true
 		if v.Val.Power == cluster.On && !force {
 			return holdfast.Errorf(holdfast.Conflict, "VM %s should be running; stop it first, or force its deletion", v.Val.Name)
 		}
