@@ -248,6 +248,25 @@ func (h Host) addDisk(ctx context.Context, size int64) error {
 	return nil
 }
 
+// troubles is what a host says is wrong, or why it does not answer.
+func troubles(st v1.Status, err error) string {
+	if err != nil && st.Sentence == "" {
+		return err.Error()
+	}
+	text := st.Sentence
+	n := 0
+	for _, c := range st.Conditions {
+		if c.Severity == "error" && n < maxTroubles {
+			text += "\n  " + c.Text
+			n++
+		}
+	}
+	return text + "\n'holdfast lab down --wipe' ends it with all its data; a new one is brought up then"
+}
+
+// maxTroubles bounds how much of it is said.
+const maxTroubles = 5
+
 // whole waits until every host sees every other one and nothing is wrong.
 func (l *Lab) whole(ctx context.Context) (v1.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
@@ -267,7 +286,7 @@ func (l *Lab) whole(ctx context.Context) (v1.Status, error) {
 				break
 			}
 			if pause(ctx) != nil {
-				return last, holdfast.Errorf(holdfast.Unavailable, "the lab is not whole after %v; host %s says: %s %v", readyTimeout, h.Name, last.Sentence, err)
+				return last, holdfast.Errorf(holdfast.Unavailable, "the lab is not whole after %v; host %s says: %s", readyTimeout, h.Name, troubles(last, err))
 			}
 		}
 	}

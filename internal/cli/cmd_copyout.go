@@ -242,7 +242,7 @@ func (c *copiedOut) write(f *os.File, from io.Reader, o copyOut) error {
 func (c *copiedOut) putRaw(f *os.File, off int64, b []byte) error {
 	for len(b) > 0 {
 		block := b[:min(len(b), holdfast.BlockSize)]
-		if !zero(block) {
+		if !qcow2.Zero(block) {
 			if _, err := f.WriteAt(block, off); err != nil {
 				return err
 			}
@@ -251,15 +251,6 @@ func (c *copiedOut) putRaw(f *os.File, off int64, b []byte) error {
 		b, off = b[len(block):], off+int64(len(block))
 	}
 	return nil
-}
-
-func zero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // streamReader gives a stream's clusters in the order that Map.Write asks for.

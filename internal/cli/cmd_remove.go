@@ -63,7 +63,7 @@ func (a *app) hostRemoveCmd() *cobra.Command {
 		Example: "  holdfast host remove beta --lost --plan\n  holdfast host remove beta --lost\n" +
 			"  holdfast host remove beta --lost --yes --give-up scratch1,scratch2\n  holdfast host drain beta && holdfast disk remove beta:/dev/sdb && holdfast host remove beta",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			return a.remove(ctx, "host", args[0], r,
+			return a.remove("host", args[0], r,
 				func(lost bool) (v1.Removal, error) { return c.HostRemoval(ctx, args[0], lost) },
 				func(s v1.RemovalSpec) (v1.Removal, error) { return c.RemoveHost(ctx, args[0], s) })
 		})}
@@ -78,7 +78,7 @@ func (a *app) rackRemoveCmd() *cobra.Command {
 nothing, or with --lost such that do not answer and will not come back.` + removalText,
 		Example: "  holdfast rack remove b --lost --plan\n  holdfast rack remove b --lost\n  holdfast rack remove b --lost --yes -o json",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			return a.remove(ctx, "rack", args[0], r,
+			return a.remove("rack", args[0], r,
 				func(lost bool) (v1.Removal, error) { return c.RackRemoval(ctx, args[0], lost) },
 				func(s v1.RemovalSpec) (v1.Removal, error) { return c.RemoveRack(ctx, args[0], s) })
 		})}
@@ -87,7 +87,7 @@ nothing, or with --lost such that do not answer and will not come back.` + remov
 }
 
 // remove shows the plan, asks, and carries it out.
-func (a *app) remove(_ context.Context, what, name string, r removal, plan func(bool) (v1.Removal, error), do func(v1.RemovalSpec) (v1.Removal, error)) error {
+func (a *app) remove(what, name string, r removal, plan func(bool) (v1.Removal, error), do func(v1.RemovalSpec) (v1.Removal, error)) error {
 	p, err := plan(r.lost)
 	if err != nil {
 		return err

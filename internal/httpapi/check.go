@@ -128,14 +128,23 @@ func (p picture) newVM(s v1.VMSpec) (NewVM, error) {
 	if err := checkMemory(s.Name, n.MemoryMiB); err != nil {
 		return n, err
 	}
-	for _, check := range []func() error{func() error { return p.vmDisk(s, &n) }, func() error { return p.vmKernel(s) }, func() error { return checkSeed(s) }} {
-		if err := check(); err != nil {
-			return n, err
-		}
+	if err := p.vmDisk(s, &n); err != nil {
+		return n, err
+	}
+	if err := p.vmBoot(s); err != nil {
+		return n, err
 	}
 	var err error
 	n.Publish, err = p.vmPublish(holdfast.VMID{}, s)
 	return n, err
+}
+
+// vmBoot checks what a machine is told when it starts.
+func (p picture) vmBoot(s v1.VMSpec) error {
+	if err := p.vmKernel(s); err != nil {
+		return err
+	}
+	return checkSeed(s)
 }
 
 func checkMemory(vm string, mib int) error {

@@ -49,14 +49,8 @@ func (p picture) vmChanged(v cluster.VM, in v1.VMSet, c *cluster.VMChange) error
 	with := v
 	c.Apply(&with)
 	s := v1.VMSpec{Name: v.Name, UserData: with.UserData, SSHKeys: with.SSHKeys, Kernel: with.Kernel, Initrd: with.Initrd, Append: with.Append}
-	if err := p.vmKernel(s); err != nil {
+	if err := p.vmBoot(s); err != nil || in.Publish == nil {
 		return err
-	}
-	if err := checkSeed(s); err != nil {
-		return err
-	}
-	if in.Publish == nil {
-		return nil
 	}
 	s.Publish = *in.Publish
 	list, err := p.vmPublish(v.ID, s)

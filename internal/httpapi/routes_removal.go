@@ -82,7 +82,7 @@ func (s *Server) remove(ctx context.Context, find func(picture, string) ([]clust
 	}
 	var giveUp []holdfast.VolumeID
 	for _, name := range spec.GiveUp {
-		v, err := p.volume(name)
+		v, err := p.volumeOrImage(name)
 		if err != nil {
 			return v1.Removal{}, err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/image/qcow2"
 )
 
 // bufferSize is how much of an image is held in memory, in bytes; also the
@@ -218,14 +219,10 @@ func (im *importer) store(b []byte) error {
 // run returns the length of the blocks at the start of b that are not zero.
 func run(b []byte) int {
 	n := 0
-	for n < len(b) && !allZero(b[n:n+holdfast.BlockSize]) {
+	for n < len(b) && !qcow2.Zero(b[n:n+holdfast.BlockSize]) {
 		n += holdfast.BlockSize
 	}
 	return n
-}
-
-func allZero(b []byte) bool {
-	return b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1])
 }
 
 func (im *importer) keepTail(b []byte) {

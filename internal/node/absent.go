@@ -91,7 +91,7 @@ func (n *Node) openAbsent(d *absentDisk) {
 func (n *Node) tellAbsent(d *absentDisk, why error) {
 	text := ""
 	if why != nil {
-		text = fmt.Sprintf("disk %s of host %s is not in use: %v; this is tried again by itself, every minute at last: mount it, or replace it", d.path, n.hostName(), why)
+		text = fmt.Sprintf("disk %s of host %s is not in use: %v; it is tried again by itself, every minute at last", d.path, n.hostName(), why)
 	}
 	n.Condition("disk/"+d.path, "error", text)
 }

@@ -58,7 +58,7 @@ func (p *Packer) Put(off int64, b []byte) error {
 		return holdfast.Errorf(holdfast.Invalid, "%d bytes at %d after cluster %d", len(b), off, p.last)
 	}
 	p.last = c
-	if allZero(b) {
+	if Zero(b) {
 		return nil
 	}
 	if p.l2 != nil && p.span != c/outEntries {
@@ -77,7 +77,9 @@ func (p *Packer) Put(off int64, b []byte) error {
 	return err
 }
 
-func allZero(b []byte) bool {
+// Zero reports whether b holds nothing but zeroes: by its first byte, mostly; the
+// rest is one vectorised comparison of b with itself, one byte further.
+func Zero(b []byte) bool {
 	return len(b) == 0 || b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1])
 }
 
