@@ -25,7 +25,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill lab down image kernel bench clean-bench rebuild-bench flood-bench judges figures judge-cloud-init judge-iscsi rot fuzz fuzz-smoke packages clean
+.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill drill-power-loss drill-wipe lab down image kernel bench clean-bench rebuild-bench flood-bench judges figures judge-cloud-init judge-iscsi rot fuzz fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -85,6 +85,12 @@ endif
 	@echo "  $(BIN) lab kill b; $(BIN) status; $(BIN) lab start b"
 	@echo "  make drill GUEST=debian             # a stock Debian with PostgreSQL"
 	@echo "  make down                           # end it and remove its data"
+
+drill-power-loss: lab ## take the power of the whole lab, and give it back; DRILL="--guests 12 --times 20" and so on
+	$(BIN) drill power-loss $(DRILL)
+
+drill-wipe: lab ## destroy the disks of a rack, and build everything anew on empty ones; DRILL=--replace for new hosts, too
+	$(BIN) drill wipe $(DRILL)
 
 image: packages build/debian.raw ## build the Debian image of the drill
 

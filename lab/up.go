@@ -126,6 +126,11 @@ func (l *Lab) Start(ctx context.Context, binary, rack string) error {
 	return l.start(ctx, binary, hosts)
 }
 
+// StartHosts starts hosts again that do not run, and returns when they answer.
+func (l *Lab) StartHosts(ctx context.Context, binary string, hosts []Host) error {
+	return l.start(ctx, binary, hosts)
+}
+
 // answering waits until a host's API answers. If its processes die meanwhile,
 // what they printed last is the reason.
 func (h Host) answering(ctx context.Context) error {

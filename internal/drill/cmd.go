@@ -19,6 +19,7 @@ func Command(getenv func(string) string) *cobra.Command {
 	root := &cobra.Command{Use: "drill", Short: "Break something on purpose, and see",
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	root.AddCommand(rackLoss(getenv), saturate(getenv))
+	root.AddCommand(powerLossCmd(getenv), wipeCmd(getenv))
 	return root
 }
 
@@ -160,11 +161,7 @@ func (r Report) print(out io.Writer) error {
 		return nil // nothing has been broken yet
 	}
 	fmt.Fprintf(out, "Rack %s was killed while it ran VM %s on host %s.\n\n", r.Rack, r.VM, r.From)
-	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	for _, m := range r.Timeline {
-		fmt.Fprintf(w, "  %+6.1f s\t%s\t%s\n", m.After, m.What, m.Text)
-	}
-	if err := w.Flush(); err != nil {
+	if err := printMarks(out, r.Timeline); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "\nSent again to restore redundancy: %.1f MiB. Acknowledged before the loss: %d; there afterwards: %d.\n", float64(r.Resent)/(1<<20), r.Acked, r.Found)

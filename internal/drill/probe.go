@@ -3,6 +3,7 @@ package drill
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -22,10 +23,12 @@ const (
 // probeGuest is our own tiny guest: it reports every flushed counter on its
 // console and verifies its whole disk at every boot.
 type probeGuest struct {
-	d    *drill
-	vm   v1.VM
-	stop context.CancelFunc
-	done chan struct{}
+	d      *drill
+	name   string        // of its VM; "": drill-probe
+	search time.Duration // between tries at a console that is not there; 0: pollEvery
+	vm     v1.VM
+	stop   context.CancelFunc
+	done   chan struct{}
 
 	mu     sync.Mutex
 	seen   sight  // on the present connection to the console
@@ -47,7 +50,7 @@ type sight struct {
 }
 
 func (g *probeGuest) spec() v1.VMSpec {
-	return v1.VMSpec{Name: "drill-probe", Image: "probe", MemoryMiB: 32, Priority: "high"}
+	return v1.VMSpec{Name: cmp.Or(g.name, "drill-probe"), Image: "probe", MemoryMiB: 32, Priority: "high"}
 }
 
 func (g *probeGuest) image(ctx context.Context) error {
@@ -90,7 +93,7 @@ func (g *probeGuest) attach(ctx context.Context) {
 			}
 			select {
 			case <-ctx.Done():
-			case <-time.After(pollEvery):
+			case <-time.After(cmp.Or(g.search, pollEvery)):
 			}
 		}
 	}()
