@@ -25,7 +25,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill drill-power-loss drill-wipe lab down image kernel bench clean-bench rebuild-bench flood-bench judges figures judge-cloud-init judge-iscsi rot fuzz fuzz-smoke packages clean
+.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill drill-power-loss drill-wipe drill-split lab down image kernel bench clean-bench rebuild-bench flood-bench judges figures judge-cloud-init judge-iscsi rot fuzz fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -70,6 +70,14 @@ lab: packages build ## bring up a lab of three racks
 
 down: ## end the lab and remove its data
 	$(BIN) lab down --wipe
+
+# It brings its own lab up, and ends it: root's, with a network of its own.
+drill-split: packages build ## cut a rack off and connect it again, in a lab of its own (root)
+	@unshare -n true 2>/dev/null || { echo "SKIPPED: drill split needs root and network namespaces, which are not allowed here"; exit 0; }; \
+	dir=$$(mktemp -d /tmp/hfsplit.XXXXXX); export XDG_STATE_HOME=$$dir/state; \
+	$(BIN) lab up --netns --dir $$dir/l && $(BIN) drill split --dir $$dir/l; status=$$?; \
+	[ $$status = 0 ] || tail -n 30 $$dir/l/*/log; \
+	$(BIN) lab down --wipe --dir $$dir/l; rm -rf $$dir; exit $$status
 
 drill: lab ## pull the plug of a rack; GUEST=debian for the real thing
 ifeq ($(GUEST),debian)

@@ -36,7 +36,7 @@ func Command(getenv func(string) string) *cobra.Command {
 	root.PersistentFlags().StringVar(&c.dir, "dir", "", "`directory` of the lab (default: the current lab, or ~/.local/state/holdfast/lab)")
 	root.AddCommand(c.up(), c.status(), c.rack("kill", "Pull the plug of a rack: SIGKILL for all its processes", Kill),
 		c.start(), c.restart(), c.rack("freeze", "Stop all processes of a rack where they stand (SIGSTOP)", Freeze),
-		c.rack("thaw", "Let a frozen rack go on", Thaw), c.down())
+		c.rack("thaw", "Let a frozen rack go on", Thaw), c.cut(), c.heal(), c.link(), c.links(), c.down())
 	return root
 }
 
@@ -59,6 +59,14 @@ func (c *commands) up() *cobra.Command {
 	o := Options{Getenv: c.getenv}
 	var gib int64
 	cmd := &cobra.Command{Use: "up", Short: "Bring a lab up, or up again", Args: cobra.NoArgs,
+		Long: `Bring a lab up, or up again where it stopped.
+
+With --netns, which needs root, the lab has a network of its own: each host
+lives in a network namespace and is connected to the others by a router of the
+lab, which can cut them off ('holdfast lab cut') or connect them badly
+('holdfast lab link'). Nothing leads out of it; this machine reaches the hosts
+by their sockets, as all commands do.`,
+		Example: "  holdfast lab up --racks 3\n  holdfast lab up --netns && holdfast lab cut a && holdfast lab links",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Dir, err = c.where(); err != nil {
 				return err
@@ -79,6 +87,7 @@ func (c *commands) up() *cobra.Command {
 		}}
 	cmd.Flags().IntVar(&o.Racks, "racks", 3, "how many racks")
 	cmd.Flags().IntVar(&o.PerRack, "hosts-per-rack", 1, "how many hosts in each")
+	cmd.Flags().BoolVar(&o.Netns, "netns", false, "give the lab a network of its own, whose cables can be cut (root only)")
 	cmd.Flags().Int64Var(&gib, "disk-gib", DefaultDiskSize>>30, "size of each host's disk in GiB; the file is sparse")
 	return cmd
 }

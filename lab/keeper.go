@@ -111,13 +111,8 @@ func (h Host) launch(binary string) error {
 		return holdfast.Errorf(holdfast.IO, "lab: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(binary, append([]string{KeeperName, h.Dir, binary}, serveArgs(h)...)...)
-	cmd.Dir = "/"
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	if err := startIn(h.Netns, log, binary, append([]string{KeeperName, h.Dir, binary}, serveArgs(h)...)...); err != nil {
 		return holdfast.Errorf(holdfast.IO, "start host %s: %w", h.Name, err)
 	}
-	go func() { _ = cmd.Wait() }() // it outlives this process; until then nobody else reaps it
 	return nil
 }

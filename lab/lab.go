@@ -27,7 +27,7 @@ import (
 const (
 	maxRacks    = 20
 	maxPerRack  = 20
-	stateFormat = 1
+	stateFormat = 2
 )
 
 // Lab is one lab; it is kept in DIR/lab.json.
@@ -37,6 +37,8 @@ type Lab struct {
 	Net    int    `json:"net"` // L in the addresses 127.L.R.H
 	Hosts  []Host `json:"hosts"`
 	Formed bool   `json:"formed"` // the cluster is set up
+	// Network is the lab's own, nil if its hosts share the machine's loopback.
+	Network *Network `json:"network,omitempty"`
 }
 
 // Host is one host of a lab.
@@ -45,6 +47,8 @@ type Host struct {
 	Rack string `json:"rack"`
 	Addr string `json:"addr"`
 	Dir  string `json:"dir"`
+	// Netns is the network namespace that the host lives in, "" for the machine's.
+	Netns string `json:"netns,omitempty"`
 }
 
 // Config returns where the host's configuration is; Socket, Data, Disk and Log

@@ -26,6 +26,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case KeeperName:
 			os.Exit(Keeper(os.Args[2:]))
+		case LineName:
+			os.Exit(RunLine(os.Args[2:]))
 		case "serve":
 			if err := serve(os.Args[3]); err != nil {
 				fmt.Fprintln(os.Stderr, err)

@@ -33,6 +33,7 @@ type Options struct {
 	DiskSize       int64
 	Binary         string    // of holdfast
 	Progress       io.Writer // what is being done, a line each
+	Netns          bool      // with a network of its own: needs root
 	Getenv         func(string) string
 }
 
@@ -48,6 +49,12 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 		l, err = create(o)
 	}
 	if err != nil {
+		return nil, err
+	}
+	if o.Netns && l.Network == nil {
+		return nil, holdfast.Errorf(holdfast.Exists, "the lab in %s has no network of its own, and gets none afterwards; end it with 'holdfast lab down --wipe', or use another --dir", l.Dir)
+	}
+	if err := l.raise(); err != nil {
 		return nil, err
 	}
 	if err := l.start(ctx, o.Binary, l.Hosts); err != nil {
@@ -70,6 +77,9 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.Network != nil {
+		say("the hosts have a network of their own; 'ip netns exec %s COMMAND' runs something on host %s", l.Hosts[0].Netns, l.Hosts[0].Name)
+	}
 	say("iSCSI initiators are answered at %s, one portal a host; 'holdfast export create' gives them volumes", l.Hosts[0].Portal())
 	say("the lab is up: %s", st.Sentence)
 	return l, nil
@@ -80,7 +90,12 @@ func create(o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.assign(); err != nil {
+	if o.Netns {
+		err = l.giveNetwork(o.Binary)
+	} else {
+		err = l.assign()
+	}
+	if err != nil {
 		return nil, err
 	}
 	for _, h := range l.Hosts {
@@ -345,6 +360,9 @@ func (l *Lab) Down(wipe bool, getenv func(string) string) error {
 	if err := Kill(l.Hosts); err != nil {
 		return err
 	}
+	if err := l.raze(); err != nil {
+		return err
+	}
 	if c, ok := client.ReadCurrent(getenv); ok && c.Dir == l.Dir {
 		_ = os.Remove(client.CurrentFile(getenv)) // only a convenience
 	}
@@ -356,7 +374,7 @@ func (l *Lab) Down(wipe bool, getenv func(string) string) error {
 
 // wipe removes what the lab made, and its directory if nothing else is in it.
 func (l *Lab) wipe() error {
-	paths := []string{l.Credential()}
+	paths := []string{l.Credential(), l.lineDir(), l.networkLock()}
 	for _, h := range l.Hosts {
 		paths = append(paths, h.Dir)
 	}

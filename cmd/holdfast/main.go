@@ -21,7 +21,8 @@ func main() {
 		Getenv: os.Getenv,
 		Serve:  runHost,
 		Helpers: append(helpers(),
-			cli.Helper{Name: lab.KeeperName, Run: lab.Keeper}),
+			cli.Helper{Name: lab.KeeperName, Run: lab.Keeper},
+			cli.Helper{Name: lab.LineName, Run: lab.RunLine}),
 		Extra: append([]*cobra.Command{lab.Command(os.Getenv)}, extra()...),
 	}, os.Args[1:]))
 }

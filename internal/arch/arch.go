@@ -93,6 +93,7 @@ func Foreign() map[string][]string {
 	return map[string][]string{
 		"go.etcd.io/":                    {"internal/kv/etcd"},
 		"github.com/spf13/cobra":         {"internal/cli", "lab", "internal/lab", "internal/drill", "internal/sim", "cmd/*"},
+		"github.com/vishvananda/":        {"lab"},
 		"github.com/danielgtaylor/huma/": {"internal/httpapi", "api/v1"},
 		"github.com/klauspost/compress/": {"internal/seal", "internal/image/qcow2"},
 		"pgregory.net/rapid":             {},

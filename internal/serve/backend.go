@@ -47,6 +47,9 @@ func (h *Host) State(ctx context.Context) (*cluster.State, error) {
 		}
 		return nil, holdfast.Errorf(holdfast.Unavailable, "this host has not reached the control plane since it started; it needs a majority of its members")
 	}
+	if !m.node.Lease().Valid() {
+		return ownMachines(st, h.dir.id.Host, m.node.Agent.Machine), nil
+	}
 	return st, nil
 }
 
