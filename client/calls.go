@@ -473,18 +473,6 @@ func (c *Client) ResetVM(ctx context.Context, vm string) (v1.VM, error) {
 	return fetch[v1.VM](ctx, c, "POST", path("vms", vm, "reset"), nil)
 }
 
-// DeleteVM deletes a VM, and its boot disk unless that is kept.
-func (c *Client) DeleteVM(ctx context.Context, vm string, force, keepDisk bool) error {
-	var f, k string
-	if force {
-		f = "true"
-	}
-	if keepDisk {
-		k = "true"
-	}
-	return c.call(ctx, "DELETE", query(path("vms", vm), "force", f, "keep_disk", k), nil, nil)
-}
-
 // Incidents lists losses of hosts, newest first.
 func (c *Client) Incidents(ctx context.Context) ([]v1.Incident, error) {
 	return fetch[[]v1.Incident](ctx, c, "GET", path("incidents"), nil)

@@ -59,7 +59,8 @@ type VM struct {
 	Rack      string    `json:"rack,omitempty"`
 	CPUs      int       `json:"cpus"`
 	MemoryMiB int       `json:"memory_mib"`
-	Volume    string    `json:"volume"`
+	Volume    string    `json:"volume" doc:"Its boot disk"`
+	Disks     []VMDisk  `json:"disks" doc:"All its disks, the boot disk first"`
 	Priority  string    `json:"priority"`
 	Isolation string    `json:"isolation"`
 	Publish   []Publish `json:"publish"`
@@ -76,6 +77,33 @@ type VM struct {
 	// Assigned counts assignments: it rises each time the VM is moved or
 	// started anew.
 	Assigned int64 `json:"assigned"`
+}
+
+// VMDisk is one disk of a VM.
+type VMDisk struct {
+	Volume string `json:"volume"`
+	Size   int64  `json:"size" doc:"Bytes"`
+	Slot   int    `json:"slot" doc:"Its place on the machine's bus; 0 is the boot disk"`
+	State  string `json:"state" doc:"ok, pending (the running machine does not have it yet), leaving (it goes when the guest lets it go), lost, missing"`
+	Path   string `json:"path" doc:"Where a Linux guest finds it, whichever slot it has"`
+}
+
+// VMDiskSpec asks for a disk of a VM beside its boot disk: a volume that there
+// is, or a new one of a size.
+type VMDiskSpec struct {
+	Volume  string `json:"volume,omitempty" maxLength:"63" doc:"A volume that belongs to no VM"`
+	Size    int64  `json:"size,omitempty" minimum:"0" doc:"Or: make one of so many bytes"`
+	Name    string `json:"name,omitempty" maxLength:"63" doc:"Its name; empty: the VM's and a number"`
+	Copies  int    `json:"copies,omitempty" minimum:"0" maximum:"8"`
+	Pool    string `json:"pool,omitempty" maxLength:"63"`
+	Encrypt bool   `json:"encrypt,omitempty"`
+}
+
+// VMRemoval says how to delete a VM.
+type VMRemoval struct {
+	Force    bool // also if it should run: end its process first
+	KeepDisk bool // keep its boot disk as a volume
+	Disks    bool // delete its other disks too, which else stay as volumes
 }
 
 // Machine is a VM's process.

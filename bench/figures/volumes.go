@@ -73,7 +73,7 @@ func (m *measurement) clone(ctx context.Context) error {
 			return err
 		}
 		all = append(all, took.Seconds())
-		if err := m.first.DeleteVM(ctx, spec.Name, true, false); err != nil {
+		if err := m.first.DeleteVM(ctx, spec.Name, v1.VMRemoval{Force: true}); err != nil {
 			return err
 		}
 		err = m.until(ctx, "the VM to be gone", func(ctx context.Context) (bool, error) {

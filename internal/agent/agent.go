@@ -38,6 +38,9 @@ type Control interface {
 	// PowerOff replaces a VM's record if it was last changed at mod, and with it
 	// that of its machine.
 	PowerOff(v cluster.VM, m cluster.Machine, mod kv.Rev) error
+	// DetachDisks takes volumes from a VM's disks and has them belong to nobody,
+	// if the VM's record was last changed at mod.
+	DetachDisks(v cluster.VM, ids []holdfast.VolumeID, mod kv.Rev) error
 	// DeleteVM removes a VM's records if it was last changed at mod.
 	DeleteVM(v cluster.VM, mod kv.Rev) error
 	// CommitVolume replaces a volume's record if it was last changed at mod.

@@ -158,9 +158,11 @@ func (a *Agent) MaySession(id holdfast.VolumeID, generation uint32) error {
 	}
 	a.mu.Unlock()
 	for _, w := range workers {
-		if spec, ok := w.running(); ok && spec.Volume == id && spec.Cache != generation {
-			w.wake.Set()
-			return holdfast.Errorf(holdfast.LostCache, "VM %s was started at cache generation %d and its volume is at %d: it must be restarted", spec.Name, spec.Cache, generation)
+		if spec, ok := w.running(); ok {
+			if d, has := spec.Disk(id); has && d.Cache != generation {
+				w.wake.Set()
+				return holdfast.Errorf(holdfast.LostCache, "VM %s got its disk %s at cache generation %d and that is at %d: it must be restarted", spec.Name, d.Export, d.Cache, generation)
+			}
 		}
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
-	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
 )
 
@@ -28,39 +27,61 @@ type Renewer interface {
 // growAgain is how long a machine has to begin a new session.
 const growAgain = 500 * time.Millisecond
 
-// grow shows the guest of a running machine that its volume has become larger.
-func (w *worker) grow(m hypervisor.Machine, rec cluster.Volume) {
-	size := int64(rec.Blocks) * holdfast.BlockSize
+// shownSize is what is known of the size that a guest sees of a disk.
+type shownSize struct {
+	shown   int64         // bytes
+	renewed int64         // bytes for which its session was begun anew
+	again   time.Duration // not before: the next try to show it more
+}
+
+// grow shows the guest of a running machine that its volumes have become larger.
+func (w *worker) grow(m hypervisor.Machine) {
 	g, ok := m.(Grower)
 	exports, can := w.a.Exports.(Renewer)
-	if !ok || !can || size == w.shown || m.State() != hypervisor.Running {
+	if !ok || !can || m.State() != hypervisor.Running {
 		return
+	}
+	for _, d := range m.Spec().Disks {
+		if v := w.a.Volumes.Opened(d.Volume); v != nil {
+			w.growDisk(g, exports, d, int64(v.Record().Blocks)*holdfast.BlockSize)
+		}
+	}
+}
+
+func (w *worker) growDisk(g Grower, exports Renewer, d hypervisor.Disk, size int64) {
+	if w.sizes == nil {
+		w.sizes = make(map[holdfast.VolumeID]*shownSize)
+	}
+	s := w.sizes[d.Volume]
+	if s == nil {
+		s = &shownSize{}
+		w.sizes[d.Volume] = s
 	}
 	now := w.a.Clock.Now()
-	if now < w.growAt {
+	if size == s.shown || now < s.again {
 		return
 	}
-	w.growAt = now + growAgain
-	if shown, err := g.DiskSize(0); err != nil || shown >= size {
+	s.again = now + growAgain
+	if shown, err := g.DiskSize(d.Slot); err != nil || shown >= size {
 		if err == nil {
-			w.shown = size
+			s.shown = size
 		}
 		return
 	}
-	if w.renewed != size {
-		w.renewed = size
-		exports.Renew(rec.ID)
+	if s.renewed != size {
+		s.renewed = size
+		exports.Renew(d.Volume)
 		w.wake.Set()
 		return
 	}
-	switch err := g.Grow(0, size); {
+	switch err := g.Grow(d.Slot, size); {
 	case err == nil:
-		w.shown = size
-		w.a.Log.Info("the guest sees that its disk has grown", "vm", m.Spec().Name, "bytes", size)
+		s.shown = size
+		w.a.Log.Info("the guest sees that its disk has grown", "disk", d.Export, "bytes", size)
 	case holdfast.IsKind(err, holdfast.Unavailable):
-		w.renewed = 0
+		s.renewed = 0
 		w.wake.Set()
 	default:
-		w.a.Log.Warn("the guest could not be shown that its disk has grown", "vm", m.Spec().Name, "error", err)
+		w.a.Log.Warn("the guest could not be shown that its disk has grown", "disk", d.Export, "error", err)
 	}
 }

@@ -59,6 +59,6 @@ func (w *worker) sendOff(m hypervisor.Machine, vm cluster.VM) {
 
 // left reports a machine that is gone so that its VM can start elsewhere.
 func (w *worker) left(vm cluster.VM) {
-	w.closeVolume(vm)
+	w.closeAll(allOf(vm))
 	w.report(cluster.Machine{State: string(hypervisor.Off), Reason: w.exit.said}, vm)
 }

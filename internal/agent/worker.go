@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"reflect"
 	"sync"
 	"time"
 
@@ -40,9 +41,9 @@ type worker struct {
 	isolated  bool          // paused because this host is cut off
 	stopAsked bool          // the power button was pressed since the machine started
 	exit      leaving
-	shown     int64         // bytes of the disk that the guest is known to see
-	renewed   int64         // bytes for which its session was begun anew
-	growAt    time.Duration // not before: the next try to show it more
+	fitAt     time.Duration // not before: the next try to give it a disk, or to take one
+	said      string        // why that could not be, for people
+	sizes     map[holdfast.VolumeID]*shownSize
 }
 
 // worker makes a worker and its task; a.mu is held.
@@ -103,11 +104,14 @@ func (w *worker) step() (over bool) {
 	case !mine:
 		return w.leave()
 	case vm.Deleted:
-		w.closeVolume(vm)
+		w.closeAll(allOf(vm))
 		w.forgetVM(vm)
 	case vm.Power != cluster.On:
-		w.restVolume(vm)
+		for _, id := range vm.Volumes() {
+			w.restVolume(id)
+		}
 		w.report(cluster.Machine{State: string(hypervisor.Off)}, vm)
+		w.detach(vm, leavingOf(vm))
 	case m == nil && vm.Shutdowns > w.reported.Shutdowns:
 		w.powerOff(vm)
 	case m == nil && vm.Leaving():
@@ -180,7 +184,7 @@ func (w *worker) end(m hypervisor.Machine, vm cluster.VM, mine bool) {
 	w.setMachine(nil)
 	w.isolated, w.stopAsked = false, false
 	if !mine {
-		w.closeVolumeID(m.Spec().Volume)
+		w.closeAll(volumesOf(m.Spec()))
 	}
 }
 
@@ -227,22 +231,6 @@ func (w *worker) powerOff(vm cluster.VM) bool {
 	return true
 }
 
-func (w *worker) closeVolume(vm cluster.VM) { w.closeVolumeID(vm.Volume) }
-
-// restVolume closes the volume of a VM that is off, unless its copies are to
-// change: then it stays open to be mended.
-func (w *worker) restVolume(vm cluster.VM) {
-	if v := w.a.Volumes.Opened(vm.Volume); v != nil && !needsCare(v.Record()) {
-		v.Close()
-	}
-}
-
-func (w *worker) closeVolumeID(id holdfast.VolumeID) {
-	if v := w.a.Volumes.Opened(id); v != nil {
-		v.Close()
-	}
-}
-
 func (w *worker) forgetVM(vm cluster.VM) {
 	w.mu.Lock()
 	mod := w.mod
@@ -252,7 +240,7 @@ func (w *worker) forgetVM(vm cluster.VM) {
 	}
 }
 
-// start opens the volume and starts a machine on it.
+// start opens the VM's volumes and starts a machine on them: on all, or on none.
 func (w *worker) start(vm cluster.VM) {
 	now := w.a.Clock.Now()
 	if now < w.again {
@@ -261,9 +249,9 @@ func (w *worker) start(vm cluster.VM) {
 	w.again = now + startAgain
 	w.reported.Resets = max(w.reported.Resets, vm.Resets) // a machine that starts is as good as reset
 	w.report(cluster.Machine{State: "starting"}, vm)
-	v, err := w.a.Volumes.Open(vm.Volume)
+	vols, err := w.openAll(vm.Volumes())
 	if err == nil {
-		err = w.launch(vm, v)
+		err = w.launch(vm, vols)
 	}
 	if err != nil {
 		w.a.Log.Warn("VM could not be started yet", "vm", vm.Name, "error", err)
@@ -271,8 +259,8 @@ func (w *worker) start(vm cluster.VM) {
 	}
 }
 
-func (w *worker) launch(vm cluster.VM, v *volume.Volume) error {
-	spec, err := w.spec(vm, v)
+func (w *worker) launch(vm cluster.VM, vols []*volume.Volume) error {
+	spec, err := w.spec(vm, vols)
 	if err != nil {
 		return err
 	}
@@ -296,7 +284,7 @@ func (w *worker) launch(vm cluster.VM, v *volume.Volume) error {
 // observed is what is told of a machine that there is.
 func observed(m hypervisor.Machine, state hypervisor.State, epoch holdfast.Epoch) cluster.Machine {
 	s := m.Spec()
-	return cluster.Machine{State: string(state), Epoch: epoch, PID: m.PID(), CPUs: s.CPUs, MemoryMiB: s.MemoryMiB, Edition: s.Edition}
+	return cluster.Machine{State: string(state), Epoch: epoch, PID: m.PID(), CPUs: s.CPUs, MemoryMiB: s.MemoryMiB, Edition: s.Edition, Disks: volumesOf(s)}
 }
 
 // current reports whether the VM is still assigned here at generation g.
@@ -306,19 +294,16 @@ func (w *worker) current(g int64) bool {
 	return w.present && w.vm.Host == w.a.Self && w.vm.Generation == g && w.vm.Power == cluster.On && !w.vm.Deleted
 }
 
-func (w *worker) spec(vm cluster.VM, v *volume.Volume) (hypervisor.Spec, error) {
-	socket := w.a.Socket(vm.Volume)
-	if socket == "" {
-		return hypervisor.Spec{}, holdfast.Errorf(holdfast.Unavailable, "the VM's volume is not exported here yet")
-	}
-	rec := v.Record()
+func (w *worker) spec(vm cluster.VM, vols []*volume.Volume) (hypervisor.Spec, error) {
 	s := hypervisor.Spec{
-		VM: vm.ID, Name: vm.Name, Generation: vm.Generation, Volume: vm.Volume, Epoch: v.Epoch(), Cache: rec.Generation,
+		VM: vm.ID, Name: vm.Name, Generation: vm.Generation, Epoch: vols[0].Epoch(),
 		CPUs: vm.CPUs, MemoryMiB: vm.MemoryMiB, Append: vm.Append,
-		Disks: []hypervisor.Disk{{Socket: socket, Export: rec.Name}},
-		NIC:   &hypervisor.NIC{MAC: vm.MAC}, Edition: vm.Edition,
+		NIC: &hypervisor.NIC{MAC: vm.MAC}, Edition: vm.Edition,
 	}
 	var err error
+	if s.Disks, err = w.disks(vm, vols); err != nil {
+		return s, err
+	}
 	if w.a.Seed != nil && (vm.UserData != "" || len(vm.SSHKeys) > 0) {
 		if s.Seed, err = w.a.Seed(vm); err != nil {
 			return s, err
@@ -335,37 +320,53 @@ func (w *worker) spec(vm cluster.VM, v *volume.Volume) (hypervisor.Spec, error) 
 
 // tend looks after a running machine.
 func (w *worker) tend(m hypervisor.Machine, vm cluster.VM) {
-	v := w.a.Volumes.Opened(vm.Volume)
-	if v == nil {
-		var err error
-		if v, err = w.a.Volumes.Open(vm.Volume); err != nil {
-			w.guard(m, vm)
-			seen := observed(m, m.State(), m.Spec().Epoch)
-			seen.Reason = "its disk: " + err.Error()
-			w.report(seen, vm)
-			return
-		}
+	spec := m.Spec()
+	vols, err := w.openAll(volumesOf(spec))
+	if err != nil {
+		w.guard(m, vm)
+		seen := observed(m, m.State(), spec.Epoch)
+		seen.Reason = err.Error()
+		w.report(seen, vm)
+		return
 	}
-	if v.Record().Generation != m.Spec().Cache {
+	if lostCache(spec, vols) {
 		// Its unflushed writes are gone: a guest that went on would believe
-		// otherwise (invariant 12). It starts again from its disk.
+		// otherwise (invariant 12). It starts again from its disks.
 		w.a.Log.Warn("machine restarted: the memory that held its unflushed writes was lost", "vm", vm.Name)
 		w.end(m, vm, true)
 		return
 	}
 	w.guard(m, vm)
-	w.unpause(m, v)
-	w.grow(m, v.Record())
+	w.unpause(m)
+	w.fitDisks(m, vm)
+	w.grow(m)
 	w.serveRequests(m, vm)
-	w.report(observed(m, m.State(), v.Epoch()), vm)
+	epoch := spec.Epoch
+	if len(vols) > 0 {
+		epoch = vols[0].Epoch()
+	}
+	seen := observed(m, m.State(), epoch)
+	seen.Reason = w.said
+	w.report(seen, vm)
+}
+
+// lostCache reports whether a disk of a machine is of a later cache generation
+// than it was when the guest got it.
+func lostCache(s hypervisor.Spec, vols []*volume.Volume) bool {
+	for i, v := range vols {
+		if v.Record().Generation != s.Disks[i].Cache {
+			return true
+		}
+	}
+	return false
 }
 
 // unpause lets a machine go on that stands still though this host is not cut
 // off: a write of its failed, for want of space maybe, and is tried again; or
 // an earlier life of this agent had paused it.
-func (w *worker) unpause(m hypervisor.Machine, v *volume.Volume) {
+func (w *worker) unpause(m hypervisor.Machine) {
 	now := w.a.Clock.Now()
-	if m.State() != hypervisor.Paused || w.isolated || !v.Leased() || now < w.again {
+	if m.State() != hypervisor.Paused || w.isolated || !w.leased(m) || now < w.again {
 		return
 	}
 	w.again = now + startAgain
@@ -376,11 +377,11 @@ func (w *worker) unpause(m hypervisor.Machine, v *volume.Volume) {
 }
 
 // guard applies the isolation response while this host is cut off: it cannot
-// reach the control plane, and the volume's other replicas no longer stand by
-// this writer. It takes it back when that ends.
+// reach the control plane, and the other replicas of one of its volumes no
+// longer stand by this writer. It takes it back when that ends.
 func (w *worker) guard(m hypervisor.Machine, vm cluster.VM) {
-	v := w.a.Volumes.Opened(m.Spec().Volume)
-	cut := w.a.Control.Confirmed() > isolatedFor && (v == nil || !v.Leased())
+	leased := w.leased(m)
+	cut := w.a.Control.Confirmed() > isolatedFor && !leased
 	switch {
 	case cut && !w.isolated && vm.Isolation != cluster.IsolationLeave:
 		w.isolated = true
@@ -394,7 +395,7 @@ func (w *worker) guard(m hypervisor.Machine, vm cluster.VM) {
 		if err := m.Pause(); err != nil {
 			w.a.Log.Error("a machine could not be paused", "vm", m.Spec().Name, "error", err)
 		}
-	case !cut && w.isolated && v != nil && v.Leased():
+	case !cut && w.isolated && leased:
 		w.isolated = false
 		w.a.Log.Info("this host is no longer cut off", "vm", m.Spec().Name)
 		if err := m.Resume(); err != nil {
@@ -458,7 +459,7 @@ func (w *worker) report(m cluster.Machine, vm cluster.VM) {
 // through JSON is never equal to one that did not.
 func sameReport(a, b cluster.Machine) bool {
 	a.Since, b.Since = time.Time{}, time.Time{}
-	return a == b
+	return reflect.DeepEqual(a, b)
 }
 
 // lastReported is the machine record as the cluster has it, if it is still

@@ -84,7 +84,7 @@ func running() *scene {
 	vm := cluster.VM{ID: holdfast.VMID{UUID: holdfast.UUID{2}}, Name: "db", Host: self, Generation: 3, Power: cluster.On,
 		Volume: holdfast.VolumeID{UUID: holdfast.UUID{3}}, Isolation: cluster.IsolationPause}
 	s := &scene{vm: vm, r: &records{st: &cluster.State{Machines: map[holdfast.VMID]cluster.Versioned[cluster.Machine]{}}},
-		m: &machine{state: hypervisor.Running, spec: hypervisor.Spec{VM: vm.ID, Name: vm.Name, Volume: vm.Volume, Generation: 3}}}
+		m: &machine{state: hypervisor.Running, spec: hypervisor.Spec{VM: vm.ID, Name: vm.Name, Disks: []hypervisor.Disk{{Volume: vm.Volume}}, Generation: 3}}}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	c := clock.System{}
 	a := New(Config{Self: self, Clock: c, Control: s.r, Log: log,

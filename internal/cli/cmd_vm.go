@@ -27,7 +27,7 @@ func vmColumns() []column[v1.VM] {
 		{"PUBLISHED", false, func(v v1.VM) any { return published(v.Publish) }},
 		{"REASON", false, func(v v1.VM) any { return v.Reason }},
 		{"PENDING", true, func(v v1.VM) any { return strings.Join(v.Pending, ", ") }},
-		{"VOLUME", true, func(v v1.VM) any { return v.Volume }},
+		{"DISKS", true, func(v v1.VM) any { return diskNames(v) }},
 		{"PRIORITY", true, func(v v1.VM) any { return v.Priority }},
 		{"ISOLATION", true, func(v v1.VM) any { return v.Isolation }},
 		{"CAME", true, func(v v1.VM) any { return v.Came }},
@@ -37,6 +37,15 @@ func vmColumns() []column[v1.VM] {
 }
 
 func vmName(v v1.VM) string { return v.Name }
+
+// diskNames names a VM's disks, the boot disk first.
+func diskNames(v v1.VM) string {
+	var names []string
+	for _, d := range v.Disks {
+		names = append(names, d.Volume)
+	}
+	return strings.Join(names, ",")
+}
 
 func published(ps []v1.Publish) string {
 	var out []string
@@ -62,7 +71,8 @@ func (a *app) listCmd() *cobra.Command {
 }
 
 func (a *app) vmCmd() *cobra.Command {
-	var noWait, force, delForce, keep, plan bool
+	var noWait, force, plan bool
+	var removal v1.VMRemoval
 	start := &cobra.Command{Use: "start VM", Short: "Start a VM", Args: args("VM"),
 		Example: "  holdfast vm start db1\n  holdfast vm start db1 --no-wait",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
@@ -89,40 +99,46 @@ func (a *app) vmCmd() *cobra.Command {
 			return a.done("vm", v.Name, "The reset button of VM "+v.Name+" is pressed.")
 		})}
 	del := &cobra.Command{Use: "delete VM", Short: "Delete a VM and its boot disk", Args: args("VM"),
-		Example: "  holdfast vm delete db1 --plan\n  holdfast vm delete db1\n  holdfast vm delete db1 --force --keep-disk",
+		Long:    "Delete a VM and the disk that it boots from. Its other disks stay, as volumes, unless --disks is given.",
+		Example: "  holdfast vm delete db1 --plan\n  holdfast vm delete db1\n  holdfast vm delete db1 --disks\n  holdfast vm delete db1 --force --keep-disk",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			if plan {
-				return a.planDeleteVM(ctx, c, args[0], keep)
+				return a.planDeleteVM(ctx, c, args[0], removal)
 			}
-			if err := c.DeleteVM(ctx, args[0], delForce, keep); err != nil {
+			if err := c.DeleteVM(ctx, args[0], removal); err != nil {
 				return err
 			}
 			return a.done("vm", args[0], "VM "+args[0]+" is deleted.")
 		})}
-	del.Flags().BoolVar(&delForce, "force", false, "also if it runs")
-	del.Flags().BoolVar(&keep, "keep-disk", false, "keep its boot disk as a volume")
+	del.Flags().BoolVar(&removal.Force, "force", false, "also if it runs")
+	del.Flags().BoolVar(&removal.KeepDisk, "keep-disk", false, "keep its boot disk as a volume")
+	del.Flags().BoolVar(&removal.Disks, "disks", false, "delete its other disks too")
 	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
 	for _, c := range []*cobra.Command{start, stop} {
 		c.Flags().BoolVar(&noWait, "no-wait", false, "return at once")
 	}
-	return noun("vm", "Virtual machines", listCmd(a, vms()), showCmd(a, vms(), "db1"), a.vmCreateCmd(), a.vmSetCmd(), start, stop, reset, del, a.consoleCmd())
+	return noun("vm", "Virtual machines", listCmd(a, vms()), showCmd(a, vms(), "db1"), a.vmCreateCmd(), a.vmSetCmd(), a.vmDiskCmd(), start, stop, reset, del, a.consoleCmd())
 }
 
-func (a *app) planDeleteVM(ctx context.Context, c *client.Client, name string, keep bool) error {
+func (a *app) planDeleteVM(ctx context.Context, c *client.Client, name string, r v1.VMRemoval) error {
 	v, err := c.VM(ctx, name)
 	if err != nil {
 		return err
 	}
 	lines := []string{fmt.Sprintf("VM %s (%s) would be deleted.", v.Name, v.State)}
-	if keep {
-		return a.planned(append(lines, fmt.Sprintf("Its disk %s would stay.", v.Volume))...)
+	for i, disk := range v.Disks {
+		if i == 0 && r.KeepDisk || i > 0 && (!r.Disks || disk.State == "leaving") {
+			lines = append(lines, fmt.Sprintf("Its disk %s would stay, as a volume.", disk.Volume))
+			continue
+		}
+		d, err := c.Volume(ctx, disk.Volume)
+		if err != nil {
+			return err
+		}
+		d.VM = "" // it goes with it
+		lines = append(lines, lossOf(d)...)
 	}
-	d, err := c.Volume(ctx, v.Volume)
-	if err != nil {
-		return err
-	}
-	d.VM = "" // it goes with it
-	return a.planned(append(lines, lossOf(d)...)...)
+	return a.planned(lines...)
 }
 
 // settled waits until a VM is in the state that was asked for, and prints it.

@@ -178,7 +178,7 @@ func checkVM(v *VM) error {
 			return bad(what, v.Name, "published port %d to %d: 1 to 65535 are allowed", p.Port, p.GuestPort)
 		}
 	}
-	return nil
+	return checkVMDisks(v)
 }
 
 func checkMachine(m *Machine) error {

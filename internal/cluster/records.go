@@ -249,7 +249,8 @@ type VM struct {
 	Name      string            `json:"name"`
 	CPUs      int               `json:"cpus"`
 	MemoryMiB int               `json:"memory_mib"`
-	Volume    holdfast.VolumeID `json:"volume"` // boot disk
+	Volume    holdfast.VolumeID `json:"volume"`          // boot disk
+	Disks     []VMDisk          `json:"disks,omitempty"` // the others, by slot
 	Power     PowerState        `json:"power"`
 	Priority  int               `json:"priority"` // 0 low, 1 normal, 2 high: restart order
 	Isolation Isolation         `json:"isolation"`
@@ -319,6 +320,8 @@ type Machine struct {
 	CPUs      int   `json:"cpus,omitempty"`
 	MemoryMiB int   `json:"memory_mib,omitempty"`
 	Edition   int64 `json:"edition,omitempty"`
+	// Disks are the volumes that the process has now.
+	Disks []holdfast.VolumeID `json:"disks,omitempty"`
 }
 
 // JoinCode admits one host, once. Only its hash is stored.

@@ -17,6 +17,13 @@ type VMChange struct {
 	Append    *string
 }
 
+// VMRemoval says what goes with a VM that is deleted.
+type VMRemoval struct {
+	Force    bool // also if it should run
+	KeepDisk bool // its boot disk stays, as a volume
+	Disks    bool // its other disks go too, which else stay
+}
+
 // Apply changes a VM. CPUs, memory and what comes with an Edition are its
 // machine's only once that is started anew; the rest is in force at once.
 func (c VMChange) Apply(v *VM) {

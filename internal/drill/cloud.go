@@ -177,7 +177,7 @@ func (c *cloud) remove(ctx context.Context, name string) error {
 			return false, "", err
 		}
 		_, err = ask(ctx, c, 10*time.Second, func(ctx context.Context, k *client.Client) (struct{}, error) {
-			return struct{}{}, k.DeleteVM(ctx, name, true, false)
+			return struct{}{}, k.DeleteVM(ctx, name, v1.VMRemoval{Force: true})
 		})
 		return false, "", err
 	})

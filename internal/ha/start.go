@@ -149,13 +149,15 @@ func (m *Machine) homeless(now time.Duration, d *draft) (vms []cluster.VM) {
 	return vms
 }
 
-// awaitsMembers reports whether an in-sync member of a VM's volume is still
-// expected after a start of everything: what it holds may be newer.
+// awaitsMembers reports whether an in-sync member of one of a VM's volumes is
+// still expected after a start of everything: what it holds may be newer.
 func (m *Machine) awaitsMembers(v *placement.View, vm cluster.VM) bool {
-	vol, ok := v.Volume(vm)
-	return ok && slices.ContainsFunc(vol.InSync, func(r cluster.Replica) bool {
-		t := m.hosts[r.Host]
-		return t != nil && t.phase == Expected
+	vols, _ := v.VolumesOf(vm)
+	return slices.ContainsFunc(vols, func(vol cluster.Volume) bool {
+		return slices.ContainsFunc(vol.InSync, func(r cluster.Replica) bool {
+			t := m.hosts[r.Host]
+			return t != nil && t.phase == Expected
+		})
 	})
 }
 
@@ -273,10 +275,10 @@ func (m *Machine) busy(now time.Duration, d *draft) map[holdfast.HostID]int {
 	return n
 }
 
-// uncut reports whether a VM's volume still has a lost writer.
+// uncut reports whether one of a VM's volumes still has a lost writer.
 func (m *Machine) uncut(d *draft, vm cluster.VM) bool {
-	vol, ok := d.v.Volume(vm)
-	return ok && !vol.Writer.IsZero() && m.lost(vol.Writer)
+	vols, _ := d.v.VolumesOf(vm)
+	return slices.ContainsFunc(vols, func(vol cluster.Volume) bool { return !vol.Writer.IsZero() && m.lost(vol.Writer) })
 }
 
 // AssignedText is the text of an assigned step.

@@ -282,7 +282,8 @@ func (st *stage) agentVM(v *placement.View, vm cluster.VM, perHost map[holdfast.
 	if !due(st.startAt[vm.ID]) {
 		return false
 	}
-	if vol, ok := v.Volume(vm); ok {
+	vols, _ := v.VolumesOf(vm)
+	for _, vol := range vols {
 		st.open(v, vol, vm.Host)
 	}
 	if err := st.c.Do("machine " + vm.Name + " state=running"); err != nil {

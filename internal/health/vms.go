@@ -31,16 +31,22 @@ func (b *board) vms() (running, wanted int) {
 
 // vmState says what keeps a VM from running, or "".
 func (b *board) vmState(vm cluster.VM) (what, severity string, since time.Time) {
-	vol, hasVolume := b.v.Volume(vm)
-	switch {
-	case !vm.Volume.IsZero() && !hasVolume:
+	vols, missing := b.v.VolumesOf(vm)
+	if len(missing) > 0 {
 		return "its volume does not exist", Error, since
-	case hasVolume && b.v.State.Gone(vol):
-		return "volume " + vol.Name + " is lost", Error, since
-	case b.v.Up(vm.Host):
+	}
+	for _, vol := range vols {
+		if b.v.State.Gone(vol) {
+			return "volume " + vol.Name + " is lost", Error, since
+		}
+	}
+	if b.v.Up(vm.Host) {
 		return b.machineState(vm)
-	case hasVolume && len(b.v.InSync(vol)) == 0:
-		return "waiting for a copy of volume " + vol.Name, Error, since
+	}
+	for _, vol := range vols {
+		if len(b.v.InSync(vol)) == 0 {
+			return "waiting for a copy of volume " + vol.Name, Error, since
+		}
 	}
 	if to, why := placement.PlaceVM(b.v.State, vm, placement.VMOptions{}); to.IsZero() {
 		return why.String(), Error, since

@@ -104,7 +104,7 @@ func TestAClusterFromNothingToARunningVM(t *testing.T) {
 	if vm, err = three.StopVM(ctx, "db1", v1.StopSpec{}); err != nil || vm.Power != "off" {
 		t.Fatalf("stop: %+v, %v", vm, err)
 	}
-	if err := three.DeleteVM(ctx, vm.ID, false, true); err != nil {
+	if err := three.DeleteVM(ctx, vm.ID, v1.VMRemoval{KeepDisk: true}); err != nil {
 		t.Fatal(err)
 	}
 	if v, err := three.Volume(ctx, "db1"); err != nil || v.Origin != "deb" || v.VM != "" {

@@ -260,6 +260,13 @@ type NewVM struct {
 	Append    string
 }
 
+// NewVMDisk is a disk that a VM is to be given: Volume, or if that is zero a
+// volume to be made, of that name or one that follows from the VM's.
+type NewVMDisk struct {
+	Volume holdfast.VolumeID
+	New    NewVolume
+}
+
 // VMs is about VMs. The power methods change desired state and return at
 // once; the machine record shows what became of it.
 type VMs interface {
@@ -272,9 +279,14 @@ type VMs interface {
 	// gone down, or ends the process at once if forced.
 	StopVM(ctx context.Context, id holdfast.VMID, force bool) error
 	ResetVM(ctx context.Context, id holdfast.VMID) error
-	// DeleteVM removes the VM, and its boot disk too unless keep is set.
-	// Conflict while it should run, unless forced.
-	DeleteVM(ctx context.Context, id holdfast.VMID, force, keepDisk bool) error
+	// DeleteVM removes the VM, and the disks that r says. Conflict while it
+	// should run, unless forced.
+	DeleteVM(ctx context.Context, id holdfast.VMID, r cluster.VMRemoval) error
+	// AddVMDisk gives the VM a disk beside its boot disk: the volume, or a new one.
+	// Its machine gets it at once if that can be.
+	AddVMDisk(ctx context.Context, id holdfast.VMID, d NewVMDisk) error
+	// RemoveVMDisk takes a disk away; the volume stays.
+	RemoveVMDisk(ctx context.Context, id holdfast.VMID, volume holdfast.VolumeID) error
 	// Console attaches to the VM's serial port, history first, on whichever
 	// host it runs (by client.Console to that host's API if it is another).
 	// Unavailable: it does not run. local refuses to go to another host, so

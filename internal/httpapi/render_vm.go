@@ -56,7 +56,8 @@ func (p picture) renderVM(v cluster.VM) v1.VM {
 		Isolation: string(v.Isolation), Publish: renderPublish(v.Publish), SSHKeys: v.SSHKeys, UserData: v.UserData,
 		Kernel: v.Kernel, Initrd: v.Initrd, Append: v.Append, MAC: v.MAC, Came: v.Came, Created: v.Created, Assigned: v.Generation}
 	out.State, out.Reason = p.vmState(v)
-	out.Pending = pending(v, p.InForce(v))
+	out.Disks = p.renderVMDisks(v)
+	out.Pending = append(pending(v, p.InForce(v)), p.pendingDisks(v, out.Disks)...)
 	if m, ok := p.Machines[v.ID]; ok {
 		mm := m.Val
 		out.Machine = &v1.Machine{Host: p.hostName(mm.Host), Generation: mm.Generation, Epoch: uint32(mm.Epoch),

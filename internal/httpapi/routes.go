@@ -34,6 +34,7 @@ func (s *Server) routes(r chi.Router) {
 	s.imageRoutes()
 	s.copyOutRoutes()
 	s.vmRoutes()
+	s.vmDiskRoutes()
 	s.exportRoutes()
 	s.incidentRoutes()
 	s.integrityRoutes()

@@ -5,6 +5,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
 
 // VMRef names a VM in a path.
@@ -25,6 +26,7 @@ func (s *Server) vmRoutes() {
 		VMRef
 		Force    bool `query:"force" doc:"Also if it should run: end its process first"`
 		KeepDisk bool `query:"keep_disk" doc:"Keep its boot disk as a volume"`
+		Disks    bool `query:"disks" doc:"Delete its other disks too, which else stay as volumes"`
 	}
 	do(s, s.operation("DELETE", "/v1/vms/{vm}", "vm-delete", "Delete a VM and its boot disk", 204),
 		func(ctx context.Context, in *remove) error {
@@ -32,7 +34,7 @@ func (s *Server) vmRoutes() {
 			if err != nil {
 				return err
 			}
-			return s.o.Backend.DeleteVM(ctx, v.ID, in.Force, in.KeepDisk)
+			return s.o.Backend.DeleteVM(ctx, v.ID, cluster.VMRemoval{Force: in.Force, KeepDisk: in.KeepDisk, Disks: in.Disks})
 		})
 	s.vmPower("start", "Start a VM", s.o.Backend.StartVM)
 	s.vmPower("reset", "Press a VM's reset button", s.o.Backend.ResetVM)
@@ -58,6 +60,61 @@ func (s *Server) vmRoutes() {
 		func(ctx context.Context, in *stop) (v1.VM, error) {
 			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
 				return s.o.Backend.StopVM(ctx, id, in.Body.Force)
+			})
+		})
+}
+
+// vmDiskRoutes are about the disks of a VM beside the one that it boots from.
+func (s *Server) vmDiskRoutes() {
+	type add struct {
+		VMRef
+		Body v1.VMDiskSpec
+	}
+	act(s, s.operation("POST", "/v1/vms/{vm}/disks", "vm-disk-add", "Give a VM a disk, while it runs if its guest takes it", 200),
+		func(ctx context.Context, in *add) (v1.VM, error) {
+			p, err := s.picture(ctx)
+			if err != nil {
+				return v1.VM{}, err
+			}
+			d, err := p.newVMDisk(in.Body)
+			if err != nil {
+				return v1.VM{}, err
+			}
+			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
+				return s.o.Backend.AddVMDisk(ctx, id, d)
+			})
+		})
+	type ref struct {
+		VMRef
+		Disk string `path:"disk" maxLength:"63" doc:"Name or identity of the volume"`
+	}
+	act(s, s.operation("DELETE", "/v1/vms/{vm}/disks/{disk}", "vm-disk-remove", "Take a disk away from a VM; its volume stays", 200),
+		func(ctx context.Context, in *ref) (v1.VM, error) {
+			d, err := lookup(ctx, s, in.Disk, picture.volume)
+			if err != nil {
+				return v1.VM{}, err
+			}
+			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
+				return s.o.Backend.RemoveVMDisk(ctx, id, d.ID)
+			})
+		})
+	type resize struct {
+		ref
+		Body v1.GrowSpec
+	}
+	act(s, s.operation("POST", "/v1/vms/{vm}/disks/{disk}/resize", "vm-disk-resize", "Make a disk of a VM larger, while it runs", 200),
+		func(ctx context.Context, in *resize) (v1.VM, error) {
+			p, err := s.picture(ctx)
+			if err != nil {
+				return v1.VM{}, err
+			}
+			d, blocks, err := p.vmDiskSize(in.VM, in.Disk, in.Body.Size)
+			if err != nil {
+				return v1.VM{}, err
+			}
+			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
+				_, err := s.o.Backend.GrowVolume(ctx, d, blocks)
+				return err
 			})
 		})
 }

@@ -14,28 +14,52 @@ import (
 // Spec is everything needed to start a machine. It is kept beside the running
 // machine, so that a restarted agent finds it again.
 type Spec struct {
-	VM         holdfast.VMID     `json:"vm"`
-	Name       string            `json:"name"`
-	Generation int64             `json:"generation"`       // of the VM's assignment; a machine of a lower one is stale
-	Volume     holdfast.VolumeID `json:"volume"`           // the first disk's
-	Epoch      holdfast.Epoch    `json:"epoch"`            // at which the first disk was opened
-	Cache      uint32            `json:"cache_generation"` // of the volume when the guest booted; a later one means that its unflushed writes are gone
-	CPUs       int               `json:"cpus"`
-	MemoryMiB  int               `json:"memory_mib"`
-	Disks      []Disk            `json:"disks"`
-	Seed       string            `json:"seed,omitempty"`   // path of a NoCloud ISO
-	Kernel     string            `json:"kernel,omitempty"` // direct boot: paths of kernel and initrd
-	Initrd     string            `json:"initrd,omitempty"`
-	Append     string            `json:"append,omitempty"`
-	NIC        *NIC              `json:"nic,omitempty"`
-	Edition    int64             `json:"edition,omitempty"` // of the VM's record
+	VM         holdfast.VMID  `json:"vm"`
+	Name       string         `json:"name"`
+	Generation int64          `json:"generation"` // of the VM's assignment; a machine of a lower one is stale
+	Epoch      holdfast.Epoch `json:"epoch"`      // at which the boot disk was opened
+	CPUs       int            `json:"cpus"`
+	MemoryMiB  int            `json:"memory_mib"`
+	Disks      []Disk         `json:"disks"`            // in the order of their slots
+	Seed       string         `json:"seed,omitempty"`   // path of a NoCloud ISO
+	Kernel     string         `json:"kernel,omitempty"` // direct boot: paths of kernel and initrd
+	Initrd     string         `json:"initrd,omitempty"`
+	Append     string         `json:"append,omitempty"`
+	NIC        *NIC           `json:"nic,omitempty"`
+	Edition    int64          `json:"edition,omitempty"` // of the VM's record
 }
+
+// MaxDisks is how many disks a machine may have; their slots are below it.
+const MaxDisks = 20
 
 // Disk is one disk of a machine, found at an NBD unix socket.
 type Disk struct {
-	Socket   string `json:"socket"`
-	Export   string `json:"export"`
-	ReadOnly bool   `json:"read_only,omitempty"`
+	Slot     int               `json:"slot"` // its place on the machine's bus, from 0; the guest finds it there again
+	Volume   holdfast.VolumeID `json:"volume"`
+	Cache    uint32            `json:"cache_generation"` // of the volume when the guest got the disk; a later one means that its unflushed writes are gone
+	Socket   string            `json:"socket"`
+	Export   string            `json:"export"`
+	ReadOnly bool              `json:"read_only,omitempty"`
+}
+
+// Disk returns the machine's disk that is a volume.
+func (s *Spec) Disk(id holdfast.VolumeID) (Disk, bool) {
+	for _, d := range s.Disks {
+		if d.Volume == id {
+			return d, true
+		}
+	}
+	return Disk{}, false
+}
+
+// At returns the disk at a slot.
+func (s *Spec) At(slot int) (Disk, bool) {
+	for _, d := range s.Disks {
+		if d.Slot == slot {
+			return d, true
+		}
+	}
+	return Disk{}, false
 }
 
 // NIC is the machine's network: a user-space network outside QEMU's process.
@@ -55,6 +79,7 @@ const (
 
 // Machine is one running VM.
 type Machine interface {
+	// Spec is what it was started with, with the disks that it has now.
 	Spec() Spec
 	State() State
 	Started() time.Time // wall clock, for display
@@ -66,6 +91,15 @@ type Machine interface {
 	Reset() error
 	// Shutdown presses the power button; the guest may take its time or ignore it.
 	Shutdown() error
+	// Plug gives the running machine a disk at a free slot. Of one that it has
+	// it makes sure that its server is found again, if that has moved. Kind
+	// Busy: the slot is taken.
+	Plug(d Disk) error
+	// Unplug asks the guest to let the disk at a slot go; the machine has it,
+	// and Spec names it, until the guest has. Kind Busy: it has not yet; asking
+	// again tells. A guest that knows nothing of disks that go lets one go when
+	// it is reset.
+	Unplug(slot int) error
 	// Kill ends the process and returns when it is gone.
 	Kill() error
 	// Console attaches to the serial port: History first, then what follows.

@@ -85,6 +85,21 @@ func (c *control) PowerOff(v cluster.VM, m cluster.Machine, mod kv.Rev) error {
 	return err
 }
 
+// DetachDisks implements agent.Control.
+func (c *control) DetachDisks(v cluster.VM, ids []holdfast.VolumeID, mod kv.Rev) error {
+	tx := c.n.Cluster.Begin()
+	for _, id := range ids {
+		if rec, ok := c.n.Cluster.State().Volumes[id]; ok && rec.Val.VM == v.ID {
+			rec.Val.VM = holdfast.VMID{}
+			tx.PutVolume(rec.Val, rec.Mod)
+		}
+	}
+	v.Disks = v.WithoutDisks(ids...)
+	tx.PutVM(v, mod)
+	_, err := tx.Commit()
+	return err
+}
+
 // DeleteVM implements agent.Control.
 func (c *control) DeleteVM(v cluster.VM, mod kv.Rev) error {
 	tx := c.n.Cluster.Begin()

@@ -91,13 +91,13 @@ func TestAVMIsMadeRunsStopsAndGoes(t *testing.T) {
 		t.Errorf("%d replicas were made, refused VMs included", got)
 	}
 	s.on(a, func(p *provision.Provisioner) {
-		s.kind(p.DeleteVM(vm.ID, false, false), holdfast.Conflict) // it runs
+		s.kind(p.DeleteVM(vm.ID, cluster.VMRemoval{}), holdfast.Conflict) // it runs
 		s.ok(p.StopVM(vm.ID, true))
 	})
 	s.until("the VM is off", func(st *cluster.State) bool { return st.Machines[vm.ID].Val.State == "off" })
 	s.on(a, func(p *provision.Provisioner) { s.ok(p.StartVM(vm.ID)) })
 	s.until("the VM runs again", func(st *cluster.State) bool { return runs(st, "db") })
-	s.on(a, func(p *provision.Provisioner) { s.ok(p.DeleteVM(vm.ID, true, false)) })
+	s.on(a, func(p *provision.Provisioner) { s.ok(p.DeleteVM(vm.ID, cluster.VMRemoval{Force: true})) })
 	s.until("nothing is left of it", func(st *cluster.State) bool {
 		return len(st.VMs)+len(st.Machines) == 0 && len(st.Volumes) == 1
 	})
@@ -167,13 +167,13 @@ func TestAKillWhileAVMIsDeletedDelaysItAtMost(t *testing.T) {
 		if at == b {
 			by = a
 		}
-		by.clk.Go(func() { _ = by.node.Make.DeleteVM(vm.ID, true, false) })
+		by.clk.Go(func() { _ = by.node.Make.DeleteVM(vm.ID, cluster.VMRemoval{Force: true}) })
 		s.run(time.Duration(i) * 2 * time.Millisecond)
 		at.kill()
 		s.run(time.Duration(i) * time.Second)
 		at.start()
 		s.on(by, func(p *provision.Provisioner) {
-			if err := p.DeleteVM(vm.ID, true, false); err != nil {
+			if err := p.DeleteVM(vm.ID, cluster.VMRemoval{Force: true}); err != nil {
 				s.kind(err, holdfast.NotFound)
 			}
 		})

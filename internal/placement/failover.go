@@ -185,17 +185,17 @@ func (v *View) restarts(rs rooms, vms []cluster.VM, options func(cluster.VM) VMO
 
 // cannotStart says why a VM cannot start anywhere now, or "".
 func (v *View) cannotStart(vm cluster.VM) string {
-	if vm.Volume.IsZero() {
-		return ""
+	vols, missing := v.VolumesOf(vm)
+	if len(missing) > 0 {
+		return fmt.Sprintf("VM %s has no disk: volume %s does not exist", vm.Name, missing[0].Short())
 	}
-	vol, ok := v.Volume(vm)
-	switch {
-	case !ok:
-		return fmt.Sprintf("VM %s has no disk: volume %s does not exist", vm.Name, vm.Volume.Short())
-	case v.State.Gone(vol):
-		return fmt.Sprintf("VM %s cannot start: volume %s is lost: every in-sync copy was on a disk that is gone", vm.Name, vol.Name)
-	case len(v.InSync(vol)) == 0:
-		return fmt.Sprintf("VM %s cannot start: volume %s has no in-sync copy on a living host", vm.Name, vol.Name)
+	for _, vol := range vols {
+		switch {
+		case v.State.Gone(vol):
+			return fmt.Sprintf("VM %s cannot start: volume %s is lost: every in-sync copy was on a disk that is gone", vm.Name, vol.Name)
+		case len(v.InSync(vol)) == 0:
+			return fmt.Sprintf("VM %s cannot start: volume %s has no in-sync copy on a living host", vm.Name, vol.Name)
+		}
 	}
 	return ""
 }

@@ -135,11 +135,17 @@ func (v *View) Whole(vol cluster.Volume) bool {
 	return v.Copies(vol) >= max(1, min(vol.Copies, len(v.Hosts)))
 }
 
-// Volume returns the volume of a VM; ok is false if it has none, or one that
-// does not exist.
-func (v *View) Volume(vm cluster.VM) (vol cluster.Volume, ok bool) {
-	rec, ok := v.State.Volumes[vm.Volume]
-	return rec.Val, ok && !rec.Val.Deleted
+// VolumesOf returns the volumes that a VM needs to start, the boot disk's
+// first, and those of them that do not exist.
+func (v *View) VolumesOf(vm cluster.VM) (vols []cluster.Volume, missing []holdfast.VolumeID) {
+	for _, id := range vm.Volumes() {
+		if rec, ok := v.State.Volumes[id]; ok && !rec.Val.Deleted {
+			vols = append(vols, rec.Val)
+		} else {
+			missing = append(missing, id)
+		}
+	}
+	return vols, missing
 }
 
 // without returns the view as it would be after the loss of hosts.

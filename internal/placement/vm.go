@@ -120,21 +120,25 @@ func (rs rooms) fits(h *Host, vm cluster.VM) string {
 
 // rank orders hosts that fit: lower is better, compared in order.
 type rank struct {
-	avoided, away, nearly int
-	memLeft               int64 // negated parts per million
+	avoided      int
+	away, nearly int   // volumes of which the host has no in-sync copy, and not even another
+	memLeft      int64 // negated parts per million
 }
 
 func (v *View) rankOf(rs rooms, h *Host, vm cluster.VM, o VMOptions) rank {
-	k := rank{away: 1, nearly: 1}
+	var k rank
 	if o.Avoid[h.ID] != "" {
 		k.avoided = 1
 	}
-	if vol, ok := v.Volume(vm); ok {
-		onHost := func(r cluster.Replica) bool { return r.Host == h.ID && v.Usable(r) }
-		if slices.ContainsFunc(vol.InSync, onHost) {
-			k.away, k.nearly = 0, 0
-		} else if slices.ContainsFunc(vol.Others, onHost) {
-			k.nearly = 0
+	onHost := func(r cluster.Replica) bool { return r.Host == h.ID && v.Usable(r) }
+	vols, missing := v.VolumesOf(vm)
+	k.away, k.nearly = len(missing), len(missing)
+	for _, vol := range vols {
+		if !slices.ContainsFunc(vol.InSync, onHost) {
+			k.away++
+			if !slices.ContainsFunc(vol.Others, onHost) {
+				k.nearly++
+			}
 		}
 	}
 	r := rs[h.ID]
@@ -178,13 +182,18 @@ func (v *View) placeVM(rs rooms, vm cluster.VM, o VMOptions) (holdfast.HostID, W
 
 func (v *View) chosenText(rs rooms, h *Host, vm cluster.VM) string {
 	text := fmt.Sprintf("%s, %d MiB of memory left", h.Name, rs[h.ID].mem-vm.MemoryMiB-VMOverheadMiB)
-	if _, ok := v.Volume(vm); !ok {
+	vols, _ := v.VolumesOf(vm)
+	away := v.rankOf(rs, h, vm, VMOptions{}).away
+	switch {
+	case len(vols) == 0:
 		return text
-	}
-	switch v.rankOf(rs, h, vm, VMOptions{}).away {
-	case 0:
+	case away == 0 && len(vols) == 1:
 		return text + ", holds an in-sync copy of its volume"
-	default:
+	case away == 0:
+		return text + fmt.Sprintf(", holds in-sync copies of its %d volumes", len(vols))
+	case len(vols) == 1:
 		return text + ", its volume is reached over the network"
+	default:
+		return text + fmt.Sprintf(", %d of its %d volumes are reached over the network", away, len(vols))
 	}
 }

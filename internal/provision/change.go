@@ -86,6 +86,9 @@ func clonesOf(st *cluster.State, id holdfast.VolumeID, snap holdfast.SnapshotID)
 func (p *Provisioner) DeleteVolume(id holdfast.VolumeID, erase bool) error {
 	_, err := p.change(id, func(st *cluster.State, rec *cluster.Volume) error {
 		if vm, ok := st.VMs[rec.VM]; ok && !vm.Val.Deleted {
+			if vm.Val.Volume != id {
+				return holdfast.Errorf(holdfast.Conflict, "volume %s is a disk of VM %s; take it away first: 'holdfast vm disk remove %s %s'", rec.Name, vm.Val.Name, vm.Val.Name, rec.Name)
+			}
 			return holdfast.Errorf(holdfast.Conflict, "volume %s is the disk of VM %s; delete the VM first", rec.Name, vm.Val.Name)
 		}
 		if e, ok := st.ExportOf(id); ok {

@@ -88,6 +88,12 @@ func (p *Provisioner) commit(tx *cluster.Txn, rec cluster.Volume) error {
 		p.Cluster.WaitRev(rev, kv.CallTimeout)
 		return nil
 	}
+	return p.unmade(rec, err)
+}
+
+// unmade removes the replicas of a volume whose commit failed, unless it was made
+// after all.
+func (p *Provisioner) unmade(rec cluster.Volume, err error) error {
 	if holdfast.IsKind(err, holdfast.Unknown) {
 		return err
 	}

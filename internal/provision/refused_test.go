@@ -157,13 +157,13 @@ func TestWhatIsNotChanged(t *testing.T) {
 		_, err = d.p.GrowVolume(volID(1), 128)
 		d.kind("an image grows", err, holdfast.Denied)
 		d.kind("a running VM's disk is reverted", d.p.Revert(volID(3), holdfast.SnapshotID{}), holdfast.Conflict)
-		d.kind("a running VM is deleted", d.p.DeleteVM(vmID(1), false, false), holdfast.Conflict)
+		d.kind("a running VM is deleted", d.p.DeleteVM(vmID(1), cluster.VMRemoval{}), holdfast.Conflict)
 		d.kind("a VM that is off is reset", d.p.ResetVM(vmID(2)), holdfast.Conflict)
 		d.kind("nothing is started", d.p.StartVM(vmID(9)), holdfast.NotFound)
 	})
 	// Forced, with its disk kept: the disk is anybody's again.
 	d.do(func() {
-		if err := d.p.DeleteVM(vmID(1), true, true); err != nil {
+		if err := d.p.DeleteVM(vmID(1), cluster.VMRemoval{Force: true, KeepDisk: true}); err != nil {
 			t.Error(err)
 		}
 		st, err := d.p.Cluster.Refresh()

@@ -60,18 +60,9 @@ func (p *Provisioner) createOn(vm cluster.VM) (cluster.VM, error) {
 	if err != nil {
 		return vm, err
 	}
-	v, ok := st.Volumes[vm.Volume]
-	if !ok || v.Val.Deleted {
-		return vm, holdfast.Errorf(holdfast.NotFound, "the volume to boot VM %s from does not exist", vm.Name)
-	}
-	if other, ok := st.VMs[v.Val.VM]; ok && !other.Val.Deleted {
-		return vm, holdfast.Errorf(holdfast.Busy, "volume %s is the disk of VM %s; clone it", v.Val.Name, other.Val.Name)
-	}
-	if e, ok := st.ExportOf(vm.Volume); ok {
-		return vm, errExported(v.Val.Name, e.Val.Name)
-	}
-	if v.Val.Shared {
-		return vm, holdfast.Errorf(holdfast.Conflict, "volume %s is shared by several clients; a VM's disk is its own: 'holdfast volume set %s --shared=false' first", v.Val.Name, v.Val.Name)
+	v, err := freeVolume(st, vm.Volume, "the volume to boot VM "+vm.Name+" from")
+	if err != nil {
+		return vm, err
 	}
 	rec := v.Val
 	rec.VM = vm.ID
@@ -195,9 +186,9 @@ func (p *Provisioner) ResetVM(id holdfast.VMID) error {
 	return err
 }
 
-// DeleteVM removes a VM, and its boot disk unless keep is set. The host that
-// runs it ends the machine and removes the record.
-func (p *Provisioner) DeleteVM(id holdfast.VMID, force, keep bool) error {
+// DeleteVM removes a VM, with the disks that r says. The host that runs it ends
+// the machine and removes the record.
+func (p *Provisioner) DeleteVM(id holdfast.VMID, r cluster.VMRemoval) error {
 	seen := false
 	return p.transact(func(st *cluster.State, tx *cluster.Txn) error {
 		v, ok := st.VMs[id]
@@ -208,22 +199,30 @@ func (p *Provisioner) DeleteVM(id holdfast.VMID, force, keep bool) error {
 			return holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
 		}
 		seen = true
-		if v.Val.Power == cluster.On && !force {
+		if v.Val.Power == cluster.On && !r.Force {
 			return holdfast.Errorf(holdfast.Conflict, "VM %s should be running; stop it first, or force its deletion", v.Val.Name)
 		}
-		deleteVM(st, tx, v, keep)
+		deleteVM(st, tx, v, r)
 		return nil
 	})
 }
 
-func deleteVM(st *cluster.State, tx *cluster.Txn, v cluster.Versioned[cluster.VM], keep bool) {
-	if rec, ok := st.Volumes[v.Val.Volume]; ok && !rec.Val.Deleted {
+func deleteVM(st *cluster.State, tx *cluster.Txn, v cluster.Versioned[cluster.VM], r cluster.VMRemoval) {
+	letGo := func(id holdfast.VolumeID, goes bool) {
+		rec, ok := st.Volumes[id]
+		if !ok || rec.Val.Deleted {
+			return
+		}
 		vol := rec.Val
 		vol.VM = holdfast.VMID{}
-		if vol.Deleted = !keep; vol.Deleted {
+		if vol.Deleted = goes; vol.Deleted {
 			vol.Keys = nil // nobody reads it any more
 		}
 		tx.PutVolume(vol, rec.Mod)
+	}
+	letGo(v.Val.Volume, !r.KeepDisk)
+	for _, d := range v.Val.Disks {
+		letGo(d.Volume, r.Disks && !d.Leaving)
 	}
 	vm := v.Val
 	vm.Power, vm.Deleted = cluster.Stopped, true

@@ -176,7 +176,8 @@ func (s *site) agent(h *host) {
 
 func (s *site) startVM(h *host, v *placement.View, vm cluster.VM, m cluster.Versioned[cluster.Machine]) {
 	t := h.client.Begin()
-	if vol, ok := v.Volume(vm); ok {
+	vols, _ := v.VolumesOf(vm)
+	for _, vol := range vols {
 		mod := v.State.Volumes[vol.ID].Mod
 		vol.Epoch++
 		vol.Writer = vm.Host

@@ -210,8 +210,12 @@ func (h *Host) CreateVolume(ctx context.Context, n httpapi.NewVolume) (cluster.V
 	if err != nil {
 		return cluster.Volume{}, err
 	}
-	return m.node.Make.CreateVolume(provision.VolumeSpec{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: n.Min, Durability: n.Durability, Origin: n.Origin, Pool: n.Pool,
-		Encrypt: n.Encrypt, Compression: n.Compression, Limits: n.Limits, Weight: n.Weight})
+	return m.node.Make.CreateVolume(volumeSpec(n))
+}
+
+func volumeSpec(n httpapi.NewVolume) provision.VolumeSpec {
+	return provision.VolumeSpec{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: n.Min, Durability: n.Durability, Origin: n.Origin, Pool: n.Pool,
+		Encrypt: n.Encrypt, Compression: n.Compression, Limits: n.Limits, Weight: n.Weight}
 }
 
 // DeleteVolume implements httpapi.Volumes.
@@ -332,12 +336,32 @@ func (h *Host) ResetVM(ctx context.Context, id holdfast.VMID) error {
 }
 
 // DeleteVM implements httpapi.VMs.
-func (h *Host) DeleteVM(ctx context.Context, id holdfast.VMID, force, keepDisk bool) error {
+func (h *Host) DeleteVM(ctx context.Context, id holdfast.VMID, r cluster.VMRemoval) error {
 	m, err := h.member()
 	if err != nil {
 		return err
 	}
-	return m.node.Make.DeleteVM(id, force, keepDisk)
+	return m.node.Make.DeleteVM(id, r)
+}
+
+// AddVMDisk implements httpapi.VMs.
+func (h *Host) AddVMDisk(ctx context.Context, id holdfast.VMID, d httpapi.NewVMDisk) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	_, err = m.node.Make.AddVMDisk(id, provision.VMDisk{Volume: d.Volume, New: volumeSpec(d.New)})
+	return err
+}
+
+// RemoveVMDisk implements httpapi.VMs.
+func (h *Host) RemoveVMDisk(ctx context.Context, id holdfast.VMID, volume holdfast.VolumeID) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	_, err = m.node.Make.RemoveVMDisk(id, volume)
+	return err
 }
 
 // Console implements httpapi.VMs.

@@ -119,7 +119,7 @@ func (o *operator) passing() (string, error) {
 		if err != nil {
 			return err
 		}
-		return p.DeleteVM(vm.ID, true, false)
+		return p.DeleteVM(vm.ID, cluster.VMRemoval{Force: true})
 	})
 }
 
@@ -139,7 +139,7 @@ func (o *operator) settle() error {
 			case lasting && vm.Val.Power != cluster.On:
 				err = p.StartVM(vm.Val.ID)
 			case !lasting && !vm.Val.Deleted:
-				err = p.DeleteVM(vm.Val.ID, true, false)
+				err = p.DeleteVM(vm.Val.ID, cluster.VMRemoval{Force: true})
 			}
 			if err != nil {
 				return err

@@ -369,7 +369,7 @@ func (b *Backend) runOn(v *cluster.VM, host holdfast.HostID) {
 	v.Host, v.Power = host, cluster.On
 	v.Generation++
 	put(b, b.St.Machines, v.ID, cluster.Machine{VM: v.ID, Host: v.Host, Generation: v.Generation, Epoch: 1,
-		State: "running", Since: epoch0(), PID: 4711, CPUs: v.CPUs, MemoryMiB: v.MemoryMiB, Edition: v.Edition})
+		State: "running", Since: epoch0(), PID: 4711, CPUs: v.CPUs, MemoryMiB: v.MemoryMiB, Edition: v.Edition, Disks: v.Volumes()})
 }
 
 func (b *Backend) power(id holdfast.VMID, f func(*cluster.VM)) error {
@@ -415,21 +415,83 @@ func (b *Backend) ResetVM(_ context.Context, id holdfast.VMID) error {
 }
 
 // DeleteVM implements httpapi.Backend.
-func (b *Backend) DeleteVM(_ context.Context, id holdfast.VMID, force, keep bool) error {
+func (b *Backend) DeleteVM(_ context.Context, id holdfast.VMID, r cluster.VMRemoval) error {
 	return b.change(func() error {
 		v := b.St.VMs[id].Val
-		if v.Power == cluster.On && !force {
+		if v.Power == cluster.On && !r.Force {
 			return holdfast.Errorf(holdfast.Conflict, "VM %s runs; stop it first, or add --force", v.Name)
 		}
 		delete(b.St.VMs, id)
 		delete(b.St.Machines, id)
-		if !keep {
-			delete(b.St.Volumes, v.Volume)
-		} else {
-			vol := b.St.Volumes[v.Volume].Val
-			vol.VM = holdfast.VMID{}
-			put(b, b.St.Volumes, vol.ID, vol)
+		letGo := func(id holdfast.VolumeID, goes bool) {
+			vol := b.St.Volumes[id].Val
+			if vol.VM = (holdfast.VMID{}); goes {
+				delete(b.St.Volumes, id)
+			} else {
+				put(b, b.St.Volumes, id, vol)
+			}
+		}
+		letGo(v.Volume, !r.KeepDisk)
+		for _, d := range v.Disks {
+			letGo(d.Volume, r.Disks)
 		}
 		return nil
 	})
+}
+
+// AddVMDisk implements httpapi.Backend: the machine has the disk at once.
+func (b *Backend) AddVMDisk(_ context.Context, id holdfast.VMID, d httpapi.NewVMDisk) error {
+	return b.change(func() (err error) {
+		v := b.St.VMs[id].Val
+		vol := b.St.Volumes[d.Volume].Val
+		if d.Volume.IsZero() {
+			if d.New.Name == "" {
+				d.New.Name = v.Name + "-2"
+			}
+			if vol, err = b.newVolume(d.New); err != nil {
+				return err
+			}
+		}
+		if !vol.VM.IsZero() {
+			return holdfast.Errorf(holdfast.Busy, "volume %s is the disk of VM %s; clone it", vol.Name, b.St.VMs[vol.VM].Val.Name)
+		}
+		if !v.AddDisk(vol.ID) {
+			return holdfast.Errorf(holdfast.Invalid, "VM %s has too many disks", v.Name)
+		}
+		vol.VM = id
+		put(b, b.St.Volumes, vol.ID, vol)
+		put(b, b.St.VMs, id, v)
+		b.hasDisks(v)
+		return nil
+	})
+}
+
+// RemoveVMDisk implements httpapi.Backend: a machine keeps it, as its guest does
+// not let go.
+func (b *Backend) RemoveVMDisk(_ context.Context, id holdfast.VMID, volume holdfast.VolumeID) error {
+	return b.change(func() error {
+		v := b.St.VMs[id].Val
+		i := v.Disk(volume)
+		switch {
+		case i < 0:
+			return holdfast.Errorf(holdfast.NotFound, "no such disk")
+		case v.Power == cluster.On:
+			v.Disks[i].Leaving = true
+		default:
+			vol := b.St.Volumes[volume].Val
+			vol.VM = holdfast.VMID{}
+			put(b, b.St.Volumes, volume, vol)
+			v.Disks = v.WithoutDisks(volume)
+		}
+		put(b, b.St.VMs, id, v)
+		return nil
+	})
+}
+
+// hasDisks has a VM's machine have its disks.
+func (b *Backend) hasDisks(v cluster.VM) {
+	if m, ok := b.St.Machines[v.ID]; ok && m.Val.State == "running" {
+		m.Val.Disks = v.Volumes()
+		put(b, b.St.Machines, v.ID, m.Val)
+	}
 }

@@ -14,6 +14,7 @@ import (
 type session struct {
 	agent *Hypervisor
 	life  uint64
+	slot  int
 	disk  export.Disk
 }
 
@@ -21,14 +22,15 @@ type session struct {
 // its client gone.
 func (s *session) hangUp() { s.agent.clock.Go(s.disk.Close) }
 
-func (m *Machine) connected(v *Hypervisor, life uint64, d export.Disk) {
-	s := &session{agent: v, life: life, disk: d}
+func (m *Machine) connected(v *Hypervisor, life uint64, slot int, d export.Disk) {
+	s := &session{agent: v, life: life, slot: slot, disk: d}
 	_, now := m.host.current()
 	m.mu.Lock()
-	late := m.state == hypervisor.Off || now != life
-	old := m.session
+	_, has := m.spec.At(slot)
+	late := m.state == hypervisor.Off || now != life || !has
+	old := m.sessions[slot]
 	if !late {
-		m.session = s
+		m.sessions[slot] = s
 	}
 	m.mu.Unlock()
 	if late {
@@ -45,21 +47,22 @@ const reconnectPause = 500 * time.Millisecond
 
 // connect returns a session with the agent that is alive, trying as long as
 // the guest's life (boot) lasts.
-func (m *Machine) connect(boot int) *session {
+func (m *Machine) connect(boot, slot int) *session {
 	for m.alive(boot) {
 		v, life := m.host.current()
 		m.mu.Lock()
-		s := m.session
+		s := m.sessions[slot]
 		if s != nil && s.life != life {
-			s, m.session = nil, nil // the agent that served it has died
+			s, m.sessions[slot] = nil, nil // the agent that served it has died
 		}
+		disk, _ := m.spec.At(slot)
 		m.mu.Unlock()
 		switch {
 		case s != nil:
 			return s
 		case v == nil:
 			m.wake.Wait(clock.Forever)
-		case !m.reopen(v, life):
+		case !m.reopen(v, life, disk):
 			m.pause(reconnectPause, boot)
 		}
 	}
@@ -68,13 +71,13 @@ func (m *Machine) connect(boot int) *session {
 
 // reopen asks the agent for the disk, on a task of the agent's, and waits for
 // the answer or for the agent's death.
-func (m *Machine) reopen(v *Hypervisor, life uint64) bool {
+func (m *Machine) reopen(v *Hypervisor, life uint64, disk hypervisor.Disk) bool {
 	var mu sync.Mutex
 	answered, given := false, false
 	v.clock.Go(func() {
-		d, err := v.open(m.spec.Disks[0].Socket, m.spec.Disks[0].Export)
+		d, err := v.open(disk.Socket, disk.Export)
 		if err == nil {
-			m.connected(v, life, d)
+			m.connected(v, life, disk.Slot, d)
 		}
 		mu.Lock()
 		answered, given = true, err == nil
@@ -95,8 +98,8 @@ func (m *Machine) reopen(v *Hypervisor, life uint64) bool {
 // drop forgets a session that failed.
 func (m *Machine) drop(s *session) {
 	m.mu.Lock()
-	if m.session == s {
-		m.session = nil
+	if m.sessions[s.slot] == s {
+		m.sessions[s.slot] = nil
 	}
 	m.mu.Unlock()
 	s.hangUp()
@@ -113,9 +116,9 @@ func (m *Machine) alive(boot int) bool {
 // waits, and sends the request again to the next one (QEMU's reconnect-delay);
 // so it does when the session was closed in order. ok is false if the guest is
 // no more.
-func (m *Machine) request(boot int, r export.Request) (err error, ok bool) {
+func (m *Machine) request(boot, slot int, r export.Request) (err error, ok bool) {
 	for {
-		s := m.connect(boot)
+		s := m.connect(boot, slot)
 		if s == nil {
 			return nil, false
 		}

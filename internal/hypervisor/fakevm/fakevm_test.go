@@ -98,15 +98,27 @@ func (r *reopened) Open(bool) (export.Disk, error) {
 	return d, err
 }
 
+// serve serves an empty disk, once.
+func (x *world) serve(socket string) {
+	if x.targets[socket] != nil {
+		return
+	}
+	mem, err := memexport.New(diskSize, false)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.targets[socket] = &stealable{target: memexport.Faulty(mem, x.faults, x.w.Clock())}
+}
+
+func (x *world) Second(i int) hypervisor.Disk {
+	socket := fmt.Sprintf("/second%d", i)
+	x.serve(socket)
+	return hypervisor.Disk{Slot: 1, Volume: holdfast.VolumeID{UUID: holdfast.UUID{byte(i + 1)}}, Socket: socket}
+}
+
 func (x *world) Spec(i int) hypervisor.Spec {
 	socket := fmt.Sprintf("/disk%d", i)
-	if x.targets[socket] == nil {
-		mem, err := memexport.New(diskSize, false)
-		if err != nil {
-			x.t.Fatal(err)
-		}
-		x.targets[socket] = &stealable{target: memexport.Faulty(mem, x.faults, x.w.Clock())}
-	}
+	x.serve(socket)
 	return hypervisor.Spec{VM: holdfast.VMID{UUID: holdfast.UUID{byte(i + 1)}}, Name: fmt.Sprint("vm", i), Generation: 4, Epoch: 2,
 		CPUs: 1, MemoryMiB: 16, Disks: []hypervisor.Disk{{Socket: socket}}}
 }

@@ -2,6 +2,7 @@ package fakevm
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -46,26 +47,54 @@ func (m *Machine) boot(boot int) {
 		return
 	}
 	m.say("probe start\n")
-	highest, ok := m.verify(boot)
-	if !ok || !m.mayRun(boot) {
-		return
+	first := &ring{slots: m.host.cfg.Slots, verified: probe.VerifiedLine, flushed: probe.FlushedLine}
+	rings := []*ring{first}
+	spec := m.Spec()
+	if _, two := spec.At(probe.SecondDisk); two {
+		second := &ring{disk: probe.SecondDisk, slots: probe.SecondSlots, verified: probe.SecondVerifiedLine, flushed: probe.SecondFlushedLine}
+		rings = []*ring{second, first}
 	}
-	m.say("probe ready\n")
-	slots := uint32(m.host.cfg.Slots)
-	block := make([]byte, probe.BlockSize)
-	for n := highest + 1; ; n++ {
-		slot := probe.SlotOf(n, slots)
-		probe.FillBlock(block, n, slot)
-		w := export.Request{Op: export.Write, Off: offset(slot), Length: probe.BlockSize, Data: block}
-		if !m.do(boot, "write", w) || !m.do(boot, "flush", export.Request{Op: export.Flush}) {
+	for _, r := range rings {
+		if !m.verify(boot, r) || !m.mayRun(boot) {
 			return
 		}
-		m.say(probe.FlushedLine(n))
+	}
+	m.say("probe ready\n")
+	for {
+		for _, r := range rings {
+			if !m.advance(boot, r) {
+				return
+			}
+		}
 		m.pause(m.host.cfg.Pace, boot)
 		if !m.mayRun(boot) {
 			return
 		}
 	}
+}
+
+// ring is what the guest writes on one of its disks.
+type ring struct {
+	disk     int // its slot on the bus
+	slots    int
+	last     uint32 // the counter that is flushed
+	verified func(count, highest uint32) string
+	flushed  func(uint32) string
+}
+
+// advance writes a ring's next block, flushes, and only then says so.
+func (m *Machine) advance(boot int, r *ring) bool {
+	n := r.last + 1
+	slot := probe.SlotOf(n, uint32(r.slots))
+	block := make([]byte, probe.BlockSize)
+	probe.FillBlock(block, n, slot)
+	w := export.Request{Op: export.Write, Off: offset(slot), Length: probe.BlockSize, Data: block}
+	if !m.do(boot, r.disk, "write", w) || !m.do(boot, r.disk, "flush", export.Request{Op: export.Flush}) {
+		return false
+	}
+	r.last = n
+	m.say(r.flushed(n))
+	return true
 }
 
 func offset(slot uint32) int64 { return int64(probe.FirstBlock+slot) * probe.BlockSize }
@@ -98,9 +127,9 @@ func (m *Machine) mayRun(boot int) bool {
 // machine, which tries again after a while; a failed read is the guest's
 // affair, which reports and repeats it. A session that lost its cache resets
 // the machine: what the guest believes to be written may be gone.
-func (m *Machine) do(boot int, what string, r export.Request) bool {
+func (m *Machine) do(boot, disk int, what string, r export.Request) bool {
 	for m.mayRun(boot) {
-		err, ok := m.request(boot, r)
+		err, ok := m.request(boot, disk, r)
 		if !ok {
 			return false
 		}
@@ -117,34 +146,42 @@ func (m *Machine) do(boot int, what string, r export.Request) bool {
 			m.say(fmt.Sprintf("probe ERROR %s status 1\n", what))
 			m.pause(retryPause, boot)
 		default:
-			m.stopFor(boot, err)
+			m.stopFor(boot, disk, err)
 		}
 	}
 	return false
 }
 
-// reset starts the guest over on a new session.
+// reset starts the guest over on new sessions.
 func (m *Machine) reset(boot int) {
 	m.mu.Lock()
-	s := m.session
+	sessions := m.sessions
+	var gone []*session
 	if m.boots == boot {
 		m.boots++
+		gone = m.letGo()
 	}
 	m.mu.Unlock()
-	if s != nil {
-		m.drop(s)
+	for _, s := range sessions {
+		switch {
+		case s == nil:
+		case slices.Contains(gone, s):
+			s.hangUp()
+		default:
+			m.drop(s)
+		}
 	}
 }
 
 // stopFor is what QEMU does at a failed write: stop, tell, and go on after a
 // while unless somebody else decided meanwhile.
-func (m *Machine) stopFor(boot int, err error) {
+func (m *Machine) stopFor(boot, disk int, err error) {
 	if m.become(hypervisor.Paused) {
 		m.host.tell(m.spec.VM, hypervisor.Paused)
 	}
 	if kind := holdfast.KindOf(err); kind == holdfast.Fenced {
 		m.mu.Lock()
-		s := m.session
+		s := m.sessions[disk]
 		m.mu.Unlock()
 		if s != nil {
 			m.drop(s)
@@ -159,17 +196,18 @@ func (m *Machine) stopFor(boot int, err error) {
 	}
 }
 
-// verify reads every slot and compares with what the highest counter implies.
-func (m *Machine) verify(boot int) (highest uint32, ok bool) {
-	slots := m.host.cfg.Slots
+// verify reads every slot of a ring and compares with what the highest counter
+// implies.
+func (m *Machine) verify(boot int, r *ring) bool {
+	slots := r.slots
 	counters := make([]uint32, slots)
 	buf := make([]byte, readBlocks*probe.BlockSize)
 	bad := 0
 	for first := 0; first < slots; first += readBlocks {
 		n := min(readBlocks, slots-first)
 		part := buf[:n*probe.BlockSize]
-		if !m.do(boot, "read", export.Request{Op: export.Read, Off: offset(uint32(first)), Length: int64(len(part)), Data: part}) {
-			return 0, false
+		if !m.do(boot, r.disk, "read", export.Request{Op: export.Read, Off: offset(uint32(first)), Length: int64(len(part)), Data: part}) {
+			return false
 		}
 		for i := range n {
 			c, err := probe.VerifyBlock(part[i*probe.BlockSize:(i+1)*probe.BlockSize], uint32(first+i))
@@ -188,13 +226,14 @@ func (m *Machine) verify(boot int) (highest uint32, ok bool) {
 	}
 	if bad > 0 {
 		m.say(fmt.Sprintf("probe halted corrupt %d\n", bad))
-		return 0, false
+		return false
 	}
-	if !m.do(boot, "flush", export.Request{Op: export.Flush}) {
-		return 0, false
+	if !m.do(boot, r.disk, "flush", export.Request{Op: export.Flush}) {
+		return false
 	}
-	m.say(probe.VerifiedLine(count, highest))
-	return highest, true
+	m.say(r.verified(count, highest))
+	r.last = highest
+	return true
 }
 
 // firstWrong finds the newest slot that history contradicts.

@@ -191,15 +191,17 @@ func (v *Hypervisor) Start(s hypervisor.Spec) (hypervisor.Machine, error) {
 	started := false
 	defer func() { // also when the agent dies while it waits for the disk
 		if !started {
-			v.host.remove(m)
+			m.end(true)
 		}
 	}()
 	_, life := v.host.current()
-	d, err := v.open(s.Disks[0].Socket, s.Disks[0].Export)
-	if err != nil {
-		return nil, holdfast.Errorf(holdfast.KindOf(err), "machine %s: open its disk: %w", s.Name, err)
+	for _, disk := range s.Disks {
+		d, err := v.open(disk.Socket, disk.Export)
+		if err != nil {
+			return nil, holdfast.Errorf(holdfast.KindOf(err), "machine %s: open its disk %d: %w", s.Name, disk.Slot, err)
+		}
+		m.connected(v, life, disk.Slot, d)
 	}
-	m.connected(v, life, d)
 	started = true
 	v.host.cfg.Clock.Go(m.run)
 	return m, nil

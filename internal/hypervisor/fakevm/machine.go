@@ -2,6 +2,7 @@ package fakevm
 
 import (
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,12 +24,14 @@ type Machine struct {
 
 	mu       sync.Mutex
 	state    hypervisor.State
-	asked    bool     // it was paused on request
-	boots    int      // raised by Reset: the guest starts over when it sees it
-	session  *session // nil while the agent is away
+	asked    bool                          // it was paused on request
+	boots    int                           // raised by Reset: the guest starts over when it sees it
+	sessions [hypervisor.MaxDisks]*session // by slot; nil while the agent is away
+	leaving  [hypervisor.MaxDisks]bool     // disks that go with the next reset
 	history  []byte
 	consoles []*console
-	flushed  uint32
+	flushed  uint32 // on the boot disk
+	second   uint32 // on the one at slot 1
 	corrupt  int
 	waiting  []clock.Event // those who wait in Kill
 	ended    bool          // the task is over
@@ -41,7 +44,13 @@ func newMachine(h *Host, s hypervisor.Spec, now time.Time) *Machine {
 }
 
 // Spec implements hypervisor.Machine.
-func (m *Machine) Spec() hypervisor.Spec { return m.spec }
+func (m *Machine) Spec() hypervisor.Spec {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.spec
+	s.Disks = slices.Clone(s.Disks)
+	return s
+}
 
 // Started implements hypervisor.Machine.
 func (m *Machine) Started() time.Time { return m.started }
@@ -111,7 +120,11 @@ func (m *Machine) Reset() error {
 	return m.command(func() {
 		m.mu.Lock()
 		m.boots++
+		gone := m.letGo()
 		m.mu.Unlock()
+		for _, s := range gone {
+			s.hangUp()
+		}
 		m.wake.Set()
 	})
 }
@@ -156,13 +169,15 @@ func (m *Machine) Die() {
 func (m *Machine) end(disconnect bool) {
 	m.mu.Lock()
 	m.state = hypervisor.Off
-	s := m.session
-	m.session = nil
+	sessions := m.sessions
+	m.sessions = [hypervisor.MaxDisks]*session{}
 	open := m.consoles
 	m.consoles = nil
 	m.mu.Unlock()
-	if disconnect && s != nil {
-		s.hangUp()
+	for _, s := range sessions {
+		if disconnect && s != nil {
+			s.hangUp()
+		}
 	}
 	for _, c := range open {
 		c.out.Close()
@@ -192,6 +207,8 @@ func (m *Machine) say(text string) {
 	switch l.What {
 	case probe.Flushed:
 		m.flushed = l.Counter
+	case probe.SecondFlushed:
+		m.second = l.Counter
 	case probe.Corrupt:
 		m.corrupt++
 	}

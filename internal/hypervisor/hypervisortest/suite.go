@@ -24,6 +24,9 @@ type Lab interface {
 	RestartAgent()
 	// Spec describes the i-th VM (from 0), which boots a fresh probe image.
 	Spec(i int) hypervisor.Spec
+	// Second is a disk for the i-th VM's slot 1, empty at first and always the
+	// same.
+	Second(i int) hypervisor.Disk
 	// DiskAway takes the server of all disks away, DiskBack brings it back
 	// with the same content.
 	DiskAway()
@@ -52,6 +55,7 @@ func Run(t *testing.T, newLab func(t *testing.T) Lab) {
 		"a machine that dies is told":                   situation.dies,
 		"the guest waits for its disk":                  situation.diskAway,
 		"two consoles see the same":                     situation.consoles,
+		"a disk comes and goes":                         situation.plugs,
 		"nonsense is refused":                           situation.nonsense,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,6 +267,76 @@ func (s situation) diskAway() {
 	s.reach(m, before+10)
 	s.clean(m)
 	s.must("kill", m.Kill())
+}
+
+// plugs: this guest looks for a second disk when it boots, and lets it go when it
+// is reset.
+func (s situation) plugs() {
+	m := s.start(0)
+	s.reach(m, 3)
+	d := s.Second(0)
+	s.must("plug", m.Plug(d))
+	s.must("plug what is there", m.Plug(d))
+	other := d
+	other.Volume = holdfast.VolumeID{UUID: holdfast.UUID{99}}
+	if err := m.Plug(other); !holdfast.IsKind(err, holdfast.Busy) {
+		s.t.Fatalf("another disk at the same slot: %v", err)
+	}
+	if spec := m.Spec(); len(spec.Disks) != 2 || spec.Disks[1] != d {
+		s.t.Fatalf("it has %+v", m.Spec().Disks)
+	}
+	s.must("reset", m.Reset())
+	s.reachSecond(m, 5)
+
+	s.RestartAgent()
+	found, err := s.Hypervisor().Adopt()
+	if err != nil || len(found) != 1 {
+		s.t.Fatalf("adopted %v, %v", found, err)
+	}
+	m = found[0]
+	if spec := m.Spec(); len(spec.Disks) != 2 || spec.Disks[1] != d {
+		s.t.Fatalf("adopted, it has %+v", spec.Disks)
+	}
+	s.DiskAway()
+	s.DiskBack()
+	s.must("plug what has moved", m.Plug(d))
+	said, _ := last(m, probe.SecondFlushed)
+	s.reachSecond(m, said.Counter+5)
+
+	if err := m.Unplug(1); !holdfast.IsKind(err, holdfast.Busy) {
+		s.t.Fatalf("a disk that its guest uses: %v", err)
+	}
+	s.must("reset", m.Reset())
+	if !s.Await(func() bool { return m.Unplug(1) == nil }) || len(m.Spec().Disks) != 1 {
+		s.t.Fatalf("it was not let go: %v, %+v", m.Unplug(1), m.Spec().Disks)
+	}
+	s.must("unplug what is not there", m.Unplug(1))
+	at := flushed(m)
+	s.reach(m, at+5)
+	s.clean(m)
+	s.must("kill", m.Kill())
+	if err := m.Plug(d); !holdfast.IsKind(err, holdfast.Closed) {
+		s.t.Fatalf("a disk for a dead machine: %v", err)
+	}
+
+	both := s.Spec(0)
+	both.Disks = append(both.Disks, d)
+	again, err := s.Hypervisor().Start(both)
+	s.must("start with both", err)
+	s.reachSecond(again, said.Counter+6)
+	if v, n := last(again, probe.SecondVerified); n != 1 || v.Counter < said.Counter+5 {
+		s.t.Fatalf("%d was reported as flushed, after the kill: %q", said.Counter+5, v.Text)
+	}
+	s.clean(again)
+	s.must("kill", again.Kill())
+}
+
+// reachSecond waits until the guest has reported n of its second disk.
+func (s situation) reachSecond(m hypervisor.Machine, n uint32) {
+	s.t.Helper()
+	if !s.Await(func() bool { l, _ := last(m, probe.SecondFlushed); return l.Counter >= n }) {
+		s.t.Fatalf("the guest did not reach %d on its second disk; it said:\n%s", n, m.History())
+	}
 }
 
 func (s situation) consoles() {

@@ -1,5 +1,7 @@
 package probe
 
+import "fmt"
+
 // Memory of the guest. It needs 8 MiB.
 const (
 	varIO      = 0x1000 // I/O port base of the disk
@@ -12,6 +14,11 @@ const (
 	varSlot    = 0x101c // the slot at hand
 	varCount   = 0x1020 // blocks verified
 	varStatus  = 0x1024 // status of the failed request
+	varSlots   = 0x1028 // slots of the ring
+	varSecond  = 0x102c // 1: the disk at hand is the second one
+	otherIO    = 0x1030 // what varIO, varCounter and varSlots are for the disk that is not at hand
+	otherCount = 0x1034 // otherIO 0: there is one disk
+	otherSlots = 0x1038
 	reqHeader  = 0x1100 // virtio-blk request header, 16 bytes
 	reqStatus  = 0x1110 // virtio-blk status byte
 	idt        = 0x2000 // 48 gates
@@ -39,15 +46,28 @@ func (g *guest) program() {
 	g.entry()
 	g.say("probe start\n")
 	g.call("find disk")
+	g.storeVarI(varSlots, g.slots)
+	g.storeVarI(otherSlots, SecondSlots)
+	g.loadVar(eax, otherIO)
+	g.test(eax)
+	g.jcc(ifZero, "one disk")
+	g.call("other disk")
+	g.call("verify")
+	g.call("other disk")
+	g.jmp("verify boot disk")
+	g.label("one disk")
 	g.call("set up disk")
+	g.label("verify boot disk")
 	g.call("verify")
 	g.say("probe ready\n")
 	g.loop()
+	g.advance()
 	g.verify()
 	g.checkSlot()
 	g.checkHistory()
 	g.fill()
 	g.findDisk()
+	g.otherDisk()
 	g.setUpDisk()
 	g.request()
 	g.serial()
@@ -70,13 +90,28 @@ func (g *guest) entry() {
 	g.call("set up interrupts")
 }
 
-// loop writes one block per turn, flushes, and only then says so. A request
-// that fails is reported and repeated after a second: the counter stays.
+// loop writes one block per turn to each disk.
 func (g *guest) loop() {
 	g.label("loop")
+	g.loadVar(eax, otherIO)
+	g.test(eax)
+	g.jcc(ifZero, "loop boot disk")
+	g.call("other disk")
+	g.call("advance")
+	g.call("other disk")
+	g.label("loop boot disk")
+	g.call("advance")
+	g.jmp("loop")
+}
+
+// advance writes one block to the disk at hand, flushes, and only then says so.
+// A request that fails is reported and repeated after a second: the counter
+// stays.
+func (g *guest) advance() {
+	g.label("advance")
 	g.loadVar(eax, varCounter)
 	g.mulI(eax, counterMix) // slot of counter+1
-	g.aluI(opAnd, eax, g.slots-1)
+	g.ringSlot(eax, ecx)
 	g.storeVar(varSlot, eax)
 	g.mov(edx, eax)
 	g.loadVar(eax, varCounter)
@@ -96,13 +131,34 @@ func (g *guest) loop() {
 	g.test(eax)
 	g.jcc(ifNotZero, "write failed")
 	g.incVar(varCounter)
+	g.ifSecond(func() { g.say("second ") }, func() {})
 	g.say("flushed ")
 	g.sayVar(varCounter)
 	g.say("\n")
-	g.jmp("loop")
+	g.ret()
 	g.label("write failed")
 	g.failed("write")
 	g.jmp("write again")
+}
+
+// ringSlot takes d modulo the ring's slots; with changes.
+func (g *guest) ringSlot(d, with reg) {
+	g.loadVar(with, varSlots)
+	g.dec(with)
+	g.alu(opAnd, d, with)
+}
+
+// ifSecond does one thing or another; eax changes.
+func (g *guest) ifSecond(then, otherwise func()) {
+	name := fmt.Sprintf("second %x", len(g.code))
+	g.loadVar(eax, varSecond)
+	g.test(eax)
+	g.jcc(ifZero, name+" not")
+	then()
+	g.jmp(name + " end")
+	g.label(name + " not")
+	otherwise()
+	g.label(name + " end")
 }
 
 // failed reports a failed request, whose status is in eax, and waits a second.
@@ -142,7 +198,8 @@ func (g *guest) verify() {
 	g.aluI(opCmp, ebx, readBuffer+readBlocks*BlockSize)
 	g.jcc(ifBelow, "next slot")
 	g.loadVar(eax, varSlot)
-	g.aluI(opCmp, eax, g.slots)
+	g.loadVar(ecx, varSlots)
+	g.alu(opCmp, eax, ecx)
 	g.jcc(ifBelow, "next chunk")
 	g.call("check history")
 	g.loadVar(eax, varCorrupt)
@@ -155,7 +212,7 @@ func (g *guest) verify() {
 	g.failed("flush")
 	g.jmp("flush verified")
 	g.label("verified")
-	g.say("probe boot verified ")
+	g.ifSecond(func() { g.say("probe second verified ") }, func() { g.say("probe boot verified ") })
 	g.sayVar(varCount)
 	g.say(" highest ")
 	g.sayVar(varCounter)
@@ -229,7 +286,7 @@ func (g *guest) checkHistory() {
 	g.mov(edx, ebx)
 	g.dec(edx)
 	g.mulI(edx, counterMix)
-	g.aluI(opAnd, edx, g.slots-1)
+	g.ringSlot(edx, esi)
 	g.storeVar(varSlot, edx)
 	g.shl(edx, 2)
 	g.load(eax, edx, table)
@@ -261,7 +318,8 @@ func (g *guest) checkHistory() {
 	g.label("history next")
 	g.dec(ebx)
 	g.inc(ecx)
-	g.aluI(opCmp, ecx, g.slots)
+	g.loadVar(esi, varSlots)
+	g.alu(opCmp, ecx, esi)
 	g.jcc(ifBelow, "history step")
 	g.ret()
 }

@@ -34,15 +34,18 @@ const (
 	pciData    = 0xcfc
 )
 
+// virtioBlk is a transitional virtio-blk function.
+const virtioBlk = 0x10011af4
+
 // findDisk looks on PCI bus 0 for the first transitional virtio-blk function
-// (1af4:1001), switches on its ports and bus mastering.
+// (1af4:1001), and for another one at the second disk's place.
 func (g *guest) findDisk() {
 	g.label("find disk")
 	g.movI(ebx, 0x80000000)
 	g.label("next device")
 	g.pciSelect(0)
 	g.in32()
-	g.aluI(opCmp, eax, 0x10011af4)
+	g.aluI(opCmp, eax, virtioBlk)
 	g.jcc(ifZero, "disk found")
 	g.aluI(opAdd, ebx, 0x800)
 	g.aluI(opCmp, ebx, 0x80010000)
@@ -50,6 +53,23 @@ func (g *guest) findDisk() {
 	g.say("probe ERROR no virtio disk\n")
 	g.jmp("halt")
 	g.label("disk found")
+	g.call("enable disk")
+	g.aluI(opAdd, ebx, 0x800*SecondDisk)
+	g.pciSelect(0)
+	g.in32()
+	g.aluI(opCmp, eax, virtioBlk)
+	g.jcc(ifNotZero, "no second disk")
+	g.loadVar(eax, varIO)
+	g.push(eax)
+	g.call("enable disk")
+	g.loadVar(eax, varIO)
+	g.storeVar(otherIO, eax)
+	g.pop(eax)
+	g.storeVar(varIO, eax)
+	g.label("no second disk")
+	g.ret()
+
+	g.label("enable disk") // function ebx: its ports and bus mastering; keeps ebx
 	g.pciSelect(4)
 	g.in32()
 	g.aluI(opAnd, eax, 0xffff) // the status half is write-one-to-clear
@@ -84,9 +104,28 @@ func (g *guest) setStatus(v uint32) {
 	g.out8()
 }
 
+// otherDisk takes the other disk in hand. It is set up anew, as the memory for
+// queues is shared: nothing is under way at either.
+func (g *guest) otherDisk() {
+	g.label("other disk")
+	for _, pair := range [][2]uint32{{varIO, otherIO}, {varCounter, otherCount}, {varSlots, otherSlots}} {
+		g.loadVar(eax, pair[0])
+		g.loadVar(ecx, pair[1])
+		g.storeVar(pair[0], ecx)
+		g.storeVar(pair[1], eax)
+	}
+	g.loadVar(eax, varSecond)
+	g.aluI(opXor, eax, 1)
+	g.storeVar(varSecond, eax)
+	g.storeVarI(varSlot, 0)
+	g.storeVarI(varCount, 0)
+	g.jmp("set up disk")
+}
+
 // setUpDisk negotiates FLUSH and gives the device its only queue.
 func (g *guest) setUpDisk() {
 	g.label("set up disk")
+	g.storeVarI(varIndex, 0)
 	g.setStatus(0)
 	g.setStatus(1) // acknowledged
 	g.setStatus(3) // and we have a driver

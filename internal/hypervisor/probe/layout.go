@@ -34,6 +34,14 @@ const (
 // slow emulator still verifies in a fraction of a second.
 const MaxSlots = 2048
 
+// SecondDisk is the place on the machine's bus of a second disk that the guest
+// writes too, counted from the boot disk's; SecondSlots is its ring there. A
+// disk at another place is not touched.
+const (
+	SecondDisk  = 1
+	SecondSlots = minSlots
+)
+
 // minSlots is one read of the guest's verification (256 KiB).
 const minSlots = 64
 

@@ -13,12 +13,15 @@ type What uint8
 // The lines, in the order in which a healthy guest prints them.
 const (
 	Start    What = iota + 1 // the program runs
-	Verified                 // everything on the disk is right: Count blocks, the last one Counter
+	Verified                 // everything on the boot disk is right: Count blocks, the last one Counter
 	Ready                    // the loop begins
 	Flushed                  // every block up to Counter is flushed
 	Corrupt                  // Slot is wrong; the guest will halt
 	Halted                   // the guest stopped after it found Count wrong slots
 	Failed                   // a request or the set-up failed; Text says which
+	// Of a second disk:
+	SecondVerified // everything on it is right
+	SecondFlushed  // every block on it up to Counter is flushed
 )
 
 // Line is one parsed line of the guest's serial output.
@@ -53,6 +56,12 @@ func ParseLine(s string) (Line, error) {
 	case strings.HasPrefix(text, "flushed "):
 		l.What = Flushed
 		ok = scan(text, "flushed ", &l.Counter)
+	case strings.HasPrefix(text, "second flushed "):
+		l.What = SecondFlushed
+		ok = scan(text, "second flushed ", &l.Counter)
+	case strings.HasPrefix(text, "probe second verified "):
+		l.What = SecondVerified
+		ok = scan(text, "probe second verified ", &l.Count, " highest ", &l.Counter)
 	case strings.HasPrefix(text, "probe boot verified "):
 		l.What = Verified
 		ok = scan(text, "probe boot verified ", &l.Count, " highest ", &l.Counter)
@@ -107,6 +116,15 @@ func FlushedLine(counter uint32) string {
 // VerifiedLine returns the report of a verified disk, with its line end.
 func VerifiedLine(count, highest uint32) string {
 	return "probe boot verified " + strconv.FormatUint(uint64(count), 10) +
+		" highest " + strconv.FormatUint(uint64(highest), 10) + "\n"
+}
+
+// SecondFlushedLine is FlushedLine of the second disk.
+func SecondFlushedLine(counter uint32) string { return "second " + FlushedLine(counter) }
+
+// SecondVerifiedLine is VerifiedLine of the second disk.
+func SecondVerifiedLine(count, highest uint32) string {
+	return "probe second verified " + strconv.FormatUint(uint64(count), 10) +
 		" highest " + strconv.FormatUint(uint64(highest), 10) + "\n"
 }
 

@@ -15,7 +15,6 @@ const (
 	minMemoryMiB = 8
 	maxMemoryMiB = 1 << 20
 	maxCPUs      = 64
-	maxDisks     = 20
 )
 
 // PCI slots of bus 0. The disks come in their order and before any other
@@ -50,8 +49,8 @@ func checkSpec(s hypervisor.Spec) error {
 		return bad("%d CPUs; use 1 to %d", s.CPUs, maxCPUs)
 	case s.MemoryMiB < minMemoryMiB || s.MemoryMiB > maxMemoryMiB:
 		return bad("%d MiB of memory; use %d to %d", s.MemoryMiB, minMemoryMiB, maxMemoryMiB)
-	case len(s.Disks) > maxDisks:
-		return bad("%d disks; at most %d fit", len(s.Disks), maxDisks)
+	case len(s.Disks) > hypervisor.MaxDisks:
+		return bad("%d disks; at most %d fit", len(s.Disks), hypervisor.MaxDisks)
 	case len(s.Disks) == 0 && s.Kernel == "":
 		return bad("it has neither a disk nor a kernel to boot from")
 	case s.Kernel == "" && (s.Initrd != "" || s.Append != ""):
@@ -60,14 +59,27 @@ func checkSpec(s hypervisor.Spec) error {
 		return bad("the kernel arguments are too long or have a line end")
 	}
 	for i, d := range s.Disks {
-		if d.Socket == "" || d.Socket[0] != '/' || len(d.Socket) > 107 || len(d.Export) > 4096 || strings.ContainsRune(d.Socket+d.Export, 0) {
-			return bad("disk %d: %q is not an absolute socket path of at most 107 bytes, or the export name is too long", i, d.Socket)
+		if err := checkDisk(d); err != nil {
+			return bad("%w", err)
+		}
+		if i > 0 && d.Slot <= s.Disks[i-1].Slot {
+			return bad("the disks are not in the order of their slots, each at one of its own")
 		}
 	}
 	if s.NIC != nil {
 		if mac, err := net.ParseMAC(s.NIC.MAC); err != nil || len(mac) != 6 || mac[0]&1 != 0 {
 			return bad("%q is not the address of one network card", s.NIC.MAC)
 		}
+	}
+	return nil
+}
+
+func checkDisk(d hypervisor.Disk) error {
+	switch {
+	case d.Slot < 0 || d.Slot >= hypervisor.MaxDisks:
+		return holdfast.Errorf(holdfast.Invalid, "a disk at slot %d; use 0 to %d", d.Slot, hypervisor.MaxDisks-1)
+	case d.Socket == "" || d.Socket[0] != '/' || len(d.Socket) > maxSocketPath || len(d.Export) > 4096 || strings.ContainsRune(d.Socket+d.Export, 0):
+		return holdfast.Errorf(holdfast.Invalid, "disk %d: %q is not an absolute socket path of at most %d bytes, or the export name is too long", d.Slot, d.Socket, maxSocketPath)
 	}
 	return nil
 }
@@ -101,8 +113,8 @@ func argv(s hypervisor.Spec, accel string, l layout) []string {
 	if l.kernel != "" {
 		first = 1 // QEMU's loader of kernels has taken place 0
 	}
-	for i, d := range s.Disks {
-		a = append(a, diskArgs(i, first+i, d)...)
+	for _, d := range s.Disks {
+		a = append(a, diskArgs(d, first+d.Slot)...)
 	}
 	if l.seed != "" {
 		a = append(a, "-blockdev", "driver=raw,node-name=seed,read-only=on,file.driver=file,file.locking=off,file.filename="+esc(l.seed),
@@ -143,12 +155,23 @@ func accelArgs(accel string, memoryMiB int) []string {
 //
 // boot is the disk's place in the order in which the firmware tries to start
 // from something.
-func diskArgs(i, boot int, d hypervisor.Disk) []string {
-	node := fmt.Sprintf("driver=nbd,node-name=disk%d,server.type=unix,server.path=%s,export=%s,reconnect-delay=%d,cache.direct=on,cache.no-flush=off,discard=unmap",
-		i, esc(d.Socket), esc(d.Export), reconnectDelay)
+func diskArgs(d hypervisor.Disk, boot int) []string {
+	node := fmt.Sprintf("driver=nbd,node-name=%s,server.type=unix,server.path=%s,export=%s,reconnect-delay=%d,cache.direct=on,cache.no-flush=off,discard=unmap",
+		diskNode(d.Slot), esc(d.Socket), esc(d.Export), reconnectDelay)
 	if d.ReadOnly {
 		node += ",read-only=on"
 	}
-	dev := fmt.Sprintf("virtio-blk-pci,drive=disk%d,id=blk%d,addr=%#x,bootindex=%d,write-cache=on,werror=stop,rerror=report", i, i, slotFirstDisk+i, boot)
+	dev := fmt.Sprintf("virtio-blk-pci,drive=%s,id=%s,addr=%#x,bootindex=%d,serial=%s,write-cache=on,werror=stop,rerror=report",
+		diskNode(d.Slot), diskDevice(d.Slot), slotFirstDisk+d.Slot, boot, serial(d))
 	return []string{"-blockdev", node, "-device", dev}
+}
+
+// diskNode and diskDevice are what QEMU knows a disk's two sides by.
+func diskNode(slot int) string   { return fmt.Sprintf("disk%d", slot) }
+func diskDevice(slot int) string { return fmt.Sprintf("blk%d", slot) }
+
+// serial is what a guest can find a disk by, whichever slot it has: the start
+// of its volume's identity, as long as virtio-blk allows (VIRTIO 1.2, 5.2.6.1).
+func serial(d hypervisor.Disk) string {
+	return strings.ReplaceAll(d.Volume.String(), "-", "")[:20]
 }

@@ -25,7 +25,7 @@ func TestArguments(t *testing.T) {
 	directPaths := paths
 	directPaths.kernel, directPaths.initrd = "/r/files/kernel", "/r/files/initrd"
 	cloud := goldenSpec()
-	cloud.Disks = append(cloud.Disks, hypervisor.Disk{Socket: "/run/hf,odd/sock", Export: "a,b", ReadOnly: true})
+	cloud.Disks = append(cloud.Disks, hypervisor.Disk{Slot: 1, Socket: "/run/hf,odd/sock", Export: "a,b", ReadOnly: true})
 	cloud.NIC = &hypervisor.NIC{MAC: "52:54:00:00:00:01"}
 	cloudPaths := paths
 	cloudPaths.seed = "/r/files/seed"
@@ -57,23 +57,25 @@ func TestArguments(t *testing.T) {
 
 func TestWrongSpecsAreRefused(t *testing.T) {
 	for name, spoil := range map[string]func(*hypervisor.Spec){
-		"no identifier":    func(s *hypervisor.Spec) { s.VM = holdfast.VMID{} },
-		"no CPU":           func(s *hypervisor.Spec) { s.CPUs = 0 },
-		"too many CPUs":    func(s *hypervisor.Spec) { s.CPUs = 65 },
-		"no memory":        func(s *hypervisor.Spec) { s.MemoryMiB = 0 },
-		"negative memory":  func(s *hypervisor.Spec) { s.MemoryMiB = -1 },
-		"too much memory":  func(s *hypervisor.Spec) { s.MemoryMiB = 1<<20 + 1 },
-		"nothing to boot":  func(s *hypervisor.Spec) { s.Disks = nil },
-		"too many disks":   func(s *hypervisor.Spec) { s.Disks = make([]hypervisor.Disk, 21) },
-		"a relative path":  func(s *hypervisor.Spec) { s.Disks[0].Socket = "sock" },
-		"a long path":      func(s *hypervisor.Spec) { s.Disks[0].Socket = "/" + strings.Repeat("x", 107) },
-		"a NUL in a name":  func(s *hypervisor.Spec) { s.Disks[0].Export = "a\x00b" },
-		"an initrd alone":  func(s *hypervisor.Spec) { s.Initrd = "/initrd" },
-		"arguments alone":  func(s *hypervisor.Spec) { s.Append = "quiet" },
-		"no MAC":           func(s *hypervisor.Spec) { s.NIC = &hypervisor.NIC{} },
-		"a multicast MAC":  func(s *hypervisor.Spec) { s.NIC = &hypervisor.NIC{MAC: "01:00:5e:00:00:01"} },
-		"a MAC of 8 bytes": func(s *hypervisor.Spec) { s.NIC = &hypervisor.NIC{MAC: "52:54:00:00:00:01:02:03"} },
-		"options in a MAC": func(s *hypervisor.Spec) { s.NIC = &hypervisor.NIC{MAC: "52:54:00:00:00:01,x=y"} },
+		"no identifier":        func(s *hypervisor.Spec) { s.VM = holdfast.VMID{} },
+		"no CPU":               func(s *hypervisor.Spec) { s.CPUs = 0 },
+		"too many CPUs":        func(s *hypervisor.Spec) { s.CPUs = 65 },
+		"no memory":            func(s *hypervisor.Spec) { s.MemoryMiB = 0 },
+		"negative memory":      func(s *hypervisor.Spec) { s.MemoryMiB = -1 },
+		"too much memory":      func(s *hypervisor.Spec) { s.MemoryMiB = 1<<20 + 1 },
+		"nothing to boot":      func(s *hypervisor.Spec) { s.Disks = nil },
+		"too many disks":       func(s *hypervisor.Spec) { s.Disks = make([]hypervisor.Disk, 21) },
+		"a slot that is taken": func(s *hypervisor.Spec) { s.Disks = append(s.Disks, s.Disks[0]) },
+		"a slot too far":       func(s *hypervisor.Spec) { s.Disks[0].Slot = 20 },
+		"a relative path":      func(s *hypervisor.Spec) { s.Disks[0].Socket = "sock" },
+		"a long path":          func(s *hypervisor.Spec) { s.Disks[0].Socket = "/" + strings.Repeat("x", 107) },
+		"a NUL in a name":      func(s *hypervisor.Spec) { s.Disks[0].Export = "a\x00b" },
+		"an initrd alone":      func(s *hypervisor.Spec) { s.Initrd = "/initrd" },
+		"arguments alone":      func(s *hypervisor.Spec) { s.Append = "quiet" },
+		"no MAC":               func(s *hypervisor.Spec) { s.NIC = &hypervisor.NIC{} },
+		"a multicast MAC":      func(s *hypervisor.Spec) { s.NIC = &hypervisor.NIC{MAC: "01:00:5e:00:00:01"} },
+		"a MAC of 8 bytes":     func(s *hypervisor.Spec) { s.NIC = &hypervisor.NIC{MAC: "52:54:00:00:00:01:02:03"} },
+		"options in a MAC":     func(s *hypervisor.Spec) { s.NIC = &hypervisor.NIC{MAC: "52:54:00:00:00:01,x=y"} },
 	} {
 		s := goldenSpec()
 		spoil(&s)

@@ -17,6 +17,7 @@ type lab struct {
 	dir     string
 	h       *Hypervisor
 	servers map[int]*nbdServer
+	seconds map[int]*nbdServer
 }
 
 func (l *lab) Run(body func()) { body() }
@@ -37,15 +38,26 @@ func (l *lab) Spec(i int) hypervisor.Spec {
 	return s
 }
 
+func (l *lab) Second(i int) hypervisor.Disk {
+	if l.seconds[i] == nil {
+		l.seconds[i] = newEmptyServer(l.t)
+	}
+	return hypervisor.Disk{Slot: 1, Volume: holdfast.VolumeID{UUID: holdfast.UUID{byte(i + 1)}}, Socket: l.seconds[i].socket()}
+}
+
 func (l *lab) DiskAway() {
-	for _, s := range l.servers {
-		s.stop()
+	for _, list := range []map[int]*nbdServer{l.servers, l.seconds} {
+		for _, s := range list {
+			s.stop()
+		}
 	}
 }
 
 func (l *lab) DiskBack() {
-	for _, s := range l.servers {
-		s.start()
+	for _, list := range []map[int]*nbdServer{l.servers, l.seconds} {
+		for _, s := range list {
+			s.start()
+		}
 	}
 }
 
@@ -69,7 +81,7 @@ func (l *lab) Await(cond func() bool) bool {
 
 func TestConformance(t *testing.T) {
 	hypervisortest.Run(t, func(t *testing.T) hypervisortest.Lab {
-		l := &lab{t: t, dir: shortDir(t), servers: map[int]*nbdServer{}}
+		l := &lab{t: t, dir: shortDir(t), servers: map[int]*nbdServer{}, seconds: map[int]*nbdServer{}}
 		l.h = newHypervisor(t, l.dir)
 		t.Cleanup(func() { // whatever a failed case left running
 			list, _ := Processes(l.dir)

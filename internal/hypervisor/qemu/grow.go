@@ -1,7 +1,6 @@
 package qemu
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -49,8 +48,6 @@ func (m *Machine) Grow(disk int, size int64) error {
 	}
 	return err
 }
-
-func diskNode(disk int) string { return fmt.Sprintf("disk%d", disk) }
 
 // talking returns the monitor of a machine that runs.
 func (m *Machine) talking() (*monitor, error) {

@@ -3,6 +3,7 @@ package qemu
 import (
 	"encoding/json"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,10 +24,13 @@ type Machine struct {
 
 	stopNet, netEnded chan struct{} // ask keepNet to end; it has
 
-	mu       sync.Mutex
-	monitor  *monitor // nil while the process is held by SIGSTOP since before we came
-	serial   net.Conn // where input for the guest's serial port goes
-	net      *handle  // the network companion, owned by keepNet
+	plugging  sync.Mutex // one disk comes or goes at a time; before recording
+	recording sync.Mutex // one writes the record at a time; before mu
+
+	mu       sync.Mutex // also guards rec.Net and rec.Spec.Disks
+	monitor  *monitor   // nil while the process is held by SIGSTOP since before we came
+	serial   net.Conn   // where input for the guest's serial port goes
+	net      *handle    // the network companion, owned by keepNet
 	state    hypervisor.State
 	asked    bool        // the last stop was asked for
 	retry    *time.Timer // lets a machine go on that stopped for a failed write
@@ -222,7 +226,13 @@ func (m *Machine) stopRetry() {
 }
 
 // Spec implements hypervisor.Machine.
-func (m *Machine) Spec() hypervisor.Spec { return m.rec.Spec }
+func (m *Machine) Spec() hypervisor.Spec {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.rec.Spec
+	s.Disks = slices.Clone(s.Disks)
+	return s
+}
 
 // State implements hypervisor.Machine. A process that a watchdog stopped is a
 // paused machine.

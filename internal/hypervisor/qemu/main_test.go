@@ -53,15 +53,26 @@ type nbdServer struct {
 
 func newProbeServer(t *testing.T) *nbdServer {
 	t.Helper()
+	head, err := probe.Image(imageSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newServer(t, head)
+}
+
+func newEmptyServer(t *testing.T) *nbdServer {
+	t.Helper()
+	return newServer(t, nil)
+}
+
+// newServer serves an image that begins with head.
+func newServer(t *testing.T, head []byte) *nbdServer {
+	t.Helper()
 	if _, err := exec.LookPath("nbdkit"); err != nil {
 		t.Skip("nbdkit is not installed")
 	}
 	s := &nbdServer{t: t, dir: shortDir(t)}
 	s.image = filepath.Join(s.dir, "probe.img")
-	head, err := probe.Image(imageSize)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := os.WriteFile(s.image, head, 0o600); err != nil {
 		t.Fatal(err)
 	}

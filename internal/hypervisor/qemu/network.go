@@ -30,7 +30,7 @@ func (h *Hypervisor) SetDeny(deny []netip.Prefix) error {
 		if m.rec.Spec.NIC == nil {
 			continue
 		}
-		if err := h.writeNetConfig(m.dir, m.rec.Spec); err != nil && m.State() != hypervisor.Off {
+		if err := h.writeNetConfig(m.dir, m.Spec()); err != nil && m.State() != hypervisor.Off {
 			return err
 		}
 	}
@@ -154,7 +154,7 @@ func (m *Machine) keepNet() {
 }
 
 func (m *Machine) renewNet() {
-	p, err := m.h.startNet(m.dir, m.rec.Spec)
+	p, err := m.h.startNet(m.dir, m.Spec())
 	if err != nil {
 		m.h.cfg.Log.Warn("a machine's network could not be started", "vm", m.rec.Spec.VM.String(), "error", err)
 		p = nil
@@ -164,15 +164,16 @@ func (m *Machine) renewNet() {
 	if m.net = p; p != nil {
 		m.rec.Net = p.process
 	}
-	rec := m.rec
 	m.mu.Unlock()
 	if over {
 		endNet(p)
 		return
 	}
 	if p != nil {
-		m.h.cfg.Log.Info("a machine's network was started again", "vm", rec.Spec.VM.String())
-		m.dir.writeRecord(rec)
+		m.h.cfg.Log.Info("a machine's network was started again", "vm", m.rec.Spec.VM.String())
+		if err := m.save(); err != nil {
+			m.h.cfg.Log.Warn("a machine's network is not in its record", "vm", m.rec.Spec.VM.String(), "error", err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,7 @@ import (
 //	root/          where the jail is built; empty for everyone else
 //	sock/          monitor, serial, serial.log, net: QEMU's own; it may write here only
 //	net/           what the network companion owns
+//	disks/         sockets of disks that came while the machine ran, by slot
 //
 // The lock is the truth about whether the machine is alive: it is inherited
 // across exec and goes when the last holder is gone, however it ended.
@@ -43,6 +45,9 @@ func (d runDir) netSocket() string  { return d.path("sock", "net") }
 func (d runDir) dialSocket() string { return d.path("net", "dial") }
 func (d runDir) netConfig() string  { return d.path("net", "config.json") }
 
+// disk is where QEMU finds the socket of a disk that came while it ran.
+func (d runDir) disk(slot int) string { return d.path("disks", strconv.Itoa(slot)) }
+
 // maxSocketPath is what fits a unix socket address (sun_path).
 const maxSocketPath = 107
 
@@ -52,13 +57,16 @@ func (d runDir) create() error {
 	if len(d.monitor()) > maxSocketPath {
 		return holdfast.Errorf(holdfast.Invalid, "the path %s is too long for a socket; use a shorter run directory", d.monitor())
 	}
-	for _, sub := range []string{"sock", "net", "files", "root"} {
+	for _, sub := range []string{"sock", "net", "files", "root", "disks"} {
 		if err := os.RemoveAll(d.path(sub)); err != nil {
 			return holdfast.Errorf(holdfast.IO, "clear the machine's directory: %w", err)
 		}
 		if err := os.MkdirAll(d.path(sub), 0o700); err != nil {
 			return holdfast.Errorf(holdfast.IO, "make the machine's directory: %w", err)
 		}
+	}
+	if err := os.Chmod(d.path("disks"), 0o755); err != nil { // QEMU's user looks there, in its jail
+		return holdfast.Errorf(holdfast.IO, "make the machine's directory: %w", err)
 	}
 	return nil
 }
@@ -97,7 +105,7 @@ func (d runDir) alive() bool {
 	return false
 }
 
-// record is what machine.json holds. Version 1.
+// record is what machine.json holds. Version 2.
 type record struct {
 	Version     int             `json:"version"`
 	Spec        hypervisor.Spec `json:"spec"`
@@ -108,7 +116,7 @@ type record struct {
 	Net         process         `json:"net"`
 }
 
-const recordVersion = 1
+const recordVersion = 2
 
 // maxRecord bounds machine.json, in bytes.
 const maxRecord = 1 << 20

@@ -292,6 +292,13 @@ func (m *Machine) hold(conn net.Conn, launching bool) error {
 		}
 		st.Status = "running"
 	}
+	if !launching {
+		if err := m.tidyDisks(mon); err != nil {
+			serial.Close()
+			mon.close()
+			return err
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.monitor, m.serial = mon, serial

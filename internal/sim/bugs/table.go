@@ -98,7 +98,7 @@ func bugs() []bug {
 		{name: "adopt-a-machine-of-a-dead-generation", rule: "a machine runs at its VM's generation (4)", edits: []edit{
 			{workerGo, " || m.Spec().Generation != vm.Generation) {\n\t\tw.end", ") {\n\t\tw.end"}}},
 		{name: "go-on-without-the-cache", rule: "a guest whose unflushed writes are gone starts again (12)", edits: []edit{
-			{workerGo, "\tif v.Record().Generation != m.Spec().Cache {\n\t\t// Its", "\tif false {\n\t\t// Its"}}},
+			{workerGo, "\tif lostCache(spec, vols) {\n\t\t// Its", "\tif false {\n\t\t// Its"}}},
 		{name: "trust-what-is-read", rule: "every read is compared with the map's hash (2)", edits: []edit{
 			{fetchingGo, "stored) != p.f.hash {", "stored) != p.f.hash && false {"}}},
 		{name: "share-a-clones-key", rule: "every volume, clones included, has a data key of its own (5)", edits: []edit{

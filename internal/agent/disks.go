@@ -1,0 +1,175 @@
+package agent
+
+import (
+	"slices"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
+	"github.com/holdfast-cloud/holdfast/internal/volume"
+)
+
+// openAll opens volumes here, in their order. The error says which it could not.
+func (w *worker) openAll(ids []holdfast.VolumeID) ([]*volume.Volume, error) {
+	var out []*volume.Volume
+	for _, id := range ids {
+		v := w.a.Volumes.Opened(id)
+		if v == nil {
+			var err error
+			if v, err = w.a.Volumes.Open(id); err != nil {
+				return out, holdfast.Errorf(holdfast.KindOf(err), "its disk %s: %w", w.volumeName(id), err)
+			}
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+func (w *worker) volumeName(id holdfast.VolumeID) string {
+	if st := w.a.Control.State(); st != nil {
+		if rec, ok := st.Volumes[id]; ok {
+			return rec.Val.Name
+		}
+	}
+	return id.Short()
+}
+
+// volumesOf are the volumes that a machine has.
+func volumesOf(s hypervisor.Spec) (ids []holdfast.VolumeID) {
+	for _, d := range s.Disks {
+		ids = append(ids, d.Volume)
+	}
+	return ids
+}
+
+// leased reports whether every volume of a machine is open here, and its other
+// replicas stand by this writer.
+func (w *worker) leased(m hypervisor.Machine) bool {
+	for _, id := range volumesOf(m.Spec()) {
+		if v := w.a.Volumes.Opened(id); v == nil || !v.Leased() {
+			return false
+		}
+	}
+	return true
+}
+
+// disk is a volume that is open here as a machine gets it.
+func (w *worker) disk(v *volume.Volume, slot int) (hypervisor.Disk, error) {
+	rec := v.Record()
+	socket := w.a.Socket(rec.ID)
+	if socket == "" {
+		return hypervisor.Disk{}, holdfast.Errorf(holdfast.Unavailable, "its disk %s is not exported here yet", rec.Name)
+	}
+	return hypervisor.Disk{Slot: slot, Volume: rec.ID, Cache: rec.Generation, Socket: socket, Export: rec.Name}, nil
+}
+
+// disks are a VM's volumes, opened in the order of cluster.VM.Volumes, as its
+// machine gets them.
+func (w *worker) disks(vm cluster.VM, vols []*volume.Volume) (out []hypervisor.Disk, err error) {
+	for _, v := range vols {
+		slot := 0
+		if i := vm.Disk(v.Record().ID); i >= 0 {
+			slot = vm.Disks[i].Slot
+		}
+		d, err := w.disk(v, slot)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+// fitDisks gives a running machine the disks that its VM was given since, and
+// takes away those that are to go, as far as its guest lets them.
+func (w *worker) fitDisks(m hypervisor.Machine, vm cluster.VM) {
+	now := w.a.Clock.Now()
+	if now < w.fitAt || m.State() != hypervisor.Running {
+		return
+	}
+	w.said = ""
+	spec := m.Spec()
+	var gone []holdfast.VolumeID
+	for _, d := range vm.Disks {
+		_, has := spec.Disk(d.Volume)
+		var err error
+		switch {
+		case d.Leaving && has:
+			if err = m.Unplug(d.Slot); holdfast.IsKind(err, holdfast.Busy) {
+				err = nil // the guest takes its time; what is pending says so
+			} else if err == nil {
+				gone = append(gone, d.Volume)
+			}
+		case d.Leaving:
+			gone = append(gone, d.Volume)
+		default:
+			err = w.plug(m, d)
+		}
+		if err != nil {
+			w.fitAt = now + startAgain
+			w.said = "its disk " + w.volumeName(d.Volume) + ": " + err.Error()
+			w.a.Log.Info("a machine's disks could not be changed yet", "vm", vm.Name, "disk", w.volumeName(d.Volume), "error", err)
+		}
+	}
+	w.detach(vm, gone)
+}
+
+// plug gives a machine a disk, or makes sure that it finds again one that it
+// has.
+func (w *worker) plug(m hypervisor.Machine, d cluster.VMDisk) error {
+	vols, err := w.openAll([]holdfast.VolumeID{d.Volume})
+	if err != nil {
+		return err
+	}
+	disk, err := w.disk(vols[0], d.Slot)
+	if err != nil {
+		return err
+	}
+	return m.Plug(disk)
+}
+
+// detach lets volumes go that are to leave the VM and that no machine of it has.
+func (w *worker) detach(vm cluster.VM, gone []holdfast.VolumeID) {
+	if len(gone) == 0 {
+		return
+	}
+	for _, id := range gone {
+		w.restVolume(id)
+	}
+	w.mu.Lock()
+	mod := w.mod
+	w.mu.Unlock()
+	if err := w.a.Control.DetachDisks(vm, gone, mod); err != nil && !holdfast.IsKind(err, holdfast.Conflict) {
+		w.a.Log.Info("a VM's disk could not be let go yet", "vm", vm.Name, "error", err)
+	}
+}
+
+// leaving are the volumes that are to leave a VM.
+func leavingOf(vm cluster.VM) (ids []holdfast.VolumeID) {
+	for _, d := range vm.Disks {
+		if d.Leaving {
+			ids = append(ids, d.Volume)
+		}
+	}
+	return ids
+}
+
+// allOf are all volumes of a VM, those that are to leave it included.
+func allOf(vm cluster.VM) []holdfast.VolumeID { return slices.Concat(vm.Volumes(), leavingOf(vm)) }
+
+// closeAll closes volumes here.
+func (w *worker) closeAll(ids []holdfast.VolumeID) {
+	for _, id := range ids {
+		if v := w.a.Volumes.Opened(id); v != nil {
+			v.Close()
+		}
+	}
+}
+
+// restVolume closes a volume that no machine uses, unless its copies are to
+// change: then it stays open to be mended.
+func (w *worker) restVolume(id holdfast.VolumeID) {
+	if v := w.a.Volumes.Opened(id); v != nil && !needsCare(v.Record()) {
+		v.Close()
+	}
+}
