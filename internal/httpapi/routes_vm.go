@@ -99,7 +99,8 @@ func (s *Server) vmDiskRoutes() {
 			})
 		})
 	type resize struct {
-		ref
+		VMRef
+		Disk string `path:"disk" maxLength:"63" doc:"Name or identity of the volume"`
 		Body v1.GrowSpec
 	}
 	act(s, s.operation("POST", "/v1/vms/{vm}/disks/{disk}/resize", "vm-disk-resize", "Make a disk of a VM larger, while it runs", 200),

@@ -40,6 +40,7 @@ func OnBed(o BedOptions, script func(*Bed)) (failures []string) {
 	s.mapMemory = o.MapMemory
 	s.play(func() {
 		s.vms, s.sealings = newVMCheck(s), s.newSealings()
+		s.vmDisks = newVMDisks(s)
 		for i := range o.Hosts {
 			h := s.newHost(1, string(rune('a'+i)))
 			h.size = o.DiskBytes

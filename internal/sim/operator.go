@@ -83,6 +83,9 @@ func (o *operator) act() (what string, err error) {
 	if o.s.limits.turn() {
 		return o.limit()
 	}
+	if o.s.vmDisks.turn() {
+		return o.secondDisk()
+	}
 	if o.s.groups.turn() {
 		return o.group()
 	}

@@ -69,6 +69,7 @@ type simulation struct {
 	hosts    []*host
 	clients  []*blockClient
 	vms      *vmCheck
+	vmDisks  *vmDisks
 	image    holdfast.VolumeID
 	eye      *cluster.Client // sees the records, for faults and checks that aim
 	op       *operator

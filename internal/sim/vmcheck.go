@@ -22,6 +22,26 @@ type vmSeen struct {
 	flushed uint32 // highest counter reported as flushed, by any machine
 	boots   int
 	next    uint32 // counter the newest machine goes on with; 0: not known
+	second  diskSeen
+}
+
+// diskSeen is what was said of a second disk.
+type diskSeen struct{ flushed, next uint32 }
+
+// report takes what a guest said of its second disk.
+func (d *diskSeen) report(s *simulation, name string, l probe.Line) {
+	if l.What == probe.SecondVerified {
+		if l.Counter < d.flushed {
+			s.fail("%s lost flushed writes of its second disk: it reported %d and found only %d (invariant 1)", name, d.flushed, l.Counter)
+		}
+		d.next = l.Counter + 1
+		return
+	}
+	if d.next != 0 && l.Counter != d.next {
+		s.fail("%s flushed %d on its second disk where %d follows: two machines write (invariant 4)", name, l.Counter, d.next)
+	}
+	d.next = l.Counter + 1
+	d.flushed = max(d.flushed, l.Counter)
 }
 
 func newVMCheck(s *simulation) *vmCheck {
@@ -56,6 +76,8 @@ func (c *vmCheck) report(id holdfast.VMID, l probe.Line) {
 		}
 		v.next = l.Counter + 1
 		v.flushed = max(v.flushed, l.Counter)
+	case probe.SecondVerified, probe.SecondFlushed:
+		v.second.report(c.s, v.name, l)
 	case probe.Corrupt:
 		c.s.fail("%s found slot %d corrupt, claiming %d (invariant 2)", v.name, l.Slot, l.Counter)
 	}
@@ -66,6 +88,9 @@ func (c *vmCheck) String() string {
 	for _, vm := range c.vms {
 		v := c.of(vm.ID)
 		out += fmt.Sprintf(" %s: %d flushed, %d boots;", v.name, v.flushed, v.boots)
+		if n := v.second.flushed; n > 0 {
+			out += fmt.Sprintf(" %d on its second disk;", n)
+		}
 	}
 	return out
 }
