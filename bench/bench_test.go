@@ -31,13 +31,15 @@ func TestWhoTakesPartInWhat(t *testing.T) {
 	file := &candidate{file: "f"}
 	inside := &candidate{durable: &durable{}}
 	always := &candidate{uri: "u", only: "random write, 32"}
+	plain := &candidate{uri: "u", halves: true}
 	for _, w := range cells {
 		for _, x := range []struct {
 			who  string
 			c    *candidate
 			want bool
 		}{
-			{"a server", kit, !w.durable}, {"a file", file, !w.clients}, {"a volume in the process", inside, w.durable},
+			{"a server", kit, !w.durable && !w.halves}, {"a file", file, !w.clients && !w.halves}, {"a volume in the process", inside, w.durable},
+			{"what is compared with a sealed volume", plain, !w.durable && !w.clients},
 			{"one for a single cell", always, w.name == "random write, 32"},
 		} {
 			if x.c.can(w) != x.want {
@@ -52,7 +54,7 @@ func TestGoalsNameCells(t *testing.T) {
 	for _, w := range cells {
 		known[w.name] = true
 	}
-	for _, goals := range []map[string]goal{goalsOfOne(), goalsOfTwo(), goalsOfAlways()} {
+	for _, goals := range []map[string]goal{goalsOfOne(), goalsOfTwo(), goalsOfAlways(), goalsOfSealed()} {
 		for name := range goals {
 			if !known[name] {
 				t.Errorf("a goal for %q, which is no cell", name)

@@ -22,6 +22,7 @@ type candidate struct {
 	file    string // used directly, past the page cache
 	durable *durable
 	only    string // the one cell that it takes part in; empty: all it can
+	halves  bool   // takes part in the cell of data that halves
 	goals   map[string]goal
 	cmd     *exec.Cmd
 }
@@ -29,6 +30,7 @@ type candidate struct {
 const (
 	nbdkitFile   = "nbdkit file"
 	nbdkitMemory = "nbdkit memory"
+	oneCopy      = "Holdfast, one copy"
 	rawDisk      = "raw disk, O_DIRECT"
 )
 
@@ -43,6 +45,8 @@ func (c *candidate) can(w cell) bool {
 	switch {
 	case c.only != "":
 		return c.only == w.name
+	case w.halves:
+		return c.halves
 	case w.durable:
 		return c.durable != nil || c.file != ""
 	case w.clients:
@@ -113,9 +117,18 @@ func volumes(s settings) (cs []*candidate) {
 		}
 		cs = append(cs, c)
 	}
-	add("Holdfast, one copy", s.One, s.OneClients, goalsOfOne(), "")
+	add(oneCopy, s.One, s.OneClients, goalsOfOne(), "")
 	add("Holdfast, two copies", s.Two, s.TwoClients, goalsOfTwo(), "")
 	add("Holdfast, two, always durable", s.Always, "", goalsOfAlways(), "random write, 32")
+	add("Holdfast, one, sealed", s.Sealed, "", goalsOfSealed(), halving)
+	for _, c := range cs {
+		if s.Sealed != "" && c.name == oneCopy {
+			c.halves = true
+		}
+		if c.only == halving {
+			c.base = oneCopy
+		}
+	}
 	return cs
 }
 

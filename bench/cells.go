@@ -6,7 +6,11 @@ type cell struct {
 	args    []string // of fio
 	clients bool     // eight clients at once, each with a disk of its own
 	durable bool     // at the volume's own interface, not over NBD
+	halves  bool     // data that S2 makes half as long; one volume sealed and compressed beside one that is neither
 }
+
+// halving is the cell of compression and encryption.
+const halving = "1 MiB write that halves, 4"
 
 // The reads come first: they find what was read before in the page cache,
 // whatever the writes do to it.
@@ -18,6 +22,7 @@ var cells = [...]cell{
 	{name: "1 MiB write, 4", args: []string{"--rw=write", "--bs=1m", "--iodepth=4"}},
 	{name: "write+flush, 1", args: []string{"--rw=randwrite", "--bs=4k", "--iodepth=1", "--fsync=1"}},
 	{name: "write+flush, 8 clients", args: []string{"--rw=randwrite", "--bs=4k", "--iodepth=1", "--fsync=1"}, clients: true},
+	{name: halving, args: []string{"--rw=write", "--bs=1m", "--iodepth=4", "--buffer_compress_percentage=50"}, halves: true},
 	{name: "durable write, 64", args: []string{"--rw=randwrite", "--bs=4k", "--iodepth=1", "--fdatasync=1"}, durable: true},
 }
 
@@ -48,6 +53,10 @@ func goalsOfTwo() map[string]goal {
 		"write+flush, 1":   {0.4, 5 * 0.55 / 2.7},
 	}
 }
+
+// goalsOfSealed is for a volume whose blocks are compressed and encrypted,
+// beside one whose are neither.
+func goalsOfSealed() map[string]goal { return map[string]goal{halving: {0, 0.4}} }
 
 // goalsOfAlways is for volumes whose every write is durable on both copies.
 func goalsOfAlways() map[string]goal {

@@ -26,6 +26,7 @@ type settings struct {
 	Two                    string  `json:"-"` // of the one with two
 	OneClients, TwoClients string  `json:"-"` // sockets of eight volumes each, separated by colons
 	Always                 string  `json:"-"` // of one with two copies, every write of which is durable
+	Sealed                 string  `json:"-"` // of one with one copy, compressed and encrypted
 	Memory                 bool    `json:"memory"`
 	Only                   string  `json:"only,omitempty"` // cells whose name contains this
 	Dir                    string  `json:"dir"`
@@ -39,6 +40,7 @@ func main() {
 	flag.StringVar(&s.One, "one", "", "`socket` of a volume with one copy; its content is overwritten")
 	flag.StringVar(&s.Two, "two", "", "`socket` of a volume with two copies; its content is overwritten")
 	flag.StringVar(&s.Always, "always", "", "`socket` of a volume with two copies and durability always")
+	flag.StringVar(&s.Sealed, "sealed", "", "`socket` of a volume with one copy, compressed and encrypted")
 	flag.StringVar(&s.OneClients, "one-clients", "", "`sockets` of eight volumes with one copy, of 64 MiB or more, separated by colons")
 	flag.StringVar(&s.TwoClients, "two-clients", "", "`sockets` of eight with two copies")
 	flag.StringVar(&s.Only, "only", "", "measure only the cells whose name contains this `text`")
@@ -179,7 +181,7 @@ func (r *report) measure(w cell, all []*candidate, s settings) error {
 
 // checkVolumes sees that every volume answers and is large enough.
 func checkVolumes(s settings) error {
-	for _, socket := range []string{s.One, s.Two, s.Always} {
+	for _, socket := range []string{s.One, s.Two, s.Always, s.Sealed} {
 		if socket != "" {
 			if err := check(socket, s.Size); err != nil {
 				return err

@@ -41,5 +41,7 @@ clients() {
 volume one 1GiB 1
 volume two 1GiB 2
 volume always 1GiB 2 --durability always
-go run ./bench -one "$(socket one)" -two "$(socket two)" -always "$(socket always)" \
+"$hf" cluster key init --file "$dir/key" --socket "$dir/lab/a1/api.sock" >/dev/null
+volume sealed 1GiB 1 --encrypt --compress fast
+go run ./bench -one "$(socket one)" -two "$(socket two)" -always "$(socket always)" -sealed "$(socket sealed)" \
   -one-clients "$(clients oneclient 1)" -two-clients "$(clients twoclient 2)" -dir "$dir/peers" "$@"
