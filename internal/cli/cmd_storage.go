@@ -109,7 +109,7 @@ func (a *app) volumeCmd() *cobra.Command {
 	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
 	del.Flags().BoolVar(&erase, "erase", false, "only if erasing its key makes every copy unreadable")
 	return noun("volume", "Virtual disks", listCmd(a, volumes), showCmd(a, volumes, "data"), a.volumeCreateCmd("create NAME"), a.volumeCloneCmd(), del,
-		a.volumeGrowCmd(), a.volumeSetCmd(), a.volumeMoveCmd(), a.snapshotCmd(), a.unsnapshotCmd(), a.revertCmd(), a.diffCmd(), a.volumeExportCmd(), a.volumeScrubCmd(), a.volumeVerifyCmd(), a.faultsCmd())
+		a.volumeGrowCmd(), a.volumeSetCmd(), a.volumeMoveCmd(), a.snapshotCmd(), a.unsnapshotCmd(), a.revertCmd(), a.diffCmd(), a.volumeExportCmd(), a.volumeBackupCmd(), a.volumeRestoreCmd(), a.volumeScrubCmd(), a.volumeVerifyCmd(), a.faultsCmd())
 }
 
 func (a *app) planDelete(ctx context.Context, get func(context.Context, string) (v1.Volume, error), name string) error {

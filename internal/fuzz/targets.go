@@ -8,7 +8,7 @@ type target struct {
 
 // packages are those whose every fuzz target is run, the network's first.
 func packages() []string {
-	return []string{"export/nbd", "export/iscsi", "export/iscsi/scsi", "export/iscsi/pdu", "transport/tcp", "replica", "record", "blockmap", "store", "volume", "seal"}
+	return []string{"export/nbd", "export/iscsi", "export/iscsi/scsi", "export/iscsi/pdu", "transport/tcp", "replica", "record", "blockmap", "store", "volume", "seal", "backup"}
 }
 
 // targets are the decoders of protocols, of records and of checkpoints.
@@ -26,6 +26,7 @@ func targets() []target {
 		"store":    {"FuzzCatalog", "FuzzBatchHeader", "FuzzSectors", "FuzzSlotDirectory", "FuzzScrubPage", "FuzzOverlayIndex"},
 		"volume":   {"FuzzCarriedMap", "FuzzGroupAsk", "FuzzTake"},
 		"seal":     {"FuzzOpen"},
+		"backup":   {"FuzzReader"},
 	}
 	var out []target
 	for _, p := range packages() {

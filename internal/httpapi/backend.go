@@ -30,6 +30,7 @@ type Backend interface {
 	VMs
 	Exports
 	Integrity
+	Backups
 }
 
 // Integrity is about the bytes on the disks. local keeps a call from being

@@ -33,6 +33,7 @@ func (s *Server) routes(r chi.Router) {
 	s.verifyRoutes()
 	s.imageRoutes()
 	s.copyOutRoutes()
+	s.backupRoutes()
 	s.vmRoutes()
 	s.vmDiskRoutes()
 	s.exportRoutes()

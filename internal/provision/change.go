@@ -228,3 +228,19 @@ func (p *Provisioner) Seal(id holdfast.VolumeID, blocks uint64) (cluster.Volume,
 		return nil
 	})
 }
+
+// Restored makes a volume that was filled as an image an ordinary one, that may
+// be used.
+func (p *Provisioner) Restored(id holdfast.VolumeID) (cluster.Volume, error) {
+	if v := p.Volumes.Opened(id); v != nil {
+		if err := v.Flush(); err != nil {
+			return cluster.Volume{}, err
+		}
+		v.Close()
+	}
+	return p.change(id, func(_ *cluster.State, rec *cluster.Volume) error {
+		rec.Image, rec.Writer = false, holdfast.HostID{}
+		rec.Importer, rec.ImporterBoot = holdfast.HostID{}, holdfast.BootID{}
+		return nil
+	})
+}

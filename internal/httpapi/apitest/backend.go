@@ -41,6 +41,7 @@ type Backend struct {
 	CA      []byte                       // what joining hosts are given, PEM
 	Echo    func(line string) string     // what the console answers
 	serial  byte
+	lsn     map[holdfast.VolumeID]holdfast.LSN // of the last snapshot
 	joined  []v1.JoinRequest
 	known   map[holdfast.VolumeID]bool  // whose faults were acknowledged
 	codes   map[string]cluster.JoinCode // by secret
@@ -50,7 +51,7 @@ var _ httpapi.Backend = (*Backend)(nil)
 
 // New returns a host "alpha" in rack "a" that is in no cluster.
 func New() *Backend {
-	b := &Backend{Content: map[holdfast.VolumeID][]byte{}, codes: map[string]cluster.JoinCode{}, known: map[holdfast.VolumeID]bool{}}
+	b := &Backend{Content: map[holdfast.VolumeID][]byte{}, codes: map[string]cluster.JoinCode{}, known: map[holdfast.VolumeID]bool{}, lsn: map[holdfast.VolumeID]holdfast.LSN{}}
 	b.Me = httpapi.Self{ID: holdfast.HostID{UUID: b.id()}, Name: "alpha", Domain: holdfast.FaultDomain{Rack: "a"},
 		Version: "test", Accelerator: "tcg", Why: "no /dev/kvm", Sandbox: "full"}
 	return b

@@ -147,10 +147,8 @@ func (b *Backend) Snapshot(_ context.Context, id holdfast.VolumeID, name string)
 				return holdfast.Errorf(holdfast.Exists, "volume %s has a snapshot called %s already", v.Name, name)
 			}
 		}
-		s = cluster.Snapshot{ID: holdfast.SnapshotID{UUID: b.id()}, Name: name, LSN: holdfast.MakeLSN(1, 7), Created: epoch0()}
-		if n := len(v.Snapshots); n > 0 {
-			s.LSN = v.Snapshots[n-1].LSN + 1
-		}
+		s = cluster.Snapshot{ID: holdfast.SnapshotID{UUID: b.id()}, Name: name, LSN: max(holdfast.MakeLSN(1, 7), b.lsn[id]+1), Created: epoch0()}
+		b.lsn[id] = s.LSN
 		v.Snapshots = append(v.Snapshots[:len(v.Snapshots):len(v.Snapshots)], s)
 		return nil
 	})

@@ -1,0 +1,94 @@
+package apitest
+
+import (
+	"bytes"
+	"context"
+	"io"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/backup"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+)
+
+// BackupVolume implements httpapi.Backend: what a volume holds is Content, at
+// every snapshot; nothing differs from one to another.
+func (b *Backend) BackupVolume(_ context.Context, id holdfast.VolumeID, ask httpapi.BackupAsk) (io.ReadCloser, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	rec := b.St.Volumes[id].Val
+	h := backup.Header{Kind: backup.Volume, ID: b.id().String(), Created: ask.Snapshot.Created, Cluster: backup.ClusterRef{Name: "test"},
+		Volume:   &backup.VolumeRef{ID: id.String(), Name: rec.Name, Size: int64(rec.Blocks) * holdfast.BlockSize, Encrypted: rec.Encrypted()},
+		Snapshot: &backup.PointRef{ID: ask.Snapshot.ID.String(), Name: ask.Snapshot.Name, LSN: ask.Snapshot.LSN.String()}}
+	data := b.Content[id]
+	if !ask.Base.ID.IsZero() {
+		h.Base, data = &backup.PointRef{ID: ask.Base.ID.String(), Name: ask.Base.Name, LSN: ask.Base.LSN.String()}, nil
+	}
+	var out bytes.Buffer
+	w, err := backup.NewWriter(&out, h, nil)
+	for at := int64(ask.Addr) * holdfast.BlockSize; err == nil && at < int64(len(data)); at += backup.ChunkData {
+		chunk := bytes.Clone(data[at:min(at+backup.ChunkData, int64(len(data)))])
+		chunk = append(chunk, make([]byte, -len(chunk)&(holdfast.BlockSize-1))...)
+		var p backup.Part
+		p, err = backup.Pack([]backup.Extent{{Addr: uint64(at) / holdfast.BlockSize, Blocks: uint64(len(chunk)) / holdfast.BlockSize}}, chunk, nil)
+		if err == nil {
+			err = w.Put(p)
+		}
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	return io.NopCloser(&out), err
+}
+
+// RestoreVolume implements httpapi.Backend.
+func (b *Backend) RestoreVolume(_ context.Context, n httpapi.NewRestore, r *backup.Reader) (rec cluster.Volume, err error) {
+	data := make([]byte, n.Blocks*holdfast.BlockSize)
+	for err == nil {
+		var p backup.Part
+		for err == nil {
+			if p, err = r.Next(); err != nil {
+				break
+			}
+			var from []byte
+			from, err = p.Unpack(nil)
+			for _, e := range p.Extents {
+				to := data[e.Addr*holdfast.BlockSize : e.End()*holdfast.BlockSize]
+				if e.Zero {
+					clear(to)
+				} else {
+					from = from[copy(to, from):]
+				}
+			}
+		}
+		if err == io.EOF {
+			r, err = backup.NewReader(r.After(), nil)
+		}
+	}
+	if err != io.EOF {
+		return rec, err
+	}
+	err = b.change(func() (err error) {
+		rec, err = b.newVolume(httpapi.NewVolume{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Durability: cluster.OnFlush, Pool: n.Pool, Compression: n.Compression})
+		b.Content[rec.ID] = data
+		return err
+	})
+	return rec, err
+}
+
+// BackupCluster implements httpapi.Backend.
+func (b *Backend) BackupCluster(context.Context) (io.ReadCloser, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out bytes.Buffer
+	w, err := backup.NewWriter(&out, backup.Header{Kind: backup.Cluster, ID: b.id().String(), Created: epoch0(), Revision: 7}, nil)
+	for _, p := range backup.PackRecords([]backup.Record{{Key: "cluster", Value: []byte(`{"name":"test"}`)}}) {
+		if err == nil {
+			err = w.Put(p)
+		}
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	return io.NopCloser(&out), err
+}

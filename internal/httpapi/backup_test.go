@@ -1,0 +1,69 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"testing"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/client"
+	"github.com/holdfast-cloud/holdfast/internal/httpapi/apitest"
+)
+
+func TestWhatIsBackedUpCanBeRestored(t *testing.T) {
+	ctx := context.Background()
+	b := apitest.Three()
+	c, _ := serve(t, b)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	v, err := c.CreateVolume(ctx, v1.VolumeSpec{Name: "db", Size: 3 << 20})
+	must(err)
+	id, err := holdfast.ParseUUID(v.ID)
+	must(err)
+	disk := bytes.Repeat([]byte("holdfast"), 3<<17)
+	b.Content[holdfast.VolumeID{UUID: id}] = disk
+	for _, name := range []string{"monday", "tuesday"} {
+		_, err = c.Snapshot(ctx, "db", v1.SnapshotSpec{Name: name})
+		must(err)
+	}
+	get := func(a client.BackupAsk) []byte {
+		t.Helper()
+		r, err := c.BackupVolume(ctx, "db", a)
+		must(err)
+		defer r.Close()
+		out, err := io.ReadAll(r)
+		must(err)
+		return out
+	}
+	full, diff := get(client.BackupAsk{Snapshot: "monday"}), get(client.BackupAsk{Snapshot: "tuesday", Base: "monday"})
+	again, err := c.RestoreVolume(ctx, client.NewRestore{Name: "again"}, io.MultiReader(bytes.NewReader(full), bytes.NewReader(diff)))
+	must(err)
+	id, err = holdfast.ParseUUID(again.ID)
+	must(err)
+	if !bytes.Equal(b.Content[holdfast.VolumeID{UUID: id}], disk) {
+		t.Error("other bytes came back")
+	}
+	for name, body := range map[string][]byte{"nothing": nil, "a difference alone": diff, "something else": disk} {
+		if _, err := c.RestoreVolume(ctx, client.NewRestore{Name: "x"}, bytes.NewReader(body)); !holdfast.IsKind(err, holdfast.Invalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := c.RestoreVolume(ctx, client.NewRestore{Name: "x"}, bytes.NewReader(full[:len(full)-1])); !holdfast.IsKind(err, holdfast.Corrupt) {
+		t.Errorf("all but a byte: %v", err)
+	}
+	if _, err := c.BackupVolume(ctx, "db", client.BackupAsk{Snapshot: "friday"}); !holdfast.IsKind(err, holdfast.NotFound) {
+		t.Errorf("a snapshot that is not there: %v", err)
+	}
+	records, err := c.BackupCluster(ctx)
+	must(err)
+	defer records.Close()
+	if _, err := c.RestoreVolume(ctx, client.NewRestore{Name: "x"}, records); !holdfast.IsKind(err, holdfast.Invalid) {
+		t.Errorf("a backup of the records: %v", err)
+	}
+}
