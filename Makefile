@@ -25,7 +25,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill drill-power-loss drill-wipe drill-split lab down image kernel bench clean-bench rebuild-bench flood-bench judges figures judge-cloud-init judge-iscsi rot fuzz fuzz-smoke packages clean
+.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill drill-power-loss drill-wipe drill-split drill-two-box lab down image kernel bench clean-bench rebuild-bench flood-bench judges figures judge-cloud-init judge-iscsi rot fuzz fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -99,6 +99,12 @@ drill-power-loss: lab ## take the power of the whole lab, and give it back; DRIL
 
 drill-wipe: lab ## destroy the disks of a rack, and build everything anew on empty ones; DRILL=--replace for new hosts, too
 	$(BIN) drill wipe $(DRILL)
+
+drill-two-box: packages build ## lose each of two racks, their witness and everything, in a lab of its own; DRILL="--times 5" and so on
+	@dir=$$(mktemp -d /tmp/hfboxes.XXXXXX); export XDG_STATE_HOME=$$dir/state; \
+	$(BIN) lab up --racks 2 --witness --dir $$dir/l && $(BIN) drill two-box --dir $$dir/l $(DRILL); status=$$?; \
+	[ $$status = 0 ] || tail -n 30 $$dir/l/*/log; \
+	$(BIN) lab down --wipe --dir $$dir/l; rm -rf $$dir; exit $$status
 
 image: packages build/debian.raw ## build the Debian image of the drill
 

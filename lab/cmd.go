@@ -66,7 +66,7 @@ lives in a network namespace and is connected to the others by a router of the
 lab, which can cut them off ('holdfast lab cut') or connect them badly
 ('holdfast lab link'). Nothing leads out of it; this machine reaches the hosts
 by their sockets, as all commands do.`,
-		Example: "  holdfast lab up --racks 3\n  holdfast lab up --netns && holdfast lab cut a && holdfast lab links",
+		Example: "  holdfast lab up --racks 3\n  holdfast lab up --racks 2 --witness\n  holdfast lab up --netns && holdfast lab cut a && holdfast lab links",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Dir, err = c.where(); err != nil {
 				return err
@@ -86,6 +86,7 @@ by their sockets, as all commands do.`,
 			return l.printStatus(cmd)
 		}}
 	cmd.Flags().IntVar(&o.Racks, "racks", 3, "how many racks")
+	cmd.Flags().BoolVar(&o.Witness, "witness", false, "with a witness beside them, in rack "+WitnessRack+": of two racks either can be lost then")
 	cmd.Flags().IntVar(&o.PerRack, "hosts-per-rack", 1, "how many hosts in each")
 	cmd.Flags().BoolVar(&o.Netns, "netns", false, "give the lab a network of its own, whose cables can be cut (root only)")
 	cmd.Flags().Int64Var(&gib, "disk-gib", DefaultDiskSize>>30, "size of each host's disk in GiB; the file is sparse")

@@ -49,7 +49,12 @@ type Host struct {
 	Dir  string `json:"dir"`
 	// Netns is the network namespace that the host lives in, "" for the machine's.
 	Netns string `json:"netns,omitempty"`
+	// Witness: it votes and does nothing else; its rack is WitnessRack.
+	Witness bool `json:"witness,omitempty"`
 }
+
+// WitnessRack is the rack of a lab's witness.
+const WitnessRack = "w"
 
 // Config returns where the host's configuration is; Socket, Data, Disk and Log
 // likewise.
@@ -89,7 +94,7 @@ func DefaultDir(getenv func(string) string) string {
 }
 
 // plan lays a lab out; addresses come later.
-func plan(dir string, racks, perRack int) (*Lab, error) {
+func plan(dir string, racks, perRack int, witness bool) (*Lab, error) {
 	if racks < 1 || racks > maxRacks || perRack < 1 || perRack > maxPerRack {
 		return nil, holdfast.Errorf(holdfast.Invalid, "a lab has 1 to %d racks with 1 to %d hosts each, not %d with %d", maxRacks, maxPerRack, racks, perRack)
 	}
@@ -101,7 +106,11 @@ func plan(dir string, racks, perRack int) (*Lab, error) {
 			l.Hosts = append(l.Hosts, Host{Name: name, Rack: rack, Dir: filepath.Join(dir, name)})
 		}
 	}
-	if last := l.Hosts[len(l.Hosts)-1].Socket(); len(last) > 100 {
+	if witness {
+		name := WitnessRack + "1"
+		l.Hosts = append(l.Hosts, Host{Name: name, Rack: WitnessRack, Dir: filepath.Join(dir, name), Witness: true})
+	}
+	if last := l.Hosts[racks*perRack-1].Socket(); len(last) > 100 {
 		return nil, holdfast.Errorf(holdfast.Invalid, "%s is too long a path for sockets to be in it; give a shorter --dir", dir)
 	}
 	return l, nil
@@ -190,9 +199,12 @@ rack: %s
 data_dir: %s
 socket: %s
 advertise: %s
-publish_addr: %s
-iscsi: %s
-`, h.Name, h.Name, h.Rack, quote(h.Data()), quote(h.Socket()), h.Addr, h.Addr, h.Portal())
+`, h.Name, h.Name, h.Rack, quote(h.Data()), quote(h.Socket()), h.Addr)
+	if h.Witness {
+		text += "witness: true\n"
+	} else {
+		text += fmt.Sprintf("publish_addr: %s\niscsi: %s\n", h.Addr, h.Portal())
+	}
 	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
 		return holdfast.Errorf(holdfast.IO, "lab: %w", err)
 	}

@@ -271,7 +271,7 @@ func TestAHostThatCannotStartSaysWhy(t *testing.T) {
 }
 
 func TestTwoLabsGetTwoNetworks(t *testing.T) {
-	one, err := plan(t.TempDir(), 3, 2)
+	one, err := plan(t.TempDir(), 3, 2, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +283,7 @@ func TestTwoLabsGetTwoNetworks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer busy.Close()
-	two, err := plan(one.Dir, 3, 2)
+	two, err := plan(one.Dir, 3, 2, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +300,7 @@ func TestLabsThatCannotBeAreRefused(t *testing.T) {
 		dir            string
 		racks, perRack int
 	}{{"/tmp/x", 0, 1}, {"/tmp/x", 3, 0}, {"/tmp/x", 1000, 1}, {"/" + strings.Repeat("x", 120), 3, 1}} {
-		if _, err := plan(c.dir, c.racks, c.perRack); !holdfast.IsKind(err, holdfast.Invalid) {
+		if _, err := plan(c.dir, c.racks, c.perRack, false); !holdfast.IsKind(err, holdfast.Invalid) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // paper is a lab that exists on paper only.
 func paper(t *testing.T, racks, perRack int) *Lab {
 	t.Helper()
-	l, err := plan("/nowhere", racks, perRack)
+	l, err := plan("/nowhere", racks, perRack, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ const (
 type Options struct {
 	Dir            string
 	Racks, PerRack int
+	Witness        bool // one host more, which only votes
 	DiskSize       int64
 	Binary         string    // of holdfast
 	Progress       io.Writer // what is being done, a line each
@@ -86,7 +87,7 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 }
 
 func create(o Options) (*Lab, error) {
-	l, err := plan(o.Dir, o.Racks, o.PerRack)
+	l, err := plan(o.Dir, o.Racks, o.PerRack, o.Witness)
 	if err != nil {
 		return nil, err
 	}
@@ -251,6 +252,9 @@ func (h Host) join(ctx context.Context, first *client.Client) error {
 }
 
 func (h Host) addDisk(ctx context.Context, size int64) error {
+	if h.Witness {
+		return nil
+	}
 	c := client.Socket(h.Socket())
 	defer c.Close()
 	disks, err := c.Disks(ctx)
@@ -313,9 +317,9 @@ func (l *Lab) whole(ctx context.Context) (v1.Status, error) {
 	return last, nil
 }
 
-// isWhole wants every host there, nothing wrong, and with three racks or more
-// that any of them can be lost: before, the control plane has not taken its
-// voters in.
+// isWhole wants every host there, nothing wrong, and with three racks or more,
+// that of a witness counted, that any of them can be lost: before, the control
+// plane has not taken its voters in.
 func (l *Lab) isWhole(st v1.Status) bool {
 	racks := st.Counts.Racks
 	return st.Level == "ok" && st.Counts.HostsAlive == len(l.Hosts) && st.CanLose.Unknown == "" &&
@@ -331,7 +335,12 @@ func (l *Lab) disksInUse(disks []v1.Disk) bool {
 			use[d.Host] = true
 		}
 	}
-	return len(use) == len(l.Hosts)
+	for _, h := range l.Hosts {
+		if !h.Witness && !use[h.Name] {
+			return false
+		}
+	}
+	return true
 }
 
 // pause waits a little between two questions.

@@ -28,6 +28,7 @@ type Self struct {
 	Version     string `json:"version"`
 	InCluster   bool   `json:"in_cluster"`
 	LeadsKV     bool   `json:"leads_kv,omitempty" doc:"This host's member leads the control plane's votes"`
+	Witness     bool   `json:"witness,omitempty" doc:"This host votes in the control plane and does nothing else"`
 	Accelerator string `json:"accelerator,omitempty"`
 	Why         string `json:"accelerator_why,omitempty"`
 	Sandbox     string `json:"sandbox,omitempty"`
@@ -47,6 +48,7 @@ type Counts struct {
 	Racks           int   `json:"racks"`
 	Hosts           int   `json:"hosts"`
 	HostsAlive      int   `json:"hosts_alive"`
+	Witnesses       int   `json:"witnesses,omitempty" doc:"Of the hosts, those that only vote in the control plane; each is a rack of its own"`
 	Disks           int   `json:"disks"`
 	VMs             int   `json:"vms"`
 	VMsOn           int   `json:"vms_on" doc:"VMs that should run"`
@@ -125,6 +127,8 @@ type JoinRequest struct {
 	Peer   string `json:"peer,omitempty" maxLength:"300" doc:"etcd peer URL"`
 	Client string `json:"client,omitempty" maxLength:"300" doc:"etcd client URL"`
 	CSR    string `json:"csr" maxLength:"16384" doc:"PEM certificate request"`
+	// Witness says what the host is to be.
+	Witness bool `json:"witness,omitempty" doc:"The host is to vote in the control plane and do nothing else; its rack has no other"`
 }
 
 // JoinAnswer is what the member gives back.
@@ -152,6 +156,7 @@ type Host struct {
 	Addr        string      `json:"addr"`
 	API         string      `json:"api_addr"`
 	Voter       bool        `json:"voter"`
+	Witness     bool        `json:"witness,omitempty" doc:"It votes in the control plane and has neither disks nor VMs"`
 	Leader      bool        `json:"leader"`
 	Drained     bool        `json:"drained"`
 	CPUs        int         `json:"cpus,omitempty"`
@@ -200,6 +205,7 @@ type Rack struct {
 	Alive   []string `json:"alive" doc:"Those that are"`
 	Voters  []string `json:"voters" doc:"Those that vote in the control plane"`
 	VMs     []string `json:"vms"`
+	Witness bool     `json:"witness,omitempty" doc:"It holds a witness and nothing else"`
 	CanLose bool     `json:"can_lose" doc:"Everything would come back elsewhere"`
 }
 

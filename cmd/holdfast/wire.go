@@ -19,7 +19,10 @@ import (
 
 // runHost runs a host until ctx ends. Its machines go on.
 func runHost(ctx context.Context, c config.Config) error {
-	go watchGarbage(ctx)
+	go watchGarbage(ctx, c.Witness)
+	if c.Witness {
+		go letGoOfFiles(ctx)
+	}
 	h, err := serve.Start(serve.Options{Config: c, Version: version, Log: logger(c.Log)})
 	if err != nil {
 		return err

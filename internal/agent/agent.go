@@ -59,7 +59,7 @@ type Config struct {
 	Control  Control
 	Volumes  *volume.Service
 	Hyper    hypervisor.Hypervisor
-	Exports  export.Server
+	Exports  export.Server // nil: volumes are not offered here
 	Watchdog fence.Watchdog
 	// Seed makes the cloud-init medium of a VM and returns its path; nil if
 	// this host cannot.

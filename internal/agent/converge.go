@@ -84,6 +84,7 @@ func (a *Agent) followVolumes(st *cluster.State) {
 		a.Volumes.NoteRecord(rec, v.Mod)
 		exported := a.Socket(rec.ID) != ""
 		switch {
+		case a.Exports == nil: // a witness, which offers nothing
 		case rec.Deleted || rec.Image && !rec.Sealed:
 			if exported {
 				a.withdraw(rec.ID)

@@ -212,10 +212,19 @@ func (a *app) with(f func(ctx context.Context, c *client.Client, args []string) 
 func (a *app) serveCmd() *cobra.Command {
 	var file string
 	var mapMemory sizeFlag
+	var witness bool
 	c := &cobra.Command{Use: "serve --config FILE", Short: "Run this host", Args: args(),
-		Long: "Run this host until it is told to stop (SIGTERM). VMs go on running without it and are taken over again when it returns.",
+		Long: `Run this host until it is told to stop (SIGTERM). VMs go on running without it and are taken over again when it returns.
+
+With --witness it is the third voice of a cluster of two racks: it votes in the
+control plane and has no disks and no VMs, so that any small computer will do
+(an old laptop, a router; under 64 MB of memory). With it either rack can be
+lost and the other goes on. Its configuration gives it a rack of its own; it
+joins like every host: 'holdfast host code' on a member, 'holdfast host join
+CODE' on the witness.`,
 		Example: "  holdfast serve --config /etc/holdfast.yaml\n" +
-			"  holdfast serve --config /etc/holdfast.yaml --map-memory 1GiB",
+			"  holdfast serve --config /etc/holdfast.yaml --map-memory 1GiB\n" +
+			"  holdfast serve --config /etc/holdfast.yaml --witness",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
 				return usageError{errors.New("--config is missing; usage: holdfast serve --config FILE")}
@@ -230,12 +239,18 @@ func (a *app) serveCmd() *cobra.Command {
 					return err
 				}
 			}
+			if conf.Witness = conf.Witness || witness; witness {
+				if err := conf.CheckWitness(); err != nil {
+					return err
+				}
+			}
 			if a.Serve == nil {
 				return holdfast.Errorf(holdfast.Unavailable, "this build cannot serve")
 			}
 			return a.Serve(cmd.Context(), conf)
 		}}
 	c.Flags().StringVar(&file, "config", "", "configuration `file`, YAML")
+	c.Flags().BoolVar(&witness, "witness", false, "vote in the control plane and do nothing else (also: witness: true in the configuration)")
 	c.Flags().Var(&mapMemory, "map-memory", "memory for pages of block maps, over all disks of the host (default: map_memory of the configuration, else 256MiB)")
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,8 +48,8 @@ func (a *app) printStatus(st v1.Status) error {
 	fmt.Fprintln(a.Stdout, plain(st.Sentence))
 	n := st.Counts
 	if st.Cluster != nil {
-		fmt.Fprintf(a.Stdout, "\nCluster %s: %d of %d hosts alive, racks: %d, VMs running: %d, volumes: %d, %s of %s free\n",
-			plain(st.Cluster.Name), n.HostsAlive, n.Hosts, n.Racks, n.VMsRunning, n.Volumes, formatSize(n.BytesFree), formatSize(n.BytesTotal))
+		fmt.Fprintf(a.Stdout, "\nCluster %s: %d of %d hosts alive, racks: %s, VMs running: %d, volumes: %d, %s of %s free\n",
+			plain(st.Cluster.Name), n.HostsAlive, n.Hosts, racksText(n), n.VMsRunning, n.Volumes, formatSize(n.BytesFree), formatSize(n.BytesTotal))
 	}
 	if len(st.Conditions) > 0 {
 		fmt.Fprintln(a.Stdout)
@@ -63,6 +64,18 @@ func (a *app) printStatus(st v1.Status) error {
 			plain(h.Name), plain(h.Rack), plain(h.Version), plain(h.Accelerator), plain(h.Why), plain(h.Sandbox))
 	}
 	return nil
+}
+
+// racksText counts the racks with data, and names the witness.
+func racksText(n v1.Counts) string {
+	text := strconv.Itoa(n.Racks - n.Witnesses)
+	switch {
+	case n.Witnesses == 1:
+		text += " and a witness"
+	case n.Witnesses > 1:
+		text += fmt.Sprintf(" and %d witnesses", n.Witnesses)
+	}
+	return text
 }
 
 // printConditions prints causes, and under each what follows from it.

@@ -19,6 +19,7 @@ func hostColumns() []column[v1.Host] {
 		{"NAME", false, func(h v1.Host) any { return h.Name }},
 		{"RACK", false, func(h v1.Host) any { return h.Rack }},
 		{"STATE", false, func(h v1.Host) any { return h.State }},
+		{"ROLE", false, func(h v1.Host) any { return role(h) }},
 		{"VMS", false, func(h v1.Host) any { return len(h.VMs) }},
 		{"CPUS", false, func(h v1.Host) any { return h.CPUs }},
 		{"MEMORY", false, func(h v1.Host) any { return size(int64(h.MemoryMiB) << 20) }},
@@ -32,6 +33,17 @@ func hostColumns() []column[v1.Host] {
 		{"VERSION", true, func(h v1.Host) any { return h.Version }},
 		{"ID", true, func(h v1.Host) any { return h.ID }},
 	}
+}
+
+// role says what a host does.
+func role(h v1.Host) string {
+	switch {
+	case h.Witness:
+		return "witness"
+	case h.Voter:
+		return "votes"
+	}
+	return "-"
 }
 
 func hostName(h v1.Host) string { return h.Name }
@@ -140,6 +152,10 @@ func (a *app) joinCmd() *cobra.Command {
 			if a.structured() {
 				return a.encode(self)
 			}
-			return a.done("host", self.Name, "Host "+self.Name+" is a member now. Give it a disk: holdfast disk add PATH")
+			then := "Give it a disk: holdfast disk add PATH"
+			if self.Witness {
+				then = "It is a witness: it votes, and needs nothing more. 'holdfast status' says what can be lost now."
+			}
+			return a.done("host", self.Name, "Host "+self.Name+" is a member now. "+then)
 		})}
 }

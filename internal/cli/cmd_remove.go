@@ -26,6 +26,7 @@ func racks() resource[v1.Rack] {
 			{"ALIVE", false, func(r v1.Rack) any { return len(r.Alive) }},
 			{"VOTERS", false, words(func(r v1.Rack) []string { return r.Voters })},
 			{"VMS", false, func(r v1.Rack) any { return len(r.VMs) }},
+			{"WITNESS", false, func(r v1.Rack) any { return r.Witness }},
 			{"CAN BE LOST", false, func(r v1.Rack) any { return r.CanLose }},
 		}}
 }

@@ -146,6 +146,17 @@ func (s *State) Lost(r Replica) bool {
 	return !known && len(s.Bad) == 0
 }
 
+// DataHosts counts the members that may have disks and run VMs: all but the
+// witnesses.
+func (s *State) DataHosts() (n int) {
+	for _, h := range s.Hosts {
+		if !h.Val.Witness {
+			n++
+		}
+	}
+	return n
+}
+
 // Gone reports whether a volume has in-sync replicas and all of them are lost.
 func (s *State) Gone(v Volume) bool {
 	return len(v.InSync) > 0 && !slices.ContainsFunc(v.InSync, func(r Replica) bool { return !s.Lost(r) })

@@ -30,8 +30,11 @@ type Host struct {
 	Peer    string               `json:"peer,omitempty"`   // etcd peer URL, if it may vote
 	Client  string               `json:"client,omitempty"` // etcd client URL, likewise
 	Voter   bool                 `json:"voter,omitempty"`  // should be a voting member of the control plane
-	CertKey string               `json:"cert_key"`         // SHA-256 of its certificate's public key; only this key is let in as this host
-	Drained bool                 `json:"drained,omitempty"`
+	// Witness is a host that only votes: it has no disks, runs no VM and stands in a
+	// rack of its own.
+	Witness bool   `json:"witness,omitempty"`
+	CertKey string `json:"cert_key"` // SHA-256 of its certificate's public key; only this key is let in as this host
+	Drained bool   `json:"drained,omitempty"`
 	// DrainSeconds is how long a guest may take to shut down when it is moved
 	// off this host; 0: DefaultDrainSeconds.
 	DrainSeconds int `json:"drain_seconds,omitempty"`

@@ -24,6 +24,7 @@ type Config struct {
 	Name    string `yaml:"name"`     // of the host; default: the machine's host name
 	Site    string `yaml:"site"`     // optional
 	Rack    string `yaml:"rack"`     // required: what is lost together
+	Witness bool   `yaml:"witness"`  // a member of the control plane and nothing else
 	DataDir string `yaml:"data_dir"` // default /var/lib/holdfast
 	Socket  string `yaml:"socket"`   // API socket; default DATA_DIR/api.sock
 
@@ -201,7 +202,26 @@ func (c *Config) check() error {
 	if err := c.checkAddrs(); err != nil {
 		return err
 	}
+	if err := c.CheckWitness(); err != nil {
+		return err
+	}
 	return c.KV.check()
+}
+
+// CheckWitness refuses a witness that is told to do what one does not.
+func (c Config) CheckWitness() error {
+	if !c.Witness {
+		return nil
+	}
+	for _, k := range []struct{ key, v string }{{"iscsi", c.ISCSI}, {"nbd_tcp", c.NBDTCP}, {"key_file", c.KeyFile}} {
+		if k.v != "" {
+			return invalid("%s is given and the host is a witness: one votes in the control plane and serves no data; take the key out, or run an ordinary host", k.key)
+		}
+	}
+	if len(c.KV.Endpoints) > 0 {
+		return invalid("kv.endpoints are given and the host is a witness: with an external control plane there is nothing for a witness to vote in")
+	}
+	return nil
 }
 
 // CheckMapMemory refuses too little, naming the key or flag that says so.

@@ -19,7 +19,7 @@ func Command(getenv func(string) string) *cobra.Command {
 	root := &cobra.Command{Use: "drill", Short: "Break something on purpose, and see",
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	root.AddCommand(rackLoss(getenv), saturate(getenv))
-	root.AddCommand(powerLossCmd(getenv), wipeCmd(getenv), splitCommand(getenv))
+	root.AddCommand(powerLossCmd(getenv), wipeCmd(getenv), splitCommand(getenv), twoBoxCmd(getenv))
 	return root
 }
 

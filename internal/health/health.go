@@ -54,6 +54,7 @@ func Summary(s *cluster.State, progress Progress) Status {
 	st.Verdict = placement.Judge(st.Plan)
 	b := &board{v: v, progress: progress}
 	b.racks()
+	b.control(st.Plan)
 	b.disks()
 	b.volumes()
 	b.pools()
@@ -112,7 +113,11 @@ func (b *board) racks() {
 					since = at
 				}
 			}
-			c := b.cause("rack-away/"+r.Domain.String(), Warning, fmt.Sprintf("rack %s is away (%s)", r.Domain, strings.Join(hosts, ", ")), since)
+			text := fmt.Sprintf("rack %s is away (%s)", r.Domain, strings.Join(hosts, ", "))
+			if r.Witness() {
+				text = fmt.Sprintf("the witness %s in rack %s is away: until it is back, or another has joined, the control plane can spare no other host's vote", strings.Join(hosts, ", "), r.Domain)
+			}
+			c := b.cause("rack-away/"+r.Domain.String(), Warning, text, since)
 			for _, h := range r.Hosts {
 				b.byHost[h.ID] = c
 			}

@@ -20,8 +20,8 @@ func (b *board) keys() {
 		var without []string
 		up := 0
 		for _, h := range b.v.Hosts {
-			if !h.Up() {
-				continue
+			if !h.Up() || h.Witness {
+				continue // a witness opens no volume
 			}
 			if up++; !slices.Contains(h.Alive.Keys, ring.Current().ID) {
 				without = append(without, h.Name)

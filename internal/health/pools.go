@@ -29,7 +29,7 @@ func (b *board) pools() {
 			}
 		}
 		if want == 0 {
-			want = min(2, len(b.v.Racks)) // what a volume would get
+			want = min(2, b.dataRacks()) // what a volume would get
 		}
 		racks := b.racksOf(pool)
 		if racks < want {
@@ -45,6 +45,16 @@ func (b *board) pools() {
 				pool.Name, count(volumes, "volume", "volumes")), time.Time{})
 		}
 	}
+}
+
+// dataRacks counts the racks with more than a witness.
+func (b *board) dataRacks() (n int) {
+	for _, r := range b.v.Racks {
+		if !r.Witness() {
+			n++
+		}
+	}
+	return n
 }
 
 // racksOf counts the racks in which a pool has a disk, whether the rack is

@@ -76,6 +76,7 @@ type Self struct {
 	DataDir     string
 	InCluster   bool
 	LeadsKV     bool   // its member leads the control plane
+	Witness     bool   // it votes and does nothing else
 	Accelerator string // "kvm" or "tcg", with why
 	Why         string
 	Sandbox     string // "full" or "reduced"

@@ -13,7 +13,7 @@ import (
 
 func renderSelf(s Self) v1.Self {
 	return v1.Self{ID: s.ID.String(), Name: s.Name, Rack: s.Domain.Rack, Site: s.Domain.Site, Version: s.Version,
-		InCluster: s.InCluster, LeadsKV: s.LeadsKV, Accelerator: s.Accelerator, Why: s.Why, Sandbox: s.Sandbox}
+		InCluster: s.InCluster, LeadsKV: s.LeadsKV, Witness: s.Witness, Accelerator: s.Accelerator, Why: s.Why, Sandbox: s.Sandbox}
 }
 
 func (p picture) renderCluster() v1.Cluster {
@@ -28,7 +28,7 @@ func (p picture) renderCluster() v1.Cluster {
 
 func (p picture) renderHost(h cluster.Host) v1.Host {
 	out := v1.Host{ID: h.ID.String(), Name: h.Name, Site: h.Domain.Site, Rack: h.Domain.Rack, State: "away",
-		Addr: h.Addr, API: h.APIAddr, Voter: h.Voter, Leader: p.Leader == h.ID, Drained: h.Drained, VMs: []string{}}
+		Addr: h.Addr, API: h.APIAddr, Voter: h.Voter, Witness: h.Witness, Leader: p.Leader == h.ID, Drained: h.Drained, VMs: []string{}}
 	if a, ok := p.Alive[h.ID]; ok {
 		out.State = "alive"
 		if h.Drained {

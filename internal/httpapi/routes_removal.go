@@ -127,10 +127,11 @@ func (p picture) renderRacks() []v1.Rack {
 	for _, h := range p.hosts() {
 		name := h.Domain.String()
 		if n := len(out); n == 0 || out[n-1].Name != name {
-			out = append(out, v1.Rack{Name: name, Hosts: []string{}, Alive: []string{}, Voters: []string{}, VMs: []string{}, CanLose: can[name]})
+			out = append(out, v1.Rack{Name: name, Hosts: []string{}, Alive: []string{}, Voters: []string{}, VMs: []string{}, Witness: true, CanLose: can[name]})
 		}
 		r := &out[len(out)-1]
 		r.Hosts = append(r.Hosts, h.Name)
+		r.Witness = r.Witness && h.Witness
 		if p.alive(h.ID) {
 			r.Alive = append(r.Alive, h.Name)
 		}

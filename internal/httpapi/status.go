@@ -74,6 +74,9 @@ func (p picture) counts() v1.Counts {
 		if p.alive(h.ID) {
 			c.HostsAlive++
 		}
+		if h.Witness {
+			c.Witnesses++
+		}
 	}
 	for _, v := range p.vms() {
 		if v.Deleted {

@@ -33,6 +33,9 @@ func (c *control) CommitVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) {
 
 // ClaimVolume implements volume.Records.
 func (c *control) ClaimVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) {
+	if c.n.Witness {
+		return 0, holdfast.Errorf(holdfast.Unavailable, "host %s is a witness and opens no volumes; ask another host of the cluster", c.n.hostName())
+	}
 	tx := c.n.Cluster.Begin()
 	tx.PutVolume(v, mod)
 	if vm, ok := c.n.Cluster.State().VMs[v.VM]; ok && vm.Val.Power == cluster.On {

@@ -142,7 +142,7 @@ func (n *Node) elsewhere(st *cluster.State, id keyring.ID, end time.Duration) bo
 	var alive, away []holdfast.HostID
 	for _, h := range st.SortedHosts() {
 		switch {
-		case h.Val.ID == n.Self:
+		case h.Val.ID == n.Self || h.Val.Witness:
 		case st.AliveHost(h.Val.ID):
 			alive = append(alive, h.Val.ID)
 		default:

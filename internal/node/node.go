@@ -41,8 +41,10 @@ type Seams struct {
 // Config is what a host is told.
 type Config struct {
 	Host cluster.Alive // what it says of itself, Boot included
-	Log  *slog.Logger
-	HA   ha.Config
+	// Witness: it opens no volumes, keeps no cluster keys and makes no plans.
+	Witness bool
+	Log     *slog.Logger
+	HA      ha.Config
 	// RebuildRate is how many bytes a second rebuilds may read from a disk and
 	// write to it, together; 0: no limit but what the foreground leaves.
 	RebuildRate int64
@@ -132,13 +134,16 @@ func (n *Node) Start() error {
 	if err := n.Agent.Start(); err != nil {
 		return err
 	}
+	n.Cluster.Subscribe(n.changed)
+	n.alive.Subscribe(n.changed)
+	n.tasks.Go(n.follow)
+	if n.Witness {
+		return nil
+	}
 	n.election = n.Cluster.Campaign(n.alive, n.Self)
 	n.loop = reconcile.Start(reconcile.Options{
 		Clock: n.Clock, Cluster: n.Cluster, Office: n.election, Voters: n.Voters, Rand: n.Rand, Log: n.Log, HA: n.HA,
 	})
-	n.Cluster.Subscribe(n.changed)
-	n.alive.Subscribe(n.changed)
-	n.tasks.Go(n.follow)
 	n.tasks.Go(n.followKeys)
 	return nil
 }

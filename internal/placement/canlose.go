@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
@@ -19,6 +20,7 @@ type Verdict struct {
 type Judgment struct {
 	Name    string
 	Can     bool
+	Witness bool     // it is a witness, or its rack
 	Reasons []string // why not, the worst first
 }
 
@@ -30,6 +32,10 @@ func CanLose(s *cluster.State) Verdict { return Judge(FailoverPlan(s)) }
 func Judge(p Plan) Verdict {
 	v := Verdict{Racks: judgeAll(p.Racks), Hosts: judgeAll(p.Hosts)}
 	v.Sentence = sentence(v)
+	stops := func(l Loss) bool { return l.Control != "" }
+	if p.WantsWitness && slices.ContainsFunc(p.Racks, stops) {
+		v.Sentence += " With a witness either could be lost: see 'holdfast serve --help'."
+	}
 	return v
 }
 
@@ -37,7 +43,7 @@ func judgeAll(losses []Loss) []Judgment {
 	var out []Judgment
 	for _, l := range losses {
 		r := l.Reasons()
-		out = append(out, Judgment{Name: l.Name, Can: len(r) == 0, Reasons: r})
+		out = append(out, Judgment{Name: l.Name, Can: len(r) == 0, Witness: l.Witness, Reasons: r})
 	}
 	return out
 }
@@ -45,13 +51,20 @@ func judgeAll(losses []Loss) []Judgment {
 func sentence(v Verdict) string {
 	rackYes, rackNo := split(v.Racks)
 	hostYes, hostNo := split(v.Hosts)
+	racks, witnesses := apart(v.Racks)
+	hosts, _ := apart(v.Hosts)
 	switch {
 	case len(v.Hosts) == 0:
 		return "Can lose nothing: no host is alive."
-	case len(v.Hosts) == 1:
-		return fmt.Sprintf("Cannot lose host %s: it is the only one alive.", v.Hosts[0].Name)
-	case len(v.Racks) == 1:
-		return hostSentence(hostYes, hostNo) + fmt.Sprintf(" Cannot lose rack %s: it is the only one alive.", v.Racks[0].Name)
+	case len(hosts) == 0:
+		return fmt.Sprintf("Can lose nothing: of all hosts only %s is alive, which has no data.", list("rack", witnesses))
+	case len(hosts) == 1:
+		return fmt.Sprintf("Cannot lose host %s: it is the only one alive%s.", hosts[0].Name, andWitness(witnesses)) + norWitness(witnesses)
+	case len(racks) == 1:
+		_, no := split(hosts)
+		return hostSentence(hostYes, no) + fmt.Sprintf(" Cannot lose rack %s: it is the only one alive%s.", racks[0].Name, andWitness(witnesses)) + norWitness(witnesses)
+	case len(rackNo) == 0 && len(hostNo) == 0 && len(witnesses) > 0:
+		return "Can lose any 1 rack or the witness."
 	case len(rackNo) == 0 && len(hostNo) == 0:
 		return "Can lose any 1 rack."
 	case len(rackYes) == 0:
@@ -62,6 +75,35 @@ func sentence(v Verdict) string {
 		can += " or any 1 host"
 	}
 	return strings.TrimSpace(can + ". " + cannotEither(rackNo, hostNo))
+}
+
+// apart parts the judgments on what holds data from those on witnesses.
+func apart(js []Judgment) (data, witnesses []Judgment) {
+	for _, j := range js {
+		if j.Witness {
+			witnesses = append(witnesses, j)
+		} else {
+			data = append(data, j)
+		}
+	}
+	return data, witnesses
+}
+
+// andWitness qualifies "the only one alive" where a witness is, too.
+func andWitness(witnesses []Judgment) string {
+	if len(witnesses) == 0 {
+		return ""
+	}
+	return " that has data"
+}
+
+// norWitness says that a witness cannot be lost either, where that is so.
+func norWitness(witnesses []Judgment) string {
+	_, no := split(witnesses)
+	if len(no) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" Nor %s: %s.", list("rack", no), no[0].Reasons[0])
 }
 
 func split(js []Judgment) (yes, no []Judgment) {
@@ -105,7 +147,7 @@ func cannotEither(rackNo, hostNo []Judgment) string {
 // cannot names everything that cannot be lost and gives the first reason.
 func cannot(what string, no []Judgment) string {
 	first := no[0]
-	s := fmt.Sprintf("Cannot lose %s %s: %s", what, first.Name, first.Reasons[0])
+	s := fmt.Sprintf("Cannot lose %s: %s", list(what, no[:1]), first.Reasons[0])
 	if n := len(first.Reasons) - 1; n > 0 {
 		s += fmt.Sprintf(" (and %s)", count(n, "more reason", "more reasons"))
 	}
@@ -116,19 +158,26 @@ func cannot(what string, no []Judgment) string {
 	return s
 }
 
-// list prints "rack a", "rack a or b", "rack a, b or c", and no more than five
-// names.
+// list prints "rack a", "rack a or b", "rack a, b or the witness w", and no more
+// than five names.
 func list(what string, js []Judgment) string {
+	data, witnesses := apart(js)
 	var names []string
-	for i, j := range js {
-		if i == 5 && len(js) > 6 {
-			names = append(names, fmt.Sprintf("%d more", len(js)-i))
+	for i, j := range data {
+		if i == 5 && len(data) > 6 {
+			names = append(names, fmt.Sprintf("%d more", len(data)-i))
 			break
 		}
 		names = append(names, j.Name)
 	}
-	if n := len(names); n > 1 {
-		return what + " " + strings.Join(names[:n-1], ", ") + " or " + names[n-1]
+	if len(names) > 0 {
+		names[0] = what + " " + names[0]
 	}
-	return what + " " + names[0]
+	for _, j := range witnesses {
+		names = append(names, "the witness "+j.Name)
+	}
+	if n := len(names); n > 1 {
+		return strings.Join(names[:n-1], ", ") + " or " + names[n-1]
+	}
+	return names[0]
 }

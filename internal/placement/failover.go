@@ -14,6 +14,9 @@ import (
 type Plan struct {
 	Racks []Loss
 	Hosts []Loss
+	// WantsWitness says that there are two racks and no witness: the control plane
+	// cannot be spread so that either rack may be lost.
+	WantsWitness bool
 }
 
 // Loss is what the loss of one fault domain would mean.
@@ -24,6 +27,7 @@ type Loss struct {
 	Unplaced []Unplaced        // VMs that would stay down
 	Volumes  []VolumeLoss      // volumes that would be lost or stall
 	Control  string            // why the control plane would stop; "" if it goes on
+	Witness  bool              // nothing but a witness would go
 }
 
 // Restart is one VM that would start on another host.
@@ -78,7 +82,7 @@ func (l Loss) Reasons() []string {
 func FailoverPlan(s *cluster.State) Plan {
 	v := Look(s)
 	base := settle(v)
-	var p Plan
+	p := Plan{WantsWitness: v.wantsWitness()}
 	for _, r := range v.Racks {
 		if r.Up() {
 			p.Racks = append(p.Racks, base.lose(r.Domain.String(), r.Hosts))
@@ -90,6 +94,24 @@ func FailoverPlan(s *cluster.State) Plan {
 		}
 	}
 	return p
+}
+
+// wantsWitness reports whether the control plane is ours, in two racks, and
+// without a witness in a third one.
+func (v *View) wantsWitness() bool {
+	racks, voters := 0, 0
+	for _, r := range v.Racks {
+		if r.Witness() {
+			return false
+		}
+		racks++
+		for _, h := range r.Hosts {
+			if h.Voter {
+				voters++
+			}
+		}
+	}
+	return racks == 2 && voters > 0
 }
 
 // settled is the cluster with every VM that should be on and can be placed in
@@ -137,9 +159,10 @@ func RestartOrder(vms []cluster.VM) {
 }
 
 func (b *settled) lose(name string, lost []*Host) Loss {
-	l := Loss{Name: name}
+	l := Loss{Name: name, Witness: true}
 	for _, h := range lost {
 		l.Lost = append(l.Lost, h.ID)
+		l.Witness = l.Witness && h.Witness
 	}
 	after := b.v.without(lost)
 	l.Volumes = volumesLost(b.v, after, name)

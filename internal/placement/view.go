@@ -41,6 +41,11 @@ func (r Rack) Up() bool {
 	return slices.ContainsFunc(r.Hosts, func(h *Host) bool { return h.Up() })
 }
 
+// Witness reports whether the rack holds nothing but a witness.
+func (r Rack) Witness() bool {
+	return !slices.ContainsFunc(r.Hosts, func(h *Host) bool { return !h.Witness })
+}
+
 // Look puts a state in order.
 func Look(s *cluster.State) *View {
 	v := &View{State: s, hosts: make(map[holdfast.HostID]*Host, len(s.Hosts))}
@@ -132,7 +137,7 @@ func (v *View) InSync(vol cluster.Volume) []cluster.Replica {
 // Whole reports whether a volume has all the copies in sync, usable now, that
 // the cluster has hosts for.
 func (v *View) Whole(vol cluster.Volume) bool {
-	return v.Copies(vol) >= max(1, min(vol.Copies, len(v.Hosts)))
+	return v.Copies(vol) >= max(1, min(vol.Copies, v.State.DataHosts()))
 }
 
 // VolumesOf returns the volumes that a VM needs to start, the boot disk's

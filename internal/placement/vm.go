@@ -108,6 +108,8 @@ func (rs rooms) fits(h *Host, vm cluster.VM) string {
 	switch r := rs[h.ID]; {
 	case !h.Up() || r == nil:
 		return "not alive"
+	case h.Witness:
+		return "a witness, which runs no VM"
 	case h.Drained:
 		return "drained"
 	case r.mem < vm.MemoryMiB+VMOverheadMiB:

@@ -144,6 +144,8 @@ func refusesReplicas(h *Host, c Constraints) string {
 	switch {
 	case !h.Up():
 		return "not alive"
+	case h.Witness:
+		return "a witness, which has no disk"
 	case h.Drained:
 		return "drained"
 	case slices.Contains(c.Exclude, h.ID):

@@ -174,7 +174,7 @@ func defaultCopies(st *cluster.State, pool cluster.Pool) int {
 	if pool.Copies > 0 {
 		return pool.Copies
 	}
-	return min(2, max(1, len(st.Hosts)))
+	return min(2, max(1, st.DataHosts()))
 }
 
 func (p *Provisioner) prepareEmpty(rec cluster.Volume, st *cluster.State) (cluster.Volume, *cluster.State, error) {

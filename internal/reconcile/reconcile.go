@@ -26,7 +26,6 @@ import (
 // Times of the loop.
 const (
 	heartbeat   = 5 * time.Second // the longest pause
-	voteEvery   = time.Second     // between attempts to promote voters
 	catchUp     = time.Second     // how long the picture may take to show a commit
 	firstPause  = 50 * time.Millisecond
 	longPause   = 2 * time.Second
@@ -46,13 +45,6 @@ type Cluster interface {
 // Office tells whether this host leads; *cluster.Election has it.
 type Office interface {
 	Leading() (mod kv.Rev, ok bool)
-}
-
-// Voters changes who votes in the control plane.
-type Voters interface {
-	// Promote makes a host a voting member, from whatever it was, and returns
-	// once it is. It may take long; promoting a voter does nothing.
-	Promote(h cluster.Host) error
 }
 
 // Options are the parts of a loop.
@@ -77,8 +69,7 @@ type Loop struct {
 
 	mu      sync.Mutex
 	stopped bool
-	voting  bool          // a task is promoting voters
-	voteAt  time.Duration // not before
+	ballot  ballot
 }
 
 // Start starts a loop, which runs until Stop.

@@ -65,6 +65,12 @@ func (v *voters) Promote(h cluster.Host) error {
 	return nil
 }
 
+func (v *voters) Retire(h cluster.Host) error {
+	clock.Sleep(v.clk, time.Second)
+	v.done = append(v.done, "-"+h.Name)
+	return nil
+}
+
 type randReader struct{ r *rand.Rand }
 
 func (r randReader) Read(p []byte) (int, error) {
@@ -461,6 +467,30 @@ func TestLearnersBecomeVotersTwoAtATime(t *testing.T) {
 	}
 	if !slices.Equal(done, []string{"b1", "c1"}) {
 		t.Errorf("promoted %v", done)
+	}
+}
+
+// A vote that is one too many goes only after it has been so for a while: a host
+// may be about to join.
+func TestAVoteTooManyGoesAfterAWhile(t *testing.T) {
+	s := newSite(t, 4, nil, "host a1 rack=a voter\nhost b1 rack=b voter\nhost c1 rack=c voter")
+	gone := s.user.State().Hosts[sketch.Host("c1")]
+	s.hosts["c1"].clk.Kill()
+	s.until(time.Minute, "rack c is away", func(st *cluster.State) bool { return !st.AliveHost(gone.Val.ID) })
+	s.do(func() {
+		c := s.user.Begin()
+		c.DeleteHost(gone.Val.ID, gone.Mod)
+		rev, err := c.Commit()
+		if err != nil || !s.user.WaitRev(rev, time.Minute) {
+			t.Errorf("the host is not removed: %v", err)
+		}
+	})
+	took := s.until(time.Minute, "one vote", func(st *cluster.State) bool {
+		a, b := st.Hosts[sketch.Host("a1")].Val, st.Hosts[sketch.Host("b1")].Val
+		return a.Voter != b.Voter && (a.Peer == "") != (b.Peer == "")
+	})
+	if took < 10*time.Second || took > 14*time.Second {
+		t.Errorf("the second vote was taken away after %v of simulated time, want 11 s", took)
 	}
 }
 

@@ -28,7 +28,7 @@ func (h *Host) Self() httpapi.Self {
 	}
 	accel, why := h.hyper.Accelerator()
 	return httpapi.Self{ID: h.dir.id.Host, Name: h.cfg.Name, Domain: h.cfg.Domain(), Version: h.version,
-		DataDir: h.dir.path, InCluster: m != nil, LeadsKV: leads, Accelerator: accel, Why: why, Sandbox: h.hyper.Sandbox()}
+		DataDir: h.dir.path, InCluster: m != nil, LeadsKV: leads, Witness: h.cfg.Witness, Accelerator: accel, Why: why, Sandbox: h.hyper.Sandbox()}
 }
 
 // State implements httpapi.Reader.
@@ -181,7 +181,7 @@ func (h *Host) onWriter(m *member, id holdfast.VolumeID, here func() error, remo
 	if w.IsZero() || w == h.dir.id.Host || !st.AliveHost(w) {
 		if !h.holds(rec.Val) {
 			for _, ref := range rec.Val.InSync { // better where a replica is
-				if st.AliveHost(ref.Host) && w.IsZero() {
+				if st.AliveHost(ref.Host) && (w.IsZero() || h.cfg.Witness) {
 					c := m.peer(st.Hosts[ref.Host].Val)
 					defer c.Close()
 					return remote(c)

@@ -18,7 +18,7 @@ import (
 )
 
 // dataFormat is the version of the data directory's layout; docs/format/datadir.md.
-const dataFormat = 20261121
+const dataFormat = 20261122
 
 // dataDir is an open, locked data directory.
 type dataDir struct {
@@ -41,6 +41,7 @@ type membership struct {
 	Endpoints []string              `json:"endpoints"`         // control plane client URLs, as last known
 	Member    bool                  `json:"member"`            // runs a member of the control plane
 	Initial   string                `json:"initial,omitempty"` // etcd's initial cluster, NAME=URL,…
+	Witness   bool                  `json:"witness,omitempty"` // as what it joined
 	Disks     []string              `json:"disks"`             // paths given to Holdfast on this host
 	IO        map[string]cluster.IO `json:"io,omitempty"`      // of those that use the page cache otherwise than by default
 	RAM       []ramDisk             `json:"ram,omitempty"`     // disks in memory, made anew by every life of the process

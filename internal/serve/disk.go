@@ -35,6 +35,9 @@ func (h *Host) AddDisk(ctx context.Context, n httpapi.NewDisk) (cluster.Disk, er
 	if err != nil {
 		return cluster.Disk{}, err
 	}
+	if h.cfg.Witness {
+		return cluster.Disk{}, errWitnessDisk(h.cfg.Name)
+	}
 	if n.RAM > 0 {
 		return h.addMemory(m, n)
 	}

@@ -39,8 +39,8 @@ type Host struct {
 	log     *slog.Logger
 	dir     *dataDir
 	api     *httpapi.Server
-	hyper   *qemu.Hypervisor
-	exports *nbd.Server
+	hyper   machines
+	exports *nbd.Server // nil: a witness
 
 	imports sync.Map // holdfast.VolumeID → image.Progress, of those under way
 
@@ -101,10 +101,7 @@ func Start(o Options) (*Host, error) {
 func newUUID() (holdfast.UUID, error) { return holdfast.NewUUID(rand.Reader) }
 
 func (h *Host) start() (err error) {
-	if h.hyper, err = qemu.New(qemu.Config{Dir: h.dir.file("vm"), Accelerator: h.cfg.Accelerator, Log: h.log}); err != nil {
-		return err
-	}
-	if h.exports, err = nbd.New(nbd.Config{Dir: h.dir.file("nbd"), Log: h.log}); err != nil {
+	if err := h.startMachines(); err != nil {
 		return err
 	}
 	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Authorize: h.authorize})
@@ -118,6 +115,21 @@ func (h *Host) start() (err error) {
 		}
 	}
 	return h.api.ServeUnix(h.cfg.Socket)
+}
+
+// startMachines starts what runs VMs and offers them their disks.
+func (h *Host) startMachines() error {
+	if h.cfg.Witness {
+		h.hyper = noMachines{h.cfg.Name}
+		return nil
+	}
+	hyper, err := qemu.New(qemu.Config{Dir: h.dir.file("vm"), Accelerator: h.cfg.Accelerator, Log: h.log})
+	if err != nil {
+		return err
+	}
+	h.hyper = hyper
+	h.exports, err = nbd.New(nbd.Config{Dir: h.dir.file("nbd"), Log: h.log})
+	return err
 }
 
 // enter starts everything of a member host.
@@ -142,6 +154,9 @@ func (m *member) awaitPicture() {
 }
 
 func (h *Host) build(m *member) (err error) {
+	if err := h.checkRole(m.ms); err != nil {
+		return err
+	}
 	if m.creds, err = auth.LoadCredentials(h.dir.file("pki"), "host"); err != nil {
 		return err
 	}
@@ -163,19 +178,21 @@ func (h *Host) build(m *member) (err error) {
 	if err != nil {
 		return err
 	}
+	seams := node.Seams{Clock: clock.System{}, Rand: rand.Reader, KV: m.kv, Net: m.net, Hyper: h.hyper, Voters: h.voters(m)}
 	m.publish = newPublisher(h)
-	dog, err := cgroup.Start(cgroup.Config{Socket: h.dir.file("watchdog.sock"), Machines: h.dir.file("vm")})
-	if err != nil {
-		return err
+	if !h.cfg.Witness {
+		seams.Exports = h.exports
+		if seams.Watchdog, err = cgroup.Start(cgroup.Config{Socket: h.dir.file("watchdog.sock"), Machines: h.dir.file("vm")}); err != nil {
+			return err
+		}
 	}
-	m.node = node.New(node.Config{Host: h.alive(holdfast.BootID{UUID: boot}), Log: h.log, RebuildRate: int64(h.cfg.RebuildRate), Agent: func(c *agent.Config) {
-		c.Seed, c.Boot, c.Published = h.seed, h.kernel, m.publish.set
+	m.node = node.New(node.Config{Host: h.alive(holdfast.BootID{UUID: boot}), Witness: h.cfg.Witness, Log: h.log, RebuildRate: int64(h.cfg.RebuildRate), Agent: func(c *agent.Config) {
+		if c.Seed, c.Boot = h.seed, h.kernel; !h.cfg.Witness {
+			c.Published = m.publish.set
+		}
 	}, Retire: func(d cluster.Disk) error { return h.retireDisk(m, d) },
 		Reopen: func(was *store.Store) (*store.Store, error) { return h.reopenDisk(m, was) },
-	}, node.Seams{
-		Clock: clock.System{}, Rand: rand.Reader, KV: m.kv, Net: m.net, Hyper: h.hyper, Exports: h.exports, Voters: h.voters(m),
-		Watchdog: dog,
-	})
+	}, seams)
 	m.records.Store(m.node.Cluster)
 	m.targets = newTargets(h, m)
 	h.loadKeyFile(m)
@@ -197,6 +214,9 @@ func (h *Host) build(m *member) (err error) {
 	h.api.ServeTLS(l, auth.GuestServerTLS(m.creds, m.allow))
 	m.tasks.Go(func() { h.followHosts(m) })
 	m.tasks.Go(func() { h.askStruck(m) })
+	if h.cfg.Witness {
+		return nil
+	}
 	m.tasks.Go(func() { h.renewMemory(m) })
 	m.tasks.Go(func() { h.endLostConnections(m) })
 	m.tasks.Go(m.targets.run)

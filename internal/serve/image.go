@@ -21,6 +21,9 @@ func (h *Host) ImportImage(ctx context.Context, n httpapi.NewImage, r io.Reader)
 	if err != nil {
 		return cluster.Volume{}, err
 	}
+	if h.cfg.Witness {
+		return h.importElsewhere(ctx, m, n, r)
+	}
 	rec, err := m.node.Make.CreateVolume(provision.VolumeSpec{Name: n.Name, Blocks: imageBlocks(m, n), Copies: n.Copies, Pool: n.Pool, Image: true, Encrypt: n.Encrypt, Compression: n.Compression})
 	if err != nil {
 		return rec, err

@@ -46,6 +46,9 @@ func (h *Host) InitCluster(ctx context.Context, name string) (httpapi.Admin, err
 	if err := holdfast.CheckName("cluster", name); err != nil {
 		return admin, err
 	}
+	if h.cfg.Witness {
+		return admin, holdfast.Errorf(holdfast.Invalid, "host %s is a witness, which has no disks and runs no VMs; make the cluster on another host and join this one with a code from there", h.cfg.Name)
+	}
 	if err := h.beginMembership(); err != nil {
 		return admin, err
 	}
@@ -225,7 +228,7 @@ func (h *Host) Join(ctx context.Context, code v1.JoinCode) error {
 	}
 	req := v1.JoinRequest{
 		Secret: hex.EncodeToString(code.Secret), HostID: h.dir.id.Host.String(), Name: h.cfg.Name, Site: h.cfg.Site, Rack: h.cfg.Rack,
-		Addr: h.cfg.AdvertiseAddr(h.cfg.Listen.Transport), API: h.cfg.AdvertiseAddr(h.cfg.Listen.API), CSR: string(csr),
+		Addr: h.cfg.AdvertiseAddr(h.cfg.Listen.Transport), API: h.cfg.AdvertiseAddr(h.cfg.Listen.API), CSR: string(csr), Witness: h.cfg.Witness,
 	}
 	if len(h.cfg.KV.Endpoints) == 0 {
 		req.Peer, req.Client = h.peerURL(), h.clientURL()
@@ -238,7 +241,7 @@ func (h *Host) Join(ctx context.Context, code v1.JoinCode) error {
 	if err != nil {
 		return err
 	}
-	creds.Key = key
+	creds.Key, ms.Witness = key, h.cfg.Witness
 	if err := creds.Check(); err != nil {
 		return err
 	}
@@ -310,6 +313,9 @@ func (h *Host) Admit(ctx context.Context, r v1.JoinRequest) (v1.JoinAnswer, erro
 		return ans, err
 	}
 	member := len(h.cfg.KV.Endpoints) == 0 && r.Peer != "" && wantsMember(st, rec)
+	if err := checkPlace(st, rec, member); err != nil {
+		return ans, err
+	}
 	if member {
 		rec.Peer, rec.Client = r.Peer, r.Client
 	}
@@ -371,5 +377,5 @@ func (h *Host) applicant(r v1.JoinRequest) (cluster.Host, string, error) {
 		return cluster.Host{}, "", err
 	}
 	return cluster.Host{ID: holdfast.HostID{UUID: u}, Name: r.Name, Domain: holdfast.FaultDomain{Site: r.Site, Rack: r.Rack},
-		Addr: r.Addr, APIAddr: r.API}, hash, nil
+		Addr: r.Addr, APIAddr: r.API, Witness: r.Witness}, hash, nil
 }

@@ -12,9 +12,18 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 )
 
+// keeper is member on a host that keeps cluster keys in its memory.
+func (h *Host) keeper() (*member, error) {
+	m, err := h.member()
+	if err == nil && h.cfg.Witness {
+		err = errWitness(h.cfg.Name, "keeps no cluster key")
+	}
+	return m, err
+}
+
 // InitKey implements httpapi.Keys.
 func (h *Host) InitKey(ctx context.Context, n httpapi.NewKey) error {
-	m, err := h.member()
+	m, err := h.keeper()
 	if err != nil {
 		return err
 	}
@@ -27,7 +36,7 @@ func (h *Host) InitKey(ctx context.Context, n httpapi.NewKey) error {
 
 // RotateKey implements httpapi.Keys.
 func (h *Host) RotateKey(ctx context.Context, n httpapi.NewKey) error {
-	m, err := h.member()
+	m, err := h.keeper()
 	if err != nil {
 		return err
 	}
@@ -69,7 +78,7 @@ func (h *Host) derive(a keyring.Argon, passphrase []byte) (keyring.Key, error) {
 // UnlockKey implements httpapi.Keys. A passphrase is tried with the parameters
 // of every key that the cluster has.
 func (h *Host) UnlockKey(ctx context.Context, n httpapi.NewKey) error {
-	m, err := h.member()
+	m, err := h.keeper()
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package serve
 import (
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,29 +137,50 @@ func (h *Host) clientURL() string {
 	return "https://" + h.cfg.AdvertiseAddr(h.cfg.Listen.EtcdClient)
 }
 
-// voters is the seam by which the reconciler makes learners voters; nil with
-// an external control plane.
+// voters is the seam by which the reconciler changes who votes; nil with an
+// external control plane.
 func (h *Host) voters(m *member) reconcile.Voters {
 	if len(h.cfg.KV.Endpoints) > 0 {
 		return nil
 	}
-	return promoter{m.kv}
+	return electorate{m.kv}
 }
 
-type promoter struct{ kv *etcd.Store }
+// electorate are the members of our own control plane.
+type electorate struct{ kv *etcd.Store }
 
 // Promote implements reconcile.Voters.
-func (p promoter) Promote(host cluster.Host) error {
-	members, err := p.kv.Members()
+func (e electorate) Promote(host cluster.Host) error {
+	found, err := e.membersOf(host)
 	if err != nil {
 		return err
 	}
-	for _, m := range members {
-		if m.Name == host.ID.String() || m.Peer == host.Peer {
-			return p.kv.Promote(m.ID)
+	if len(found) == 0 {
+		return holdfast.Errorf(holdfast.NotFound, "host %s runs no member of the control plane", host.Name)
+	}
+	return e.kv.Promote(found[0].ID)
+}
+
+// Retire implements reconcile.Voters.
+func (e electorate) Retire(host cluster.Host) error {
+	found, err := e.membersOf(host)
+	if err != nil {
+		return err
+	}
+	for _, m := range found {
+		if err := e.kv.RemoveMember(m.ID); err != nil {
+			return err
 		}
 	}
-	return holdfast.Errorf(holdfast.NotFound, "host %s runs no member of the control plane", host.Name)
+	return nil
+}
+
+// membersOf returns the members that a host runs: one, or none.
+func (e electorate) membersOf(host cluster.Host) ([]etcd.MemberInfo, error) {
+	members, err := e.kv.Members()
+	return slices.DeleteFunc(members, func(m etcd.MemberInfo) bool {
+		return m.Name != host.ID.String() && (m.Peer == "" || m.Peer != host.Peer)
+	}), err
 }
 
 // followHosts keeps what depends on the list of hosts as the cluster has it:

@@ -47,18 +47,7 @@ func (h *Host) takeVote(m *member, rec cluster.Host) error {
 	if len(h.cfg.KV.Endpoints) > 0 {
 		return nil
 	}
-	members, err := m.kv.Members()
-	if err != nil {
-		return err
-	}
-	for _, e := range members {
-		if e.Name == rec.ID.String() || e.Peer != "" && e.Peer == rec.Peer {
-			if err := m.kv.RemoveMember(e.ID); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return electorate{m.kv}.Retire(rec)
 }
 
 // strike deletes a host's records in one commit that depends on what it was

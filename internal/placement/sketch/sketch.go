@@ -2,6 +2,7 @@
 // situations:
 //
 //	host a1 rack=a cpus=8 mem=16384 disk=100 voter
+//	host w1 witness voter
 //	disk a1/x size=100 evacuate
 //	pool fast tier=ram copies=2
 //	key one old
@@ -231,7 +232,11 @@ func (c *Cluster) host(w *words) {
 			Disks: []cluster.DiskUse{{Disk: Disk(w.name), Total: 100 * gib, Free: 100 * gib}}}
 		alive = true
 	}
+	if len(a.Val.Disks) == 0 {
+		a.Val.Disks = []cluster.DiskUse{{Disk: Disk(w.name)}} // a witness again, which has none in the end
+	}
 	h.Domain.Rack = w.text("rack", h.Domain.Rack)
+	h.Witness = w.flag("witness", h.Witness)
 	h.Domain.Site = w.text("site", h.Domain.Site)
 	h.Voter = w.flag("voter", h.Voter)
 	if w.flag("peer", h.Peer != "" || h.Voter) {
@@ -268,6 +273,10 @@ func (c *Cluster) host(w *words) {
 	rec.Pool = c.pools[d.Disk]
 	rec.RAM = c.state.InMemory(rec.Pool)
 	c.state.Disks[d.Disk] = cluster.Versioned[cluster.Disk]{Mod: c.rev, Val: rec}
+	if h.Witness {
+		a.Val.Disks = nil
+		delete(c.state.Disks, d.Disk)
+	}
 	if w.flag("down", !alive) {
 		delete(c.state.Alive, hid)
 		c.away[hid] = a.Val
