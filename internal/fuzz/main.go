@@ -81,7 +81,10 @@ func (b *bench) campaign(ctx context.Context, t target, d time.Duration) (string
 		r, err = b.fuzz(ctx, t, d)
 	}
 	verdict := "no finding"
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, errNoTime):
+		verdict = "no finding, broken off"
+	case err != nil:
 		verdict = "FOUND SOMETHING"
 	}
 	if r.stalls > 0 {

@@ -118,6 +118,12 @@ func (r *result) add(out []byte) {
 // replays is how often an input of a process that hung is played alone.
 const replays = 100
 
+// maxIdle is how many runs in a row may pass without an input that is new.
+const maxIdle = 5
+
+// errNoTime is no finding.
+var errNoTime = errors.New("the machine gave it no time for anything but what it knows already; run it again where less goes on")
+
 // fuzz runs a target for some time. A worker that takes ten seconds for one
 // input is taken for hung; where the whole machine stood still for so long, the
 // input does nothing of that when it is played alone, and the run goes on.
@@ -129,7 +135,7 @@ func (b *bench) fuzz(ctx context.Context, t target, d time.Duration) (r result, 
 	if err := os.MkdirAll(b.found(t), 0o755); err != nil {
 		return r, err
 	}
-	for {
+	for idle := 0; ; {
 		before := r.ran
 		left := (d - r.ran).Round(time.Second)
 		if left <= 0 {
@@ -142,7 +148,14 @@ func (b *bench) fuzz(ctx context.Context, t target, d time.Duration) (r result, 
 			return r, ctx.Err()
 		}
 		if err == nil && r.ran > before {
+			idle = 0
 			continue // until it has had all its time
+		}
+		if idle++; err == nil && idle < maxIdle {
+			continue // all its time went by while it played what it knows already
+		}
+		if err == nil {
+			return r, errNoTime
 		}
 		input := failing().FindSubmatch(out)
 		if input == nil || !bytes.Contains(out, []byte("hung or terminated unexpectedly")) {
