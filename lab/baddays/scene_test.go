@@ -40,6 +40,12 @@ var choosing sync.Mutex
 // sockets, and takes it down with the test.
 func newLab(t *testing.T, racks int, disk int64) *scene {
 	t.Helper()
+	return newLabOf(t, lab.Options{Racks: racks, PerRack: 1, DiskSize: disk})
+}
+
+// newLabOf does that with other options.
+func newLabOf(t *testing.T, o lab.Options) *scene {
+	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "hf")
 	if err != nil {
 		t.Fatal(err)
@@ -65,8 +71,8 @@ func newLab(t *testing.T, racks int, disk int64) *scene {
 	var progress bytes.Buffer
 	binary, begin := program(t), time.Now()
 	choosing.Lock() // two labs must not choose the same free addresses
-	s.l, err = lab.Up(t.Context(), lab.Options{Dir: filepath.Join(dir, "l"), Racks: racks, PerRack: 1, DiskSize: disk,
-		Binary: binary, Progress: &progress, Getenv: getenv})
+	o.Dir, o.Binary, o.Progress, o.Getenv = filepath.Join(dir, "l"), binary, &progress, getenv
+	s.l, err = lab.Up(t.Context(), o)
 	choosing.Unlock()
 	if err != nil {
 		if l, oerr := lab.Open(filepath.Join(dir, "l")); oerr == nil {
@@ -74,7 +80,7 @@ func newLab(t *testing.T, racks int, disk int64) *scene {
 		}
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
-	t.Logf("a lab of %d racks after %.1f s", racks, time.Since(begin).Seconds())
+	t.Logf("a lab of %d racks after %.1f s", o.Racks, time.Since(begin).Seconds())
 	return s
 }
 
