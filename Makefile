@@ -16,6 +16,8 @@ FUZZ_JOBS   ?= 1
 SEEDS       ?= 500
 BUGSEEDS    ?= 200
 ROT         ?= 10000
+FLAP        ?= 10m
+ISOLATION   ?= TestIsolation|TestRacksAreCutOff|TestHalfOfANetwork|TestALinkFlaps|TestTheControlPlaneIsAway
 # A kernel, modules and busybox for the guests of some tests.
 GUEST_ROOT  := $(CURDIR)/build/kernel
 SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -25,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill drill-power-loss drill-wipe drill-split drill-two-box lab down image kernel bench clean-bench rebuild-bench flood-bench judges figures judge-cloud-init judge-iscsi rot fuzz fuzz-smoke packages clean
+.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill drill-power-loss drill-wipe drill-split drill-two-box lab down image kernel bench clean-bench rebuild-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation fuzz fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -162,6 +164,11 @@ judge-iscsi: ## let libiscsi's suite and QEMU judge iSCSI over volumes of two co
 	@$(MAKE) --no-print-directory packages PACKAGES='libiscsi-bin qemu-utils qemu-block-extra' COMMANDS='iscsi-test-cu iscsi-ls iscsi-inq qemu-io'
 	@mkdir -p build; HOLDFAST_JUDGE=all $(GO) test -count=1 -v -p 1 -run TestJudge ./internal/export/iscsi ./lab/baddays >build/judge-iscsi.log 2>&1; status=$$?; \
 	sed -n 's/^ *\(judges\|iscsi\)_test.go:[0-9]*: //p; t; /^[-a-zA-Z]/p' build/judge-iscsi.log; exit $$status
+
+# CI plays the shortest of them with the ordinary tests.
+isolation: packages ## cut racks off and parts of them, flap a link and take the control plane away, FLAP (10m) each (root)
+	@mkdir -p build; HOLDFAST_ISOLATION=$(FLAP) $(GO) test -count=1 -v -timeout 24h -parallel 1 -run '$(ISOLATION)' ./lab/baddays >build/isolation.log 2>&1; status=$$?; \
+	sed -n 's/^ *isolation_test.go:[0-9]*: //p; /--- /p; /^FAIL/p; /^ok/p; /^panic/p' build/isolation.log; exit $$status
 
 # CI damages a few hundred with the ordinary tests.
 rot: ## damage ROT blocks of replicas (10,000): flipped, swapped, rolled back; found, told, restored

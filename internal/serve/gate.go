@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/auth"
+	"github.com/holdfast-cloud/holdfast/internal/transport/socket"
 	"github.com/holdfast-cloud/holdfast/internal/transport/tcp"
 )
 
@@ -80,6 +81,7 @@ func (g *gate) accept() {
 				continue
 			}
 		}
+		socket.NoticeDeath(c) // the member sees a unix socket, which never goes silent
 		shaken, ok := g.add(c)
 		if !ok {
 			c.Close()

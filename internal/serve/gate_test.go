@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/auth"
+	"github.com/holdfast-cloud/holdfast/internal/transport/socket"
 )
 
 // echoes is a member of the control plane that says everything back.
@@ -119,6 +120,22 @@ func TestAGateLetsInWhomTheRecordsName(t *testing.T) {
 		t.Fatalf("a member is not let in: %v", err)
 	}
 	defer c.Close()
+	// The member behind it never sees a cable that is cut: the gate has to.
+	g.mu.Lock()
+	for in := range g.conns {
+		raw, err := in.(*net.TCPConn).SyscallConn()
+		if err == nil {
+			err = raw.Control(func(fd uintptr) {
+				if !socket.NoticesDeath(fd) {
+					t.Error("a gate does not notice that a host is gone")
+				}
+			})
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	g.mu.Unlock()
 	removed.Store(true)
 	if _, err := io.ReadFull(c, make([]byte, 1)); err == nil || isTimeout(err) {
 		t.Fatalf("a host that is no member any more is not cut off: %v", err)

@@ -223,9 +223,7 @@ func TestRacksAreCutOff(t *testing.T) {
 			before := i.settled()
 			vm := before[name]
 			i.cut(vm.Rack)
-			i.l.Hosts = without(i.l.Hosts, vm.Rack) // which know the present
-			moved := i.running(name, vm.Assigned+1)
-			i.l.Hosts = all.l.Hosts
+			moved := i.outside(vm.Rack).running(name, vm.Assigned+1)
 			i.writesOn(name, moved.Host)
 			if name != "leave-3" {
 				i.said(vm, map[string]string{"pause-1": "paused", "off-2": "off"}[name])
@@ -246,8 +244,11 @@ func TestRacksAreCutOff(t *testing.T) {
 	all.verifyAll()
 }
 
-func without(hosts []lab.Host, rack string) []lab.Host {
-	return slices.DeleteFunc(slices.Clone(hosts), func(h lab.Host) bool { return h.Rack == rack })
+// outside is the lab without a rack, whose hosts may not know the present.
+func (i *isolation) outside(rack string) *scene {
+	part := *i.l
+	part.Hosts = slices.DeleteFunc(slices.Clone(part.Hosts), func(h lab.Host) bool { return h.Rack == rack })
+	return &scene{t: i.t, l: &part}
 }
 
 // TestHalfOfANetwork cuts what is between racks in one way only, or a part of it.

@@ -90,6 +90,8 @@ type Member struct {
 	mu    sync.Mutex
 	grpc  *grpc.Server
 	close sync.Once
+	over  chan struct{} // closed by Close
+	tasks sync.WaitGroup
 }
 
 // StartMember starts a member and returns as soon as it listens; it may not
@@ -104,7 +106,7 @@ func StartMember(c MemberConfig) (m *Member, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m = &Member{log: c.Log}
+	m = &Member{log: c.Log, over: make(chan struct{})}
 	cfg.ServiceRegister = func(s *grpc.Server) {
 		m.mu.Lock()
 		m.grpc = s
@@ -124,6 +126,7 @@ func StartMember(c MemberConfig) (m *Member, err error) {
 	for end := monotonic() + joinPatience; ; time.Sleep(joinRetry) {
 		m.etcd, err = embed.StartEtcd(cfg)
 		if err == nil {
+			m.tasks.Go(func() { m.tunePeers(m.over) })
 			return m, nil
 		}
 		if !c.Join || used || monotonic() > end {
@@ -289,5 +292,9 @@ func (m *Member) Close() {
 	if s != nil {
 		s.Stop() // ends other hosts' watches, which etcd would wait for
 	}
-	m.close.Do(m.etcd.Close) // hands the leadership over first
+	m.close.Do(func() {
+		close(m.over)
+		m.tasks.Wait()
+		m.etcd.Close() // hands the leadership over first
+	})
 }

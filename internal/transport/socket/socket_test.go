@@ -172,3 +172,37 @@ func TestAnEndThatHangsUpIsNoticedWithoutReading(t *testing.T) {
 		}
 	})
 }
+
+func TestDeathIsNoticed(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := func() (yes bool) {
+		if err := raw.Control(func(fd uintptr) { yes = NoticesDeath(fd) }); err != nil {
+			t.Fatal(err)
+		}
+		return yes
+	}
+	if told() {
+		t.Fatal("a connection notices death that was not told to")
+	}
+	NoticeDeath(c)
+	if !told() {
+		t.Error("a connection does not notice the death of its other end")
+	}
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	NoticeDeath(a) // no socket: nothing happens
+}

@@ -12,14 +12,12 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/auth"
-	"golang.org/x/sys/unix"
+	"github.com/holdfast-cloud/holdfast/internal/transport/socket"
 )
 
-// Times after which a peer that gives no sign of life is given up.
-const (
-	handshakeTimeout = 5 * time.Second
-	ackTimeout       = 3 * time.Second // unacknowledged data, RFC 5482
-)
+// handshakeTimeout is after what a peer that does not get through the handshake is
+// given up.
+const handshakeTimeout = 5 * time.Second
 
 // Sizes of the buffers of one connection, in bytes.
 const (
@@ -221,12 +219,5 @@ func tuneSocket(conn net.Conn) {
 		return
 	}
 	_ = t.SetNoDelay(true)
-	_ = t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 3})
-	raw, err := t.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(ackTimeout/time.Millisecond))
-	})
+	socket.NoticeDeath(t)
 }
