@@ -165,6 +165,8 @@ type Volume struct {
 	Import     *float64  `json:"import,omitempty" doc:"How far the import of an image is, 0 to 1, if that is known; only where one image is shown"`
 	Created    time.Time `json:"created"`
 
+	Forced *Forced `json:"forced,omitempty" doc:"It was opened from a stale copy: what was flushed before may be missing"`
+
 	Compared *Compared `json:"compared,omitempty" doc:"What the last comparison of its copies found; absent: there was none"`
 }
 

@@ -69,7 +69,10 @@ type Config struct {
 	// Published is called with all VMs whenever published ports may have
 	// changed; nil where nothing listens (simulation).
 	Published func([]cluster.VM)
-	Log       *slog.Logger
+	// SetAside makes a volume of its own of a replica that its volume was forced
+	// open without; it blocks.
+	SetAside func(holdfast.VolumeID, holdfast.ReplicaID) error
+	Log      *slog.Logger
 }
 
 // Agent runs on one host.
@@ -85,7 +88,8 @@ type Agent struct {
 	opening   map[holdfast.VolumeID]bool   // for mending
 	caring    map[holdfast.VolumeID]bool   // opened for mending; owned by the converging task
 
-	nextDropped time.Duration // owned by the converging task
+	asides      map[holdfast.ReplicaID]bool // being set aside
+	nextDropped time.Duration               // owned by the converging task
 }
 
 // New returns an agent that does nothing yet.
@@ -96,6 +100,7 @@ func New(c Config) *Agent {
 		published: make(map[holdfast.VolumeID]string),
 		opening:   make(map[holdfast.VolumeID]bool),
 		caring:    make(map[holdfast.VolumeID]bool),
+		asides:    make(map[holdfast.ReplicaID]bool),
 	}
 }
 

@@ -29,7 +29,11 @@ func (a *Agent) removeDropped(st *cluster.State) {
 	for _, disk := range a.Volumes.Stores() {
 		for _, r := range disk.Replicas() {
 			s := r.State()
-			if rec, ok := st.Volumes[s.Volume]; ok && dropped(rec.Val, s) && v.Whole(rec.Val) {
+			rec, ok := st.Volumes[s.Volume]
+			if _, waits := rec.Val.LostCopy(s.Replica); waits {
+				a.setAside(rec.Val, s.Replica)
+			}
+			if ok && dropped(rec.Val, s) && v.Whole(rec.Val) {
 				a.removeIfDropped(disk, s)
 			}
 		}
@@ -41,6 +45,9 @@ func dropped(rec cluster.Volume, s store.State) bool {
 	this := func(ref cluster.Replica) bool { return ref.ID == s.Replica }
 	if slices.ContainsFunc(rec.InSync, this) || slices.ContainsFunc(rec.Others, this) {
 		return false
+	}
+	if _, waits := rec.LostCopy(s.Replica); waits {
+		return false // it is to be set aside first
 	}
 	return s.Promise <= rec.Epoch
 }

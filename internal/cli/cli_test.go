@@ -120,6 +120,8 @@ func (k *talk) do(words []string) {
 		k.stop()
 	case "lose":
 		k.b.Lose(words[1])
+	case "stale":
+		k.b.Stale(words[1], words[2])
 	case "busy":
 		k.b.Busy.Work = k.b.MuchWork()
 	case "writes":

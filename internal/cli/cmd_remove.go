@@ -104,7 +104,7 @@ func (a *app) remove(what, name string, r removal, plan func(bool) (v1.Removal, 
 	}
 	spec := v1.RemovalSpec{Lost: r.lost, GiveUp: r.giveUp}
 	if !r.yes && len(p.Refused) == 0 {
-		if err := a.askFor(what, name); err != nil {
+		if err := a.askToType(name, "Type the name of the "+what+" to remove it: ", "nothing was removed", "--yes does not ask"); err != nil {
 			return err
 		}
 		for _, v := range p.Volumes {
@@ -132,20 +132,22 @@ func areOf(hosts []string) string {
 	return "hosts " + strings.Join(hosts, ", ") + " are"
 }
 
-// askFor has a person type a name.
-func (a *app) askFor(what, name string) error {
-	fmt.Fprintf(a.Stderr, "Type the name of the %s to remove it: ", what)
+// askToType has a person type a name; if they do not, the error says that nothing
+// was done, and how not to be asked.
+func (a *app) askToType(name, prompt, nothing, unasked string) error {
+	fmt.Fprint(a.Stderr, prompt)
 	line, err := bufio.NewReader(io.LimitReader(a.Stdin, 1024)).ReadString('\n')
 	if _, ok := terminal(a.Stdin); !ok || err != nil {
 		fmt.Fprintln(a.Stderr) // nobody's key ended the line
 	}
-	if typed := strings.TrimSpace(line); typed != name {
-		if typed == "" {
-			return holdfast.Errorf(holdfast.Invalid, "nothing was removed: the name was not typed; --yes does not ask")
-		}
-		return holdfast.Errorf(holdfast.Invalid, "nothing was removed: %q is not %q", plain(typed), plain(name))
+	switch typed := strings.TrimSpace(line); typed {
+	case name:
+		return nil
+	case "":
+		return holdfast.Errorf(holdfast.Invalid, "%s: the name was not typed; %s", nothing, unasked)
+	default:
+		return holdfast.Errorf(holdfast.Invalid, "%s: %q is not %q", nothing, plain(typed), plain(name))
 	}
-	return nil
 }
 
 // printRemoval prints a plan for people.

@@ -27,6 +27,7 @@ func volumeColumns() []column[v1.Volume] {
 		{"PROVED", true, func(v v1.Volume) any { return proved(v) }},
 		{"SCRUB", true, func(v v1.Volume) any { return scrubs(v) }},
 		{"COMPARED", true, func(v v1.Volume) any { return comparison(v) }},
+		{"FORCED", true, func(v v1.Volume) any { return forced(v) }},
 		{"BAD", true, func(v v1.Volume) any { return badBlocks(v) }},
 		{"FLUSH", true, func(v v1.Volume) any { return v.Flush }},
 		{"LIMITS", true, func(v v1.Volume) any { return limits(v) }},
@@ -109,7 +110,7 @@ func (a *app) volumeCmd() *cobra.Command {
 	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
 	del.Flags().BoolVar(&erase, "erase", false, "only if erasing its key makes every copy unreadable")
 	return noun("volume", "Virtual disks", listCmd(a, volumes), showCmd(a, volumes, "data"), a.volumeCreateCmd("create NAME"), a.volumeCloneCmd(), del,
-		a.volumeGrowCmd(), a.volumeSetCmd(), a.volumeMoveCmd(), a.snapshotCmd(), a.unsnapshotCmd(), a.revertCmd(), a.diffCmd(), a.volumeExportCmd(), a.volumeBackupCmd(), a.volumeRestoreCmd(), a.volumeScrubCmd(), a.volumeVerifyCmd(), a.faultsCmd())
+		a.volumeGrowCmd(), a.volumeSetCmd(), a.volumeMoveCmd(), a.snapshotCmd(), a.unsnapshotCmd(), a.revertCmd(), a.diffCmd(), a.volumeExportCmd(), a.volumeBackupCmd(), a.volumeRestoreCmd(), a.volumeScrubCmd(), a.volumeVerifyCmd(), a.faultsCmd(), a.volumeForceOpenCmd())
 }
 
 func (a *app) planDelete(ctx context.Context, get func(context.Context, string) (v1.Volume, error), name string) error {

@@ -100,6 +100,9 @@ func checkVolume(v *Volume) error {
 	if err := checkKeys(v); err != nil {
 		return err
 	}
+	if err := checkForced(v); err != nil {
+		return err
+	}
 	return checkReplicas(v)
 }
 

@@ -140,7 +140,8 @@ type Volume struct {
 	Writer     holdfast.HostID `json:"writer"`           // zero: nobody may write
 	Generation uint32          `json:"cache_generation"` // rises when no in-sync member kept its memory
 	InSync     []Replica       `json:"in_sync"`
-	Others     []Replica       `json:"others,omitempty"` // assigned, stale or being built; not in the in-sync set
+	Others     []Replica       `json:"others,omitempty"`  // assigned, stale or being built; not in the in-sync set
+	Ejected    []Ejected       `json:"ejected,omitempty"` // since when, of those of Others that were in sync
 	// Moving are replicas that somebody wants elsewhere: they go when others
 	// are in sync in their place.
 	Moving []holdfast.ReplicaID `json:"moving,omitempty"`
@@ -172,6 +173,9 @@ type Volume struct {
 	// none, or what it found was done without.
 	Compared *Compared `json:"compared,omitempty"`
 
+	// Forced says that it was opened from a stale replica; nil: it never was.
+	Forced *Forced `json:"forced,omitempty"`
+
 	Origin    *Origin       `json:"origin,omitempty"` // of a linked clone
 	Snapshots []Snapshot    `json:"-"`                // kept in pages beside the record; in the order of their making
 	VM        holdfast.VMID `json:"vm,omitempty"`     // attached to
@@ -191,8 +195,8 @@ type Release struct {
 	Keep []holdfast.ReplicaID `json:"keep"`
 }
 
-// Tidy forgets of a volume's replicas that are to move those that it no longer
-// has. The record's own lists are not changed.
+// Tidy forgets of a volume's replicas that are to move, and of those that were
+// ejected, those that it no longer has. The record's own lists are not changed.
 func (v *Volume) Tidy() {
 	var left []holdfast.ReplicaID
 	for _, list := range [][]Replica{v.InSync, v.Others} {
@@ -203,6 +207,7 @@ func (v *Volume) Tidy() {
 		}
 	}
 	v.Moving = left
+	v.tidyEjected()
 }
 
 // Encrypted reports whether the volume's blocks are sealed.

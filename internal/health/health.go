@@ -4,6 +4,7 @@
 package health
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -170,16 +171,17 @@ func (b *board) volumes() {
 		if c := vol.Compared; c != nil && c.Differ > 0 {
 			b.cause("copies-differ/"+vol.Name, Error, fmt.Sprintf("the copies of volume %s differ (%s found): reads may return either; 'holdfast volume verify %s' names where, and what to do", vol.Name, count(int(c.Differ), "difference", "differences"), vol.Name), c.At)
 		}
+		b.forced(vol)
 		cause := b.missingBecause(vol)
 		switch {
 		case have == 0 && len(vol.InSync) == 0:
 			b.add(cause, "volume-empty/"+vol.Name, Error, fmt.Sprintf("volume %s has no copy at all", vol.Name), time.Time{})
 		case b.v.State.Gone(vol):
 			b.away = append(b.away, vol.Name)
-			b.add(cause, "volume-lost/"+vol.Name, Error, fmt.Sprintf("volume %s is lost: every in-sync copy was on a disk that is gone%s; delete it, and make it again from a backup", vol.Name, b.inMemory(vol)), time.Time{})
+			b.add(cause, "volume-lost/"+vol.Name, Error, fmt.Sprintf("volume %s is lost: every in-sync copy was on a disk that is gone%s; %s", vol.Name, b.inMemory(vol), cmp.Or(b.stale(vol), "delete it, and make it again from a backup")), time.Time{})
 		case have == 0:
 			b.away = append(b.away, vol.Name)
-			b.add(cause, "volume-away/"+vol.Name, Error, fmt.Sprintf("volume %s has no in-sync copy on a living host: waiting for host %s", vol.Name, b.names(vol.InSync)), time.Time{})
+			b.add(cause, "volume-away/"+vol.Name, Error, fmt.Sprintf("volume %s has no in-sync copy on a living host: waiting for host %s%s", vol.Name, b.names(vol.InSync), orElse(b.stale(vol))), time.Time{})
 		case have < vol.Min:
 			b.add(cause, "volume-stalled/"+vol.Name, Error, fmt.Sprintf("volume %s takes no writes: %d in-sync, it needs %d%s", vol.Name, have, vol.Min, b.rebuild(vol)), time.Time{})
 		case have < vol.Copies && have == 1:

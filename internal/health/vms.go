@@ -37,7 +37,7 @@ func (b *board) vmState(vm cluster.VM) (what, severity string, since time.Time) 
 	}
 	for _, vol := range vols {
 		if b.v.State.Gone(vol) {
-			return "volume " + vol.Name + " is lost", Error, since
+			return "volume " + vol.Name + " is lost" + also(b.stale(vol)), Error, since
 		}
 	}
 	if b.v.Up(vm.Host) {
@@ -45,7 +45,7 @@ func (b *board) vmState(vm cluster.VM) (what, severity string, since time.Time) 
 	}
 	for _, vol := range vols {
 		if len(b.v.InSync(vol)) == 0 {
-			return "waiting for a copy of volume " + vol.Name, Error, since
+			return "waiting for a copy of volume " + vol.Name + orElse(b.stale(vol)), Error, since
 		}
 	}
 	if to, why := placement.PlaceVM(b.v.State, vm, placement.VMOptions{}); to.IsZero() {

@@ -214,6 +214,14 @@ type Volumes interface {
 	// Verify compares the volume's copies from a place on, on the host that
 	// writes it.
 	Verify(ctx context.Context, id holdfast.VolumeID, from VerifyPlace) (v1.Verify, error)
+	// PlanForce says what opening a volume from a stale replica would mean; it
+	// asks the hosts that can be reached.
+	PlanForce(ctx context.Context, id holdfast.VolumeID, from holdfast.HostID) (v1.Force, error)
+	// ForceOpen makes a stale replica the only one in sync. Conflict while one in
+	// sync can be reached, or may come back and f does not say that it will not.
+	ForceOpen(ctx context.Context, id holdfast.VolumeID, f Force) (cluster.Volume, error)
+	// AcknowledgeForce takes the mark of it off. NotFound: there is none.
+	AcknowledgeForce(ctx context.Context, id holdfast.VolumeID) (cluster.Volume, error)
 	// RebuildCopies does without copies, and has others built in their place.
 	// Conflict if too few would be left.
 	RebuildCopies(ctx context.Context, id holdfast.VolumeID, hosts []string) error

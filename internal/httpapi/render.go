@@ -157,6 +157,7 @@ func (p picture) renderVolume(v cluster.Volume) v1.Volume {
 	if vm, ok := p.VMs[v.VM]; ok {
 		out.VM = vm.Val.Name
 	}
+	out.Forced = p.renderForced(v)
 	if c := v.Compared; c != nil {
 		out.Compared = &v1.Compared{At: c.At, Differ: int64(c.Differ)}
 	}

@@ -31,6 +31,7 @@ func (s *Server) routes(r chi.Router) {
 	s.groupRoutes()
 	s.diffRoute()
 	s.verifyRoutes()
+	s.forceRoutes()
 	s.imageRoutes()
 	s.copyOutRoutes()
 	s.backupRoutes()

@@ -80,10 +80,14 @@ func (s *scene) transfer(b *box, id holdfast.VolumeID, f func(export.Disk)) {
 	s.on(b, func(*provision.Provisioner) {
 		v, err := b.node.Volumes.Open(id)
 		if err != nil {
-			s.Fatalf("%v", err)
+			s.Errorf("%v", err)
+			return
 		}
 		d, err := v.Session(false)
-		s.ok(err)
+		if err != nil {
+			s.Errorf("%v", err)
+			return
+		}
 		f(d)
 		d.Close()
 	})

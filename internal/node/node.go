@@ -112,7 +112,8 @@ func New(c Config, s Seams) *Node {
 	})
 	s.Net.Handle(kindKeys, n.serveKeys)
 	ac := agent.Config{Self: n.Self, Clock: s.Clock, Rand: s.Rand, Control: ctl, Volumes: n.Volumes,
-		Hyper: s.Hyper, Exports: s.Exports, Watchdog: s.Watchdog, Log: c.Log}
+		Hyper: s.Hyper, Exports: s.Exports, Watchdog: s.Watchdog, Log: c.Log,
+		SetAside: func(id holdfast.VolumeID, lost holdfast.ReplicaID) error { return n.Make.SetAside(id, lost) }}
 	if c.Agent != nil {
 		c.Agent(&ac)
 	}

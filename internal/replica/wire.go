@@ -34,6 +34,8 @@ const (
 	KindDigest                                  // Ask + DigestAsk → Digests
 	KindEntries                                 // Ask + PinPage → Page + Entries: what the map says, without data
 	KindSeat                                    // Ask + SeatAsk → Seat
+	KindInspect                                 // Ask → Report + roots, of whatever epoch
+	KindReinstate                               // Ask: give up a build for good → Answer, when on disk
 )
 
 // Ask is the front of every request: which replica, under which authority.

@@ -212,3 +212,52 @@ func (r *Replica) abandon() {
 	r.head.durable = r.head.prefix
 	s.collect()
 }
+
+// Fallback is State, but of a replica that is being built what it would be after
+// AbortBuild. It stays told as Building.
+func (r *Replica) Fallback() State {
+	st := r.State()
+	r.s.lock()
+	defer r.s.unlock()
+	h := r.fallback
+	if h == nil {
+		return st
+	}
+	st.Blocks, st.Prefix, st.Durable, st.Stable, st.Reverted = h.blocks, h.prefix, h.prefix, h.stable, h.reverted
+	st.History, st.Snapshots = slices.Clone(h.history), nil
+	for _, sn := range h.snaps {
+		if sn.dropped == 0 {
+			st.Snapshots = append(st.Snapshots, SnapshotInfo{sn.id, sn.lsn, sn.blocks})
+		}
+	}
+	return st
+}
+
+// Reinstate gives up a build, as AbortBuild, and makes the replica eligible with
+// what it held before: somebody has decided that this is to be served, stale as it
+// is. On disk on return. A replica that never was complete is kind Damaged.
+func (r *Replica) Reinstate() error {
+	if err := r.AbortBuild(); err != nil {
+		return err
+	}
+	s := r.s
+	s.lock()
+	if !r.build {
+		s.unlock()
+		return nil
+	}
+	if r.damage != "" || len(r.head.history) == 0 {
+		s.unlock()
+		return holdfast.Errorf(holdfast.Damaged, "replica %s never was complete, or is damaged; it cannot be opened as it is", r.id)
+	}
+	r.build, r.finishing = false, true
+	s.unlock()
+	err := s.Checkpoint()
+	s.lock()
+	r.finishing = false
+	if err != nil {
+		r.build = true
+	}
+	s.unlock()
+	return err
+}

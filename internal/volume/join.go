@@ -439,6 +439,7 @@ func (j *joiner) commit() error {
 		}
 		rec.Others = without(rec.Others, j.ref.ID)
 		rec.InSync = append(rec.InSync, j.ref)
+		rec.Tidy()
 		return true, nil
 	})
 	if err != nil {

@@ -177,6 +177,8 @@ func (s *Service) handleMembers() {
 		replica.KindFind:       s.serveFind,
 		replica.KindDigest:     s.serveDigest,
 		replica.KindEntries:    s.serveEntries,
+		replica.KindInspect:    s.serveInspect,
+		replica.KindReinstate:  s.serveReinstate,
 	} {
 		s.Net.Handle(kind, s.onTask(f))
 	}

@@ -60,10 +60,16 @@ func (s *Service) open(id holdfast.VolumeID, after *released) (*Volume, error) {
 			return nil, err
 		}
 		v, err := t.finish(seats)
+		if err == nil {
+			err = v.keepForced()
+		}
 		if err != nil && retryable(err) {
 			continue
 		}
-		return v, err
+		if err != nil {
+			return nil, err
+		}
+		return v, nil
 	}
 	return nil, holdfast.Errorf(holdfast.Busy, "volume %s: another host kept opening it at the same time; try again", id.Short())
 }
@@ -179,6 +185,9 @@ func (t *takeover) anyMissingAlive(reports []*replica.Report) bool {
 // finish ejects who is silent or not eligible, levels the rest at the cut,
 // starts the epoch on them and opens the volume.
 func (t *takeover) finish(seats []seat) (*Volume, error) {
+	if err := t.reinstate(seats); err != nil {
+		return nil, err
+	}
 	reports := make([]replica.Report, len(seats))
 	for i, st := range seats {
 		reports[i] = st.report
@@ -221,12 +230,9 @@ func (t *takeover) finish(seats []seat) (*Volume, error) {
 // settle commits the in-sync set that the opening goes on with.
 func (t *takeover) settle(keep []seat) error {
 	rec := t.rec
-	rec.InSync, rec.Others = nil, append([]cluster.Replica(nil), rec.Others...)
 	for _, ref := range t.rec.InSync {
-		if seated(keep, ref) {
-			rec.InSync = append(rec.InSync, ref)
-		} else {
-			rec.Others = append(rec.Others, ref)
+		if !seated(keep, ref) {
+			rec.Eject(ref, t.s.Clock.Wall(), 0)
 		}
 	}
 	if len(rec.InSync) < rec.Min {

@@ -93,12 +93,15 @@ func (v *Volume) reconfigureOne() bool {
 
 func (v *Volume) ejectMember(p proposal) {
 	ref := v.refAt(p.i)
+	v.mu.Lock()
+	issued := v.m.Issued()
+	v.mu.Unlock()
+	wall := v.s.Clock.Wall()
 	kept := v.commit(func(rec *cluster.Volume) (bool, error) {
 		if !hasReplica(rec.InSync, ref.ID) {
 			return false, nil
 		}
-		rec.InSync = without(rec.InSync, ref.ID)
-		rec.Others = append(without(rec.Others, ref.ID), ref)
+		rec.Eject(ref, wall, issued)
 		if len(rec.InSync) < max(rec.Min, 1) {
 			return false, holdfast.Errorf(holdfast.Unavailable, "volume %s needs %d replicas and would have %d", rec.Name, max(rec.Min, 1), len(rec.InSync))
 		}

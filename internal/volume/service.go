@@ -224,7 +224,7 @@ func (s *Service) ask(ref cluster.Replica, kind transport.Kind, a replica.Ask, m
 	a.Replica = ref.ID
 	limit := askTimeout
 	switch kind {
-	case replica.KindRootEnd, replica.KindBuildEnd, replica.KindDigest:
+	case replica.KindRootEnd, replica.KindBuildEnd, replica.KindDigest, replica.KindReinstate:
 		limit = longAsk
 	}
 	head := append(a.AppendTo(make([]byte, 0, 64+len(more))), more...)
