@@ -230,9 +230,12 @@ func newLeftBehindBuilding(t *testing.T, seed uint64) *leftBehind {
 	s.until("the other is lost", func(st *cluster.State) bool { return !st.AliveHost(s.ahead.rec.ID) })
 	s.run(time.Duration(seed%3) * 5 * time.Second)
 	if seed%2 == 0 { // it forgets, too
+		life := s.eye.State().Alive[s.stale.rec.ID].Val.Boot
 		s.stale.pull()
 		s.stale.powerOn()
-		s.until("the stale copy is back", func(st *cluster.State) bool { return st.AliveHost(s.stale.rec.ID) })
+		s.until("the stale copy is back", func(st *cluster.State) bool {
+			return st.AliveHost(s.stale.rec.ID) && st.Alive[s.stale.rec.ID].Val.Boot != life
+		})
 	}
 	s.run(5 * time.Second)
 	return s

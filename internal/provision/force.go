@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
 )
@@ -105,7 +106,7 @@ func (p *Provisioner) lostReplica(st *cluster.State, rec cluster.Volume, ref clu
 		l.Text = "its disk was removed from the cluster"
 		return l, nil
 	}
-	rep, _, err := p.Volumes.Inspect(ref)
+	rep, _, err := p.inspect(st, ref)
 	name := h.Val.Name
 	switch {
 	case err == nil && rep.Eligible():
@@ -124,6 +125,26 @@ func (p *Provisioner) lostReplica(st *cluster.State, rec cluster.Volume, ref clu
 	return l, nil
 }
 
+// inspect asks a replica what it holds, again if its host is alive and could not
+// be asked: one that has just started is not reached at once.
+func (p *Provisioner) inspect(st *cluster.State, ref cluster.Replica) (rep replica.Report, roots []replica.Root, err error) {
+	for try := range inspectTries {
+		if try > 0 {
+			clock.Sleep(p.Clock, inspectAgain)
+		}
+		rep, roots, err = p.Volumes.Inspect(ref)
+		if !holdfast.IsKind(err, holdfast.Unavailable) || !st.AliveHost(ref.Host) {
+			break
+		}
+	}
+	return rep, roots, err
+}
+
+const (
+	inspectTries = 4
+	inspectAgain = 500 * time.Millisecond
+)
+
 func (p *Provisioner) staleReplica(st *cluster.State, rec cluster.Volume, ref cluster.Replica) StaleReplica {
 	s := StaleReplica{Replica: ref}
 	for i := range rec.Ejected {
@@ -136,7 +157,7 @@ func (p *Provisioner) staleReplica(st *cluster.State, rec cluster.Volume, ref cl
 		return s
 	}
 	var err error
-	s.Report, s.Roots, err = p.Volumes.Inspect(ref)
+	s.Report, s.Roots, err = p.inspect(st, ref)
 	switch {
 	case err != nil && !st.AliveHost(ref.Host):
 		s.Unfit = "its host is away"
