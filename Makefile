@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill drill-power-loss drill-wipe drill-split drill-two-box lab down image kernel bench clean-bench rebuild-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation fuzz fuzz-smoke packages clean
+.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill drill-power-loss drill-wipe drill-split drill-two-box lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation fuzz fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -129,6 +129,9 @@ rebuild-bench: ## how fast a copy is built beside how fast is written, and write
 
 clean-bench: ## what the cleaner costs at 50 and 80 % fill; CLEAN="-seconds 1200 -svg FILE" and so on
 	@$(GO) run ./bench/cleaner -fill 50 $(CLEAN) && $(GO) run ./bench/cleaner -fill 80 $(CLEAN)
+
+backup-bench: packages build ## an incremental backup beside a full one, and QCOW2 beside qemu-img; BACKUP="-size BYTES -runs 5" and so on
+	@$(GO) run ./bench/backup -binary $(BIN) $(BACKUP)
 
 flood-bench: build ## what a volume feels of another one's flood, and floods by weight; FLOOD="-runs 5 -seconds 2" and so on
 	@$(GO) run ./bench/flood -binary $(BIN) $(FLOOD)

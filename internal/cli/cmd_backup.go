@@ -41,7 +41,7 @@ func (a *app) volumeBackupCmd() *cobra.Command {
 			"that the next one is the difference to is kept; it is called " + run.Prefix + "… and goes with its backup. What is interrupted is gone on\n" +
 			"with by the same command. To a file or pipe a backup is full, or with --base the difference to a snapshot.\n\n" +
 			"Every part of a backup is hashed. With --recipient it is also sealed, so that only the owner of the identity reads it\n" +
-			"(age-keygen makes both). An encrypted volume is not backed up in the clear unless --plaintext is said.",
+			"('holdfast backup keygen' makes both). An encrypted volume is not backed up in the clear unless --plaintext is said.",
 		Example: "  holdfast volume backup data /mnt/backups/\n  holdfast volume backup db db-log /mnt/backups/ --recipient age1…\n" +
 			"  holdfast volume backup data /mnt/backups --full\n  holdfast volume backup data@monday monday.hfb\n" +
 			"  holdfast volume backup data - | ssh other 'cat > data.hfb'\n" +

@@ -65,7 +65,7 @@ func backupColumns() []column[listedBackup] {
 }
 
 func (a *app) backupCmd() *cobra.Command {
-	return noun("backup", "Backups of volumes: 'volume backup' makes them, 'volume restore' reads them", a.backupListCmd(), a.backupVerifyCmd(), a.backupPruneCmd())
+	return noun("backup", "Backups of volumes: 'volume backup' makes them, 'volume restore' reads them", a.backupListCmd(), a.backupVerifyCmd(), a.backupPruneCmd(), a.backupScheduleCmd(), a.backupKeyCmd())
 }
 
 func (a *app) backupListCmd() *cobra.Command {

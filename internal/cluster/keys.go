@@ -28,6 +28,7 @@ const (
 	dirVM       = root + "vm/"
 	dirMachine  = root + "machine/"
 	dirIncident = root + "incident/"
+	dirSchedule = root + "schedule/"
 	dirJoin     = root + "join/"
 	dirExport   = root + "export/"
 	dirServing  = root + "serving/"

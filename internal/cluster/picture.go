@@ -22,6 +22,7 @@ func emptyState() *State {
 		VMs:       map[holdfast.VMID]Versioned[VM]{},
 		Machines:  map[holdfast.VMID]Versioned[Machine]{},
 		Incidents: map[string]Versioned[Incident]{},
+		Schedules: map[string]Versioned[BackupSchedule]{},
 		Exports:   map[holdfast.ExportID]Versioned[Export]{},
 		Serving:   map[holdfast.ExportID]Versioned[Serving]{},
 		Bad:       map[string]string{},
@@ -101,6 +102,8 @@ func (p *painter) put(it kv.Item, old *State) {
 		put(p, machineKind(), &s.Machines, old.Machines, it, vmID)
 	case dirIncident:
 		put(p, incidentKind(), &s.Incidents, old.Incidents, it, incidentID)
+	case dirSchedule:
+		put(p, scheduleKind(), &s.Schedules, old.Schedules, it, incidentID)
 	case dirExport:
 		put(p, exportKind(), &s.Exports, old.Exports, it, exportID)
 	case dirServing:
@@ -185,6 +188,8 @@ func (p *painter) remove(key string) {
 		remove(p, dir, &s.Machines, key, vmID)
 	case dirIncident:
 		remove(p, dir, &s.Incidents, key, incidentID)
+	case dirSchedule:
+		remove(p, dir, &s.Schedules, key, incidentID)
 	case dirExport:
 		remove(p, dir, &s.Exports, key, exportID)
 	case dirServing:

@@ -371,6 +371,7 @@ type State struct {
 	VMs       map[holdfast.VMID]Versioned[VM]
 	Machines  map[holdfast.VMID]Versioned[Machine]
 	Incidents map[string]Versioned[Incident]
+	Schedules map[string]Versioned[BackupSchedule] // by name
 	Exports   map[holdfast.ExportID]Versioned[Export]
 	Serving   map[holdfast.ExportID]Versioned[Serving]
 	Keyring   Versioned[keyring.Record] // Mod zero: there is no cluster key

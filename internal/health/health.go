@@ -60,6 +60,7 @@ func Summary(s *cluster.State, progress Progress) Status {
 	b.volumes()
 	b.pools()
 	b.keys()
+	b.schedules()
 	b.held()
 	st.Running, st.Wanted = b.vms()
 	b.hostsSay()

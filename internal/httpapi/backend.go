@@ -31,6 +31,7 @@ type Backend interface {
 	Exports
 	Integrity
 	Backups
+	Schedules
 }
 
 // Integrity is about the bytes on the disks. local keeps a call from being

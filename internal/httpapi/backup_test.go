@@ -67,3 +67,45 @@ func TestWhatIsBackedUpCanBeRestored(t *testing.T) {
 		t.Errorf("a backup of the records: %v", err)
 	}
 }
+
+func TestASchedule(t *testing.T) {
+	ctx := context.Background()
+	c, _ := serve(t, apitest.Three())
+	if _, err := c.CreateVolume(ctx, v1.VolumeSpec{Name: "db", Size: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	good := v1.BackupScheduleSpec{Name: "nightly", Volumes: []string{"db"}, Host: "alpha", Dir: "/mnt/b", Every: 3600, Keep: "last=7"}
+	s, err := c.CreateBackupSchedule(ctx, good)
+	if err != nil || s.State != "new" || s.Volumes[0] != "db" || s.Host != "alpha" {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	if _, err := c.CreateBackupSchedule(ctx, good); !holdfast.IsKind(err, holdfast.Exists) {
+		t.Errorf("twice: %v", err)
+	}
+	for what, change := range map[string]func(*v1.BackupScheduleSpec){
+		"a relative directory": func(s *v1.BackupScheduleSpec) { s.Dir = "b" },
+		"nothing is kept":      func(s *v1.BackupScheduleSpec) { s.Keep = "last=0" },
+		"no recipient":         func(s *v1.BackupScheduleSpec) { s.Recipients = []string{"age1x"} },
+		"twice":                func(s *v1.BackupScheduleSpec) { s.Volumes = []string{"db", "db"} },
+		"all the time":         func(s *v1.BackupScheduleSpec) { s.Every = 1 },
+	} {
+		bad := good
+		bad.Name = "other"
+		change(&bad)
+		if _, err := c.CreateBackupSchedule(ctx, bad); !holdfast.IsKind(err, holdfast.Invalid) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := c.RunBackupSchedule(ctx, "nightly"); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = c.BackupSchedule(ctx, "nightly"); err != nil || s.State != "ok" || s.Good == nil {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if err := c.DeleteBackupSchedule(ctx, "nightly"); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := c.BackupSchedules(ctx); err != nil || len(list) != 0 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}

@@ -35,6 +35,7 @@ func (s *Server) routes(r chi.Router) {
 	s.imageRoutes()
 	s.copyOutRoutes()
 	s.backupRoutes()
+	s.scheduleRoutes()
 	s.vmRoutes()
 	s.vmDiskRoutes()
 	s.exportRoutes()

@@ -217,6 +217,7 @@ func (h *Host) build(m *member) (err error) {
 	if h.cfg.Witness {
 		return nil
 	}
+	m.tasks.Go(func() { h.runSchedules(m) })
 	m.tasks.Go(func() { h.renewMemory(m) })
 	m.tasks.Go(func() { h.endLostConnections(m) })
 	m.tasks.Go(m.targets.run)

@@ -127,6 +127,7 @@ func (b *Backend) State(context.Context) (*cluster.State, error) {
 	s.Hosts, s.Alive, s.Disks = maps.Clone(s.Hosts), maps.Clone(s.Alive), maps.Clone(s.Disks)
 	s.Pools = maps.Clone(s.Pools)
 	s.Volumes, s.VMs, s.Machines = maps.Clone(s.Volumes), maps.Clone(s.VMs), maps.Clone(s.Machines)
+	s.Schedules = maps.Clone(s.Schedules)
 	s.Incidents, s.Exports, s.Serving = maps.Clone(s.Incidents), maps.Clone(s.Exports), maps.Clone(s.Serving)
 	return &s, nil
 }
@@ -234,6 +235,7 @@ func (b *Backend) InitCluster(_ context.Context, name string) (httpapi.Admin, er
 			VMs:       map[holdfast.VMID]cluster.Versioned[cluster.VM]{},
 			Machines:  map[holdfast.VMID]cluster.Versioned[cluster.Machine]{},
 			Incidents: map[string]cluster.Versioned[cluster.Incident]{},
+			Schedules: map[string]cluster.Versioned[cluster.BackupSchedule]{},
 			Exports:   map[holdfast.ExportID]cluster.Versioned[cluster.Export]{}, Serving: map[holdfast.ExportID]cluster.Versioned[cluster.Serving]{}}
 		return nil
 	})

@@ -92,3 +92,33 @@ func (b *Backend) BackupCluster(context.Context) (io.ReadCloser, error) {
 	}
 	return io.NopCloser(&out), err
 }
+
+// CreateSchedule implements httpapi.Backend.
+func (b *Backend) CreateSchedule(_ context.Context, s cluster.BackupSchedule) error {
+	return b.change(func() error {
+		if _, ok := b.St.Schedules[s.Name]; ok {
+			return holdfast.Errorf(holdfast.Exists, "there is a backup schedule %s; choose another name, or delete that first", s.Name)
+		}
+		s.Created = epoch0()
+		put(b, b.St.Schedules, s.Name, s)
+		return nil
+	})
+}
+
+// DeleteSchedule implements httpapi.Backend.
+func (b *Backend) DeleteSchedule(_ context.Context, name string) error {
+	return b.change(func() error {
+		delete(b.St.Schedules, name)
+		return nil
+	})
+}
+
+// AskSchedule implements httpapi.Backend: it is run at once, and goes well.
+func (b *Backend) AskSchedule(_ context.Context, name string) error {
+	return b.change(func() error {
+		s := b.St.Schedules[name].Val
+		s.Began, s.Ended, s.Good = epoch0(), epoch0(), epoch0()
+		put(b, b.St.Schedules, name, s)
+		return nil
+	})
+}
