@@ -84,6 +84,7 @@ type copyingOut struct {
 	ctx       context.Context
 	v         *volume.Volume
 	root      holdfast.SnapshotID // zero: the head, which does not change
+	size      int64               // of the disk, bytes
 	disk      export.Disk
 	pipe      *io.PipeReader
 	written   chan struct{} // closed when nothing is read of the volume any more
@@ -122,7 +123,8 @@ func (o *copyingOut) holds() (m *qcow2.Map, err error) {
 			return nil, err
 		}
 		if m == nil {
-			if m, err = qcow2.NewMap(int64(d.Size) * holdfast.BlockSize); err != nil {
+			o.size = int64(d.Size) * holdfast.BlockSize
+			if m, err = qcow2.NewMap(o.size); err != nil {
 				return nil, err
 			}
 		}
@@ -144,16 +146,16 @@ func (o *copyingOut) ReadAt(p []byte, off int64) (int, error) {
 	if err := o.ctx.Err(); err != nil {
 		return 0, err
 	}
-	n := int64(len(p))
+	n := min(int64(len(p)), o.size-off)
+	if n <= 0 {
+		return 0, io.EOF
+	}
 	if o.root.IsZero() {
-		if n = min(n, o.disk.Size()-off); n <= 0 {
-			return 0, io.EOF
-		}
 		err := do(o.disk, export.Request{Op: export.Read, Off: off, Length: n, Data: p[:n]})
 		if err != nil {
 			return 0, err
 		}
-	} else if err := o.v.ReadSnapshot(o.root, p, uint64(off)/holdfast.BlockSize); err != nil {
+	} else if err := o.v.ReadSnapshot(o.root, p[:n], uint64(off)/holdfast.BlockSize); err != nil {
 		return 0, err
 	}
 	if n < int64(len(p)) {

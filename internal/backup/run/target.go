@@ -83,6 +83,7 @@ func kindOf(h *backup.Header) string {
 // rest, for the volume may have moved.
 func (o *target) copy(ctx context.Context) error {
 	last, since := uint64(0), time.Now()
+	said := ""
 	for {
 		err := o.once(ctx)
 		if err == nil {
@@ -101,7 +102,10 @@ func (o *target) copy(ctx context.Context) error {
 		if !src.again() || time.Since(since) > patience || o.w == nil && holdfast.IsKind(err, holdfast.Unavailable) && time.Since(since) > slowTries {
 			return src.error
 		}
-		o.job.note("volume %s: %v; going on in a moment", o.task.vol.Name, src.error)
+		if text := src.Error(); text != said { // not every second
+			o.job.note("volume %s: %s; going on in a moment", o.task.vol.Name, text)
+			said = text
+		}
 		wait := time.NewTimer(tryAgain)
 		select {
 		case <-ctx.Done():
@@ -150,6 +154,9 @@ func (o *target) once(ctx context.Context) error {
 		p, err := r.Next()
 		if err == io.EOF {
 			return nil
+		}
+		if holdfast.IsKind(err, holdfast.Corrupt) {
+			err = holdfast.Errorf(holdfast.Unavailable, "what the host sends broke off")
 		}
 		if err != nil {
 			return &fromHost{err}
