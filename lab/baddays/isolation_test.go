@@ -64,6 +64,13 @@ func (i *isolation) in(t *testing.T) *isolation {
 func (i *isolation) settled() map[string]v1.VM {
 	i.t.Helper()
 	out := map[string]v1.VM{}
+	for _, h := range i.l.Hosts { // each by itself: one that was cut off tells old news for a moment
+		only := &scene{t: i.t, l: &lab.Lab{Hosts: []lab.Host{h}}}
+		only.until("host "+h.Name+" to see all others", func() (bool, string) {
+			st, err := only.status()
+			return err == nil && st.CanLose.Unknown == "" && st.Counts.HostsAlive == len(i.l.Hosts), fmt.Sprint(st.Sentence, err)
+		})
+	}
 	for _, name := range i.vms {
 		vm := i.running(name, 0)
 		i.writesOn(name, vm.Host)
