@@ -52,7 +52,7 @@ type Publish struct {
 type VM struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
-	State     string    `json:"state" doc:"running, paused, starting, off, failed, away, deleting"`
+	State     string    `json:"state" doc:"running, paused, starting, off, failed, away, reverting, deleting"`
 	Power     string    `json:"power" enum:"on,off" doc:"What it should be doing"`
 	Reason    string    `json:"reason,omitempty" doc:"Why it is not running"`
 	Host      string    `json:"host,omitempty" doc:"Where it runs or should run"`
@@ -74,6 +74,7 @@ type VM struct {
 	Machine   *Machine  `json:"machine,omitempty" doc:"The process, as the host that runs it last said"`
 	Came      string    `json:"came,omitempty" doc:"How it came to its host, if it was moved"`
 	Pending   []string  `json:"pending,omitempty" doc:"What was changed and is not its running machine's yet: stop and start it"`
+	Snapshots int       `json:"snapshots" doc:"How many snapshots it has"`
 	// Assigned counts assignments: it rises each time the VM is moved or
 	// started anew.
 	Assigned int64 `json:"assigned"`

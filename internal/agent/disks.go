@@ -134,7 +134,7 @@ func (w *worker) detach(vm cluster.VM, gone []holdfast.VolumeID) {
 		return
 	}
 	for _, id := range gone {
-		w.restVolume(id)
+		w.rest(id)
 	}
 	w.mu.Lock()
 	mod := w.mod
@@ -144,7 +144,7 @@ func (w *worker) detach(vm cluster.VM, gone []holdfast.VolumeID) {
 	}
 }
 
-// leaving are the volumes that are to leave a VM.
+// leavingOf are the volumes that are to leave a VM.
 func leavingOf(vm cluster.VM) (ids []holdfast.VolumeID) {
 	for _, d := range vm.Disks {
 		if d.Leaving {
@@ -166,10 +166,19 @@ func (w *worker) closeAll(ids []holdfast.VolumeID) {
 	}
 }
 
-// restVolume closes a volume that no machine uses, unless its copies are to
-// change: then it stays open to be mended.
-func (w *worker) restVolume(id holdfast.VolumeID) {
-	if v := w.a.Volumes.Opened(id); v != nil && !needsCare(v.Record()) {
+// rest closes a volume that the machine used, unless its copies are to change:
+// then it stays open to be mended. It is done once: somebody may open it since,
+// to keep what is in it or to set it back.
+func (w *worker) rest(id holdfast.VolumeID) {
+	v := w.a.Volumes.Opened(id)
+	if v != nil && needsCare(v.Record()) {
+		return
+	}
+	if v != nil {
 		v.Close()
 	}
+	if w.rested == nil {
+		w.rested = make(map[holdfast.VolumeID]bool)
+	}
+	w.rested[id] = true
 }

@@ -101,6 +101,15 @@ func TestTheVolumeOfAStoppedVMStaysOpenWhileItLacksACopy(t *testing.T) {
 		if v.Err() == nil {
 			t.Error("it stays open though nothing uses it")
 		}
+		again, err := vols.Open(recs.rec.ID) // somebody keeps what is in it, or sets it back
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s.want(true)
+		if again.Err() != nil {
+			t.Errorf("it was closed under who had opened it since: %v", again.Err())
+		}
 		clock.Sleep(h, time.Second)
 	})
 	if !w.RunUntil(func() bool { return done }, time.Minute) {

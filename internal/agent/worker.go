@@ -44,6 +44,7 @@ type worker struct {
 	fitAt     time.Duration // not before: the next try to give it a disk, or to take one
 	said      string        // why that could not be, for people
 	sizes     map[holdfast.VolumeID]*shownSize
+	rested    map[holdfast.VolumeID]bool // closed since the machine ended: who opens it then is somebody else
 }
 
 // worker makes a worker and its task; a.mu is held.
@@ -108,7 +109,9 @@ func (w *worker) step() (over bool) {
 		w.forgetVM(vm)
 	case vm.Power != cluster.On:
 		for _, id := range vm.Volumes() {
-			w.restVolume(id)
+			if !w.rested[id] {
+				w.rest(id)
+			}
 		}
 		w.report(cluster.Machine{State: string(hypervisor.Off)}, vm)
 		w.detach(vm, leavingOf(vm))
@@ -242,6 +245,7 @@ func (w *worker) forgetVM(vm cluster.VM) {
 
 // start opens the VM's volumes and starts a machine on them: on all, or on none.
 func (w *worker) start(vm cluster.VM) {
+	w.rested = nil
 	now := w.a.Clock.Now()
 	if now < w.again {
 		return
@@ -320,6 +324,7 @@ func (w *worker) spec(vm cluster.VM, vols []*volume.Volume) (hypervisor.Spec, er
 
 // tend looks after a running machine.
 func (w *worker) tend(m hypervisor.Machine, vm cluster.VM) {
+	w.rested = nil
 	spec := m.Spec()
 	vols, err := w.openAll(volumesOf(spec))
 	if err != nil {

@@ -28,6 +28,7 @@ func vmColumns() []column[v1.VM] {
 		{"REASON", false, func(v v1.VM) any { return v.Reason }},
 		{"PENDING", true, func(v v1.VM) any { return strings.Join(v.Pending, ", ") }},
 		{"DISKS", true, func(v v1.VM) any { return diskNames(v) }},
+		{"SNAPSHOTS", true, func(v v1.VM) any { return some(v.Snapshots) }},
 		{"PRIORITY", true, func(v v1.VM) any { return v.Priority }},
 		{"ISOLATION", true, func(v v1.VM) any { return v.Isolation }},
 		{"CAME", true, func(v v1.VM) any { return v.Came }},
@@ -37,6 +38,14 @@ func vmColumns() []column[v1.VM] {
 }
 
 func vmName(v v1.VM) string { return v.Name }
+
+// some is a number, or nothing.
+func some(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
 
 // diskNames names a VM's disks, the boot disk first.
 func diskNames(v v1.VM) string {
@@ -117,7 +126,7 @@ func (a *app) vmCmd() *cobra.Command {
 	for _, c := range []*cobra.Command{start, stop} {
 		c.Flags().BoolVar(&noWait, "no-wait", false, "return at once")
 	}
-	return noun("vm", "Virtual machines", listCmd(a, vms()), showCmd(a, vms(), "db1"), a.vmCreateCmd(), a.vmSetCmd(), a.vmDiskCmd(), start, stop, reset, del, a.consoleCmd())
+	return noun("vm", "Virtual machines", listCmd(a, vms()), showCmd(a, vms(), "db1"), a.vmCreateCmd(), a.vmSetCmd(), a.vmDiskCmd(), a.vmSnapshotCmd(), a.vmCloneCmd(), start, stop, reset, del, a.consoleCmd())
 }
 
 func (a *app) planDeleteVM(ctx context.Context, c *client.Client, name string, r v1.VMRemoval) error {

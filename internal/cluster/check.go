@@ -181,7 +181,10 @@ func checkVM(v *VM) error {
 			return bad(what, v.Name, "published port %d to %d: 1 to 65535 are allowed", p.Port, p.GuestPort)
 		}
 	}
-	return checkVMDisks(v)
+	if err := checkVMDisks(v); err != nil {
+		return err
+	}
+	return checkVMSnapshots(v)
 }
 
 func checkMachine(m *Machine) error {

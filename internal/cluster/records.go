@@ -289,6 +289,11 @@ type VM struct {
 	// Edition rises with every change of what a machine is only told when it is
 	// started: user data, keys, kernel.
 	Edition int64 `json:"edition,omitempty"`
+
+	Snapshots []VMSnapshot `json:"snapshots,omitempty"` // in the order of their making
+	// Reverting is the snapshot that the VM is being set back to: its disks may
+	// be of different points until that is done, and it is not started.
+	Reverting holdfast.GroupID `json:"reverting,omitzero"`
 }
 
 // Leaving reports whether the VM is on its way off its host.

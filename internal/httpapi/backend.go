@@ -28,6 +28,7 @@ type Backend interface {
 	Groups
 	Images
 	VMs
+	VMSnapshots
 	Exports
 	Integrity
 	Backups

@@ -36,7 +36,9 @@ func find[T any](what, ref string, all []T, id func(T) holdfast.UUID, name func(
 
 func notFound(what, ref string, names []string) error {
 	hint := "see 'holdfast " + strings.ToLower(what) + " list'"
-	if noun, of, ok := strings.Cut(what, " of "); ok {
+	if noun, vm, ok := strings.Cut(what, " of VM "); ok {
+		hint = "see 'holdfast vm " + noun + " list " + vm + "'"
+	} else if noun, of, ok := strings.Cut(what, " of "); ok {
 		hint = "see 'holdfast volume " + noun + " list " + of + "'"
 	}
 	if near := nearest.Of(ref, names); near != "" {

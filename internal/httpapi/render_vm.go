@@ -36,6 +36,9 @@ func (p picture) vmState(v cluster.VM) (state, why string) {
 	switch {
 	case v.Deleted:
 		return "deleting", ""
+	case !v.Reverting.IsZero():
+		of, _ := v.Snapshot(v.Reverting)
+		return "reverting", fmt.Sprintf("it is being set back to snapshot %s; if that was interrupted, do it again", of.Name)
 	case current && m.Val.State != "off" && !p.alive(m.Val.Host):
 		return "away", "host " + p.hostName(m.Val.Host) + " does not answer"
 	case current && v.Power == cluster.On && m.Val.State == "off":
@@ -56,6 +59,7 @@ func (p picture) renderVM(v cluster.VM) v1.VM {
 		Isolation: string(v.Isolation), Publish: renderPublish(v.Publish), SSHKeys: v.SSHKeys, UserData: v.UserData,
 		Kernel: v.Kernel, Initrd: v.Initrd, Append: v.Append, MAC: v.MAC, Came: v.Came, Created: v.Created, Assigned: v.Generation}
 	out.State, out.Reason = p.vmState(v)
+	out.Snapshots = len(v.Snapshots)
 	out.Disks = p.renderVMDisks(v)
 	out.Pending = append(pending(v, p.InForce(v)), p.pendingDisks(v, out.Disks)...)
 	if m, ok := p.Machines[v.ID]; ok {

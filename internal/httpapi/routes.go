@@ -38,6 +38,7 @@ func (s *Server) routes(r chi.Router) {
 	s.scheduleRoutes()
 	s.vmRoutes()
 	s.vmDiskRoutes()
+	s.vmSnapshotRoutes()
 	s.exportRoutes()
 	s.incidentRoutes()
 	s.integrityRoutes()

@@ -169,6 +169,9 @@ func (p *Provisioner) DeleteSnapshot(id holdfast.VolumeID, snap holdfast.Snapsho
 			if rec.Snapshots[i].ID != snap {
 				continue
 			}
+			if vm, of, kept := st.KeptFor(*rec, snap); kept {
+				return holdfast.Errorf(holdfast.Conflict, "snapshot %s of volume %s belongs to that of VM %s: 'holdfast vm snapshot delete %s %s'", rec.Snapshots[i].Name, rec.Name, vm.Name, vm.Name, of.Name)
+			}
 			if _, hidden = clonesOf(st, id, snap); hidden {
 				rec.Snapshots[i].Hidden = true
 			} else {

@@ -14,6 +14,14 @@ import (
 // All snapshots have the name, and are named in one commit: all of them are
 // there, or none. Of none, what the replicas keep meanwhile goes by itself.
 func (p *Provisioner) SnapshotGroup(ids []holdfast.VolumeID, name string) (cluster.SnapshotGroup, error) {
+	return p.snapshotGroup(ids, name, func(*cluster.State, *cluster.Txn, cluster.SnapshotGroup) error { return nil })
+}
+
+// with adds to the commit that names a group.
+type with func(*cluster.State, *cluster.Txn, cluster.SnapshotGroup) error
+
+// snapshotGroup is SnapshotGroup, with more in its commit.
+func (p *Provisioner) snapshotGroup(ids []holdfast.VolumeID, name string, also with) (cluster.SnapshotGroup, error) {
 	var none cluster.SnapshotGroup
 	if err := holdfast.CheckName("snapshot", name); err != nil {
 		return none, err
@@ -30,7 +38,7 @@ func (p *Provisioner) SnapshotGroup(ids []holdfast.VolumeID, name string) (clust
 	if err != nil {
 		return none, holdfast.Errorf(holdfast.KindOf(err), "nothing was kept of group snapshot %s: %w", name, err)
 	}
-	out, err := p.nameGroup(cut, name)
+	out, err := p.nameGroup(cut, name, also)
 	switch {
 	case err == nil:
 		cut.Named()
@@ -80,7 +88,7 @@ func nameIsFree(rec *cluster.Volume, name string) error {
 // every try, and after the records were read that it depends on, the writers are
 // asked whether it still may: a writer that lets a snapshot go changes the record
 // first.
-func (p *Provisioner) nameGroup(cut *volume.Group, name string) (cluster.SnapshotGroup, error) {
+func (p *Provisioner) nameGroup(cut *volume.Group, name string, also with) (cluster.SnapshotGroup, error) {
 	out := cluster.SnapshotGroup{ID: cut.ID, Name: name, Size: len(cut.Parts), Created: p.Clock.Wall()}
 	err := p.transact(func(st *cluster.State, tx *cluster.Txn) error {
 		if len(out.Members) > 0 && slices.ContainsFunc(cut.Parts, func(part volume.Part) bool {
@@ -100,7 +108,7 @@ func (p *Provisioner) nameGroup(cut *volume.Group, name string) (cluster.Snapsho
 			}
 			out.Members = append(out.Members, m)
 		}
-		return nil
+		return also(st, tx, out)
 	})
 	return out, err
 }

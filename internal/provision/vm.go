@@ -27,8 +27,7 @@ func (p *Provisioner) CreateVM(spec VMSpec) (cluster.VM, error) {
 	if err != nil {
 		return vm, err
 	}
-	vm.ID, vm.Created = holdfast.VMID{UUID: u}, p.Clock.Wall()
-	vm.MAC = fmt.Sprintf("52:54:00:%02x:%02x:%02x", u[0], u[1], u[2])
+	p.identify(&vm, u)
 	if vm.Isolation == "" {
 		vm.Isolation = cluster.IsolationPause
 	}
@@ -44,7 +43,7 @@ func (p *Provisioner) CreateVM(spec VMSpec) (cluster.VM, error) {
 		return vm, holdfast.Errorf(holdfast.Exists, "a VM named %q exists; choose another name", vm.Name)
 	}
 	vm.Volume, rec.VM = rec.ID, vm.ID
-	p.assign(st, rec, &vm)
+	p.assign(st, &vm, rec)
 	tx := p.Cluster.Begin()
 	if err := p.putVolume(tx, st, rec); err != nil {
 		p.discard(rec)
@@ -52,6 +51,12 @@ func (p *Provisioner) CreateVM(spec VMSpec) (cluster.VM, error) {
 	}
 	tx.PutVM(vm, 0)
 	return vm, p.commit(tx, rec)
+}
+
+// identify makes a VM one of its own.
+func (p *Provisioner) identify(vm *cluster.VM, u holdfast.UUID) {
+	vm.ID, vm.Created = holdfast.VMID{UUID: u}, p.Clock.Wall()
+	vm.MAC = fmt.Sprintf("52:54:00:%02x:%02x:%02x", u[0], u[1], u[2])
 }
 
 // createOn makes a VM on an existing volume.
@@ -66,7 +71,7 @@ func (p *Provisioner) createOn(vm cluster.VM) (cluster.VM, error) {
 	}
 	rec := v.Val
 	rec.VM = vm.ID
-	p.assign(st, rec, &vm)
+	p.assign(st, &vm, rec)
 	tx := p.Cluster.Begin()
 	tx.PutVolume(rec, v.Mod)
 	tx.PutVM(vm, 0)
@@ -78,17 +83,20 @@ func (p *Provisioner) createOn(vm cluster.VM) (cluster.VM, error) {
 }
 
 // assign chooses the host of a VM that should run, so that it starts without
-// waiting for the reconciler; if none fits, that one will say why and retry.
-func (p *Provisioner) assign(st *cluster.State, rec cluster.Volume, vm *cluster.VM) {
+// waiting for the reconciler; if none fits, that one will say why and retry. made
+// are volumes that are not in the picture, or not so.
+func (p *Provisioner) assign(st *cluster.State, vm *cluster.VM, made ...cluster.Volume) {
 	if vm.Power != cluster.On {
 		return
 	}
 	with := *st
-	with.Volumes = make(map[holdfast.VolumeID]cluster.Versioned[cluster.Volume], len(st.Volumes)+1)
+	with.Volumes = make(map[holdfast.VolumeID]cluster.Versioned[cluster.Volume], len(st.Volumes)+len(made))
 	for id, v := range st.Volumes {
 		with.Volumes[id] = v
 	}
-	with.Volumes[rec.ID] = cluster.Versioned[cluster.Volume]{Val: rec}
+	for _, rec := range made {
+		with.Volumes[rec.ID] = cluster.Versioned[cluster.Volume]{Val: rec}
+	}
 	if host, _ := placement.PlaceVM(&with, *vm, placement.VMOptions{}); !host.IsZero() {
 		vm.Host = host
 		vm.Generation++
@@ -133,10 +141,11 @@ func (p *Provisioner) StartVM(id holdfast.VMID) error {
 		if vm.Power == cluster.On {
 			return nil
 		}
-		vm.Power, vm.Leave = cluster.On, 0
-		if rec, ok := st.Volumes[vm.Volume]; ok {
-			p.assign(st, rec.Val, vm)
+		if of, ok := vm.Snapshot(vm.Reverting); ok {
+			return holdfast.Errorf(holdfast.Conflict, "VM %s is being set back to snapshot %s; if that was interrupted, do it again: 'holdfast vm snapshot revert %s %s'", vm.Name, of.Name, vm.Name, of.Name)
 		}
+		vm.Power, vm.Leave = cluster.On, 0
+		p.assign(st, vm)
 		return nil
 	})
 	return err

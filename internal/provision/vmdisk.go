@@ -147,7 +147,7 @@ func (p *Provisioner) RemoveVMDisk(id holdfast.VMID, volume holdfast.VolumeID) (
 			return holdfast.Errorf(holdfast.NotFound, "volume %s is no disk of VM %s: see 'holdfast vm disk list %s'", name, vm.Name, vm.Name)
 		}
 		seen = true
-		if mayRun(st, vm) {
+		if MayRun(st, vm) {
 			vm.Disks = slices.Clone(vm.Disks)
 			vm.Disks[i].Leaving = true
 		} else {
@@ -163,10 +163,10 @@ func (p *Provisioner) RemoveVMDisk(id holdfast.VMID, volume holdfast.VolumeID) (
 	return vm, err
 }
 
-// mayRun reports whether a VM has a machine, or may have one. Of a host that is
+// MayRun reports whether a VM has a machine, or may have one. Of a host that is
 // away nobody knows, but what it may still do is refused: its epochs are over
 // when somebody else opens the volumes.
-func mayRun(st *cluster.State, vm cluster.VM) bool {
+func MayRun(st *cluster.State, vm cluster.VM) bool {
 	if vm.Power == cluster.On {
 		return true
 	}

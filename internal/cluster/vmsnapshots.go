@@ -1,0 +1,110 @@
+package cluster
+
+import (
+	"slices"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+)
+
+// MaxVMSnapshots is how many snapshots a VM may have, and maxVMText how many
+// bytes of user data they and the VM may hold together: all of it is one record.
+const (
+	MaxVMSnapshots = 32
+	maxVMText      = 512 << 10
+)
+
+// VMSnapshot is what a VM was at one point: its configuration, and a snapshot of
+// each of its disks, which are a group.
+type VMSnapshot struct {
+	ID      holdfast.GroupID `json:"id"`
+	Name    string           `json:"name"`
+	Created time.Time        `json:"created"`
+	Disks   []VMSnapshotDisk `json:"disks"` // by slot
+	Config  VMConfig         `json:"config"`
+}
+
+// VMSnapshotDisk is what is kept of one disk.
+type VMSnapshotDisk struct {
+	Volume   holdfast.VolumeID   `json:"volume"`
+	Slot     int                 `json:"slot"`
+	Snapshot holdfast.SnapshotID `json:"snapshot"`
+}
+
+// VMConfig is the part of a VM that goes back with its disks: what its machine
+// is made of and what it is told when it starts.
+type VMConfig struct {
+	CPUs      int      `json:"cpus"`
+	MemoryMiB int      `json:"memory_mib"`
+	UserData  string   `json:"user_data,omitempty"`
+	SSHKeys   []string `json:"ssh_keys,omitempty"`
+	Kernel    string   `json:"kernel,omitempty"`
+	Initrd    string   `json:"initrd,omitempty"`
+	Append    string   `json:"append,omitempty"`
+}
+
+// Config returns the VM's configuration.
+func (v *VM) Config() VMConfig {
+	return VMConfig{CPUs: v.CPUs, MemoryMiB: v.MemoryMiB, UserData: v.UserData, SSHKeys: v.SSHKeys, Kernel: v.Kernel, Initrd: v.Initrd, Append: v.Append}
+}
+
+// Change is the change that gives a VM this configuration.
+func (c VMConfig) Change() VMChange {
+	return VMChange{CPUs: &c.CPUs, MemoryMiB: &c.MemoryMiB, UserData: &c.UserData, SSHKeys: &c.SSHKeys, Kernel: &c.Kernel, Initrd: &c.Initrd, Append: &c.Append}
+}
+
+// Snapshot finds a snapshot of the VM.
+func (v *VM) Snapshot(id holdfast.GroupID) (VMSnapshot, bool) {
+	i := slices.IndexFunc(v.Snapshots, func(s VMSnapshot) bool { return s.ID == id })
+	if i < 0 {
+		return VMSnapshot{}, false
+	}
+	return v.Snapshots[i], true
+}
+
+// SlotOf is the slot of one of the VM's volumes.
+func (v *VM) SlotOf(id holdfast.VolumeID) int {
+	if i := v.Disk(id); i >= 0 {
+		return v.Disks[i].Slot
+	}
+	return 0
+}
+
+// KeptFor returns the VM, if there is one, whose snapshot a snapshot of a volume
+// belongs to.
+func (s *State) KeptFor(vol Volume, snap holdfast.SnapshotID) (vm VM, of VMSnapshot, ok bool) {
+	rec, ok := s.VMs[vol.VM]
+	if !ok || rec.Val.Deleted {
+		return vm, of, false
+	}
+	for _, of := range rec.Val.Snapshots {
+		if slices.ContainsFunc(of.Disks, func(d VMSnapshotDisk) bool { return d.Snapshot == snap }) {
+			return rec.Val, of, true
+		}
+	}
+	return vm, of, false
+}
+
+// checkVMSnapshots refuses what would not fit the VM's record.
+func checkVMSnapshots(v *VM) error {
+	if n := len(v.Snapshots); n > MaxVMSnapshots {
+		return bad("vm", v.Name, "%d snapshots: at most %d are allowed; delete one first", n, MaxVMSnapshots)
+	}
+	text := len(v.UserData)
+	for i, s := range v.Snapshots {
+		text += len(s.Config.UserData)
+		for _, k := range s.Config.SSHKeys {
+			text += len(k)
+		}
+		if s.ID.IsZero() || slices.ContainsFunc(v.Snapshots[:i], func(o VMSnapshot) bool { return o.Name == s.Name }) {
+			return bad("vm", v.Name, "snapshot %s has no identity, or the name of another one", s.Name)
+		}
+		if err := holdfast.CheckName("snapshot", s.Name); err != nil {
+			return err
+		}
+	}
+	if text > maxVMText && len(v.Snapshots) > 0 {
+		return bad("vm", v.Name, "%d bytes of user data with that of its snapshots: at most %d are allowed; delete a snapshot first", text, maxVMText)
+	}
+	return nil
+}
