@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
@@ -126,7 +127,7 @@ func (a *app) vmCmd() *cobra.Command {
 	for _, c := range []*cobra.Command{start, stop} {
 		c.Flags().BoolVar(&noWait, "no-wait", false, "return at once")
 	}
-	return noun("vm", "Virtual machines", listCmd(a, vms()), showCmd(a, vms(), "db1"), a.vmCreateCmd(), a.vmSetCmd(), a.vmDiskCmd(), a.vmSnapshotCmd(), a.vmCloneCmd(), start, stop, reset, del, a.consoleCmd())
+	return noun("vm", "Virtual machines", listCmd(a, vms()), showCmd(a, vms(), "db1"), a.vmCreateCmd(), a.vmExportCmd(), a.vmSetCmd(), a.vmDiskCmd(), a.vmSnapshotCmd(), a.vmCloneCmd(), start, stop, reset, del, a.consoleCmd())
 }
 
 func (a *app) planDeleteVM(ctx context.Context, c *client.Client, name string, r v1.VMRemoval) error {
@@ -182,13 +183,22 @@ func (a *app) vmCreateCmd() *cobra.Command {
 	var s v1.VMSpec
 	var memory sizeFlag
 	var publish, keyFiles []string
-	var userData string
+	var userData, file string
 	var noWait bool
-	c := &cobra.Command{Use: "create NAME", Short: "Make a VM and start it", Args: args("NAME"),
+	c := &cobra.Command{Use: "create NAME | -f FILE", Short: "Make a VM and start it", Args: cobra.MaximumNArgs(1),
 		Example: `  holdfast vm create db1 --image debian --cpus 2 --memory 2GiB --publish 5432:5432/tcp
   holdfast vm create web --image debian --user-data web.yaml --ssh-key ~/.ssh/id_ed25519.pub
-  holdfast vm create tiny --volume scratch --off`,
+  holdfast vm create tiny --volume scratch --off
+  holdfast vm create -f db1.yaml    # as 'holdfast vm export' wrote it`,
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) (err error) {
+			switch {
+			case file != "" && len(args) == 0:
+				return a.createFrom(ctx, c, file, noWait)
+			case file != "":
+				return usageError{fmt.Errorf("the file says the VM's name; leave %s out", plain(args[0]))}
+			case len(args) == 0:
+				return usageError{fmt.Errorf("NAME is missing; usage: holdfast vm create NAME [flags]")}
+			}
 			s.Name = args[0]
 			s.MemoryMiB = mebibytes(memory)
 			if s.Publish, err = parsePublish(publish); err != nil {
@@ -204,6 +214,19 @@ func (a *app) vmCreateCmd() *cobra.Command {
 			return a.settled(ctx, c, v, err, "running", noWait || s.Off)
 		})}
 	f := c.Flags()
+	run := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		cmd.Flags().Visit(func(given *pflag.Flag) {
+			if file != "" && cmd.NonInheritedFlags().Lookup(given.Name) != nil && given.Name != "file" && given.Name != "no-wait" {
+				err = usageError{fmt.Errorf("--%s is for the file to say", given.Name)}
+			}
+		})
+		if err != nil {
+			return err
+		}
+		return run(cmd, args)
+	}
+	f.StringVarP(&file, "file", "f", "", "make it as this `file` says, '-' for standard input; nothing else may be given but --no-wait")
 	f.StringVar(&s.Image, "image", "", "boot from a linked clone of this `image`")
 	f.StringVar(&s.Volume, "volume", "", "boot from this `volume`")
 	f.Var((*sizeFlag)(&s.Size), "size", "grow the clone to this")
