@@ -185,13 +185,15 @@ func (a *app) vmCreateCmd() *cobra.Command {
 	var publish, keyFiles []string
 	var userData, file string
 	var noWait bool
-	c := &cobra.Command{Use: "create NAME | -f FILE", Short: "Make a VM and start it", Args: cobra.MaximumNArgs(1),
+	c := &cobra.Command{Use: "create NAME | -f FILE", Short: "Make a VM and start it", Args: cobra.ArbitraryArgs,
 		Example: `  holdfast vm create db1 --image debian --cpus 2 --memory 2GiB --publish 5432:5432/tcp
   holdfast vm create web --image debian --user-data web.yaml --ssh-key ~/.ssh/id_ed25519.pub
   holdfast vm create tiny --volume scratch --off
   holdfast vm create -f db1.yaml    # as 'holdfast vm export' wrote it`,
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) (err error) {
 			switch {
+			case len(args) > 1:
+				return usageError{fmt.Errorf("%q is one argument too many; usage: holdfast vm create NAME [flags]", plain(args[1]))}
 			case file != "" && len(args) == 0:
 				return a.createFrom(ctx, c, file, noWait)
 			case file != "":
