@@ -86,13 +86,15 @@ type Node struct {
 	toldDrain  drainSaid         // owned by follow
 	told       []keyring.ID      // keys that the host has said it has; owned by followKeys
 	toldFaults []string          // conditions of volumes, owned by follow
+	toldSkew   bool              // owned by followClocks
+	clockStop  clock.Event
 }
 
 // New wires a node over its seams; Start sets it going. Handlers are on the
 // network afterwards, which the caller has not started yet.
 func New(c Config, s Seams) *Node {
 	n := &Node{Seams: s, Config: c, Self: c.Host.Host, Keys: keyring.NewRing(),
-		born: s.Clock.Now(), tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent(), keysStop: s.Clock.NewEvent(), keysWake: s.Clock.NewEvent()}
+		born: s.Clock.Now(), tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent(), keysStop: s.Clock.NewEvent(), keysWake: s.Clock.NewEvent(), clockStop: s.Clock.NewEvent()}
 	n.conds.set = make(map[string]cluster.Condition)
 	n.tended.disks = make(map[holdfast.DiskID]*failing)
 	n.Cluster = cluster.Open(s.KV, s.Clock, c.Log)
@@ -111,6 +113,7 @@ func New(c Config, s Seams) *Node {
 		Keys:    n.dataKeys, Priority: n.priority, RebuildRate: c.RebuildRate,
 	})
 	s.Net.Handle(kindKeys, n.serveKeys)
+	s.Net.Handle(kindClock, n.serveClock)
 	ac := agent.Config{Self: n.Self, Clock: s.Clock, Rand: s.Rand, Control: ctl, Volumes: n.Volumes,
 		Hyper: s.Hyper, Exports: s.Exports, Watchdog: s.Watchdog, Log: c.Log,
 		SetAside: func(id holdfast.VolumeID, lost holdfast.ReplicaID) error { return n.Make.SetAside(id, lost) }}
@@ -146,6 +149,7 @@ func (n *Node) Start() error {
 		Clock: n.Clock, Cluster: n.Cluster, Office: n.election, Voters: n.Voters, Rand: n.Rand, Log: n.Log, HA: n.HA,
 	})
 	n.tasks.Go(n.followKeys)
+	n.tasks.Go(n.followClocks)
 	return nil
 }
 
@@ -189,6 +193,7 @@ func (n *Node) Stop() {
 	n.Agent.Stop()
 	n.stopping.Set()
 	n.keysStop.Set()
+	n.clockStop.Set()
 	n.keysWake.Set()
 	n.changed.Set()
 	n.tasks.Wait()

@@ -50,6 +50,7 @@ type box struct {
 	node     *node.Node
 	exports  exports
 	absent   bool // the disk is not there when the process begins
+	skew     simclock.Skew
 }
 
 type seeded struct{ r *rand.Rand }
@@ -170,7 +171,7 @@ func (b *box) powerOn() {
 // start begins a life of the process.
 func (b *box) start() {
 	b.lives++
-	clk := b.s.w.Host("agent "+b.name, simclock.Skew{})
+	clk := b.s.w.Host("agent "+b.name, b.skew)
 	b.clk = clk
 	clk.Go(func() {
 		s := b.s
