@@ -41,6 +41,8 @@ type Cluster struct {
 	Leader string `json:"leader,omitempty" doc:"Name of the host that makes the plans"`
 	Voters int    `json:"voters" doc:"Members of the control plane"`
 	Format int    `json:"format"`
+	// Incarnation of the control plane; 0: the first.
+	Incarnation int `json:"incarnation,omitempty" doc:"How often the control plane was rebuilt after its majority was lost"`
 }
 
 // Counts are totals for a first look.
@@ -144,6 +146,8 @@ type JoinAnswer struct {
 	// Initial lists name=peerURL of the control plane with the new member, as
 	// etcd's initial cluster, if the host is to vote.
 	Initial []string `json:"initial,omitempty"`
+	// Incarnation of the control plane.
+	Incarnation int `json:"incarnation,omitempty" doc:"How often the control plane was rebuilt"`
 }
 
 // Host is a member computer: what it should be and what it says of itself.

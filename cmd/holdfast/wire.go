@@ -23,13 +23,7 @@ func runHost(ctx context.Context, c config.Config) error {
 	if c.Witness {
 		go letGoOfFiles(ctx)
 	}
-	h, err := serve.Start(serve.Options{Config: c, Version: version, Log: logger(c.Log)})
-	if err != nil {
-		return err
-	}
-	<-ctx.Done()
-	h.Stop()
-	return nil
+	return serve.Run(ctx, serve.Options{Config: c, Version: version, Log: logger(c.Log)})
 }
 
 // logger writes to standard error as the configuration says, which has been

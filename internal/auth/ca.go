@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"net"
 	"net/url"
+	"strconv"
 
 	"github.com/holdfast-cloud/holdfast"
 )
@@ -27,7 +28,10 @@ const ServerName = "host.holdfast.internal"
 // CA is a cluster's certificate authority.
 type CA struct {
 	Cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	// Incarnation of the control plane that the authority signs for; hosts'
+	// certificates carry it, so that members of an earlier one see that it ended.
+	Incarnation int
+	key         *ecdsa.PrivateKey
 }
 
 // NewCA makes the authority of a new cluster.
@@ -164,6 +168,9 @@ func (ca *CA) sign(t *x509.Certificate, pub *ecdsa.PublicKey, id Identity) (*x50
 	}
 	t.SerialNumber = serial
 	t.Subject = pkix.Name{Organization: []string{"Holdfast"}, OrganizationalUnit: []string{string(id.Kind)}, CommonName: cn}
+	if ca.Incarnation > 0 && id.Kind == Host {
+		t.Subject.SerialNumber = strconv.Itoa(ca.Incarnation)
+	}
 	t.URIs = []*url.URL{id.uri()}
 	t.KeyUsage = x509.KeyUsageDigitalSignature
 	t.BasicConstraintsValid = true

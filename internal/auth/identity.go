@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -27,6 +28,8 @@ type Identity struct {
 	Host    holdfast.HostID // zero for an admin
 	Name    string          // of an admin; empty for a host
 	KeyHash string          // see KeyHash
+	// Incarnation of the control plane in which a host's certificate was issued.
+	Incarnation int
 }
 
 // String prints the identity as in its URI, holdfast://CLUSTER/KIND/NAME.
@@ -54,6 +57,13 @@ func IdentityOf(c *x509.Certificate) (Identity, error) {
 		return Identity{}, err
 	}
 	id.KeyHash = KeyHash(c)
+	if s := c.Subject.SerialNumber; s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || strconv.Itoa(n) != s {
+			return Identity{}, holdfast.Errorf(holdfast.Denied, "the certificate of %s names the incarnation %.20q", id, s)
+		}
+		id.Incarnation = n
+	}
 	return id, nil
 }
 

@@ -26,9 +26,11 @@ type Client struct {
 	stop clock.Event
 	wg   *clock.Group
 
+	floor Floor // the records never go below
+
 	mu     sync.Mutex
 	state  *State
-	err    error // the cluster's format is newer than this build
+	err    error // the cluster's format is newer than this build, or its records were set back
 	subs   []clock.Event
 	closed bool
 }
@@ -37,7 +39,13 @@ type Client struct {
 // succeeds, and follows every change from then on, through outages. The caller
 // closes the client before the store.
 func Open(st kv.Store, clk clock.Clock, log *slog.Logger) *Client {
-	c := &Client{st: st, clk: clk, log: log.With("part", "cluster"),
+	return OpenAbove(st, clk, log, Floor{})
+}
+
+// OpenAbove is Open for a host that knows what the records once held: if they
+// were set back, the picture stays as it is and Err says why.
+func OpenAbove(st kv.Store, clk clock.Clock, log *slog.Logger, floor Floor) *Client {
+	c := &Client{st: st, clk: clk, log: log.With("part", "cluster"), floor: floor,
 		stop: clk.NewEvent(), wg: clock.NewGroup(clk), state: emptyState()}
 	c.wg.Go(c.run)
 	return c
@@ -60,7 +68,8 @@ func (c *Client) State() *State {
 }
 
 // Err returns why nothing can be read or changed at all: kind Invalid if the
-// cluster's records are of a newer format than this build knows.
+// cluster's records are of a newer format than this build knows, Damaged if they
+// were set back.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,6 +122,9 @@ func (c *Client) Refresh() (*State, error) {
 		return nil, err
 	}
 	return c.adopt(func(old *State) (*State, error) {
+		if err := c.floor.check(items, rev); err != nil {
+			return old, err
+		}
 		if rev < old.Rev {
 			return old, nil // a slow answer: the picture has gone on
 		}

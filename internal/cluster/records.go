@@ -18,6 +18,11 @@ type Cluster struct {
 	ID     holdfast.ClusterID `json:"id"`
 	Name   string             `json:"name"`
 	Format int                `json:"format"` // version of the records, see docs/format/cluster.md
+	// Incarnation counts how often the control plane was rebuilt after its
+	// majority was lost. Revisions begin anew with each; Past is the sum of those
+	// of the ones before, so that what is named by a revision goes on rising.
+	Incarnation int    `json:"incarnation,omitempty"`
+	Past        kv.Rev `json:"past,omitempty"`
 }
 
 // Host is a member computer (desired: it stays when the host is away).

@@ -146,6 +146,12 @@ func (c *cloud) outside(rack string) lab.Host {
 
 // have makes sure that there is an image, importing it if not.
 func (c *cloud) have(ctx context.Context, name string, size int64, open func() (io.ReadCloser, error)) error {
+	return c.haveCopies(ctx, client.NewImage{Name: name, Size: size}, open)
+}
+
+// haveCopies is have for an image that is told in full.
+func (c *cloud) haveCopies(ctx context.Context, n client.NewImage, open func() (io.ReadCloser, error)) error {
+	name := n.Name
 	img, err := ask(ctx, c, askTimeout, func(ctx context.Context, k *client.Client) (v1.Volume, error) { return k.Image(ctx, name) })
 	if err == nil {
 		if img.State == "importing" {
@@ -161,7 +167,7 @@ func (c *cloud) have(ctx context.Context, name string, size int64, open func() (
 		return err
 	}
 	defer r.Close()
-	_, err = c.clients[c.order()[0]].ImportImage(ctx, client.NewImage{Name: name, Size: size}, r)
+	_, err = c.clients[c.order()[0]].ImportImage(ctx, n, r)
 	return err
 }
 

@@ -20,6 +20,7 @@ func Command(getenv func(string) string) *cobra.Command {
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	root.AddCommand(rackLoss(getenv), saturate(getenv))
 	root.AddCommand(powerLossCmd(getenv), wipeCmd(getenv), splitCommand(getenv), twoBoxCmd(getenv))
+	root.AddCommand(museumCmd(getenv))
 	return root
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/client"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/probe"
 )
 
@@ -25,6 +26,8 @@ const (
 type probeGuest struct {
 	d      *drill
 	name   string        // of its VM; "": drill-probe
+	from   string        // its image; "": probe
+	copies int           // of image and disk; 0: the default
 	search time.Duration // between tries at a console that is not there; 0: pollEvery
 	vm     v1.VM
 	stop   context.CancelFunc
@@ -50,11 +53,11 @@ type sight struct {
 }
 
 func (g *probeGuest) spec() v1.VMSpec {
-	return v1.VMSpec{Name: cmp.Or(g.name, "drill-probe"), Image: "probe", MemoryMiB: 32, Priority: "high"}
+	return v1.VMSpec{Name: cmp.Or(g.name, "drill-probe"), Image: cmp.Or(g.from, "probe"), Copies: g.copies, MemoryMiB: 32, Priority: "high"}
 }
 
 func (g *probeGuest) image(ctx context.Context) error {
-	return g.d.cloud.have(ctx, "probe", probeSize, func() (io.ReadCloser, error) {
+	return g.d.cloud.haveCopies(ctx, client.NewImage{Name: g.spec().Image, Size: probeSize, Copies: g.copies}, func() (io.ReadCloser, error) {
 		head, err := probe.Image(probeSize)
 		if err != nil {
 			return nil, err

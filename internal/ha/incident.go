@@ -185,7 +185,7 @@ func (m *Machine) incidentFor(now time.Duration, d *draft, h *placement.Host) *c
 			return &rec.Val
 		}
 	}
-	inc := cluster.Incident{ID: fmt.Sprintf("%012d-%s", d.v.State.Rev, h.Name), Opened: d.wall, Hosts: []holdfast.HostID{h.ID}}
+	inc := cluster.Incident{ID: fmt.Sprintf("%012d-%s", d.v.State.Cluster.Past+d.v.State.Rev, h.Name), Opened: d.wall, Hosts: []holdfast.HostID{h.ID}}
 	d.incidents = append(d.incidents, &cluster.Versioned[cluster.Incident]{Val: inc})
 	return &d.incidents[len(d.incidents)-1].Val
 }

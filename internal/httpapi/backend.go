@@ -33,6 +33,19 @@ type Backend interface {
 	Integrity
 	Backups
 	Schedules
+	Recoverer
+}
+
+// Recoverer is about a control plane whose majority is lost for good.
+type Recoverer interface {
+	// Recovery tells of the last recovery on this host.
+	Recovery(ctx context.Context) (v1.Recovery, error)
+	// RecoveryPlan says what a recovery here would do. Conflict: the control plane
+	// has its majority, or could have; Denied: the key is not the one that the kept
+	// records are sealed with, or none was given.
+	RecoveryPlan(ctx context.Context, k NewKey) (v1.Recovery, error)
+	// Recover begins a recovery; name is the cluster's, to confirm.
+	Recover(ctx context.Context, name string, k NewKey) (v1.Recovery, error)
 }
 
 // Integrity is about the bytes on the disks. local keeps a call from being

@@ -26,6 +26,7 @@ func (s *Server) routes(r chi.Router) {
 	s.diskRoutes()
 	s.poolRoutes()
 	s.keyRoutes()
+	s.recoveryRoutes()
 	s.volumeRoutes()
 	s.snapshotRoutes()
 	s.groupRoutes()

@@ -49,6 +49,8 @@ type Config struct {
 	// write to it, together; 0: no limit but what the foreground leaves.
 	RebuildRate int64
 	Agent       func(*agent.Config) // may set the agent's surface hooks; nil: none
+	// Floor is what this host has once read of the control plane.
+	Floor cluster.Floor
 	// Retire ends the use of a disk for good: it closes the store, if it is open,
 	// and forgets the disk; it may be called again. nil: disks are never removed.
 	Retire func(cluster.Disk) error
@@ -97,7 +99,7 @@ func New(c Config, s Seams) *Node {
 		born: s.Clock.Now(), tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent(), keysStop: s.Clock.NewEvent(), keysWake: s.Clock.NewEvent(), clockStop: s.Clock.NewEvent()}
 	n.conds.set = make(map[string]cluster.Condition)
 	n.tended.disks = make(map[holdfast.DiskID]*failing)
-	n.Cluster = cluster.Open(s.KV, s.Clock, c.Log)
+	n.Cluster = cluster.OpenAbove(s.KV, s.Clock, c.Log, c.Floor)
 	n.alive = n.Cluster.KeepAlive(c.Host)
 	ctl := &control{n}
 	n.Volumes = volume.New(volume.Config{

@@ -28,7 +28,7 @@ func (h *Host) Self() httpapi.Self {
 	}
 	accel, why := h.hyper.Accelerator()
 	return httpapi.Self{ID: h.dir.id.Host, Name: h.cfg.Name, Domain: h.cfg.Domain(), Version: h.version,
-		DataDir: h.dir.path, InCluster: m != nil, LeadsKV: leads, Witness: h.cfg.Witness, Accelerator: accel, Why: why, Sandbox: h.hyper.Sandbox()}
+		DataDir: h.dir.path, InCluster: m != nil || h.waits != nil, LeadsKV: leads, Witness: h.cfg.Witness, Accelerator: accel, Why: why, Sandbox: h.hyper.Sandbox()}
 }
 
 // State implements httpapi.Reader.

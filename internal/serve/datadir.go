@@ -47,6 +47,15 @@ type membership struct {
 	RAM       []ramDisk             `json:"ram,omitempty"`     // disks in memory, made anew by every life of the process
 	// Keys are the SHA-256 of the members' public keys by host, as last known.
 	Keys map[string]string `json:"keys,omitempty"`
+	// APIs are where the members' APIs answer, as last known.
+	APIs []string `json:"apis,omitempty"`
+	// Incarnation of the control plane; Etcd and Credential are the names that
+	// belong to it, empty in the first: `etcd` and `host`. Ended is a later one
+	// that was met, without this host in it.
+	Incarnation int    `json:"incarnation,omitempty"`
+	Etcd        string `json:"etcd,omitempty"`
+	Credential  string `json:"credential,omitempty"`
+	Ended       int    `json:"ended,omitempty"`
 }
 
 // openDataDir makes or opens a data directory and takes its lock.

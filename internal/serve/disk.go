@@ -167,12 +167,7 @@ func (h *Host) openAgain(m *member, path string) (gone bool, err error) {
 // openStore takes a formatted device into use, and closes it if that fails.
 func (h *Host) openStore(m *member, dev disk.Device, path string) error {
 	o := h.storeOptions()
-	o.Expect = func(id store.Identity) error {
-		if id.Cluster != m.ms.Cluster {
-			return holdfast.Errorf(holdfast.Invalid, "disk %s belongs to cluster %s, not to this one", path, id.Cluster.Short())
-		}
-		return nil
-	}
+	o.Expect = ofCluster(m.ms.Cluster, path)
 	st, err := store.Open(dev, o)
 	if err != nil {
 		dev.Close()

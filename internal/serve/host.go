@@ -25,6 +25,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/fence/cgroup"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/qemu"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv/etcd"
 	"github.com/holdfast-cloud/holdfast/internal/node"
 	"github.com/holdfast-cloud/holdfast/internal/store"
@@ -45,6 +46,12 @@ type Host struct {
 	imports sync.Map // holdfast.VolumeID → image.Progress, of those under way
 
 	deriving sync.Mutex // held while a passphrase is worked on
+
+	again   chan *recoveryOrder // to begin anew, see Run
+	stopped chan struct{}       // closed by Stop
+	tasks   sync.WaitGroup
+	waits   error // why this host, a member, does no work; set at the start
+	failed  error // why a recovery was not carried out; likewise
 
 	mu      sync.Mutex
 	joining bool
@@ -67,6 +74,7 @@ type member struct {
 	relays  relays
 	stores  []opened
 	struck  atomic.Bool   // the other members do not let this host in any more
+	keys    []keyring.Key // to begin with
 	done    chan struct{} // closed when the member stops
 	tasks   sync.WaitGroup
 	mu      sync.Mutex // guards ms, stores
@@ -78,6 +86,8 @@ type Options struct {
 	Config  config.Config
 	Version string
 	Log     *slog.Logger
+
+	order *recoveryOrder // to carry out first
 }
 
 // Start opens the data directory, serves the API on its socket and, if the
@@ -90,8 +100,14 @@ func Start(o Options) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{cfg: o.Config, version: o.Version, log: o.Log.With("host", o.Config.Name), dir: dir}
-	if err := h.start(); err != nil {
+	h := &Host{cfg: o.Config, version: o.Version, log: o.Log.With("host", o.Config.Name), dir: dir,
+		again: make(chan *recoveryOrder, 1), stopped: make(chan struct{})}
+	if o.order != nil {
+		if _, h.failed = h.rebuild(o.order); h.failed != nil {
+			h.log.Error("the control plane was not rebuilt; this host goes on as before", "error", h.failed)
+		}
+	}
+	if err := h.start(o.order); err != nil {
 		h.Stop()
 		return nil, err
 	}
@@ -100,7 +116,7 @@ func Start(o Options) (*Host, error) {
 
 func newUUID() (holdfast.UUID, error) { return holdfast.NewUUID(rand.Reader) }
 
-func (h *Host) start() (err error) {
+func (h *Host) start(after *recoveryOrder) (err error) {
 	if err := h.startMachines(); err != nil {
 		return err
 	}
@@ -109,8 +125,12 @@ func (h *Host) start() (err error) {
 	if err != nil {
 		return err
 	}
-	if ms != nil {
-		if err := h.enter(*ms); err != nil {
+	switch {
+	case ms == nil:
+	case h.ended(ms):
+		h.standBy(*ms)
+	default:
+		if err := h.enterAgain(*ms, after); err != nil {
 			return err
 		}
 	}
@@ -132,9 +152,28 @@ func (h *Host) startMachines() error {
 	return err
 }
 
-// enter starts everything of a member host.
-func (h *Host) enter(ms membership) error {
+// enterAgain is enter at the start of a process. A host whose member of the
+// control plane cannot be started does no work, but if it has kept the records it
+// can be asked to rebuild it.
+func (h *Host) enterAgain(ms membership, after *recoveryOrder) error {
+	err := h.enter(ms, after)
+	if !holdfast.IsKind(err, holdfast.Damaged) {
+		return err
+	}
+	if _, _, _, kerr := h.shelf().Newest(); kerr != nil {
+		return err
+	}
+	h.waits = err
+	h.log.Error("this host does no work", "error", err)
+	return nil
+}
+
+// enter starts everything of a member host, after a recovery with its keys.
+func (h *Host) enter(ms membership, after *recoveryOrder) error {
 	m := &member{ms: ms, done: make(chan struct{})}
+	if after != nil {
+		m.keys = after.keys
+	}
 	if err := h.build(m); err != nil {
 		m.stop(h.log)
 		return err
@@ -157,7 +196,7 @@ func (h *Host) build(m *member) (err error) {
 	if err := h.checkRole(m.ms); err != nil {
 		return err
 	}
-	if m.creds, err = auth.LoadCredentials(h.dir.file("pki"), "host"); err != nil {
+	if m.creds, err = auth.LoadCredentials(h.dir.file("pki"), m.ms.credential()); err != nil {
 		return err
 	}
 	if err := h.startKV(m, false); err != nil {
@@ -190,11 +229,14 @@ func (h *Host) build(m *member) (err error) {
 		if c.Seed, c.Boot = h.seed, h.kernel; !h.cfg.Witness {
 			c.Published = m.publish.set
 		}
-	}, Retire: func(d cluster.Disk) error { return h.retireDisk(m, d) },
+	}, Floor: h.floor(m.ms), Retire: func(d cluster.Disk) error { return h.retireDisk(m, d) },
 		Reopen: func(was *store.Store) (*store.Store, error) { return h.reopenDisk(m, was) },
 	}, seams)
 	m.records.Store(m.node.Cluster)
 	m.targets = newTargets(h, m)
+	for _, k := range m.keys {
+		m.node.Keys.Add(k)
+	}
 	h.loadKeyFile(m)
 	for _, path := range m.ms.Disks {
 		if err := h.openDisk(m, path); err != nil {
@@ -214,6 +256,8 @@ func (h *Host) build(m *member) (err error) {
 	h.api.ServeTLS(l, auth.GuestServerTLS(m.creds, m.allow))
 	m.tasks.Go(func() { h.followHosts(m) })
 	m.tasks.Go(func() { h.askStruck(m) })
+	m.tasks.Go(func() { h.askEnded(m) })
+	m.tasks.Go(func() { h.keepRecords(m) })
 	if h.cfg.Witness {
 		return nil
 	}
@@ -291,6 +335,8 @@ func memoryMiB() int {
 
 // Stop ends the process's work in order. Machines go on running.
 func (h *Host) Stop() {
+	close(h.stopped)
+	h.tasks.Wait()
 	if h.api != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		h.api.Close(ctx)
@@ -337,7 +383,7 @@ func (m *member) stop(log *slog.Logger) {
 		m.net.Close()
 	}
 	for _, st := range m.stores {
-		if err := st.Close(); err != nil {
+		if err := st.close(); err != nil { // its lock goes with it: the process may go on
 			log.Error("a disk was not closed cleanly", "disk", st.Identity().Disk.Short(), "error", err)
 		}
 	}
@@ -356,6 +402,9 @@ func (m *member) stop(log *slog.Logger) {
 func (h *Host) member() (*member, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.run == nil && h.waits != nil {
+		return nil, h.waits
+	}
 	if h.run == nil {
 		return nil, holdfast.Errorf(holdfast.Unavailable, "this host is in no cluster yet; run 'holdfast cluster init' here, or 'holdfast host join CODE' with a code from a member")
 	}

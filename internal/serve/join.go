@@ -27,7 +27,7 @@ const maxMembers = 5
 func (h *Host) beginMembership() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.run != nil || h.joining {
+	if h.run != nil || h.waits != nil || h.joining {
 		return holdfast.Errorf(holdfast.Conflict, "this host is in a cluster already; to leave it for another, stop it and give it an empty data_dir")
 	}
 	h.joining = true
@@ -257,7 +257,7 @@ func (h *Host) Join(ctx context.Context, code v1.JoinCode) error {
 // enterNew starts everything of a host that has just become a member, and
 // returns when it sees the cluster.
 func (h *Host) enterNew(ms membership) error {
-	if err := h.enter(ms); err != nil {
+	if err := h.enter(ms, nil); err != nil {
 		return err
 	}
 	m, err := h.member()
@@ -279,7 +279,7 @@ func accept(ans v1.JoinAnswer) (ms membership, creds auth.Credentials, err error
 	if creds.Cert, err = auth.ParseCert([]byte(ans.Cert)); err != nil {
 		return ms, creds, err
 	}
-	ms = membership{Cluster: holdfast.ClusterID{UUID: u}, Name: ans.ClusterName, Endpoints: ans.Endpoints, Member: ans.Voter, Initial: strings.Join(ans.Initial, ","), Keys: ans.Keys}
+	ms = membership{Cluster: holdfast.ClusterID{UUID: u}, Name: ans.ClusterName, Endpoints: ans.Endpoints, Member: ans.Voter, Initial: strings.Join(ans.Initial, ","), Keys: ans.Keys, Incarnation: ans.Incarnation}
 	return ms, creds, nil
 }
 
@@ -303,6 +303,7 @@ func (h *Host) Admit(ctx context.Context, r v1.JoinRequest) (v1.JoinAnswer, erro
 	if err != nil {
 		return ans, err
 	}
+	ca.Incarnation = m.ms.Incarnation
 	cert, err := ca.SignHost([]byte(r.CSR), rec.ID, hostsOf(r.API, r.Addr, r.Peer))
 	if err != nil {
 		return ans, err
@@ -323,7 +324,7 @@ func (h *Host) Admit(ctx context.Context, r v1.JoinRequest) (v1.JoinAnswer, erro
 		return ans, err
 	}
 	ans = v1.JoinAnswer{ClusterID: m.ms.Cluster.String(), ClusterName: m.ms.Name,
-		CA: string(auth.EncodeCert(ca.Cert)), Cert: string(auth.EncodeCert(cert)), External: len(h.cfg.KV.Endpoints) > 0, Voter: member}
+		Incarnation: m.ms.Incarnation, CA: string(auth.EncodeCert(ca.Cert)), Cert: string(auth.EncodeCert(cert)), External: len(h.cfg.KV.Endpoints) > 0, Voter: member}
 	ans.Endpoints, ans.Keys = h.cfg.KV.Endpoints, hostKeys(st)
 	for _, host := range st.SortedHosts() {
 		if host.Val.Client != "" && !ans.External {

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -34,16 +35,20 @@ func (h *Host) startKV(m *member, founding bool) (err error) {
 
 // startMember starts this host's member of the control plane.
 func (h *Host) startMember(m *member, founding bool) error {
-	files := auth.CredentialFiles(h.dir.file("pki"), "host")
 	m.mu.Lock()
 	ms := m.ms
 	m.mu.Unlock()
+	files := auth.CredentialFiles(h.dir.file("pki"), ms.credential())
+	token := ms.Cluster.String()
+	if ms.Incarnation > 0 { // members of an earlier one are another cluster's
+		token += fmt.Sprintf("-%d", ms.Incarnation)
+	}
 	e, err := etcd.StartMember(etcd.MemberConfig{
-		Name: h.dir.id.Host.String(), DataDir: h.dir.file("etcd"),
+		Name: h.dir.id.Host.String(), DataDir: h.dir.file(ms.etcdDir()),
 		PeerSocket: h.dir.file("etcd.peer"), ClientSocket: h.dir.file("etcd.client"),
 		AdvertisePeer: h.peerURL(), AdvertiseClient: h.clientURL(),
 		TLS:   etcd.TLSFiles{Cert: files.Cert, Key: files.Key, CA: files.CA, ServerName: auth.ServerName},
-		Token: ms.Cluster.String(), Join: ms.Initial != "", InitialCluster: ms.Initial,
+		Token: token, Join: ms.Initial != "", InitialCluster: ms.Initial,
 		Again: !founding && ms.Initial == "", Log: h.log,
 	})
 	if err != nil {
@@ -200,6 +205,7 @@ func (h *Host) followHosts(m *member) {
 		}
 		denied = h.denyHosts(st, denied)
 		h.rememberKeys(m, st)
+		h.rememberAPIs(m, st)
 		h.enlist(m, st)
 		h.tellSwap(m, os.DirFS("/"))
 		if len(h.cfg.KV.Endpoints) > 0 {

@@ -515,3 +515,18 @@ func (p *port) Close() error {
 	p.cond.Broadcast()
 	return nil
 }
+
+// Recovery implements httpapi.Backend: there has been none.
+func (b *Backend) Recovery(context.Context) (v1.Recovery, error) {
+	return v1.Recovery{State: "none", Cluster: b.St.Cluster.Name, Stay: []string{}, Shut: []v1.RecoveryHost{}, Volumes: []v1.RecoveryVolume{}, VMs: []string{}, Warnings: []string{}}, nil
+}
+
+// RecoveryPlan implements httpapi.Backend: the fake's control plane is never lost.
+func (b *Backend) RecoveryPlan(context.Context, httpapi.NewKey) (v1.Recovery, error) {
+	return v1.Recovery{}, holdfast.Errorf(holdfast.Conflict, "the control plane has its majority; there is nothing to recover")
+}
+
+// Recover implements httpapi.Backend.
+func (b *Backend) Recover(ctx context.Context, _ string, k httpapi.NewKey) (v1.Recovery, error) {
+	return b.RecoveryPlan(ctx, k)
+}

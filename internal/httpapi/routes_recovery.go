@@ -1,0 +1,42 @@
+package httpapi
+
+import (
+	"context"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+)
+
+// recoveryRoutes work without a majority of the control plane: that is what
+// they are for.
+func (s *Server) recoveryRoutes() {
+	act(s, s.operation("GET", "/v1/cluster/recovery", "recovery", "The last recovery of the control plane on the answering host", 200),
+		func(ctx context.Context, _ *none) (v1.Recovery, error) { return s.o.Backend.Recovery(ctx) })
+	act(s, s.operation("POST", "/v1/cluster/recovery/plan", "recovery-plan", "What rebuilding the control plane on the answering host would do", 200),
+		func(ctx context.Context, in *request[v1.RecoverySpec]) (v1.Recovery, error) {
+			k, err := recoveryKey(in.Body)
+			if err != nil {
+				return v1.Recovery{}, err
+			}
+			return s.o.Backend.RecoveryPlan(ctx, k)
+		})
+	act(s, s.operation("POST", "/v1/cluster/recovery", "recover", "Rebuild the control plane on the answering host, whose process begins anew", 202),
+		func(ctx context.Context, in *request[v1.RecoverySpec]) (v1.Recovery, error) {
+			k, err := recoveryKey(in.Body)
+			if err != nil {
+				return v1.Recovery{}, err
+			}
+			if err := holdfast.CheckName("cluster", in.Body.Cluster); err != nil {
+				return v1.Recovery{}, err
+			}
+			return s.o.Backend.Recover(ctx, in.Body.Cluster, k)
+		})
+}
+
+// recoveryKey is the cluster key, if one was given.
+func recoveryKey(in v1.RecoverySpec) (NewKey, error) {
+	if in.Key == "" && in.Passphrase == "" {
+		return NewKey{}, nil
+	}
+	return newKey(v1.KeySpec{Key: in.Key, Passphrase: in.Passphrase})
+}
