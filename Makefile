@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill drill-power-loss drill-wipe drill-split drill-two-box lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation fuzz fuzz-smoke packages clean
+.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation fuzz fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -107,6 +107,9 @@ drill-two-box: packages build ## lose each of two racks, their witness and every
 	$(BIN) lab up --racks 2 --witness --dir $$dir/l && $(BIN) drill two-box --dir $$dir/l $(DRILL); status=$$?; \
 	[ $$status = 0 ] || tail -n 30 $$dir/l/*/log; \
 	$(BIN) lab down --wipe --dir $$dir/l; rm -rf $$dir; exit $$status
+
+drill-museum: lab ## destroy two of three racks for good, and recover from the third; DRILL="--guests 12" and so on
+	$(BIN) drill museum $(DRILL)
 
 image: packages build/debian.raw ## build the Debian image of the drill
 
