@@ -105,7 +105,7 @@ func (h *Host) planRecovery(ctx context.Context, k httpapi.NewKey) (*recoveryOrd
 	if err != nil {
 		return nil, v1.Recovery{}, err
 	}
-	if o.stay, err = h.survivors(ctx, creds, *ms, o.records, setBack); err != nil {
+	if o.stay, err = h.survivors(ctx, creds, o.records, m != nil && ms.Member, setBack); err != nil {
 		return nil, v1.Recovery{}, err
 	}
 	p, err := cluster.PlanRecovery(o.records.Items, o.records.Rev, h.survivor(o, h.record(creds)))
@@ -260,9 +260,10 @@ func lastEpoch(h []record.Start) holdfast.Epoch {
 }
 
 // survivors finds the other hosts that are left: those that answer and prove who
-// they are. Kind Conflict: together they could have a majority, or one is in a
-// later incarnation.
-func (h *Host) survivors(ctx context.Context, creds auth.Credentials, ms membership, r records, setBack bool) (map[holdfast.HostID]bool, error) {
+// they are; votes says that this host's own member of the control plane works.
+// Kind Conflict: together they could have a majority, or one is in a later
+// incarnation.
+func (h *Host) survivors(ctx context.Context, creds auth.Credentials, r records, votes, setBack bool) (map[holdfast.HostID]bool, error) {
 	members := cluster.HostsIn(r.Items)
 	stay := make(map[holdfast.HostID]bool)
 	var mu sync.Mutex
@@ -288,19 +289,19 @@ func (h *Host) survivors(ctx context.Context, creds auth.Credentials, ms members
 	if later != "" {
 		return nil, holdfast.Errorf(holdfast.Conflict, "the control plane was rebuilt on host %s already; this host has only to reach it", later)
 	}
-	votes, here := 0, 0
+	all, here := 0, 0
 	var names []string
 	for _, host := range members {
 		if host.Voter {
-			votes++
-			if host.ID == h.dir.id.Host && ms.Member || stay[host.ID] {
+			all++
+			if host.ID == h.dir.id.Host && votes || stay[host.ID] {
 				here++
 				names = append(names, host.Name)
 			}
 		}
 	}
-	if votes > 0 && here > votes/2 && !setBack {
-		return nil, holdfast.Errorf(holdfast.Conflict, "%d of %d members of the control plane answer (%v): they have a majority and need no recovery; see 'holdfast status' there", here, votes, names)
+	if here > all/2 && !setBack {
+		return nil, holdfast.Errorf(holdfast.Conflict, "%d of %d members of the control plane answer (%v): they have a majority and need no recovery; see 'holdfast status' there", here, all, names)
 	}
 	return stay, nil
 }

@@ -1,0 +1,234 @@
+package serve
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/client"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kept"
+)
+
+// field makes a cluster of one box with a disk and a volume.
+func (b *box) field(volumes ...string) {
+	b.t.Helper()
+	ctx := context.Background()
+	if _, err := b.api.InitCluster(ctx, v1.ClusterInit{Name: "field"}); err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := b.api.AddDisk(ctx, v1.DiskSpec{Path: filepath.Join(b.conf.DataDir, "disk"), Size: 256 << 20}); err != nil {
+		b.t.Fatal(err)
+	}
+	b.volumes(volumes...)
+}
+
+// volumes makes volumes and waits until the records that tell of them are kept.
+func (b *box) volumes(names ...string) {
+	b.t.Helper()
+	for _, n := range names {
+		b.soon("volume "+n, func() error {
+			_, err := b.api.CreateVolume(context.Background(), v1.VolumeSpec{Name: n, Size: 1 << 20})
+			if holdfast.IsKind(err, holdfast.Exists) {
+				err = nil
+			}
+			return err
+		})
+	}
+	b.soon("the records to be kept", func() error { return b.hasKept(names...) })
+}
+
+func (b *box) hasKept(names ...string) error {
+	sealed, _, _, err := b.host.shelf().Newest()
+	if err != nil {
+		return err
+	}
+	key, err := kept.HostKey(b.host.dir.file("pki"), false, nil)
+	if err != nil {
+		return err
+	}
+	c, err := kept.Open(sealed, key)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		found := false
+		for _, it := range c.Items {
+			found = found || strings.HasSuffix(it.Key, "/name/volume/"+n)
+		}
+		if !found {
+			return holdfast.Errorf(holdfast.NotFound, "volume %s is not among them", n)
+		}
+	}
+	return nil
+}
+
+func (b *box) soon(what string, f func() error) {
+	b.t.Helper()
+	var err error
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if err = f(); err == nil {
+			return
+		}
+	}
+	b.t.Fatalf("%s: %v", what, err)
+}
+
+// recovered carries a recovery out, as Run does.
+func (b *box) recovered() {
+	b.t.Helper()
+	ctx := context.Background()
+	if _, err := b.api.Recover(ctx, v1.RecoverySpec{Cluster: "another"}); !holdfast.IsKind(err, holdfast.Invalid) {
+		b.t.Errorf("another cluster's name: %v", err)
+	}
+	if _, err := b.api.Recover(ctx, v1.RecoverySpec{Cluster: "field"}); err != nil {
+		b.t.Fatal(err)
+	}
+	o := <-b.host.again
+	b.stop()
+	h, err := Start(Options{Config: b.conf, Version: "test", Log: slog.New(slog.DiscardHandler), order: o})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.host, b.api = h, client.Socket(b.conf.Socket)
+	if h.failed != nil {
+		b.t.Fatal(h.failed)
+	}
+}
+
+// serves checks that the cluster is there in an incarnation, with these volumes
+// above all epochs of before.
+func (b *box) serves(incarnation int, names ...string) {
+	b.t.Helper()
+	ctx := context.Background()
+	b.soon("the cluster", func() error {
+		c, err := b.api.Cluster(ctx)
+		if err == nil && (c.Incarnation != incarnation || c.Voters != 1 || c.Name != "field") {
+			b.t.Fatalf("%+v", c)
+		}
+		return err
+	})
+	for _, n := range names {
+		v, err := b.api.Volume(ctx, n)
+		if err != nil || v.Epoch < uint32(cluster.EpochGap)*uint32(incarnation) {
+			b.t.Errorf("volume %s: epoch %d, %v", n, v.Epoch, err)
+		}
+	}
+}
+
+func TestAHostThatLostItsPartOfTheControlPlaneRebuildsItFromWhatItKept(t *testing.T) {
+	b := newBox(t, 1, "a")
+	b.field("db", "web")
+	if _, err := b.api.RecoveryPlan(context.Background(), v1.RecoverySpec{}); !holdfast.IsKind(err, holdfast.Conflict) {
+		t.Errorf("a plan while the control plane answers: %v", err)
+	}
+	b.stop()
+	if err := os.RemoveAll(filepath.Join(b.conf.DataDir, "etcd")); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	if st, err := b.api.Status(context.Background()); err != nil || st.Level != "error" {
+		t.Errorf("without its part: %+v, %v", st, err)
+	}
+	p, err := b.api.RecoveryPlan(context.Background(), v1.RecoverySpec{})
+	if err != nil || len(p.Volumes) != 2 || p.Volumes[0].State != "served" || p.Volumes[1].State != "served" || p.Incarnation != 1 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	b.recovered()
+	b.serves(1, "db", "web")
+	r, err := b.api.Recovery(context.Background())
+	if err != nil || r.State != "done" || r.Log == "" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if text, err := os.ReadFile(r.Log); err != nil || !strings.Contains(string(text), "volume db served") {
+		t.Errorf("%q, %v", text, err)
+	}
+	b.stop() // and once more, as any host
+	b.start()
+	b.serves(1, "db", "web")
+	b.volumes("later")
+}
+
+// An operator puts an older copy of etcd's directory back.
+func TestAnOlderControlPlaneIsNotTakenForTheNewest(t *testing.T) {
+	b := newBox(t, 1, "a")
+	b.field("early")
+	b.stop()
+	old, now := filepath.Join(b.conf.DataDir, "etcd.old"), filepath.Join(b.conf.DataDir, "etcd")
+	if err := os.CopyFS(old, os.DirFS(now)); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	b.volumes("late")
+	b.stop()
+	if err := os.RemoveAll(now); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(now, os.DirFS(old)); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	b.soon("the host to notice", func() error {
+		st, err := b.api.Status(context.Background())
+		if err == nil && !strings.Contains(st.Sentence, "was set back") {
+			err = holdfast.Errorf(holdfast.Other, "%s", st.Sentence)
+		}
+		return err
+	})
+	if _, err := b.api.CreateVolume(context.Background(), v1.VolumeSpec{Name: "never", Size: 1 << 20}); !holdfast.IsKind(err, holdfast.Damaged) {
+		t.Errorf("a change: %v", err)
+	}
+	p, err := b.api.RecoveryPlan(context.Background(), v1.RecoverySpec{})
+	if err != nil || len(p.Volumes) != 2 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	b.recovered()
+	b.serves(1, "early", "late")
+}
+
+// The only voter is given up for lost, a host without a vote goes on, and the
+// voter comes back with all it had.
+func TestTheOldMajorityFindsItsIncarnationEnded(t *testing.T) {
+	a, b := newBox(t, 1, "a"), newBox(t, 2, "b")
+	a.field("db")
+	if err := b.join(a.code(v1.JoinCodeSpec{})); err != nil {
+		t.Fatal(err)
+	}
+	b.soon("the records to be kept", func() error { return b.hasKept("db") })
+	a.soon("the other's address to be known", func() error {
+		ms, err := a.host.dir.membership()
+		if err == nil && len(ms.APIs) == 0 {
+			err = holdfast.Errorf(holdfast.NotFound, "it is not")
+		}
+		return err
+	})
+	a.stop()
+	b.soon("a plan", func() error {
+		p, err := b.api.RecoveryPlan(context.Background(), v1.RecoverySpec{})
+		if err == nil && (len(p.Shut) != 1 || p.Shut[0].Name != "box1" || len(p.Volumes) != 1 || p.Volumes[0].State != "unreachable") {
+			t.Fatalf("%+v", p)
+		}
+		return err
+	})
+	b.recovered()
+	b.serves(1)
+	a.start()
+	if _, err := a.host.member(); !holdfast.IsKind(err, holdfast.Denied) {
+		t.Errorf("the old majority works: %v", err)
+	}
+	if st, err := a.api.Status(context.Background()); err != nil || !strings.Contains(st.Sentence, "was rebuilt without this host") {
+		t.Errorf("%s, %v", st.Sentence, err)
+	}
+	if _, err := os.Stat(filepath.Join(a.conf.DataDir, "disk")); err != nil {
+		t.Errorf("its data: %v", err)
+	}
+	if _, err := a.api.RecoveryPlan(context.Background(), v1.RecoverySpec{}); !holdfast.IsKind(err, holdfast.Conflict) {
+		t.Errorf("a second recovery beside the first: %v", err)
+	}
+}
