@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
@@ -189,5 +190,30 @@ func TestVoters(t *testing.T) {
 		if got := etcd.Voters(racks); got != want {
 			t.Errorf("%d racks: %d voters, want %d", racks, got, want)
 		}
+	}
+}
+
+// Half of a control plane has no leader. Its member ends all the same when its
+// host is stopped.
+func TestAMemberWithoutALeaderCloses(t *testing.T) {
+	p := newPKI(t)
+	cfg := p.member("a")
+	cfg.InitialCluster = "a=" + cfg.ListenPeer + ",b=" + freeURL(t)
+	m, err := etcd.StartMember(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Ready() {
+		t.Fatal("one of two members has a leader")
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		m.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(patience):
+		t.Fatal("the member does not end")
 	}
 }

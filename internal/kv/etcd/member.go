@@ -295,6 +295,11 @@ func (m *Member) Close() {
 	m.close.Do(func() {
 		close(m.over)
 		m.tasks.Wait()
+		if !m.Ready() {
+			// What answers clients waits for a leader before it looks whether
+			// it is to end, and etcd waits for that.
+			m.etcd.Server.HardStop()
+		}
 		m.etcd.Close() // hands the leadership over first
 	})
 }
