@@ -28,7 +28,6 @@ type recoveryOrder struct {
 	stay    map[holdfast.HostID]bool
 	found   map[holdfast.ReplicaID]cluster.Found
 	keys    []keyring.Key // to have on the ring afterwards
-	failed  error         // why it was not carried out; nil: it has not been tried
 }
 
 // records are where a recovery begins.
