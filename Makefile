@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim metamorphic snapshots tebibyte bugs drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation fuzz fuzz-smoke packages clean
+.PHONY: help build check test sim metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation fuzz fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -123,6 +123,9 @@ kernel: packages ## fetch a kernel for the guests of tests; nothing is installed
 
 bench: packages build ## figures beside nbdkit and qemu-nbd
 	bench/run.sh
+
+runbooks: packages ## play the commands of all runbooks in a lab, those too that take long
+	RUNBOOKS=all $(GO) test -count=1 -v -timeout 20m -run TestRunbooks ./lab/baddays
 
 bench-iscsi: packages build ## figures of iSCSI beside tgt, if that is installed
 	bench/iscsi.sh

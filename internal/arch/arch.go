@@ -29,6 +29,8 @@ func Rows() []Row {
 	return []Row{
 		{Name: "vocabulary", Packages: []string{"."},
 			Why: "identifiers, numbers and error kinds that everybody shares: it may know nobody"},
+		{Name: "pages", Packages: []string{"docs/runbooks"},
+			Why: "text for people that the command line prints: it knows the kinds of errors and nothing else"},
 		{Name: "time", Packages: []string{"internal/clock"},
 			Why: "the one way to time, tasks and waiting; every other seam may speak of it"},
 		{Name: "sums and structures", Packages: []string{"internal/checksum", "internal/record", "internal/blockmap", "internal/seal", "internal/fair", "internal/config/nearest", "internal/hypervisor/probe"}, Within: true,
@@ -74,7 +76,7 @@ func Only() map[string][]string {
 	return map[string][]string{
 		"api/v1":                   {"."},
 		"client":                   {".", "api/v1"},
-		"internal/cli":             {".", "api/v1", "client", "internal/config", "internal/config/nearest", "lab", "internal/lab", "internal/drill", "internal/image", "internal/image/qcow2", "internal/backup", "internal/backup/run", "internal/serve"},
+		"internal/cli":             {".", "docs/runbooks", "api/v1", "client", "internal/config", "internal/config/nearest", "lab", "internal/lab", "internal/drill", "internal/image", "internal/image/qcow2", "internal/backup", "internal/backup/run", "internal/serve"},
 		"internal/backup/run":      {".", "api/v1", "client", "internal/backup"},
 		"internal/ui":              {".", "api/v1", "client"},
 		"internal/hypervisor/qemu": {".", "internal/hypervisor", "internal/hypervisor/guestnet", "internal/hypervisor/probe", "internal/clock"},

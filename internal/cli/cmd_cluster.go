@@ -55,6 +55,7 @@ func (a *app) printStatus(st v1.Status) error {
 		fmt.Fprintln(a.Stdout)
 	}
 	a.printConditions(st.Conditions, "")
+	a.printWhatToDo(st)
 	if len(st.Work) > 0 {
 		fmt.Fprintln(a.Stdout)
 	}

@@ -79,7 +79,8 @@ type board struct {
 	byDisk   map[holdfast.DiskID]*Condition
 	down     []string // VMs that do not run: "db1: starting on c"
 	single   []cluster.Volume
-	away     []string // volumes without a copy
+	away     []string // volumes without a copy on a living host
+	lost     []string // volumes without a copy anywhere
 	holding  bool
 }
 
@@ -176,9 +177,9 @@ func (b *board) volumes() {
 		cause := b.missingBecause(vol)
 		switch {
 		case have == 0 && len(vol.InSync) == 0:
-			b.add(cause, "volume-empty/"+vol.Name, Error, fmt.Sprintf("volume %s has no copy at all", vol.Name), time.Time{})
+			b.add(cause, "volume-empty/"+vol.Name, Error, fmt.Sprintf("volume %s has no copy at all; delete it, and make it again, or from a backup", vol.Name), time.Time{})
 		case b.v.State.Gone(vol):
-			b.away = append(b.away, vol.Name)
+			b.lost = append(b.lost, vol.Name)
 			b.add(cause, "volume-lost/"+vol.Name, Error, fmt.Sprintf("volume %s is lost: every in-sync copy was on a disk that is gone%s; %s", vol.Name, b.inMemory(vol), cmp.Or(b.stale(vol), "delete it, and make it again from a backup")), time.Time{})
 		case have == 0:
 			b.away = append(b.away, vol.Name)

@@ -37,7 +37,7 @@ func (b *board) pools() {
 			if volumes > 0 {
 				severity = Warning
 			}
-			b.cause("pool-racks/"+pool.Name, severity, fmt.Sprintf("pool %s has disks in %s, %s need as many racks: add disks to it in others",
+			b.cause("pool-racks/"+pool.Name, severity, fmt.Sprintf("pool %s has disks in %s, too few for %s, each in a rack of its own: add disks to it in other racks",
 				pool.Name, count(racks, "rack", "racks"), count(want, "copy", "copies")), time.Time{})
 		}
 		if pool.Tier == cluster.RAM && volumes > 0 {

@@ -15,6 +15,11 @@ func (b *board) sentence(st Status) string {
 	if b.holding {
 		parts = append(parts, "Restarts are held: too many hosts vanished at once.")
 	}
+	if n := len(b.lost); n == 1 {
+		parts = append(parts, fmt.Sprintf("Volume %s is lost.", b.lost[0]))
+	} else if n > 1 {
+		parts = append(parts, fmt.Sprintf("%d volumes are lost (%s).", n, list(b.lost)))
+	}
 	if n := len(b.away); n == 1 {
 		parts = append(parts, fmt.Sprintf("Volume %s has no in-sync copy on a living host.", b.away[0]))
 	} else if n > 1 {

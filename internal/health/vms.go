@@ -3,6 +3,7 @@ package health
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -119,7 +120,7 @@ func (b *board) held() {
 			continue
 		}
 		b.holding = true
-		b.cause("restarts-held/"+rec.Val.ID, Error, "restarts are held: too many hosts vanished at once", rec.Val.Opened)
+		b.cause("restarts-held/"+rec.Val.ID, Error, "restarts are held: too many hosts vanished at once; they begin by themselves after two minutes, or when enough hosts are back", rec.Val.Opened)
 	}
 }
 
@@ -136,7 +137,7 @@ func (b *board) hostsSay() {
 		}
 		for _, c := range h.Alive.Conditions {
 			b.causes = append(b.causes, &Condition{Condition: cluster.Condition{
-				ID: c.ID + "@" + h.Name, Severity: known(c.Severity), Text: "host " + h.Name + ": " + c.Text, Since: c.Since}})
+				ID: c.ID + "@" + h.Name, Severity: known(c.Severity), Text: ofHost(h.Name, c.Text), Since: c.Since}})
 		}
 		if h.Alive.Sandbox == "reduced" {
 			reduced = append(reduced, h.Name)
@@ -145,6 +146,17 @@ func (b *board) hostsSay() {
 	if len(reduced) > 0 {
 		b.cause("sandbox-reduced", Info, fmt.Sprintf("sandbox: reduced on %s: without root, machines are less confined", list(reduced)), time.Time{})
 	}
+}
+
+// ofHost puts the name of a host before what it says, unless it names itself.
+func ofHost(name, text string) string {
+	words := strings.Fields(text)
+	for i := 1; i < len(words); i++ {
+		if words[i-1] == "host" && strings.TrimRight(words[i], ",;:") == name {
+			return text
+		}
+	}
+	return "host " + name + ": " + text
 }
 
 // drained tells how far the draining of a host is.
@@ -198,7 +210,7 @@ func known(severity string) string {
 // unreadable tells of records that could not be read.
 func (b *board) unreadable() {
 	if n := len(b.v.State.Bad); n > 0 {
-		b.cause("records-unreadable", Error, fmt.Sprintf("%s of the cluster cannot be read and stand as last read", count(n, "record", "records")), time.Time{})
+		b.cause("records-unreadable", Error, fmt.Sprintf("%s of the cluster cannot be read and stand as last read; give all hosts the newest version of Holdfast", count(n, "record", "records")), time.Time{})
 	}
 }
 

@@ -23,8 +23,16 @@ func (p picture) renderStatus(self Self, r Report, w v1.Works) v1.Status {
 		s.Sentence = "This may be out of date: " + r.Stale + ". Last known: " + s.Sentence
 		s.Level = health.Error
 		s.CanLose.Unknown = r.Stale
+		s.Conditions = append([]v1.Condition{unreached()}, s.Conditions...)
 	}
 	return s
+}
+
+// unreached says what it means that the control plane cannot be asked. Why stands
+// in the sentence.
+func unreached() v1.Condition {
+	return v1.Condition{ID: "control-plane-away", Severity: health.Error,
+		Text: "the control plane cannot be asked: nothing can be changed and nothing is restarted elsewhere until more than half of its voters are back; VMs go on where their volumes do"}
 }
 
 func renderCause(c health.Condition) v1.Condition {
@@ -63,7 +71,7 @@ func strayStatus(self Self) v1.Status {
 func blindStatus(self Self, why error) v1.Status {
 	return v1.Status{
 		Sentence: "Nothing is known of the cluster: " + why.Error(),
-		Level:    "error", Host: renderSelf(self), Conditions: []v1.Condition{}, Work: []v1.Work{},
+		Level:    "error", Host: renderSelf(self), Conditions: []v1.Condition{unreached()}, Work: []v1.Work{},
 		CanLose: v1.CanLose{Racks: []string{}, Hosts: []string{}, Unknown: why.Error()},
 	}
 }

@@ -51,8 +51,8 @@ func (n *Node) tellRot() {
 	for _, r := range n.Volumes.Rot() {
 		text := ""
 		if r.Bad > 0 {
-			text = fmt.Sprintf("disk %s of host %s gave bytes that failed their hash %d times; %d blocks were restored from another copy; replace it if this goes on",
-				r.Disk.Short(), n.hostName(), r.Bad, r.Repaired)
+			text = fmt.Sprintf("%s gave bytes that failed their hash %s; %d blocks were restored from another copy; replace it if this goes on",
+				n.diskName(r.Disk), times(int(r.Bad)), r.Repaired)
 		}
 		n.Condition("disk-rot/"+r.Disk.String(), "warning", text)
 	}
@@ -132,6 +132,16 @@ func blocks(n int) string {
 		return "1 block"
 	}
 	return fmt.Sprintf("%d blocks", n)
+}
+
+// diskName names a disk of this host as people know it: by its path, or if the
+// cluster does not know it, by its identity.
+func (n *Node) diskName(id holdfast.DiskID) string {
+	name := id.Short()
+	if d, ok := n.Cluster.State().Disks[id]; ok {
+		name = d.Val.Path
+	}
+	return "disk " + name + " of host " + n.hostName()
 }
 
 func (n *Node) hostName() string {

@@ -130,7 +130,7 @@ func (n *Node) reopen(was *store.Store, f *failing) {
 
 // tellFailing says what is the matter with a disk that has failed.
 func (n *Node) tellFailing(id holdfast.DiskID, f *failing) {
-	name := fmt.Sprintf("disk %s of host %s", id.Short(), n.hostName())
+	name := n.diskName(id)
 	text := ""
 	switch {
 	case f.down && f.tried != "":
