@@ -243,30 +243,29 @@ func (b *board) sorted() []Condition {
 	slices.SortStableFunc(b.causes, func(x, y *Condition) int { return rank(x.Severity) - rank(y.Severity) })
 	var out []Condition
 	for _, c := range b.causes {
-		if n := len(c.Effects); n > 0 {
-			c.Text += ": " + effectsText(c.Effects)
+		if text := effectsText(c.Effects); text != "" {
+			c.Text += ": " + text
 		}
 		out = append(out, *c)
 	}
 	return out
 }
 
-// effectsText counts effects by kind: "2 volumes degraded, 1 VM down".
+// effectsText counts effects by kind: "2 volumes short of copies, 1 VM not running".
 func effectsText(effects []Condition) string {
-	var vols, vms int
-	for _, e := range effects {
-		if strings.HasPrefix(e.ID, "volume-") {
-			vols++
-		} else {
-			vms++
-		}
-	}
 	var parts []string
-	if vols > 0 {
-		parts = append(parts, count(vols, "volume", "volumes")+" short of copies")
-	}
-	if vms > 0 {
-		parts = append(parts, count(vms, "VM", "VMs")+" not running")
+	for _, kind := range [][4]string{
+		{"volume-", "volume", "volumes", "short of copies"}, {"vm-", "VM", "VMs", "not running"}, {"backup-", "backup schedule", "backup schedules", "not run"},
+	} {
+		n := 0
+		for _, e := range effects {
+			if strings.HasPrefix(e.ID, kind[0]) {
+				n++
+			}
+		}
+		if n > 0 {
+			parts = append(parts, count(n, kind[1], kind[2])+" "+kind[3])
+		}
 	}
 	return strings.Join(parts, ", ")
 }

@@ -20,7 +20,8 @@ var rewrite = flag.Bool("rewrite", false, "write what is said into testdata")
 
 // TestSaid runs testdata/*.txt: sketch lines, "----", what is said.
 // "progress VOLUME PERCENT" tells how far a copy has come, or "waits"; "report HOST ..." is
-// a condition that a host reports of itself; "held HOST" an incident that the
+// a condition that a host reports of itself; "schedule NAME HOST" backups that
+// are made there; "held HOST" an incident that the
 // brake holds.
 func TestSaid(t *testing.T) {
 	files, _ := filepath.Glob("testdata/*.txt")
@@ -73,6 +74,10 @@ func say(t *testing.T, lines string) string {
 				a := s.Alive[sketch.Host(f[1])]
 				a.Val.Writes = append(a.Val.Writes, sketch.Volume(f[2]))
 				s.Alive[sketch.Host(f[1])] = a
+			})
+		case len(f) == 3 && f[0] == "schedule":
+			last = append(last, func(s *cluster.State) {
+				s.Schedules = map[string]cluster.Versioned[cluster.BackupSchedule]{f[1]: {Mod: 1, Val: cluster.BackupSchedule{Name: f[1], Host: sketch.Host(f[2]), Dir: "/mnt/backups"}}}
 			})
 		case len(f) == 2 && f[0] == "held":
 			last = append(last, func(s *cluster.State) { s.Incidents["1"] = held(f[1]) })
