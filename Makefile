@@ -102,7 +102,7 @@ drill-power-loss: lab ## take the power of the whole lab, and give it back; DRIL
 drill-wipe: lab ## destroy the disks of a rack, and build everything anew on empty ones; DRILL=--replace for new hosts, too
 	$(BIN) drill wipe $(DRILL)
 
-drill-two-box: packages build ## lose each of two racks, their witness and everything, in a lab of its own; DRILL="--times 5" and so on
+drill-two-box: packages build ## lose each of two racks, their witness and everything, in a lab of its own; DRILL=--quick, DRILL="--times 5" and so on
 	@dir=$$(mktemp -d /tmp/hfboxes.XXXXXX); export XDG_STATE_HOME=$$dir/state; \
 	$(BIN) lab up --racks 2 --witness --dir $$dir/l && $(BIN) drill two-box --dir $$dir/l $(DRILL); status=$$?; \
 	[ $$status = 0 ] || tail -n 30 $$dir/l/*/log; \

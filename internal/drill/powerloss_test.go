@@ -87,3 +87,18 @@ func TestAWipeIsToldAsItWas(t *testing.T) {
 		}
 	}
 }
+
+// A guest whose host was never lost is judged by what it wrote alone.
+func TestAGuestThatRanOnIsJudged(t *testing.T) {
+	g, before := &probeGuest{}, sight{flushed: 40}
+	for found, ok := range map[uint32]bool{39: false, 40: true} {
+		checks := g.judge(before, sight{verified: &probe.Line{Counter: found}})
+		if n := len(checks); n != 2 || checks[n-1].OK != ok {
+			t.Errorf("40 blocks reported, %d found: %+v", found, checks)
+		}
+	}
+	g.boot.verified, g.acks = &probe.Line{Counter: 20}, 21
+	if checks := g.judge(before, sight{verified: &probe.Line{Counter: 40}}); len(checks) != 3 || checks[0].OK {
+		t.Errorf("21 blocks reported before the loss, 20 found after it: %+v", checks)
+	}
+}

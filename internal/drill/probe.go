@@ -241,12 +241,22 @@ func (g *probeGuest) witness(ctx context.Context) ([]Check, error) {
 	if err != nil {
 		return []Check{{"nothing corrupt", false, err.Error()}}, nil
 	}
+	return g.judge(before, s), nil
+}
+
+// judge compares what a guest found after a reset with what it had reported
+// before it, and with the last loss, if one concerned it: else it has run on.
+func (g *probeGuest) judge(before, s sight) []Check {
+	since := Check{"nothing lost since", s.verified.Counter >= before.flushed, fmt.Sprintf("last flushed block reported before the reset: %d; found after it: %d", before.flushed, s.verified.Counter)}
+	if g.boot.verified == nil {
+		return []Check{{"nothing corrupt", true, "at the end: " + s.verified.Text}, since}
+	}
 	found := g.boot.verified.Counter
 	return []Check{
 		{"nothing acknowledged lost", found >= g.acks, fmt.Sprintf("last flushed block reported before the loss: %d; found after it: %d", g.acks, found)},
 		{"nothing corrupt", true, fmt.Sprintf("after the loss: %s; at the end: %s", g.boot.verified.Text, s.verified.Text)},
-		{"nothing lost since", s.verified.Counter >= before.flushed, fmt.Sprintf("last flushed block reported before the reset: %d; found after it: %d", before.flushed, s.verified.Counter)},
-	}, nil
+		since,
+	}
 }
 
 func (g *probeGuest) counts() (acked, found int64) {

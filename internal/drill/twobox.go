@@ -25,7 +25,8 @@ const goneOn = 50
 type TwoBoxOptions struct {
 	Lab      *lab.Lab
 	Binary   string // of holdfast, to start racks again
-	Times    int    // how often everything is lost
+	Times    int    // how often each of the losses happens
+	Quick    bool   // lose only the witness and the rack of the first guest
 	Progress io.Writer
 }
 
@@ -66,8 +67,9 @@ type boxGuest struct {
 	vm v1.VM // as it was before the present loss
 }
 
-// RunTwoBox loses the witness, then the rack that runs the guests, then
-// everything, of which at first only the other rack and the witness come back.
+// RunTwoBox loses the witness, then the rack that runs the first guest, then the
+// one that it went to, then everything, of which at first only the other rack and the
+// witness come back. A quick one ends after the first rack.
 func RunTwoBox(ctx context.Context, o TwoBoxOptions) (TwoBox, error) {
 	b := &twoBox{o: o, cloud: newCloud(o.Lab)}
 	defer b.cloud.close()
@@ -136,12 +138,16 @@ func (b *twoBox) addGuest(ctx context.Context, name string) error {
 	return nil
 }
 
-// round loses every place once.
+// round loses every place once, or what a quick drill loses of them.
 func (b *twoBox) round(ctx context.Context) error {
 	if err := b.loseOne(ctx, lab.WitnessRack); err != nil {
 		return err
 	}
-	for range 2 { // the guests are in the other rack afterwards
+	racks := 2
+	if b.o.Quick {
+		racks = 1
+	}
+	for range racks { // the guests are in the other rack afterwards
 		vm, err := b.cloud.vm(ctx, b.guests[0].vm.ID)
 		if err != nil {
 			return err
@@ -149,6 +155,9 @@ func (b *twoBox) round(ctx context.Context) error {
 		if err := b.loseOne(ctx, vm.Rack); err != nil {
 			return err
 		}
+	}
+	if b.o.Quick {
+		return nil
 	}
 	return b.loseAll(ctx)
 }

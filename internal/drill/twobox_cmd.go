@@ -19,11 +19,12 @@ func twoBoxCmd(getenv func(string) string) *cobra.Command {
 the witness, of the rack that runs the guests, of the other one, and of
 everything at once; after that at first only one rack and the witness come back.
 Each time report when the guests served again and whether everything they had
-acknowledged was there, and start what was lost again.
+acknowledged was there, and start what was lost again. --quick loses only the
+witness and the rack of the first guest.
 
 Exit status 0 only if nothing acknowledged was lost, nothing was corrupt, and
 never two machines wrote.`,
-		Example: "  holdfast lab up --racks 2 --witness\n  holdfast drill two-box\n  holdfast drill two-box --times 5 -o json",
+		Example: "  holdfast lab up --racks 2 --witness\n  holdfast drill two-box\n  holdfast drill two-box --quick\n  holdfast drill two-box --times 5 -o json",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := checkTimes(o.Times); err != nil {
 				return err
@@ -42,7 +43,8 @@ never two machines wrote.`,
 			return err
 		}}
 	c.Flags().StringVar(&dir, "dir", "", "`directory` of the lab (default: the current one)")
-	c.Flags().IntVar(&o.Times, "times", 1, "how often everything is lost")
+	c.Flags().IntVar(&o.Times, "times", 1, "how often each of the losses happens")
+	c.Flags().BoolVar(&o.Quick, "quick", false, "lose only the witness and the rack of the first guest")
 	return c
 }
 
