@@ -151,6 +151,7 @@ func (w *catalogWriter) replica(r *Replica) {
 	w.uuid(r.id.UUID)
 	w.uuid(r.vol.UUID)
 	w.u32(uint32(r.promise))
+	w.u32(uint32(r.remembers))
 	w.bool(r.build)
 	w.bool(r.fallback != nil)
 	w.u16(uint16(len(r.damage)))

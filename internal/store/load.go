@@ -153,7 +153,7 @@ func (c *catalogReader) replica(s *Store) {
 	if c.err == nil && (s.byNum[num] != nil || s.replicas[id] != nil) {
 		c.bad("a replica is listed twice")
 	}
-	promise := holdfast.Epoch(c.u32())
+	promise, remembers := holdfast.Epoch(c.u32()), holdfast.Epoch(c.u32())
 	build, active := c.bool(), c.bool()
 	n := int(c.u16())
 	if n > maxDamageText {
@@ -181,6 +181,7 @@ func (c *catalogReader) replica(s *Store) {
 		}
 		r.mayHold(i)
 	}
+	r.remembers = remembers
 	r.promise, r.durProm, r.build, r.replayBuild, r.damage = promise, promise, build, active, damage
 	c.head(s, r)
 	r.aside = c.snaps(s)

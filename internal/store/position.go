@@ -9,7 +9,3 @@ func (r *Replica) Position() (prefix, durable holdfast.LSN) {
 	defer r.s.unlock()
 	return r.head.prefix, r.head.durable
 }
-
-// Clean reports whether the disk was closed in order before it was opened:
-// then nothing that was held in memory is missing from it.
-func (s *Store) Clean() bool { return s.wasClean }

@@ -200,7 +200,11 @@ func (s *Store) recover(root *rootBlock, sc *scan) error {
 		}
 	}
 	s.ckptSeq = root.seq
-	s.wasClean = root.clean && sc.damage == ""
+	if !root.clean || sc.damage != "" {
+		for _, r := range s.sorted {
+			r.remembers = 0 // also where it said otherwise before an earlier closing
+		}
+	}
 	s.freeUnused()
 	return nil
 }

@@ -21,6 +21,7 @@ type Replica struct {
 	origins     []uint16 // of all blocks that its roots may hold, ascending
 	promise     holdfast.Epoch
 	durProm     holdfast.Epoch // the promise that is on disk
+	remembers   holdfast.Epoch // see Remember
 	damage      string
 	build       bool // building, also when interrupted
 	removed     bool
@@ -78,6 +79,23 @@ func (r *Replica) State() State {
 		st.Aside = append(st.Aside, SnapshotInfo{sn.id, sn.lsn, sn.blocks})
 	}
 	return st
+}
+
+// Remember notes the epoch all of whose acknowledgements are in this replica,
+// those that its disk does not have yet included. A disk that is closed in order
+// keeps it; one that is not has forgotten it, for good.
+func (r *Replica) Remember(e holdfast.Epoch) {
+	r.s.lock()
+	defer r.s.unlock()
+	r.remembers = e
+}
+
+// Remembers returns what Remember noted last, also before the disk was closed in
+// order; 0: the memory that knew is gone.
+func (r *Replica) Remembers() holdfast.Epoch {
+	r.s.lock()
+	defer r.s.unlock()
+	return r.remembers
 }
 
 // usable reports why the replica cannot be used, if so. Under the lock.

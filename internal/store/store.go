@@ -28,8 +28,6 @@ type Store struct {
 	id     Identity
 	life   uint64
 
-	wasClean bool // it was closed in order before it was opened
-
 	shape   shape
 	nowhere *segment // stands for where lost blocks are
 

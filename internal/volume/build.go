@@ -165,9 +165,7 @@ func (s *Service) serveBuildEnd(m *member, a replica.Ask, rest, _ []byte) (trans
 	if err != nil {
 		return transport.Frame{}, err
 	}
-	m.mu.Lock()
-	m.kept = lastEpoch(d.History)
-	m.mu.Unlock()
+	m.r.Remember(lastEpoch(d.History))
 	return s.answered(m)
 }
 

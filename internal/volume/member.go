@@ -33,7 +33,6 @@ type member struct {
 	promise holdfast.Epoch // refused below; set before it is durable
 	leased  holdfast.Epoch // the writer that holds the lease
 	until   time.Duration  // and how long
-	kept    holdfast.Epoch // the epoch whose acknowledgements this memory remembers
 }
 
 // addMember registers a replica; s.mu is held.
@@ -42,9 +41,6 @@ func (s *Service) addMember(st *store.Store, r *store.Replica) *member {
 	m := &member{st: st, r: r, id: state.Replica, boot: s.Boot, promise: state.Promise, governor: s.diskGovernor(st.Identity().Disk)}
 	if state.Promise != 0 { // the writer of an earlier epoch, whichever, may hold a lease that an earlier process granted
 		m.leased, m.until = 1, s.Clock.Now()+replica.Lease
-	}
-	if st.Clean() {
-		m.kept = lastEpoch(state.History)
 	}
 	s.members[m.id] = m
 	return m
@@ -125,7 +121,7 @@ func (m *member) promised(e holdfast.Epoch, now func() time.Duration) (replica.R
 	rep := replica.Report{
 		Replica: m.id, Boot: m.boot, Promise: m.promise,
 		Prefix: st.Prefix, Durable: st.Durable, Stable: st.Stable,
-		Kept:     len(st.History) == 0 || lastEpoch(st.History) == m.kept,
+		Kept:     len(st.History) == 0 || lastEpoch(st.History) == m.r.Remembers(),
 		Building: st.Building, Damaged: st.Damage != "" || m.st.Err() != nil,
 		Blocks: st.Blocks, History: st.History,
 	}
@@ -141,9 +137,7 @@ func (m *member) begin(e holdfast.Epoch, start record.Start) error {
 		return err
 	}
 	if start.Epoch == e {
-		m.mu.Lock()
-		m.kept = e
-		m.mu.Unlock()
+		m.r.Remember(e)
 	}
 	return nil
 }

@@ -52,7 +52,8 @@ func (m *member) inherit(old *member, kept bool) {
 	old.over = true
 	m.leased, m.until = old.leased, old.until
 	if kept {
-		m.boot, m.kept = old.boot, old.kept
+		m.boot = old.boot
+		m.r.Remember(old.r.Remembers())
 	}
 }
 

@@ -264,6 +264,17 @@ func (h *sceneHost) powerCut() {
 	h.clk.Kill()
 }
 
+// stop closes the host's disk in order and ends its life.
+func (h *sceneHost) stop() {
+	h.on(func() {
+		if v := h.s.Opened(h.sc.vol.ID); v != nil {
+			v.Close()
+		}
+		h.sc.must(h.st.Close())
+	})
+	h.powerCut()
+}
+
 // ReadVolume, CommitVolume, ClaimVolume and Alive implement Records.
 func (h *sceneHost) ReadVolume(id holdfast.VolumeID) (cluster.Volume, kv.Rev, error) {
 	st, err := h.cl.Refresh()

@@ -75,6 +75,37 @@ func TestAfterPowerIsLostEverywhereWhatWasFlushedIsThere(t *testing.T) {
 	})
 }
 
+// An orderly restart of hosts that had lost their power does not bring back what
+// they had in memory then.
+func TestARestartInOrderDoesNotBringMemoryBack(t *testing.T) {
+	play(t, 3, 2, 2, func(sc *scene) {
+		v := sc.hosts[0].open()
+		sc.write(v, 1, fill('x', 1))
+		sc.flush(v)
+		sc.write(v, 2, fill('y', 1))
+		for _, h := range sc.hosts {
+			h.powerCut()
+			h.boot()
+		}
+		for _, h := range sc.hosts {
+			h.stop()
+			h.boot()
+		}
+		v = sc.hosts[1].open()
+		sc.expect(v, 1, fill('x', 1))
+		if g := v.Record().Generation; g != 1 {
+			t.Errorf("cache generation %d, want 1: nobody kept its memory", g)
+		}
+		for _, h := range sc.hosts {
+			h.stop()
+			h.boot()
+		}
+		if g := sc.hosts[0].open().Record().Generation; g != 1 {
+			t.Errorf("cache generation %d, want 1: all were stopped in order", g)
+		}
+	})
+}
+
 func TestASilentReplicaIsEjectedAndJoinsAgain(t *testing.T) {
 	play(t, 4, 2, 2, func(sc *scene) {
 		a, b := sc.hosts[0], sc.hosts[1]
