@@ -40,7 +40,6 @@ type target struct {
 	buf    *bufio.Writer
 	w      *backup.Writer
 	header backup.Header
-	length int64
 }
 
 // fill makes the backup.
