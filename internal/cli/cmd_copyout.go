@@ -211,7 +211,7 @@ func (c *copiedOut) write(f *os.File, from io.Reader, o copyOut) error {
 		put = func(off int64, b []byte) error { return c.putRaw(f, off, b) }
 	default:
 		c.Data = s.Map().DataSize()
-		if err := s.Map().Write(f, streamReader{s}); err != nil {
+		if err := s.Map().Write(f, s); err != nil {
 			return err
 		}
 		put = func(int64, []byte) error { return nil }
@@ -251,20 +251,4 @@ func (c *copiedOut) putRaw(f *os.File, off int64, b []byte) error {
 		b, off = b[len(block):], off+int64(len(block))
 	}
 	return nil
-}
-
-// streamReader gives a stream's clusters in the order that Map.Write asks for.
-type streamReader struct{ s *qcow2.Stream }
-
-// ReadAt implements io.ReaderAt.
-func (r streamReader) ReadAt(p []byte, off int64) (int, error) {
-	at, b, err := r.s.Next()
-	if err == nil && at != off {
-		err = holdfast.Errorf(holdfast.Invalid, "cluster %d came for %d", at, off)
-	}
-	n := copy(p, b)
-	if err == nil && n < len(p) {
-		err = io.EOF
-	}
-	return n, err
 }

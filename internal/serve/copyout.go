@@ -80,36 +80,82 @@ func exportName(now time.Time) string {
 
 // copyingOut is a volume on its way out, as a file.
 type copyingOut struct {
-	io.Reader // the file
-	ctx       context.Context
-	v         *volume.Volume
-	root      holdfast.SnapshotID // zero: the head, which does not change
-	size      int64               // of the disk, bytes
-	disk      export.Disk
-	pipe      *io.PipeReader
-	written   chan struct{} // closed when nothing is read of the volume any more
-	ended     func()
+	ctx     context.Context
+	v       *volume.Volume
+	root    holdfast.SnapshotID // zero: the head, which does not change
+	size    int64               // of the disk, bytes
+	disk    export.Disk
+	m       *qcow2.Map
+	raw     bool
+	file    io.Reader // for Read; made when it is asked for
+	pipe    *io.PipeReader
+	written chan struct{} // closed when nothing is read of the volume any more
+	ended   func()
 }
 
-// begin finds out what the volume holds, and starts to lay it out.
+// begin finds out what the volume holds.
 func (o *copyingOut) begin(raw bool) (length int64, err error) {
-	m, err := o.holds()
-	if err != nil {
+	if o.m, err = o.holds(); err != nil {
 		return 0, err
 	}
+	if o.raw = raw; raw {
+		return o.m.Size(), nil
+	}
+	return o.m.FileSize(), nil
+}
+
+// WriteTo implements io.WriterTo, for io.Copy: without a pipe between what reads
+// the volume and what sends.
+func (o *copyingOut) WriteTo(w io.Writer) (int64, error) {
+	c := &counted{w: w}
+	if o.raw || o.file != nil {
+		_, err := io.Copy(c, struct{ io.Reader }{o})
+		return c.n, err
+	}
+	err := o.m.Write(c, o)
+	return c.n, err
+}
+
+// counted counts what is written.
+type counted struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += int64(n)
+	return n, err
+}
+
+// Read implements io.Reader.
+func (o *copyingOut) Read(b []byte) (int, error) {
+	if o.file == nil {
+		if err := o.layOut(); err != nil {
+			return 0, err
+		}
+	}
+	return o.file.Read(b)
+}
+
+// layOut begins to write the file into a pipe.
+func (o *copyingOut) layOut() error {
 	r, w := io.Pipe()
 	o.pipe, o.written = r, make(chan struct{})
 	go func() {
 		defer close(o.written)
-		w.CloseWithError(m.Write(w, o))
+		w.CloseWithError(o.m.Write(w, o))
 	}()
-	o.Reader = r
-	if !raw {
-		return m.FileSize(), nil
+	if !o.raw {
+		o.file = r
+		return nil
 	}
 	s, err := qcow2.NewStream(r) // the same with its holes filled
-	o.Reader = s
-	return m.Size(), err
+	if err != nil {
+		return err
+	}
+	o.file = s
+	return nil
 }
 
 // holds makes the map of what is stored.

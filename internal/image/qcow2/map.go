@@ -25,7 +25,6 @@ const (
 	entryData   = uint64(flagCopied)         // an L1 or L2 entry of what is referred to once
 	entryPacked = uint64(flagCompressed)     // an L2 entry of a compressed cluster
 	packedShift = 62 - (outBits - 8)         // where its number of sectors begins
-	copyCluster = outCluster                 // bytes that are read at once
 )
 
 // Map says which clusters of a disk hold data, and lays out a file that holds
@@ -144,21 +143,22 @@ func appendHeader(b []byte, size, l1Entries, refsAt, refClusters int64) []byte {
 }
 
 // Write writes the file, front to back, with the data of src: FileSize bytes.
-// What src has beyond its end, in the last cluster, is zero.
+// What src has beyond its end, in the last cluster, is zero. src is read in
+// ascending order, ahead of what is written, and not after Write returned.
 func (m *Map) Write(w io.Writer, src io.ReaderAt) error {
 	if err := m.writeTables(w); err != nil {
 		return err
 	}
-	buf := make([]byte, copyCluster)
-	for c, ok := m.next(0); ok; c, ok = m.next(c + 1) {
-		n, err := src.ReadAt(buf, c*outCluster)
-		if n < len(buf) && err != nil && err != io.EOF {
+	a := m.readAhead(src)
+	defer a.stop()
+	for s := range a.read {
+		if s.err != nil {
+			return s.err
+		}
+		if _, err := w.Write(s.b); err != nil {
 			return err
 		}
-		clear(buf[n:])
-		if _, err := w.Write(buf); err != nil {
-			return err
-		}
+		a.free <- s.b
 	}
 	return nil
 }

@@ -51,8 +51,11 @@ func errNoStream() error {
 }
 
 // cluster reads the next cluster of the file into s.buf.
-func (s *Stream) cluster() error {
-	_, err := io.ReadFull(s.r, s.buf)
+func (s *Stream) cluster() error { return s.fill(s.buf) }
+
+// fill reads what comes next.
+func (s *Stream) fill(p []byte) error {
+	_, err := io.ReadFull(s.r, p)
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return bad("it ends too early; was it sent whole?")
 	}
@@ -163,6 +166,25 @@ func (s *Stream) Next() (off int64, p []byte, err error) {
 	s.next = c + 1
 	off = c * outCluster
 	return off, s.buf[:min(outCluster, s.m.size-off)], nil
+}
+
+// ReadAt implements io.ReaderAt for who asks for what is next, as Map.Write of
+// this stream's Map does: whole clusters that follow each other on the disk.
+// What of p is past the end of the disk means nothing.
+func (s *Stream) ReadAt(p []byte, off int64) (int, error) {
+	for at := off; at < off+int64(len(p)); at += outCluster {
+		if c, ok := s.m.next(s.next); !ok || c*outCluster != at || at+outCluster > off+int64(len(p)) {
+			return int(at - off), holdfast.Errorf(holdfast.Invalid, "%d bytes at %d are not what the stream has next", len(p), off)
+		}
+		s.next = at/outCluster + 1
+	}
+	if err := s.fill(p); err != nil {
+		return 0, err
+	}
+	if n := s.m.size - off; n < int64(len(p)) {
+		return int(n), io.EOF
+	}
+	return len(p), nil
 }
 
 // Read implements io.Reader.
