@@ -359,11 +359,18 @@ func (h *Host) Stop() {
 	h.dir.close()
 }
 
+// lastCalls is how long the control plane has for what a host that stops still
+// asks of it: to be answered, if anybody is there.
+const lastCalls = time.Second
+
 // stop ends a member's parts in the reverse order of build; parts that were
 // not made yet are nil.
 func (m *member) stop(log *slog.Logger) {
 	if m.node != nil {
 		m.node.LeaveKeys()
+	}
+	if m.kv != nil {
+		m.kv.Hurry(lastCalls)
 	}
 	close(m.done)
 	if m.targets != nil {

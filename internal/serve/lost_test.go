@@ -15,8 +15,9 @@ import (
 // plane. It must not begin an empty one under the same identity, in which no
 // host is a member.
 func TestALostControlPlaneIsNotBegunAnew(t *testing.T) {
+	t.Parallel()
 	for _, lost := range []string{"", "member/wal/*"} {
-		b := newBox(t, 1, "a")
+		b := newBox(t, 31, "a")
 		if _, err := b.api.InitCluster(context.Background(), v1.ClusterInit{Name: "field"}); err != nil {
 			t.Fatal(err)
 		}

@@ -48,8 +48,11 @@ type box struct {
 	api  *client.Client
 }
 
-// newBox starts a host on a loopback address of its own.
-func newBox(t *testing.T, n int, rack string) *box {
+// newBox starts a host on a loopback address of its own; n is no other test's.
+func newBox(t *testing.T, n int, rack string) *box { return newBoxWith(t, n, rack, "") }
+
+// newBoxWith is newBox with more lines of configuration.
+func newBoxWith(t *testing.T, n int, rack, more string) *box {
 	t.Helper()
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
 		t.Skip("QEMU is not installed")
@@ -58,7 +61,7 @@ func newBox(t *testing.T, n int, rack string) *box {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("name: box%d\nrack: %s\ndata_dir: %s\nadvertise: 127.91.%d.%d\naccelerator: tcg\n", n, rack, dir, os.Getpid()%250+1, n)
+	text := fmt.Sprintf("name: box%d\nrack: %s\ndata_dir: %s\nadvertise: 127.91.%d.%d\naccelerator: tcg\n%s", n, rack, dir, os.Getpid()%250+1, n, more)
 	conf, err := config.Parse([]byte(text), "")
 	if err != nil {
 		t.Fatal(err)
@@ -135,6 +138,7 @@ func until(t *testing.T, what string, ok func() bool) {
 
 // Real hosts over real sockets: codes of every sort, a member that is removed.
 func TestCodesAdmitOnceAndInTime(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	a, b := newBox(t, 1, "a"), newBox(t, 2, "a") // b votes not: rack a has a member
 	if _, err := a.api.InitCluster(ctx, v1.ClusterInit{Name: "field"}); err != nil {

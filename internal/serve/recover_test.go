@@ -123,7 +123,8 @@ func (b *box) serves(incarnation int, names ...string) {
 }
 
 func TestAHostThatLostItsPartOfTheControlPlaneRebuildsItFromWhatItKept(t *testing.T) {
-	b := newBox(t, 1, "a")
+	t.Parallel()
+	b := newBox(t, 41, "a")
 	b.field("db", "web")
 	if _, err := b.api.RecoveryPlan(context.Background(), v1.RecoverySpec{}); !holdfast.IsKind(err, holdfast.Conflict) {
 		t.Errorf("a plan while the control plane answers: %v", err)
@@ -157,7 +158,8 @@ func TestAHostThatLostItsPartOfTheControlPlaneRebuildsItFromWhatItKept(t *testin
 
 // An operator puts an older copy of etcd's directory back.
 func TestAnOlderControlPlaneIsNotTakenForTheNewest(t *testing.T) {
-	b := newBox(t, 1, "a")
+	t.Parallel()
+	b := newBox(t, 42, "a")
 	b.field("early")
 	b.stop()
 	old, now := filepath.Join(b.conf.DataDir, "etcd.old"), filepath.Join(b.conf.DataDir, "etcd")
@@ -195,7 +197,8 @@ func TestAnOlderControlPlaneIsNotTakenForTheNewest(t *testing.T) {
 // The only voter is given up for lost, a host without a vote goes on, and the
 // voter comes back with all it had.
 func TestTheOldMajorityFindsItsIncarnationEnded(t *testing.T) {
-	a, b := newBox(t, 1, "a"), newBox(t, 2, "b")
+	t.Parallel()
+	a, b := newBox(t, 43, "a"), newBox(t, 44, "b")
 	a.field("db")
 	if err := b.join(a.code(v1.JoinCodeSpec{})); err != nil {
 		t.Fatal(err)
@@ -211,7 +214,7 @@ func TestTheOldMajorityFindsItsIncarnationEnded(t *testing.T) {
 	a.stop()
 	b.soon("a plan", func() error {
 		p, err := b.api.RecoveryPlan(context.Background(), v1.RecoverySpec{})
-		if err == nil && (len(p.Shut) != 1 || p.Shut[0].Name != "box1" || len(p.Volumes) != 1 || p.Volumes[0].State != "unreachable") {
+		if err == nil && (len(p.Shut) != 1 || p.Shut[0].Name != "box43" || len(p.Volumes) != 1 || p.Volumes[0].State != "unreachable") {
 			t.Fatalf("%+v", p)
 		}
 		return err

@@ -49,7 +49,7 @@ func (s *Store) call(again bool, f func(context.Context, *grpc.ClientConn) error
 		if !open {
 			return errClosed()
 		}
-		left := end - monotonic()
+		left := s.left(end)
 		if left <= 0 {
 			if last == nil {
 				last = whyUnreachable(eps)
@@ -81,7 +81,7 @@ func (s *Store) call(again bool, f func(context.Context, *grpc.ClientConn) error
 		e.fail()
 		tried[e] = true
 		last = err
-		s.sleep(min(pause, max(0, end-monotonic())))
+		s.sleep(min(pause, max(0, s.left(end))))
 	}
 }
 

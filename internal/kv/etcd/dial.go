@@ -44,6 +44,8 @@ type Store struct {
 	eps    []*endpoint // replaced whole, never changed
 	closed chan struct{}
 	done   bool
+
+	last atomic.Int64 // when every call ends at the latest (nanoseconds of monotonic), zero: no such time
 }
 
 var _ kv.Store = (*Store)(nil)
@@ -133,6 +135,19 @@ func closeAll(eps []*endpoint) {
 	for _, e := range eps {
 		e.conn.Close()
 	}
+}
+
+// Hurry has every call end within d from now, or when the member that it is
+// asking by then has had its time: for a program that ends, which is not to wait
+// out one call after another that nobody answers.
+func (s *Store) Hurry(d time.Duration) { s.last.Store(int64(monotonic() + d)) }
+
+// left is what is left until end.
+func (s *Store) left(end time.Duration) time.Duration {
+	if last := time.Duration(s.last.Load()); last != 0 {
+		end = min(end, last)
+	}
+	return end - monotonic()
 }
 
 // Close implements kv.Store.

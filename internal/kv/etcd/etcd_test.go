@@ -217,3 +217,23 @@ func TestAMemberWithoutALeaderCloses(t *testing.T) {
 		t.Fatal("the member does not end")
 	}
 }
+
+// Who stops does not wait until a control plane that nobody answers for has had
+// all its time; what is asked after that is not even begun.
+func TestCallsEndInAHurry(t *testing.T) {
+	t.Parallel()
+	p, cfg, _ := one(t)
+	st := dial(t, p.client("a"), cfg.ListenClient)
+	st.Hurry(patience)
+	if _, err := st.Commit(nil, []kv.Op{{Key: "k", Value: []byte("v")}}); err != nil {
+		t.Fatal(err)
+	}
+	st.Hurry(0)
+	if _, err := st.Commit(nil, []kv.Op{{Key: "k", Delete: true}}); !holdfast.IsKind(err, holdfast.Unavailable) {
+		t.Errorf("a call without time: %v", err)
+	}
+	items, _, err := dial(t, p.client("a"), cfg.ListenClient).Range("k")
+	if err != nil || len(items) != 1 {
+		t.Errorf("%+v, %v", items, err)
+	}
+}
