@@ -108,8 +108,11 @@ drill-two-box: packages build ## lose each of two racks, their witness and every
 	[ $$status = 0 ] || tail -n 30 $$dir/l/*/log; \
 	$(BIN) lab down --wipe --dir $$dir/l; rm -rf $$dir; exit $$status
 
-drill-museum: lab ## destroy two of three racks for good, and recover from the third; DRILL="--guests 12" and so on
-	$(BIN) drill museum $(DRILL)
+drill-museum: packages build ## destroy two of three racks for good, and recover from the third, in a lab of its own; DRILL="--guests 12" and so on
+	@dir=$$(mktemp -d /tmp/hfmuseum.XXXXXX); export XDG_STATE_HOME=$$dir/state; \
+	$(BIN) lab up --dir $$dir/l && $(BIN) drill museum --dir $$dir/l $(DRILL); status=$$?; \
+	[ $$status = 0 ] || tail -n 30 $$dir/l/*/log; \
+	$(BIN) lab down --wipe --dir $$dir/l; rm -rf $$dir; exit $$status
 
 image: packages build/debian.raw ## build the Debian image of the drill
 

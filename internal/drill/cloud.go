@@ -104,6 +104,18 @@ func (c *cloud) volume(ctx context.Context, id string) (v1.Volume, error) {
 	return ask(ctx, c, askTimeout, func(ctx context.Context, k *client.Client) (v1.Volume, error) { return k.Volume(ctx, id) })
 }
 
+// volumes are all there are, images included.
+func (c *cloud) volumes(ctx context.Context) ([]v1.Volume, error) {
+	return ask(ctx, c, askTimeout, func(ctx context.Context, k *client.Client) ([]v1.Volume, error) {
+		all, err := k.Volumes(ctx)
+		if err != nil {
+			return nil, err
+		}
+		images, err := k.Images(ctx)
+		return append(all, images...), err
+	})
+}
+
 func (c *cloud) activity(ctx context.Context, id string) (v1.Activity, error) {
 	return ask(ctx, c, askTimeout, func(ctx context.Context, k *client.Client) (v1.Activity, error) { return k.Activity(ctx, id) })
 }

@@ -80,6 +80,9 @@ func (m *museum) run(ctx context.Context) error {
 	if err := m.d.ready(ctx); err != nil {
 		return err
 	}
+	if err := m.spare(ctx); err != nil {
+		return err
+	}
 	if err := m.guests.work(ctx); err != nil {
 		return err
 	}
@@ -131,6 +134,30 @@ func (m *museum) choose() error {
 	}
 	m.report.Survivor = m.left[0].Name
 	return nil
+}
+
+// spare refuses to destroy what is somebody else's: a volume without a copy in
+// sync on what is left.
+func (m *museum) spare(ctx context.Context) error {
+	all, err := m.d.cloud.volumes(ctx)
+	if err != nil {
+		return err
+	}
+	if lost := onlyOutside(all, m.left[0].Rack); len(lost) > 0 {
+		return holdfast.Errorf(holdfast.Conflict, "rack %s, which is to be left, has no copy of %s: the drill would destroy that for good; delete it, or use a lab of its own ('holdfast lab up --dir DIR', then --dir DIR here)",
+			m.left[0].Rack, strings.Join(lost, ", "))
+	}
+	return nil
+}
+
+// onlyOutside are the names of volumes that have no copy in sync in a rack.
+func onlyOutside(all []v1.Volume, rack string) (names []string) {
+	for _, v := range all {
+		if !slices.ContainsFunc(v.Replicas, func(r v1.Replica) bool { return r.InSync && r.Rack == rack }) {
+			names = append(names, v.Name)
+		}
+	}
+	return names
 }
 
 // destroy ends everything on two racks at once and wipes their disks.
