@@ -158,6 +158,9 @@ func (b *bench) fuzz(ctx context.Context, t target, d time.Duration) (r result, 
 			return r, errNoTime
 		}
 		input := failing().FindSubmatch(out)
+		if input == nil && bytes.Contains(out, []byte("context deadline exceeded")) && r.ran > before {
+			continue // the time ran out while a worker was busy; Go's fuzzer calls that a failure now and then
+		}
 		if input == nil || !bytes.Contains(out, []byte("hung or terminated unexpectedly")) {
 			return r, fmt.Errorf("it ended: %v\n%s", err, tail(out))
 		}
