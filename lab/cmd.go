@@ -158,7 +158,11 @@ func (c *commands) down() *cobra.Command {
 	var wipe bool
 	cmd := &cobra.Command{Use: "down", Short: "End everything in the lab", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			l, err := c.open()
+			dir, err := c.where()
+			if err != nil {
+				return err
+			}
+			l, err := read(dir)
 			if err != nil {
 				return err
 			}

@@ -116,8 +116,19 @@ func plan(dir string, racks, perRack int, witness bool) (*Lab, error) {
 	return l, nil
 }
 
-// Open reads a lab that was made before.
+// Open reads a lab that was made before: kind NotFound if there is none, Conflict
+// if an earlier version of Holdfast made it, which can only be ended,
+// Corrupt if it cannot be read.
 func Open(dir string) (*Lab, error) {
+	l, err := read(dir)
+	if err == nil && l.Format != stateFormat {
+		return nil, holdfast.Errorf(holdfast.Conflict, "the lab in %s was made by an earlier version of Holdfast; end it with 'holdfast lab down --wipe --dir %s', then make a new one", dir, dir)
+	}
+	return l, err
+}
+
+// read is Open for a lab that is to be ended, whichever version made it.
+func read(dir string) (*Lab, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "lab.json"))
 	if os.IsNotExist(err) {
 		return nil, holdfast.Errorf(holdfast.NotFound, "there is no lab in %s; make one with 'holdfast lab up'", dir)
@@ -126,7 +137,7 @@ func Open(dir string) (*Lab, error) {
 		return nil, holdfast.Errorf(holdfast.IO, "lab: %w", err)
 	}
 	var l Lab
-	if err := json.Unmarshal(b, &l); err != nil || l.Format != stateFormat || len(l.Hosts) == 0 {
+	if err := json.Unmarshal(b, &l); err != nil || l.Format < 1 || l.Format > stateFormat || len(l.Hosts) == 0 {
 		return nil, holdfast.Errorf(holdfast.Corrupt, "%s/lab.json cannot be read; remove the directory once its processes are gone", dir)
 	}
 	l.Dir = dir

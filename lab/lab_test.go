@@ -313,6 +313,30 @@ func TestLabsThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
+// A lab of an earlier version does not run here, but it can be ended.
+func TestALabOfAnEarlierVersionIsEnded(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "lab")
+	host := filepath.Join(dir, "a1")
+	if err := os.MkdirAll(host, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	old := fmt.Sprintf(`{"format":1,"dir":%q,"net":38,"hosts":[{"name":"a1","rack":"a","addr":"127.38.1.1","dir":%q}],"formed":true}`, dir, host)
+	if err := os.WriteFile(filepath.Join(dir, "lab.json"), []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); !holdfast.IsKind(err, holdfast.Conflict) || !strings.Contains(err.Error(), "lab down --wipe --dir "+dir) {
+		t.Fatalf("it opens, or nobody says what to do: %v", err)
+	}
+	c := Command(func(string) string { return "" })
+	c.SetArgs([]string{"down", "--wipe", "--dir", dir})
+	if err := c.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Fatalf("it is still there: %v", err)
+	}
+}
+
 func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("1 (a) b) (c) S 2 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 1234 0"))
 	f.Add([]byte("1 (x) Z"))
