@@ -216,17 +216,13 @@ func (a *app) vmCreateCmd() *cobra.Command {
 			return a.settled(ctx, c, v, err, "running", noWait || s.Off)
 		})}
 	f := c.Flags()
-	run := c.RunE
-	c.RunE = func(cmd *cobra.Command, args []string) (err error) {
+	c.PreRunE = func(cmd *cobra.Command, _ []string) (err error) {
 		cmd.Flags().Visit(func(given *pflag.Flag) {
 			if file != "" && cmd.NonInheritedFlags().Lookup(given.Name) != nil && given.Name != "file" && given.Name != "no-wait" {
 				err = usageError{fmt.Errorf("--%s is for the file to say", given.Name)}
 			}
 		})
-		if err != nil {
-			return err
-		}
-		return run(cmd, args)
+		return err
 	}
 	f.StringVarP(&file, "file", "f", "", "make it as this `file` says, '-' for standard input; nothing else may be given but --no-wait")
 	f.StringVar(&s.Image, "image", "", "boot from a linked clone of this `image`")

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -27,6 +28,16 @@ func diskUse(d v1.VMDisk) string {
 		return "boot"
 	}
 	return "data"
+}
+
+// newDisk names the disk that a VM was given: it may have any slot that was free.
+func newDisk(before, after v1.VM) string {
+	for _, d := range after.Disks {
+		if !slices.ContainsFunc(before.Disks, func(o v1.VMDisk) bool { return o.Volume == d.Volume }) {
+			return d.Volume
+		}
+	}
+	return ""
 }
 
 // vmDiskCmd is what can be done with the disks of a VM.
@@ -81,15 +92,12 @@ finds it by a name that does not change: 'holdfast vm disk list VM' tells it.`,
 			if (s.Volume == "") == (s.Size == 0) {
 				return usageError{fmt.Errorf("say the --size of a new disk, or the --volume that is to be it")}
 			}
-			v, err := c.AddVMDisk(ctx, args[0], s)
+			before, err := c.VM(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			name := s.Volume
-			if name == "" && len(v.Disks) > 0 {
-				name = v.Disks[len(v.Disks)-1].Volume
-			}
-			return a.disksChanged(v, nil, "VM "+v.Name+" has disk "+name+".")
+			v, err := c.AddVMDisk(ctx, before.ID, s)
+			return a.disksChanged(v, err, "VM "+v.Name+" has disk "+newDisk(before, v)+".")
 		})}
 	fl := c.Flags()
 	fl.Var(&bytes, "size", "make a new disk of this size")

@@ -41,16 +41,34 @@ func (a *app) createFrom(ctx context.Context, c *client.Client, file string, noW
 	if err != nil {
 		return err
 	}
+	var made []string // volumes that there were not
 	for _, d := range f.Disks {
-		if _, err = c.AddVMDisk(ctx, v.ID, d); err != nil {
-			if gone := c.DeleteVM(context.WithoutCancel(ctx), v.ID, v1.VMRemoval{Force: true, KeepDisk: f.Volume != ""}); gone != nil {
-				return holdfast.Errorf(holdfast.KindOf(err), "VM %s is made, and is off, without its disk %s%s: %w", v.Name, d.Volume, d.Name, err)
+		with, err := c.AddVMDisk(ctx, v.ID, d)
+		if err != nil {
+			if left := undone(context.WithoutCancel(ctx), c, v.ID, f.Volume != "", made); left != nil {
+				return holdfast.Errorf(holdfast.KindOf(err), "VM %s is not made whole: its disk %s%s: %w; what is there of it is left: %w", v.Name, d.Volume, d.Name, err, left)
 			}
 			return holdfast.Errorf(holdfast.KindOf(err), "VM %s is not made: its disk %s%s: %w", v.Name, d.Volume, d.Name, err)
 		}
+		if d.Volume == "" {
+			made = append(made, newDisk(v, with))
+		}
+		v = with
 	}
 	if spec.Off && !f.Off {
 		v, err = c.StartVM(ctx, v.ID)
 	}
 	return a.settled(ctx, c, v, err, "running", noWait || f.Off)
+}
+
+// undone deletes a VM that was not made whole, and the volumes that were made
+// for it.
+func undone(ctx context.Context, c *client.Client, vm string, keepDisk bool, made []string) error {
+	err := c.DeleteVM(ctx, vm, v1.VMRemoval{Force: true, KeepDisk: keepDisk})
+	for _, volume := range made {
+		if err == nil {
+			err = c.DeleteVolume(ctx, volume)
+		}
+	}
+	return err
 }
