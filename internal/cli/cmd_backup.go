@@ -208,6 +208,7 @@ func (a *app) volumeRestoreCmd() *cobra.Command {
 	f.StringVar(&s.Volume, "volume", "", "in a directory with backups of several volumes: which `volume`")
 	f.StringVar(&s.At, "at", "", "in a directory: the last backup of that `time or number`; none: the newest")
 	f.StringVar(&identity, "identity", "", "`file` with the identity that opens a sealed backup")
+	f.Var((*sizeFlag)(&n.Size), "size", "of a volume that grew, from standard input: the size that it had at last")
 	f.IntVar(&n.Copies, "copies", 0, "copies in distinct racks (default: the pool's, or 2 as far as there are racks)")
 	f.StringVar(&n.Pool, "pool", "", "`pool` whose disks hold it; none: default")
 	f.BoolVar(&encrypt, "encrypt", false, "seal its blocks, or not with --encrypt=false (default: if the volume was encrypted)")

@@ -58,13 +58,30 @@ func (h *Host) fillRestored(ctx context.Context, m *member, rec cluster.Volume, 
 	defer disk.Close()
 	re := &restoring{ctx: ctx, disk: disk, blocks: uint64(disk.Size()) / holdfast.BlockSize,
 		progress: func(done, total int64) { h.imports.Store(rec.ID, image.Progress{Done: done, Total: total}) }}
+	return re.chain(r)
+}
+
+// restoring is a volume on its way in.
+type restoring struct {
+	ctx      context.Context
+	disk     export.Disk
+	blocks   uint64 // of the volume
+	done     int64  // bytes that were handed out to be written
+	total    int64  // of the backups that were begun
+	progress func(done, total int64)
+}
+
+// chain lays a chain of backups over each other, the first of which was begun to
+// be read, until all is on disk.
+func (re *restoring) chain(r *backup.Reader) error {
 	for {
 		if err := re.lay(r); err != nil {
 			return err
 		}
 		before := r.Header()
+		var err error
 		if r, err = backup.NewReader(r.After(), nil); err == io.EOF {
-			return do(disk, export.Request{Op: export.Flush})
+			return re.end(&before)
 		}
 		if err != nil {
 			return err
@@ -82,13 +99,13 @@ func (h *Host) fillRestored(ctx context.Context, m *member, rec cluster.Volume, 
 	}
 }
 
-// restoring is a volume on its way in.
-type restoring struct {
-	ctx      context.Context
-	disk     export.Disk
-	blocks   uint64 // of the volume
-	done     int64
-	progress func(done, total int64)
+// end makes it last, if the volume holds all of the last backup, h: what was
+// behind the volume's end was passed over.
+func (re *restoring) end(h *backup.Header) error {
+	if h.Blocks() > re.blocks {
+		return holdfast.Errorf(holdfast.Invalid, "the last backup is of a volume of %d bytes, and this one has %d: give that size with --size %[1]d", h.Volume.Size, re.disk.Size())
+	}
+	return do(re.disk, export.Request{Op: export.Flush})
 }
 
 // shrink has what a volume lost, when it was reverted to before it grew, read as
@@ -121,7 +138,7 @@ func (re *restoring) lay(r *backup.Reader) (err error) {
 			}
 		})
 	}
-	total := r.Header().Expect
+	re.total += r.Header().Expect
 	for err == nil {
 		var p backup.Part
 		if p, err = r.Next(); err != nil {
@@ -133,7 +150,7 @@ func (re *restoring) lay(r *backup.Reader) (err error) {
 			err = ctx.Err()
 		}
 		re.done += int64(p.Size())
-		re.progress(re.done, total)
+		re.progress(re.done, re.total)
 	}
 	close(parts)
 	wg.Wait()
