@@ -200,3 +200,30 @@ func TestPressesAreCounted(t *testing.T) {
 		}
 	})
 }
+
+// A disk that was to go when the guest let it go goes at once when it is taken
+// away again after the VM's host was lost and the VM stopped: no guest has it, and
+// no host looks after it.
+func TestADiskLeavesAVMThatNobodyRuns(t *testing.T) {
+	d := newDesk(t)
+	d.put([]cluster.Volume{
+		{ID: volID(3), Name: "data", Blocks: 64, VM: vmID(1)},
+		{ID: volID(4), Name: "logs", Blocks: 64, VM: vmID(1)},
+	}, []cluster.VM{{ID: vmID(1), Name: "db", Power: cluster.On, Volume: volID(3), Disks: []cluster.VMDisk{{Volume: volID(4), Slot: 1}}}})
+	d.do(func() {
+		for range 2 { // asked again it stands
+			vm, err := d.p.RemoveVMDisk(vmID(1), volID(4))
+			if err != nil || len(vm.Disks) != 1 || !vm.Disks[0].Leaving {
+				t.Errorf("while it may run: %+v, %v", vm.Disks, err)
+			}
+		}
+		if err := d.p.StopVM(vmID(1), false); err != nil {
+			t.Error(err)
+		}
+		vm, err := d.p.RemoveVMDisk(vmID(1), volID(4))
+		st, _ := d.p.Cluster.Refresh()
+		if err != nil || len(vm.Disks) != 0 || !st.Volumes[volID(4)].Val.VM.IsZero() {
+			t.Errorf("off: %+v, %v", vm.Disks, err)
+		}
+	})
+}

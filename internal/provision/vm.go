@@ -107,9 +107,9 @@ func (p *Provisioner) assign(st *cluster.State, vm *cluster.VM, made ...cluster.
 // changeVM applies f to a VM's newest record and commits it.
 func (p *Provisioner) changeVM(id holdfast.VMID, f func(*cluster.State, *cluster.VM) error) (vm cluster.VM, err error) {
 	err = p.transact(func(st *cluster.State, tx *cluster.Txn) error {
-		v, ok := st.VMs[id]
-		if !ok || v.Val.Deleted {
-			return holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
+		v, err := vmIn(st, id)
+		if err != nil {
+			return err
 		}
 		vm = v.Val
 		if err := f(st, &vm); err != nil {
@@ -200,12 +200,12 @@ func (p *Provisioner) ResetVM(id holdfast.VMID) error {
 func (p *Provisioner) DeleteVM(id holdfast.VMID, r cluster.VMRemoval) error {
 	seen := false
 	return p.transact(func(st *cluster.State, tx *cluster.Txn) error {
-		v, ok := st.VMs[id]
+		v, err := vmIn(st, id)
 		switch {
-		case (!ok || v.Val.Deleted) && seen:
+		case err != nil && seen:
 			return errStands
-		case !ok || v.Val.Deleted:
-			return holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
+		case err != nil:
+			return err
 		}
 		seen = true
 		if v.Val.Power == cluster.On && !r.Force {

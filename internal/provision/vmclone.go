@@ -45,9 +45,9 @@ func (p *Provisioner) CloneVM(from holdfast.VMID, spec VMCloneSpec) (vm cluster.
 	if err == nil {
 		err = p.commitClone(vm, made)
 	}
-	if err != nil && !holdfast.IsKind(err, holdfast.Unknown) {
-		for _, rec := range made {
-			p.discard(rec)
+	for _, rec := range made {
+		if err != nil {
+			err = p.unmade(rec, err)
 		}
 	}
 	return vm, err

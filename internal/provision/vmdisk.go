@@ -136,18 +136,18 @@ func (p *Provisioner) RemoveVMDisk(id holdfast.VMID, volume holdfast.VolumeID) (
 			return err
 		}
 		vm = v.Val
-		i := vm.Disk(volume)
+		i, runs := vm.Disk(volume), MayRun(st, vm)
 		name := st.Volumes[volume].Val.Name
 		switch {
 		case volume == vm.Volume:
 			return holdfast.Errorf(holdfast.Conflict, "volume %s is what VM %s boots from; a VM keeps its boot disk", name, vm.Name)
-		case i < 0 && seen, i >= 0 && vm.Disks[i].Leaving:
-			return errStands
+		case i < 0 && seen, i >= 0 && vm.Disks[i].Leaving && runs:
+			return errStands // of one that was to leave a machine that is no more, nobody else takes care
 		case i < 0:
 			return holdfast.Errorf(holdfast.NotFound, "volume %s is no disk of VM %s: see 'holdfast vm disk list %s'", name, vm.Name, vm.Name)
 		}
 		seen = true
-		if MayRun(st, vm) {
+		if runs {
 			vm.Disks = slices.Clone(vm.Disks)
 			vm.Disks[i].Leaving = true
 		} else {
