@@ -145,7 +145,7 @@ func (m *measurement) whole(ctx context.Context) error {
 }
 
 func (m *measurement) options(guest string) drill.Options {
-	return drill.Options{Lab: m.lab, Binary: m.binary, Guest: guest, ImageFile: m.debian, Progress: os.Stderr}
+	return drill.Options{Site: drill.Site{Lab: m.lab, Binary: m.binary, Progress: os.Stderr}, Guest: guest, ImageFile: m.debian}
 }
 
 func (m *measurement) rackLoss(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,17 +19,79 @@ import (
 func Command(getenv func(string) string) *cobra.Command {
 	root := &cobra.Command{Use: "drill", Short: "Break something on purpose, and see",
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	root.AddCommand(rackLoss(getenv), saturate(getenv))
-	root.AddCommand(powerLossCmd(getenv), wipeCmd(getenv), splitCommand(getenv), twoBoxCmd(getenv))
-	root.AddCommand(museumCmd(getenv))
+	root.AddCommand(rackLoss(getenv), powerLossCmd(getenv), wipeCmd(getenv), museumCmd(getenv), splitCmd(getenv), twoBoxCmd(getenv), saturate(getenv))
 	return root
+}
+
+// Site is where a drill is played, and with what.
+type Site struct {
+	Lab      *lab.Lab
+	Binary   string    // of holdfast, to start hosts again
+	Progress io.Writer // what is being done, a line each
+}
+
+// outcome is what came of a drill.
+type outcome interface {
+	print(out io.Writer) error
+	passed() bool
+}
+
+func (r Report) passed() bool       { return r.OK }
+func (s Series) passed() bool       { return s.OK }
+func (s Saturation) passed() bool   { return s.OK }
+func (s PowerSeries) passed() bool  { return s.OK }
+func (r WipeReport) passed() bool   { return r.OK }
+func (r SplitReport) passed() bool  { return r.OK }
+func (r TwoBox) passed() bool       { return r.OK }
+func (r MuseumReport) passed() bool { return r.OK }
+
+// played makes c the command of a drill: once check has nothing against the
+// flags, it plays the drill in the lab of --dir, shows what came of it, and fails
+// if the drill is not passed.
+func played(c *cobra.Command, getenv func(string) string, check func() error, play func(context.Context, Site) (outcome, error)) *cobra.Command {
+	dir := c.Flags().String("dir", "", "`directory` of the lab (default: the current one)")
+	c.Args = cobra.NoArgs
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := check(); err != nil {
+			return err
+		}
+		at, err := open(*dir, getenv)
+		if err != nil {
+			return err
+		}
+		at.Progress = cmd.ErrOrStderr()
+		r, err := play(cmd.Context(), at)
+		if perr := show(cmd, r); perr != nil {
+			return perr
+		}
+		if err == nil && !r.passed() {
+			err = holdfast.Errorf(holdfast.Damaged, "the drill failed: see the checks above; the lab's logs are in %s", at.Lab.Dir)
+		}
+		return err
+	}
+	return c
+}
+
+// checkTimes bounds --times.
+func checkTimes(n int) error {
+	if n < 1 || n > 1000 {
+		return holdfast.Errorf(holdfast.Invalid, "--times %d: give 1 to 1000", n)
+	}
+	return nil
+}
+
+// checkGuests bounds --guests.
+func checkGuests(n int) error {
+	if n < 1 || n > maxProbes {
+		return holdfast.Errorf(holdfast.Invalid, "--guests %d: give 1 to %d", n, maxProbes)
+	}
+	return nil
 }
 
 func rackLoss(getenv func(string) string) *cobra.Command {
 	var o Options
-	var dir string
 	times := 1
-	c := &cobra.Command{Use: "rack-loss", Short: "Pull the plug of the rack that runs a VM", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "rack-loss", Short: "Pull the plug of the rack that runs a VM",
 		Long: `Make a VM in the lab, let it write, pull the plug of the rack it runs in, and
 report when it was back elsewhere and whether everything it had acknowledged
 was. Then start the rack again and check everything once more.
@@ -40,58 +103,39 @@ are reported, and the VM is removed in the end.
 Exit status 0 only if nothing acknowledged was lost, nothing was corrupt, and
 never two machines wrote.`,
 		Example: "  holdfast lab up\n  holdfast drill rack-loss\n  holdfast drill rack-loss --guest debian -o json\n  holdfast drill rack-loss --times 20",
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if err := checkTimes(times); err != nil {
-				return err
-			}
-			if o.Lab, o.Binary, err = open(dir, getenv); err != nil {
-				return err
-			}
-			o.Progress = cmd.ErrOrStderr()
-			var r interface {
-				print(out io.Writer) error
-				passed() bool
-			}
-			if times == 1 {
-				r, err = Run(cmd.Context(), o)
-			} else {
-				r, err = Repeat(cmd.Context(), o, times)
-			}
-			if perr := show(cmd, r); perr != nil {
-				return perr
-			}
-			if err == nil && !r.passed() {
-				err = holdfast.Errorf(holdfast.Damaged, "the drill failed: see the checks above; the lab's logs are in %s", o.Lab.Dir)
-			}
-			return err
-		}}
+	}
 	f := c.Flags()
-	f.StringVar(&dir, "dir", "", "`directory` of the lab (default: the current one)")
 	f.StringVar(&o.Guest, "guest", "probe", "probe (tiny, ours) or debian (with PostgreSQL)")
 	f.StringVar(&o.ImageFile, "image-file", "build/debian.raw", "raw Debian disk `file`, if the cluster has no image called debian")
 	f.BoolVar(&o.Keep, "keep-dead", false, "leave the killed rack dead")
 	f.BoolVar(&o.Leader, "leader", false, "kill the rack whose host leads the control plane")
 	f.IntVar(&times, "times", 1, "how often")
 	c.MarkFlagsMutuallyExclusive("times", "keep-dead")
-	return c
+	return played(c, getenv, func() error { return checkTimes(times) }, func(ctx context.Context, at Site) (outcome, error) {
+		o.Site = at
+		if times == 1 {
+			return Run(ctx, o)
+		}
+		return Repeat(ctx, o, times)
+	})
 }
 
 // open finds the lab, and the program that runs.
-func open(dir string, getenv func(string) string) (l *lab.Lab, binary string, err error) {
+func open(dir string, getenv func(string) string) (at Site, err error) {
 	if dir == "" {
 		dir = lab.DefaultDir(getenv)
 	} else if dir, err = filepath.Abs(dir); err != nil {
-		return nil, "", err
+		return at, err
 	}
-	if l, err = lab.Open(dir); err != nil {
-		return nil, "", err
+	if at.Lab, err = lab.Open(dir); err != nil {
+		return at, err
 	}
-	binary, err = os.Executable()
-	return l, binary, err
+	at.Binary, err = os.Executable()
+	return at, err
 }
 
 // show prints a report for people, or as JSON if that was asked for.
-func show(cmd *cobra.Command, r interface{ print(io.Writer) error }) error {
+func show(cmd *cobra.Command, r outcome) error {
 	out := cmd.OutOrStdout()
 	if format, err := cmd.Flags().GetString("output"); err == nil && format == "json" {
 		e := json.NewEncoder(out)
@@ -100,10 +144,6 @@ func show(cmd *cobra.Command, r interface{ print(io.Writer) error }) error {
 	}
 	return r.print(out)
 }
-
-func (r Report) passed() bool { return r.OK }
-
-func (s Series) passed() bool { return s.OK }
 
 // print prints the series for people.
 func (s Series) print(out io.Writer) error {
@@ -146,6 +186,14 @@ func PrintFigures(out io.Writer, figures []Figure) error {
 	fmt.Fprintln(w, "FIGURE\tMEDIAN\tWORST\tOF")
 	for _, f := range figures {
 		fmt.Fprintf(w, "%s\t%.1f %s\t%.1f %s\t%d\n", f.What, f.Median, f.Unit, f.Worst, f.Unit, f.Rounds)
+	}
+	return w.Flush()
+}
+
+func printMarks(out io.Writer, marks []Mark) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	for _, m := range marks {
+		fmt.Fprintf(w, "  %+6.1f s\t%s\t%s\n", m.After, m.What, m.Text)
 	}
 	return w.Flush()
 }

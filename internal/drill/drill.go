@@ -7,7 +7,6 @@ package drill
 import (
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -27,13 +26,11 @@ const (
 
 // Options are what a drill is run with.
 type Options struct {
-	Lab       *lab.Lab
-	Binary    string // of holdfast, to start the rack again
+	Site
 	Guest     string // "probe" or "debian"
 	ImageFile string // debian: the raw disk, if the cluster has no such image yet
 	Keep      bool   // leave the killed rack dead
 	Leader    bool   // kill the rack whose host leads the control plane
-	Progress  io.Writer
 }
 
 // Report is what a drill found.
@@ -101,10 +98,12 @@ type drill struct {
 	zero   time.Time // when the plug was pulled
 }
 
+func newDrill(o Options) *drill { return &drill{o: o, cloud: newCloud(o.Lab), begun: time.Now()} }
+
 // Run runs a drill. The report says what happened as far as it got, also if
 // there is an error.
 func Run(ctx context.Context, o Options) (Report, error) {
-	d := &drill{o: o, cloud: newCloud(o.Lab), begun: time.Now()}
+	d := newDrill(o)
 	defer d.cloud.close()
 	var err error
 	if d.guest, err = newGuest(d); err != nil {

@@ -3,7 +3,6 @@ package drill
 import (
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -22,12 +21,10 @@ const museumImage = "probe-3"
 
 // MuseumOptions are what the loss of most of the cluster is drilled with.
 type MuseumOptions struct {
-	Lab      *lab.Lab
-	Binary   string // of holdfast: its 'cluster recover' is run
+	Site     // of its program 'cluster recover' is run, too
 	Guests   int
 	Survivor string // rack that is left; "": one by chance
 	Keep     bool   // do not put new hosts in the place of the destroyed ones
-	Progress io.Writer
 }
 
 // MuseumReport is what became of it.
@@ -60,7 +57,7 @@ type museum struct {
 // Museum destroys all racks but one while guests write, rebuilds the control plane
 // on what is left, and sees whether everything that was acknowledged is there.
 func Museum(ctx context.Context, o MuseumOptions) (MuseumReport, error) {
-	d := &drill{o: Options{Lab: o.Lab, Binary: o.Binary, Progress: o.Progress}, cloud: newCloud(o.Lab), begun: time.Now()}
+	d := newDrill(Options{Site: o.Site})
 	defer d.cloud.close()
 	m := &museum{o: o, d: d, guests: newProbes(d, "museum", o.Guests), before: map[string]int64{}}
 	defer m.guests.close()

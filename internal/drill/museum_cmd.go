@@ -1,18 +1,16 @@
 package drill
 
 import (
+	"context"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
-
-	"github.com/holdfast-cloud/holdfast"
 )
 
 func museumCmd(getenv func(string) string) *cobra.Command {
 	o := MuseumOptions{}
-	var dir string
-	c := &cobra.Command{Use: "museum", Short: "Destroy two of three racks for good, and recover from the third", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "museum", Short: "Destroy two of three racks for good, and recover from the third",
 		Long: `Let some VMs in the lab write, with a copy in each of three racks; end every
 process of two racks at once and wipe their disks; rebuild the control plane with
 'holdfast cluster recover' on the rack that is left. When every guest runs again
@@ -22,29 +20,15 @@ and all copies are built anew.
 Exit status 0 only if nothing acknowledged was lost, nothing was corrupt, and
 every VM runs once.`,
 		Example: "  holdfast lab up\n  holdfast drill museum\n  holdfast drill museum --guests 12 --keep-dead\n  holdfast drill museum --survivor b -o json",
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.Guests < 1 || o.Guests > maxProbes {
-				return holdfast.Errorf(holdfast.Invalid, "--guests %d: give 1 to %d", o.Guests, maxProbes)
-			}
-			if o.Lab, o.Binary, err = open(dir, getenv); err != nil {
-				return err
-			}
-			o.Progress = cmd.ErrOrStderr()
-			r, err := Museum(cmd.Context(), o)
-			if perr := show(cmd, r); perr != nil {
-				return perr
-			}
-			if err == nil && !r.OK {
-				err = holdfast.Errorf(holdfast.Damaged, "the drill failed: see the checks above; the lab's logs are in %s", o.Lab.Dir)
-			}
-			return err
-		}}
+	}
 	f := c.Flags()
-	f.StringVar(&dir, "dir", "", "`directory` of the lab (default: the current one)")
 	f.IntVar(&o.Guests, "guests", 3, "how many VMs")
 	f.StringVar(&o.Survivor, "survivor", "", "`rack` that is left (default: one by chance)")
 	f.BoolVar(&o.Keep, "keep-dead", false, "put no new hosts where the destroyed ones stood")
-	return c
+	return played(c, getenv, func() error { return checkGuests(o.Guests) }, func(ctx context.Context, at Site) (outcome, error) {
+		o.Site = at
+		return Museum(ctx, o)
+	})
 }
 
 // print prints the report for people.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -20,11 +19,9 @@ const maxReturn = 2 * time.Second
 
 // PowerOptions are what the loss of all power is drilled with.
 type PowerOptions struct {
-	Lab      *lab.Lab
-	Binary   string // of holdfast, to start the hosts again
-	Guests   int
-	Seed     uint64 // of the order in which hosts come back, and when
-	Progress io.Writer
+	Site
+	Guests int
+	Seed   uint64 // of the order in which hosts come back, and when
 }
 
 // PowerReport is what became of one loss of all power.
@@ -53,7 +50,7 @@ type PowerSeries struct {
 // seed one higher each time. It ends at the first round that fails. The guests
 // are removed in the end, unless something failed.
 func PowerLoss(ctx context.Context, o PowerOptions, times int) (s PowerSeries, err error) {
-	d := &drill{o: Options{Lab: o.Lab, Binary: o.Binary, Progress: o.Progress}, cloud: newCloud(o.Lab), begun: time.Now()}
+	d := newDrill(Options{Site: o.Site})
 	defer d.cloud.close()
 	p := newProbes(d, "power", o.Guests)
 	defer p.close()

@@ -1,6 +1,8 @@
 package drill
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -8,15 +10,12 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-
-	"github.com/holdfast-cloud/holdfast"
 )
 
 func powerLossCmd(getenv func(string) string) *cobra.Command {
 	o := PowerOptions{}
-	var dir string
 	times := 1
-	c := &cobra.Command{Use: "power-loss", Short: "Take the power of the whole site, and give it back", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "power-loss", Short: "Take the power of the whole site, and give it back",
 		Long: `Let some VMs in the lab write, end every process of every host at once without
 warning, and start the hosts again in a random order at random moments. The
 drill ends when every guest runs again and has verified its whole disk: every
@@ -32,35 +31,18 @@ on with the same guests, the seed one higher each time.
 Exit status 0 only if nothing acknowledged was lost, nothing was corrupt, and
 every VM runs once.`,
 		Example: "  holdfast lab up\n  holdfast drill power-loss\n  holdfast drill power-loss --guests 12 --times 20\n  holdfast drill power-loss --seed 7 -o json",
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if err := checkTimes(times); err != nil {
-				return err
-			}
-			if o.Guests < 1 || o.Guests > maxProbes {
-				return holdfast.Errorf(holdfast.Invalid, "--guests %d: give 1 to %d", o.Guests, maxProbes)
-			}
-			if !cmd.Flags().Changed("seed") {
-				o.Seed = rand.Uint64N(1 << 32)
-			}
-			if o.Lab, o.Binary, err = open(dir, getenv); err != nil {
-				return err
-			}
-			o.Progress = cmd.ErrOrStderr()
-			s, err := PowerLoss(cmd.Context(), o, times)
-			if perr := show(cmd, s); perr != nil {
-				return perr
-			}
-			if err == nil && !s.OK {
-				err = holdfast.Errorf(holdfast.Damaged, "the drill failed: see the checks above; the lab's logs are in %s", o.Lab.Dir)
-			}
-			return err
-		}}
+	}
 	f := c.Flags()
-	f.StringVar(&dir, "dir", "", "`directory` of the lab (default: the current one)")
 	f.IntVar(&o.Guests, "guests", 3, "how many VMs")
 	f.Uint64Var(&o.Seed, "seed", 0, "of the order in which hosts come back (default: a random one)")
 	f.IntVar(&times, "times", 1, "how often")
-	return c
+	return played(c, getenv, func() error { return cmp.Or(checkTimes(times), checkGuests(o.Guests)) }, func(ctx context.Context, at Site) (outcome, error) {
+		o.Site = at
+		if !f.Changed("seed") {
+			o.Seed = rand.Uint64N(1 << 32)
+		}
+		return PowerLoss(ctx, o, times)
+	})
 }
 
 // print prints the series for people: one round in full, several as a table.
@@ -104,12 +86,4 @@ func (r PowerReport) print(out io.Writer) error {
 	}
 	fmt.Fprintln(out)
 	return nil
-}
-
-func printMarks(out io.Writer, marks []Mark) error {
-	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	for _, m := range marks {
-		fmt.Fprintf(w, "  %+6.1f s\t%s\t%s\n", m.After, m.What, m.Text)
-	}
-	return w.Flush()
 }

@@ -55,7 +55,7 @@ func spinSector() []byte {
 // Saturate runs one busy guest per core and a probe guest for a while, and
 // reports what the cluster made of it. It removes them in the end.
 func Saturate(ctx context.Context, o Options, length time.Duration) (s Saturation, err error) {
-	d := &drill{o: o, cloud: newCloud(o.Lab), begun: time.Now()}
+	d := newDrill(o)
 	defer d.cloud.close()
 	g := &probeGuest{d: d}
 	d.guest = g
@@ -243,8 +243,6 @@ func cpuTime() (busy, total float64) {
 	return busy, total
 }
 
-func (s Saturation) passed() bool { return s.OK }
-
 // print prints the report for people.
 func (s Saturation) print(out io.Writer) error {
 	if s.Seconds == 0 {
@@ -259,34 +257,20 @@ func (s Saturation) print(out io.Writer) error {
 }
 
 func saturate(getenv func(string) string) *cobra.Command {
-	var o Options
-	var dir string
 	var length time.Duration
-	c := &cobra.Command{Use: "saturate", Short: "Keep every core busy with guests, and see that no host is taken for dead", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "saturate", Short: "Keep every core busy with guests, and see that no host is taken for dead",
 		Long: `Start one guest per core that does nothing but spin, and one that writes and
 flushes, and watch the cluster for a while. A host that is out of breath must
 not be taken for a lost one.
 
 Exit status 0 only if no incident was opened and no VM was moved.`,
 		Example: "  holdfast drill saturate --for 30m",
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if length < time.Second || length > maxFor {
-				return holdfast.Errorf(holdfast.Invalid, "--for %v: give 1s to %v", length, maxFor)
-			}
-			if o.Lab, o.Binary, err = open(dir, getenv); err != nil {
-				return err
-			}
-			o.Progress = cmd.ErrOrStderr()
-			s, err := Saturate(cmd.Context(), o, length)
-			if perr := show(cmd, s); perr != nil {
-				return perr
-			}
-			if err == nil && !s.OK {
-				err = holdfast.Errorf(holdfast.Damaged, "the drill failed: see the checks above; the lab's logs are in %s", o.Lab.Dir)
-			}
-			return err
-		}}
-	c.Flags().StringVar(&dir, "dir", "", "`directory` of the lab (default: the current one)")
+	}
 	c.Flags().DurationVar(&length, "for", 30*time.Minute, "how long")
-	return c
+	return played(c, getenv, func() error {
+		if length < time.Second || length > maxFor {
+			return holdfast.Errorf(holdfast.Invalid, "--for %v: give 1s to %v", length, maxFor)
+		}
+		return nil
+	}, func(ctx context.Context, at Site) (outcome, error) { return Saturate(ctx, Options{Site: at}, length) })
 }

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/holdfast-cloud/holdfast"
 )
 
 // leaderTenths is how many of ten drills of a series kill the rack of the
@@ -153,12 +151,4 @@ func (r Report) between(from, to string) (float64, bool) {
 	a, ok := r.after(from)
 	b, ok2 := r.after(to)
 	return b - a, ok && ok2
-}
-
-// checkTimes bounds --times.
-func checkTimes(n int) error {
-	if n < 1 || n > 1000 {
-		return holdfast.Errorf(holdfast.Invalid, "--times %d: give 1 to 1000", n)
-	}
-	return nil
 }

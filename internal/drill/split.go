@@ -3,13 +3,9 @@ package drill
 import (
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
-	"text/tabwriter"
 	"time"
-
-	"github.com/spf13/cobra"
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
@@ -26,11 +22,10 @@ const (
 
 // SplitOptions are what a split is made with.
 type SplitOptions struct {
-	Lab       *lab.Lab
+	Site
 	Guests    int
 	Isolation string        // what the cut-off hosts do with their machines
 	Hold      time.Duration // how long the rack stays cut off once all is done elsewhere
-	Progress  io.Writer
 }
 
 // SplitReport is what came of it.
@@ -66,57 +61,13 @@ type split struct {
 	report SplitReport
 }
 
-func splitCommand(getenv func(string) string) *cobra.Command {
-	var o SplitOptions
-	var dir string
-	c := &cobra.Command{Use: "split", Short: "Cut a rack off that runs guests, and connect it again", Args: cobra.NoArgs,
-		Long: `Make some VMs in a lab with a network of its own, let them write, and cut the
-rack of one of them off from all others: it lives on. Its guests must be taken
-over elsewhere and be held where they were, all others must not notice. Then
-the rack is connected again, and one machine of each VM must write on.
-
-What is judged is what the guests' machines say at their own hosts, the ones
-that are cut off too: who wrote when, and what each boot found on its disk.
-
-Exit status 0 only if nothing acknowledged was lost, no VM was written by two
-machines, the rack's machines were held in time, and nothing was moved that did
-not have to be. The VMs are removed in the end.`,
-		Example: "  holdfast lab up --netns\n  holdfast drill split\n  holdfast drill split --isolation off -o json",
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.Guests < 2 || o.Guests > 20 {
-				return holdfast.Errorf(holdfast.Invalid, "--guests %d: give 2 to 20, so that there is one in the rack and one elsewhere", o.Guests)
-			}
-			if !slices.Contains([]string{"pause", "off", "leave"}, o.Isolation) {
-				return holdfast.Errorf(holdfast.Invalid, "--isolation %q: it can be pause, off or leave", o.Isolation)
-			}
-			if o.Lab, _, err = open(dir, getenv); err != nil {
-				return err
-			}
-			o.Progress = cmd.ErrOrStderr()
-			r, err := Split(cmd.Context(), o)
-			if perr := show(cmd, r); perr != nil {
-				return perr
-			}
-			if err == nil && !r.OK {
-				err = holdfast.Errorf(holdfast.Damaged, "the drill failed: see the checks above; the lab's logs are in %s", o.Lab.Dir)
-			}
-			return err
-		}}
-	f := c.Flags()
-	f.StringVar(&dir, "dir", "", "`directory` of the lab (default: the current one)")
-	f.IntVar(&o.Guests, "guests", 4, "how many VMs")
-	f.StringVar(&o.Isolation, "isolation", "pause", "what cut-off hosts do with their machines: pause, off or leave")
-	f.DurationVar(&o.Hold, "hold", 2*time.Second, "how long the rack stays cut off when its guests run elsewhere")
-	return c
-}
-
 // Split runs the drill. The report says what happened as far as it got, also if
 // there is an error.
 func Split(ctx context.Context, o SplitOptions) (SplitReport, error) {
 	if o.Lab.Network == nil {
 		return SplitReport{}, holdfast.Errorf(holdfast.Invalid, "the lab in %s has no network of its own, so that no rack of it can be cut off; make one with 'holdfast lab up --netns', as root", o.Lab.Dir)
 	}
-	s := &split{o: o, moved: map[string]v1.VM{}, drill: &drill{o: Options{Lab: o.Lab, Progress: o.Progress}, cloud: newCloud(o.Lab), begun: time.Now()}}
+	s := &split{o: o, moved: map[string]v1.VM{}, drill: newDrill(Options{Site: o.Site})}
 	defer s.cloud.close()
 	err := s.run(ctx)
 	if s.diary != nil {
@@ -413,30 +364,4 @@ func (s *split) tell() {
 		}
 		s.report.Guests = append(s.report.Guests, g)
 	}
-}
-
-// print prints the report for people.
-func (r SplitReport) print(out io.Writer) error {
-	if r.Rack == "" {
-		return nil // nothing has been cut yet
-	}
-	fmt.Fprintf(out, "Rack %s was cut off while it ran guests, and connected again.\n\n", r.Rack)
-	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	for _, m := range r.Timeline {
-		fmt.Fprintf(w, "  %+6.1f s\t%s\t%s\n", m.After, m.What, m.Text)
-	}
-	fmt.Fprintln(w)
-	fmt.Fprintln(w, "VM\tFROM\tTO\tACKNOWLEDGED\tFOUND\tLONGEST PAUSE")
-	for _, g := range r.Guests {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%.1f s\n", g.VM, g.From, g.To, g.Acked, g.Found, g.Away)
-	}
-	fmt.Fprintln(w)
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	printChecks(out, r.Checks)
-	if r.OK {
-		fmt.Fprintln(out, "\nThe drill is passed: nothing acknowledged was lost, one machine wrote, nobody else noticed.")
-	}
-	return nil
 }

@@ -3,7 +3,6 @@ package drill
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -23,11 +22,9 @@ const goneOn = 50
 
 // TwoBoxOptions are what a drill of two racks and a witness is run with.
 type TwoBoxOptions struct {
-	Lab      *lab.Lab
-	Binary   string // of holdfast, to start racks again
-	Times    int    // how often each of the losses happens
-	Quick    bool   // lose only the witness and the rack of the first guest
-	Progress io.Writer
+	Site
+	Times int  // how often each of the losses happens
+	Quick bool // lose only the witness and the rack of the first guest
 }
 
 // TwoBox is what a drill of two racks and a witness found.
@@ -83,7 +80,7 @@ func RunTwoBox(ctx context.Context, o TwoBoxOptions) (TwoBox, error) {
 }
 
 func (b *twoBox) newDrill() *drill {
-	return &drill{o: Options{Lab: b.o.Lab, Binary: b.o.Binary, Progress: b.o.Progress}, cloud: b.cloud, begun: time.Now()}
+	return &drill{o: Options{Site: b.o.Site}, cloud: b.cloud, begun: time.Now()}
 }
 
 func (b *twoBox) run(ctx context.Context) error {

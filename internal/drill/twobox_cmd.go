@@ -1,20 +1,17 @@
 package drill
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-
-	"github.com/holdfast-cloud/holdfast"
 )
 
 func twoBoxCmd(getenv func(string) string) *cobra.Command {
 	var o TwoBoxOptions
-	var dir string
-	c := &cobra.Command{Use: "two-box", Short: "Lose either of two racks, the witness, and everything at once", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "two-box", Short: "Lose either of two racks, the witness, and everything at once",
 		Long: `In a lab of two racks and a witness, let probe guests write and pull the plug of
 the witness, of the rack that runs the guests, of the other one, and of
 everything at once; after that at first only one rack and the witness come back.
@@ -25,27 +22,13 @@ witness and the rack of the first guest.
 Exit status 0 only if nothing acknowledged was lost, nothing was corrupt, and
 never two machines wrote.`,
 		Example: "  holdfast lab up --racks 2 --witness\n  holdfast drill two-box\n  holdfast drill two-box --quick\n  holdfast drill two-box --times 5 -o json",
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if err := checkTimes(o.Times); err != nil {
-				return err
-			}
-			if o.Lab, o.Binary, err = open(dir, getenv); err != nil {
-				return err
-			}
-			o.Progress = cmd.ErrOrStderr()
-			r, err := RunTwoBox(cmd.Context(), o)
-			if perr := show(cmd, r); perr != nil {
-				return perr
-			}
-			if err == nil && !r.OK {
-				err = holdfast.Errorf(holdfast.Damaged, "the drill failed: see the checks above; the lab's logs are in %s", o.Lab.Dir)
-			}
-			return err
-		}}
-	c.Flags().StringVar(&dir, "dir", "", "`directory` of the lab (default: the current one)")
+	}
 	c.Flags().IntVar(&o.Times, "times", 1, "how often each of the losses happens")
 	c.Flags().BoolVar(&o.Quick, "quick", false, "lose only the witness and the rack of the first guest")
-	return c
+	return played(c, getenv, func() error { return checkTimes(o.Times) }, func(ctx context.Context, at Site) (outcome, error) {
+		o.Site = at
+		return RunTwoBox(ctx, o)
+	})
 }
 
 // print prints the report for people.
@@ -56,11 +39,7 @@ func (r TwoBox) print(out io.Writer) error {
 			fmt.Fprintf(out, " It ran %s.", strings.Join(l.Moved, ", "))
 		}
 		fmt.Fprintln(out)
-		w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-		for _, m := range l.Timeline {
-			fmt.Fprintf(w, "  %+6.1f s\t%s\t%s\n", m.After, m.What, m.Text)
-		}
-		if err := w.Flush(); err != nil {
+		if err := printMarks(out, l.Timeline); err != nil {
 			return err
 		}
 		if l.Said != "" {

@@ -3,7 +3,6 @@ package drill
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -16,12 +15,10 @@ import (
 
 // WipeOptions are what the loss of a rack's disks is drilled with.
 type WipeOptions struct {
-	Lab      *lab.Lab
-	Binary   string // of holdfast, to start the hosts again
-	Guests   int
-	Rack     string // "": that of the first guest
-	Replace  bool   // the hosts themselves are gone, too: they are struck, and new ones join
-	Progress io.Writer
+	Site
+	Guests  int
+	Rack    string // "": that of the first guest
+	Replace bool   // the hosts themselves are gone, too: they are struck, and new ones join
 }
 
 // WipeReport is what became of it.
@@ -55,7 +52,7 @@ type wipe struct {
 // until every copy has been built anew. The guests are removed in the end, unless
 // something failed.
 func Wipe(ctx context.Context, o WipeOptions) (WipeReport, error) {
-	d := &drill{o: Options{Lab: o.Lab, Binary: o.Binary, Progress: o.Progress}, cloud: newCloud(o.Lab), begun: time.Now()}
+	d := newDrill(Options{Site: o.Site})
 	defer d.cloud.close()
 	w := &wipe{o: o, d: d, guests: newProbes(d, "wipe", o.Guests), moved: &probes{d: d}}
 	w.report = WipeReport{Guests: o.Guests, Replaced: o.Replace, Hosts: []string{}, Checks: []Check{}}

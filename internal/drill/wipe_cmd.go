@@ -1,19 +1,17 @@
 package drill
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/holdfast-cloud/holdfast"
 )
 
 func wipeCmd(getenv func(string) string) *cobra.Command {
 	var o WipeOptions
-	var dir string
-	c := &cobra.Command{Use: "wipe", Short: "Destroy the disks of a rack, and build everything anew on empty ones", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "wipe", Short: "Destroy the disks of a rack, and build everything anew on empty ones",
 		Long: `Let some VMs in the lab write, kill a rack and destroy its disks. Empty disks are
 put in the place of the old ones; with --replace the hosts themselves are gone as
 well: they are struck off by 'rack remove --lost', and new ones join. The drill
@@ -23,29 +21,15 @@ guest was started again and has verified its disk.
 Exit status 0 only if nothing acknowledged was lost, all copies are equal, and
 every VM runs once.`,
 		Example: "  holdfast lab up\n  holdfast drill wipe\n  holdfast drill wipe --rack b --guests 6\n  holdfast drill wipe --replace -o json",
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.Guests < 1 || o.Guests > maxProbes {
-				return holdfast.Errorf(holdfast.Invalid, "--guests %d: give 1 to %d", o.Guests, maxProbes)
-			}
-			if o.Lab, o.Binary, err = open(dir, getenv); err != nil {
-				return err
-			}
-			o.Progress = cmd.ErrOrStderr()
-			r, err := Wipe(cmd.Context(), o)
-			if perr := show(cmd, r); perr != nil {
-				return perr
-			}
-			if err == nil && !r.OK {
-				err = holdfast.Errorf(holdfast.Damaged, "the drill failed: see the checks above; the lab's logs are in %s", o.Lab.Dir)
-			}
-			return err
-		}}
+	}
 	f := c.Flags()
-	f.StringVar(&dir, "dir", "", "`directory` of the lab (default: the current one)")
 	f.IntVar(&o.Guests, "guests", 3, "how many VMs")
 	f.StringVar(&o.Rack, "rack", "", "`rack` whose disks are destroyed (default: that of the first guest)")
 	f.BoolVar(&o.Replace, "replace", false, "the hosts are gone, too: strike them, and let new ones join")
-	return c
+	return played(c, getenv, func() error { return checkGuests(o.Guests) }, func(ctx context.Context, at Site) (outcome, error) {
+		o.Site = at
+		return Wipe(ctx, o)
+	})
 }
 
 // print prints the report for people.
