@@ -73,13 +73,14 @@ lab: packages build ## bring up a lab of three racks
 down: ## end the lab and remove its data
 	$(BIN) lab down --wipe
 
-# It brings its own lab up, and ends it: root's, with a network of its own.
-drill-split: packages build ## cut a rack off and connect it again, in a lab of its own (root)
-	@unshare -n true 2>/dev/null || { echo "SKIPPED: drill split needs root and network namespaces, which are not allowed here"; exit 0; }; \
-	dir=$$(mktemp -d /tmp/hfsplit.XXXXXX); export XDG_STATE_HOME=$$dir/state; \
-	$(BIN) lab up --netns --dir $$dir/l && $(BIN) drill split --dir $$dir/l; status=$$?; \
-	[ $$status = 0 ] || tail -n 30 $$dir/l/*/log; \
-	$(BIN) lab down --wipe --dir $$dir/l; rm -rf $$dir; exit $$status
+# $(call in-own-lab,DRILL,FLAGS) plays a drill in a lab of its own, brought up with
+# FLAGS, and ends that.
+define in-own-lab
+dir=$$(mktemp -d /tmp/hf$(1).XXXXXX); export XDG_STATE_HOME=$$dir/state; \
+$(BIN) lab up $(2) --dir $$dir/l && $(BIN) drill $(1) --dir $$dir/l $(DRILL); status=$$?; \
+[ $$status = 0 ] || tail -n 30 $$dir/l/*/log; \
+$(BIN) lab down --wipe --dir $$dir/l; rm -rf $$dir; exit $$status
+endef
 
 drill: lab ## pull the plug of a rack; GUEST=debian for the real thing
 ifeq ($(GUEST),debian)
@@ -103,16 +104,14 @@ drill-wipe: lab ## destroy the disks of a rack, and build everything anew on emp
 	$(BIN) drill wipe $(DRILL)
 
 drill-two-box: packages build ## lose each of two racks, their witness and everything, in a lab of its own; DRILL=--quick, DRILL="--times 5" and so on
-	@dir=$$(mktemp -d /tmp/hfboxes.XXXXXX); export XDG_STATE_HOME=$$dir/state; \
-	$(BIN) lab up --racks 2 --witness --dir $$dir/l && $(BIN) drill two-box --dir $$dir/l $(DRILL); status=$$?; \
-	[ $$status = 0 ] || tail -n 30 $$dir/l/*/log; \
-	$(BIN) lab down --wipe --dir $$dir/l; rm -rf $$dir; exit $$status
+	@$(call in-own-lab,two-box,--racks 2 --witness)
 
 drill-museum: packages build ## destroy two of three racks for good, and recover from the third, in a lab of its own; DRILL="--guests 12" and so on
-	@dir=$$(mktemp -d /tmp/hfmuseum.XXXXXX); export XDG_STATE_HOME=$$dir/state; \
-	$(BIN) lab up --dir $$dir/l && $(BIN) drill museum --dir $$dir/l $(DRILL); status=$$?; \
-	[ $$status = 0 ] || tail -n 30 $$dir/l/*/log; \
-	$(BIN) lab down --wipe --dir $$dir/l; rm -rf $$dir; exit $$status
+	@$(call in-own-lab,museum)
+
+drill-split: packages build ## cut a rack off and connect it again, in a lab of its own (root); DRILL="--isolation off" and so on
+	@unshare -n true 2>/dev/null || { echo "SKIPPED: drill split needs root and network namespaces, which are not allowed here"; exit 0; }; \
+	$(call in-own-lab,split,--netns)
 
 image: packages build/debian.raw ## build the Debian image of the drill
 
