@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -66,15 +65,14 @@ func tuneSockets(to map[netip.AddrPort]bool) (found int) {
 	if len(to) == 0 {
 		return 0
 	}
-	fds, err := filepath.Glob("/proc/self/fd/*")
+	dir, err := os.Open("/proc/self/fd")
 	if err != nil {
 		return 0
 	}
-	for _, path := range fds {
-		if what, err := os.Readlink(path); err != nil || len(what) < 7 || what[:7] != "socket:" {
-			continue
-		}
-		fd, err := strconv.Atoi(filepath.Base(path))
+	defer dir.Close()
+	fds, _ := dir.Readdirnames(-1)
+	for _, name := range fds {
+		fd, err := strconv.Atoi(name)
 		if err != nil || !to[peerOf(fd)] {
 			continue
 		}
@@ -86,7 +84,8 @@ func tuneSockets(to map[netip.AddrPort]bool) (found int) {
 	return found
 }
 
-// peerOf returns the address at the other end of a TCP connection.
+// peerOf returns the address at the other end of a TCP connection, of any other
+// descriptor the zero one.
 func peerOf(fd int) netip.AddrPort {
 	sa, err := unix.Getpeername(fd)
 	if err != nil {
