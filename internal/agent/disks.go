@@ -9,6 +9,9 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/volume"
 )
 
+// What a VM may have, a machine can (it does not compile otherwise).
+const _ = uint(hypervisor.MaxDisks - cluster.MaxVMDisks)
+
 // openAll opens volumes here, in their order. The error says which it could not.
 func (w *worker) openAll(ids []holdfast.VolumeID) ([]*volume.Volume, error) {
 	var out []*volume.Volume
@@ -67,11 +70,7 @@ func (w *worker) disk(v *volume.Volume, slot int) (hypervisor.Disk, error) {
 // machine gets them.
 func (w *worker) disks(vm cluster.VM, vols []*volume.Volume) (out []hypervisor.Disk, err error) {
 	for _, v := range vols {
-		slot := 0
-		if i := vm.Disk(v.Record().ID); i >= 0 {
-			slot = vm.Disks[i].Slot
-		}
-		d, err := w.disk(v, slot)
+		d, err := w.disk(v, vm.SlotOf(v.Record().ID))
 		if err != nil {
 			return nil, err
 		}

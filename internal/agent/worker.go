@@ -254,7 +254,11 @@ func (w *worker) start(vm cluster.VM) {
 	w.reported.Resets = max(w.reported.Resets, vm.Resets) // a machine that starts is as good as reset
 	w.report(cluster.Machine{State: "starting"}, vm)
 	vols, err := w.openAll(vm.Volumes())
-	if err == nil {
+	switch {
+	case err != nil:
+	case len(vols) == 0:
+		err = holdfast.Errorf(holdfast.Invalid, "it has no disk to start from")
+	default:
 		err = w.launch(vm, vols)
 	}
 	if err != nil {

@@ -288,3 +288,13 @@ func TestAPowerOffWhileBeingMovedIsAPowerOff(t *testing.T) {
 		t.Errorf("recorded %+v", s.r.put)
 	}
 }
+
+// A record may say anything: a VM without a disk has nothing to start from.
+func TestAVMWithoutADiskIsReportedFailed(t *testing.T) {
+	s := running()
+	s.w.machine, s.vm.Volume = nil, holdfast.VolumeID{}
+	s.want(true)
+	if s.r.machine.State != "failed" || s.r.machine.Reason == "" {
+		t.Errorf("reported %+v", s.r.machine)
+	}
+}
