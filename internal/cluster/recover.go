@@ -18,11 +18,13 @@ const (
 	EpochGap      holdfast.Epoch = 1 << 16 // and as much again by chance: two recoveries apart do not meet
 	GenerationGap                = 1 << 16 // of caches
 	MachineGap                   = 1 << 20 // of assignments of VMs
+	revisionGap                  = 1 << 32 // of an incarnation that the records do not know
 )
 
 // Survivor is what a recovery begins with, beside the records.
 type Survivor struct {
-	Self  Host                     // the host that recovers, as it shall stand: it alone votes
+	Self  Host                     // the host that recovers, where it answers now: it alone votes
+	Last  int                      // the latest incarnation that it has been in; its records may be of an earlier one
 	Stay  map[holdfast.HostID]bool // other hosts that stay members
 	Found map[holdfast.ReplicaID]Found
 	Wall  time.Time
@@ -61,7 +63,6 @@ type VolumeOutlook struct {
 // RecoveryPlan is what a recovery makes of the records.
 type RecoveryPlan struct {
 	Cluster Cluster // as it will stand
-	Before  int     // the incarnation that ends
 	Shut    []Host  // members that are shut out
 	Stay    []Host  // members that stay, the host that recovers first
 	Volumes []VolumeOutlook
@@ -82,12 +83,13 @@ func PlanRecovery(items []kv.Item, rev kv.Rev, s Survivor) (*RecoveryPlan, error
 	if st.Cluster.ID.IsZero() {
 		return nil, holdfast.Errorf(holdfast.Invalid, "the records name no cluster")
 	}
-	r := &recovery{st: st, s: s, p: &RecoveryPlan{Cluster: st.Cluster, Before: st.Cluster.Incarnation}, out: make(map[string][]byte, len(items))}
+	before := max(st.Cluster.Incarnation, s.Last)
+	r := &recovery{st: st, s: s, gaps: 1 + before - st.Cluster.Incarnation, p: &RecoveryPlan{Cluster: st.Cluster}, out: make(map[string][]byte, len(items))}
 	for _, it := range Lasting(items) {
 		r.out[it.Key] = it.Value
 	}
-	r.p.Cluster.Incarnation++
-	r.p.Cluster.Past += rev
+	r.p.Cluster.Incarnation = before + 1
+	r.p.Cluster.Past += rev + kv.Rev(r.gaps-1)*revisionGap
 	r.put(keyCluster, r.p.Cluster)
 	r.hosts()
 	r.volumes()
@@ -104,11 +106,12 @@ func PlanRecovery(items []kv.Item, rev kv.Rev, s Survivor) (*RecoveryPlan, error
 
 // recovery is one call of PlanRecovery.
 type recovery struct {
-	st  *State
-	s   Survivor
-	p   *RecoveryPlan
-	out map[string][]byte
-	err error
+	st   *State
+	s    Survivor
+	gaps int // one, and one for each incarnation that the records do not know
+	p    *RecoveryPlan
+	out  map[string][]byte
+	err  error
 }
 
 func (r *recovery) put(key string, v any) {
@@ -124,7 +127,14 @@ func (r *recovery) member(id holdfast.HostID) bool { return id == r.s.Self.ID ||
 // hosts lets the one host vote, and strikes those that do not stay, with their
 // disks.
 func (r *recovery) hosts() {
-	r.p.Stay = []Host{r.s.Self}
+	self := r.s.Self
+	if was, ok := r.st.Hosts[self.ID]; ok {
+		delete(r.out, nameKey("host", was.Val.Name))
+		self = was.Val
+		self.Name, self.Domain, self.Addr, self.APIAddr = r.s.Self.Name, r.s.Self.Domain, r.s.Self.Addr, r.s.Self.APIAddr
+		self.Peer, self.Client, self.Voter, self.CertKey = r.s.Self.Peer, r.s.Self.Client, r.s.Self.Voter, r.s.Self.CertKey
+	}
+	r.p.Stay = []Host{self}
 	for _, rec := range r.st.SortedHosts() {
 		h := rec.Val
 		key := hostKind().key(h.ID.String())
@@ -140,8 +150,8 @@ func (r *recovery) hosts() {
 			delete(r.out, nameKey("host", h.Name))
 		}
 	}
-	r.put(hostKind().key(r.s.Self.ID.String()), r.s.Self)
-	r.out[nameKey("host", r.s.Self.Name)] = []byte(r.s.Self.ID.String())
+	r.put(hostKind().key(self.ID.String()), self)
+	r.out[nameKey("host", self.Name)] = []byte(self.ID.String())
 	for id, d := range r.st.Disks {
 		if !r.member(d.Val.Host) {
 			delete(r.out, diskKind().key(id.String()))
@@ -154,7 +164,7 @@ func (r *recovery) volumes() {
 		o := r.outlook(rec.Val)
 		v := rec.Val
 		v.Epoch, v.Writer = o.Epoch, holdfast.HostID{}
-		v.Generation += GenerationGap
+		v.Generation += GenerationGap * uint32(r.gaps)
 		v.Release, v.Compared = nil, nil
 		v.Others = slices.DeleteFunc(slices.Clone(v.Others), func(x Replica) bool { return !r.left(x) })
 		if o.Outlook == Served || o.Outlook == Short {
@@ -195,7 +205,8 @@ func (r *recovery) outlook(v Volume) VolumeOutlook {
 			}
 		}
 	}
-	o.Epoch = min(o.Epoch+EpochGap+holdfast.Epoch(r.s.Chance(uint32(EpochGap))), holdfast.MaxEpoch)
+	gap := EpochGap * holdfast.Epoch(2*r.gaps-1) // a recovery takes up to two
+	o.Epoch = min(o.Epoch+gap+holdfast.Epoch(r.s.Chance(uint32(EpochGap))), holdfast.MaxEpoch)
 	good := func(list []Replica) (out []Replica) {
 		for _, x := range list {
 			f, here := r.s.Found[x.ID]
@@ -258,7 +269,7 @@ func (r *recovery) vms() {
 	for _, rec := range r.st.SortedVMs() {
 		v := rec.Val
 		v.Host, v.Leave, v.Came = holdfast.HostID{}, 0, ""
-		v.Generation += MachineGap
+		v.Generation += MachineGap * int64(r.gaps)
 		r.put(vmKind().key(v.ID.String()), v)
 		if !v.Deleted {
 			r.p.VMs = append(r.p.VMs, v)

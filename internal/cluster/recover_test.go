@@ -213,6 +213,71 @@ func TestARecoveryOfARecoveryGoesOnRising(t *testing.T) {
 	}
 }
 
+// A host's copy of the records may be from before an incarnation that it was in:
+// nothing of that one is given out again.
+func TestARecoveryFromRecordsOfAnEarlierIncarnationPassesTheLater(t *testing.T) {
+	s := newScene(t, 1, 1)
+	v := withCopies("v", []string{"a", "b"}, nil)
+	items, rev := lostMajority(s, v)
+	most, least := survivorA(nil), survivorA(nil)
+	most.Chance, least.Chance = func(n uint32) uint32 { return n - 1 }, func(uint32) uint32 { return 0 }
+	first, err := cluster.PlanRecovery(items, rev, most)
+	s.ok(err)
+	least.Last = first.Cluster.Incarnation
+	second, err := cluster.PlanRecovery(items, rev, least) // of the same records
+	s.ok(err)
+	if second.Cluster.Incarnation != 2 || second.Cluster.Past <= first.Cluster.Past+1<<20 {
+		t.Errorf("%+v after %+v", second.Cluster, first.Cluster)
+	}
+	if a, b := first.Volumes[0].Epoch, second.Volumes[0].Epoch; b <= a+cluster.EpochGap/2 {
+		t.Errorf("epoch %d after %d", b, a)
+	}
+	volumes := func(p *cluster.RecoveryPlan) (gen uint32, vm int64) {
+		again := newScene(t, 2, 1)
+		h := again.hosts[0]
+		again.do(h, func() {
+			again.ok(h.c.Refill(p.Items))
+			st, err := h.c.Refresh()
+			again.ok(err)
+			rec, _ := st.VolumeByName("v")
+			m, _ := st.VMByName("db")
+			gen, vm = rec.Val.Generation, m.Val.Generation
+		})
+		return gen, vm
+	}
+	gen1, vm1 := volumes(first)
+	if gen2, vm2 := volumes(second); gen2 < gen1+cluster.GenerationGap || vm2 < vm1+cluster.MachineGap {
+		t.Errorf("generations %d and %d after %d and %d", gen2, vm2, gen1, vm1)
+	}
+}
+
+func TestTheHostThatRecoversStaysWhatItWas(t *testing.T) {
+	s := newScene(t, 1, 1)
+	items, rev := lostMajority(s)
+	h := s.hosts[0]
+	s.do(h, func() {
+		st, err := h.c.Refresh()
+		s.ok(err)
+		tx, self := h.c.Begin(), st.Hosts[survivorA(nil).Self.ID]
+		self.Val.Drained, self.Val.DrainSeconds, self.Val.Portal, self.Val.PortalGroup, self.Val.Witness = true, 7, "127.0.0.1:3260", 3, true
+		tx.PutHost(self.Val, self.Mod)
+		_, err = tx.Commit()
+		s.ok(err)
+		items, _, rev, err = cluster.ReadLasting(h.st.Range)
+		s.ok(err)
+	})
+	p, err := cluster.PlanRecovery(items, rev, survivorA(nil))
+	s.ok(err)
+	if a := p.Stay[0]; !a.Drained || a.DrainSeconds != 7 || a.Portal == "" || a.PortalGroup != 3 || !a.Witness || !a.Voter || a.CertKey != "new key of a" {
+		t.Errorf("%+v", a)
+	}
+	for _, it := range p.Items {
+		if strings.HasSuffix(it.Key, p.Stay[0].ID.String()) && !strings.Contains(string(it.Value), `"witness":true`) {
+			t.Errorf("%s: %s", it.Key, it.Value)
+		}
+	}
+}
+
 func TestAControlPlaneThatWasSetBackIsNotBelieved(t *testing.T) {
 	s := newScene(t, 3, 1)
 	h := s.hosts[0]

@@ -82,12 +82,16 @@ func (h *Host) dismiss(m *member, e *etcd.Member) error {
 	m.gates = nil
 	e.Close()
 	m.etcd.Store(nil)
-	return h.clearMember()
+	return h.clearMember(m)
 }
 
-// clearMember removes the files of a member that is none any more.
-func (h *Host) clearMember() error {
-	if err := os.RemoveAll(h.dir.file("etcd")); err != nil {
+// clearMember removes the files of a member that is none any more. Those of an
+// earlier incarnation stay.
+func (h *Host) clearMember(m *member) error {
+	m.mu.Lock()
+	dir := m.ms.etcdDir()
+	m.mu.Unlock()
+	if err := os.RemoveAll(h.dir.file(dir)); err != nil {
 		return holdfast.Errorf(holdfast.IO, "what a former member of the control plane left: %w", err)
 	}
 	return nil
@@ -97,7 +101,7 @@ func (h *Host) clearMember() error {
 // directory says comes before what it speaks of is begun, and is taken back
 // first if that fails: so the host starts again at any moment.
 func (h *Host) startEnlisted(m *member, self cluster.Host) error {
-	if err := h.clearMember(); err != nil {
+	if err := h.clearMember(m); err != nil {
 		return err
 	}
 	id, initial, err := m.kv.AddLearner(self.ID.String(), h.peerURL())

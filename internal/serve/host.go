@@ -73,9 +73,10 @@ type member struct {
 	targets *targets
 	relays  relays
 	stores  []opened
-	struck  atomic.Bool   // the other members do not let this host in any more
-	keys    []keyring.Key // to begin with
-	done    chan struct{} // closed when the member stops
+	shown   atomic.Pointer[tls.Certificate] // by the API in place of that in creds, see showIncarnation
+	struck  atomic.Bool                     // the other members do not let this host in any more
+	keys    []keyring.Key                   // to begin with
+	done    chan struct{}                   // closed when the member stops
 	tasks   sync.WaitGroup
 	mu      sync.Mutex // guards ms, stores
 	taking  sync.Mutex // held while a file or device is being taken into use
@@ -253,7 +254,9 @@ func (h *Host) build(m *member) (err error) {
 	if err != nil {
 		return holdfast.Errorf(holdfast.Unavailable, "API: listen on %s: %w", h.cfg.Listen.API, err)
 	}
-	h.api.ServeTLS(l, auth.GuestServerTLS(m.creds, m.allow))
+	guests := auth.GuestServerTLS(m.creds, m.allow)
+	guests.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return m.shown.Load(), nil }
+	h.api.ServeTLS(l, guests)
 	m.tasks.Go(func() { h.followHosts(m) })
 	m.tasks.Go(func() { h.askStruck(m) })
 	m.tasks.Go(func() { h.askEnded(m) })

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -148,13 +147,59 @@ func (h *Host) admittedTo(ms membership) (next membership, ok bool) {
 			if err == nil && r.Incarnation > ms.Incarnation && len(r.Endpoints) > 0 {
 				cancel()
 				ms.Incarnation, ms.Ended, ms.Endpoints = r.Incarnation, 0, r.Endpoints
-				ms.Member, ms.Initial, ms.Etcd = false, "", fmt.Sprintf("etcd-%d", r.Incarnation)
+				ms.Member, ms.Initial, ms.Etcd = false, "", etcdDirOf(r.Incarnation)
 				return ms, true
 			}
 		}
 		cancel()
 	}
 	return ms, false
+}
+
+// showIncarnation gives a host that stayed a member through a recovery a
+// certificate of the incarnation that it is in now, under the key that it has: by
+// this a member of an earlier one that meets it, and perhaps nobody else, sees
+// that its own has ended.
+func (h *Host) showIncarnation(m *member) error {
+	m.mu.Lock()
+	n := m.ms.Incarnation
+	m.mu.Unlock()
+	id, err := m.creds.Identity()
+	if err != nil || id.Incarnation >= n || m.shown.Load() != nil {
+		return err
+	}
+	ca, err := m.authority(n)
+	if err != nil {
+		return err
+	}
+	creds, err := h.certifyKey(ca, m.creds.Key)
+	if err != nil {
+		return err
+	}
+	name := credentialOf(n)
+	if err := creds.Save(h.dir.file("pki"), name); err != nil {
+		return err
+	}
+	if err := h.remember(m, func(ms *membership) { ms.Credential = name }); err != nil {
+		return err
+	}
+	cert := creds.TLSCertificate()
+	m.shown.Store(&cert)
+	return nil
+}
+
+// authority is the cluster's, signing for an incarnation.
+func (m *member) authority(incarnation int) (*auth.CA, error) {
+	text, err := m.node.Cluster.Authority()
+	if err != nil {
+		return nil, err
+	}
+	ca, err := auth.ParseCA(text)
+	if err != nil {
+		return nil, err
+	}
+	ca.Incarnation = incarnation
+	return ca, nil
 }
 
 // rememberAPIs writes down where the members answer, to be asked before anything

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -138,6 +139,10 @@ func (h *Host) certify(ca *auth.CA) (auth.Credentials, error) {
 	if err != nil {
 		return auth.Credentials{}, err
 	}
+	return h.certifyKey(ca, key)
+}
+
+func (h *Host) certifyKey(ca *auth.CA, key *ecdsa.PrivateKey) (auth.Credentials, error) {
 	csr, err := auth.CSR(key)
 	if err != nil {
 		return auth.Credentials{}, err
@@ -295,15 +300,10 @@ func (h *Host) Admit(ctx context.Context, r v1.JoinRequest) (v1.JoinAnswer, erro
 	if err != nil {
 		return ans, err
 	}
-	text, err := m.node.Cluster.Authority()
+	ca, err := m.authority(m.ms.Incarnation)
 	if err != nil {
 		return ans, err
 	}
-	ca, err := auth.ParseCA(text)
-	if err != nil {
-		return ans, err
-	}
-	ca.Incarnation = m.ms.Incarnation
 	cert, err := ca.SignHost([]byte(r.CSR), rec.ID, hostsOf(r.API, r.Addr, r.Peer))
 	if err != nil {
 		return ans, err

@@ -206,6 +206,9 @@ func (h *Host) followHosts(m *member) {
 		denied = h.denyHosts(st, denied)
 		h.rememberKeys(m, st)
 		h.rememberAPIs(m, st)
+		if err := h.showIncarnation(m); err != nil {
+			h.log.Warn("this host cannot show yet which incarnation of the control plane it is in", "error", err)
+		}
 		h.enlist(m, st)
 		h.tellSwap(m, os.DirFS("/"))
 		if len(h.cfg.KV.Endpoints) > 0 {

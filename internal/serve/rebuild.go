@@ -34,6 +34,10 @@ func (ms *membership) etcdDir() string {
 	return ms.Etcd
 }
 
+// etcdDirOf and credentialOf are these names in a later incarnation than the first.
+func etcdDirOf(incarnation int) string    { return fmt.Sprintf("etcd-%d", incarnation) }
+func credentialOf(incarnation int) string { return fmt.Sprintf("host-%d", incarnation) }
+
 // rebuild carries an order out, before anything of the host is started: a new
 // member of the control plane with the records in a directory of its own, a new
 // certificate, and last cluster.json, which names both. Until that is written the
@@ -51,7 +55,7 @@ func (h *Host) rebuild(o *recoveryOrder) (v1.Recovery, error) {
 	if err != nil {
 		return v1.Recovery{}, err
 	}
-	ca.Incarnation = o.records.Incarnation + 1
+	ca.Incarnation = max(o.last, o.records.Incarnation) + 1
 	creds, err := h.certify(ca)
 	if err != nil {
 		return v1.Recovery{}, err
@@ -62,7 +66,7 @@ func (h *Host) rebuild(o *recoveryOrder) (v1.Recovery, error) {
 	}
 	n := p.Cluster.Incarnation
 	next := *ms
-	next.Incarnation, next.Etcd, next.Credential, next.Ended = n, fmt.Sprintf("etcd-%d", n), fmt.Sprintf("host-%d", n), 0
+	next.Incarnation, next.Etcd, next.Credential, next.Ended = n, etcdDirOf(n), credentialOf(n), 0
 	next.Member, next.Initial, next.Endpoints, next.APIs = true, "", []string{h.clientURL()}, nil
 	next.Keys = map[string]string{}
 	for _, x := range p.Stay {

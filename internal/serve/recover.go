@@ -25,6 +25,7 @@ import (
 // memory only: the records may be sealed on the disk under a key that is not.
 type recoveryOrder struct {
 	records records
+	last    int // the incarnation that this host is in, which the records may not know yet
 	stay    map[holdfast.HostID]bool
 	found   map[holdfast.ReplicaID]cluster.Found
 	keys    []keyring.Key // to have on the ring afterwards
@@ -90,11 +91,11 @@ func (h *Host) planRecovery(ctx context.Context, k httpapi.NewKey) (*recoveryOrd
 	if ms == nil {
 		return nil, v1.Recovery{}, holdfast.Errorf(holdfast.Conflict, "this host is in no cluster; there is nothing to recover")
 	}
-	o := &recoveryOrder{}
+	o := &recoveryOrder{last: ms.Incarnation}
 	if o.records, o.keys, err = h.gather(m, *ms, k); err != nil {
 		return nil, v1.Recovery{}, err
 	}
-	if ms.Ended > o.records.Incarnation {
+	if ms.Ended > max(o.last, o.records.Incarnation) {
 		return nil, v1.Recovery{}, holdfast.Errorf(holdfast.Conflict, "the control plane was rebuilt on another host already (incarnation %d); this one cannot do so again beside it", ms.Ended)
 	}
 	if o.found, err = h.examine(m, *ms); err != nil {
@@ -104,7 +105,7 @@ func (h *Host) planRecovery(ctx context.Context, k httpapi.NewKey) (*recoveryOrd
 	if err != nil {
 		return nil, v1.Recovery{}, err
 	}
-	if o.stay, err = h.survivors(ctx, creds, o.records, m != nil && ms.Member, setBack); err != nil {
+	if o.stay, err = h.survivors(ctx, creds, o, m != nil && ms.Member, setBack); err != nil {
 		return nil, v1.Recovery{}, err
 	}
 	p, err := cluster.PlanRecovery(o.records.Items, o.records.Rev, h.survivor(o, h.record(creds)))
@@ -116,7 +117,8 @@ func (h *Host) planRecovery(ctx context.Context, k httpapi.NewKey) (*recoveryOrd
 
 func (h *Host) survivor(o *recoveryOrder, self cluster.Host) cluster.Survivor {
 	self.Peer, self.Client, self.Voter = h.peerURL(), h.clientURL(), true
-	return cluster.Survivor{Self: self, Stay: o.stay, Found: o.found, Wall: time.Now(), Chance: func(n uint32) uint32 {
+	self.Witness = h.cfg.Witness
+	return cluster.Survivor{Self: self, Last: o.last, Stay: o.stay, Found: o.found, Wall: time.Now(), Chance: func(n uint32) uint32 {
 		var b [4]byte
 		rand.Read(b[:])
 		return binary.LittleEndian.Uint32(b[:]) % n
@@ -262,8 +264,8 @@ func lastEpoch(h []record.Start) holdfast.Epoch {
 // they are; votes says that this host's own member of the control plane works.
 // Kind Conflict: together they could have a majority, or one is in a later
 // incarnation.
-func (h *Host) survivors(ctx context.Context, creds auth.Credentials, r records, votes, setBack bool) (map[holdfast.HostID]bool, error) {
-	members := cluster.HostsIn(r.Items)
+func (h *Host) survivors(ctx context.Context, creds auth.Credentials, o *recoveryOrder, votes, setBack bool) (map[holdfast.HostID]bool, error) {
+	members, last := cluster.HostsIn(o.records.Items), max(o.last, o.records.Incarnation)
 	stay := make(map[holdfast.HostID]bool)
 	var mu sync.Mutex
 	var later string
@@ -277,7 +279,7 @@ func (h *Host) survivors(ctx context.Context, creds auth.Credentials, r records,
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
-			case ok && id.Incarnation > r.Incarnation:
+			case ok && id.Incarnation > last:
 				later = host.Name
 			case ok && id.Host == host.ID && auth.SameHash(id.KeyHash, host.CertKey):
 				stay[host.ID] = true
@@ -366,6 +368,9 @@ func warnings(p *cluster.RecoveryPlan, o *recoveryOrder) []string {
 		when = "after " + since.UTC().Format("2006-01-02 15:04:05Z") + " by this host's clock"
 	}
 	out = append(out, fmt.Sprintf("what the lost hosts did %s cannot be known: if they went on without this host, what was made and written there since is not here", when))
+	if have := o.records.Incarnation; have < o.last {
+		out = append(out, fmt.Sprintf("the records are of incarnation %d of the control plane, and this host was in incarnation %d: nothing that was made or changed there is in them; another host that is left may know more", have, o.last))
+	}
 	for _, v := range p.Volumes {
 		for _, x := range v.From {
 			f, here := o.found[x.ID]

@@ -235,3 +235,75 @@ func TestTheOldMajorityFindsItsIncarnationEnded(t *testing.T) {
 		t.Errorf("a second recovery beside the first: %v", err)
 	}
 }
+
+// again begins the host anew, as Run does, when it asks for that.
+func (b *box) again() {
+	b.t.Helper()
+	select {
+	case <-b.host.again:
+	case <-time.After(time.Minute):
+		b.t.Fatal("the host goes on as before")
+	}
+	b.stop()
+	b.start()
+}
+
+// A host that comes back from before a recovery meets only one that stayed a
+// member, not the one that recovered. And that one, in whose incarnation the files
+// have other names, can take part in the control plane.
+func TestOneThatStayedTellsThatAnIncarnationEnded(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	a, lost, c, b := newBox(t, 45, "a"), newBox(t, 46, "b"), newBox(t, 47, "c"), newBox(t, 48, "d")
+	a.field("db")
+	for _, x := range []*box{lost, c} {
+		x.joins(a)
+	}
+	until(t, "three of them vote", func() bool { names, _ := a.voters(); return names == "box45 box46 box47" })
+	b.joins(a)
+	until(t, "they know each other", func() bool {
+		for _, x := range []*box{a, b, c} {
+			if ms, err := x.host.dir.membership(); err != nil || len(ms.APIs) != 3 || len(x.host.run.endpoints()) == 0 {
+				return false
+			}
+		}
+		return b.hasKept("db") == nil
+	})
+	lost.stop()
+	c.stop()
+	a.soon("a plan", func() error {
+		p, err := a.api.RecoveryPlan(ctx, v1.RecoverySpec{})
+		if err == nil && (len(p.Stay) != 2 || len(p.Shut) != 2) {
+			err = holdfast.Errorf(holdfast.Other, "%v stay, %v are shut out", p.Stay, p.Shut)
+		}
+		return err
+	})
+	a.recovered()
+	b.again() // its incarnation has ended
+	b.again() // but it is a member of the next
+	until(t, "it works in it", func() bool { m, err := b.host.member(); return err == nil && m.node.Lease().Valid() })
+	until(t, "it shows that", func() bool {
+		m, err := a.host.member()
+		if err != nil {
+			return false
+		}
+		id, ok := whoAnswers(ctx, m.node.Cluster.State().Hosts[b.host.dir.id.Host].Val.APIAddr, m.creds)
+		return ok && id.Incarnation == 1
+	})
+	b.stop() // and so it does from then on
+	b.start()
+	a.stop()
+	c.start()
+	if c.host.waits == nil { // unless the other was too busy to answer at once
+		c.again()
+	}
+	if _, err := c.host.member(); !holdfast.IsKind(err, holdfast.Denied) {
+		t.Errorf("it goes on as a member of what has ended: %v", err)
+	}
+	c.stop()
+	a.start()
+
+	d := newBox(t, 49, "e")
+	until(t, "a new host joins", func() bool { return d.join(a.code(v1.JoinCodeSpec{})) == nil })
+	until(t, "all that are left vote", func() bool { names, _ := a.voters(); return names == "box45 box48 box49" })
+}
