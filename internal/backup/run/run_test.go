@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"context"
 	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,17 +32,19 @@ type scene struct {
 	c   *client.Client
 	b   *apitest.Backend
 	dir string
+
+	socket string
 }
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	s := &scene{t: t, b: apitest.Three(), dir: t.TempDir()}
 	server := httpapi.New(httpapi.Options{Backend: s.b, Version: "test"})
-	socket := filepath.Join(t.TempDir(), "s")
-	if err := server.ServeUnix(socket); err != nil {
+	s.socket = filepath.Join(t.TempDir(), "s")
+	if err := server.ServeUnix(s.socket); err != nil {
 		t.Fatal(err)
 	}
-	s.c = client.Socket(socket)
+	s.c = client.Socket(s.socket)
 	t.Cleanup(func() { s.c.Close(); server.Close(context.Background()) })
 	for i, name := range []string{"db", "log"} {
 		v, err := s.c.CreateVolume(t.Context(), v1.VolumeSpec{Name: name, Size: 5 << 20})
@@ -168,12 +174,7 @@ func TestWhatWasInterruptedIsGoneOnWith(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(made[1].File+backup.PartSuffix, b[:len(b)*2/3], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Remove(made[1].File); err != nil {
-			t.Fatal(err)
-		}
+		s.interrupted(made[1].File)
 		again := s.backUp(run.Job{Volumes: []string{"db", "log"}, Full: true, Recipients: to})
 		if len(again) != 1 || !again[0].Resumed || again[0].Snapshot != made[1].Snapshot || again[0].File != made[1].File {
 			t.Fatalf("%+v", again)
@@ -203,6 +204,120 @@ func TestWhatWasInterruptedIsGoneOnWith(t *testing.T) {
 			t.Errorf("left: %v", left)
 		}
 	}
+}
+
+// TestAShortFaultTakesNothingAway: a host that does not answer when an
+// interrupted backup is to be gone on with is no reason to throw it away.
+func TestAShortFaultTakesNothingAway(t *testing.T) {
+	s := newScene(t)
+	made := s.backUp(run.Job{Volumes: []string{"db"}})
+	part := s.interrupted(made[0].File)
+	away := s.broken(func(r *http.Request) bool { return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/snapshots/") })
+	if _, err := (&run.Job{Client: away, Dir: s.dir, Volumes: []string{"db"}}).Run(t.Context()); !holdfast.IsKind(err, holdfast.Unavailable) {
+		t.Errorf("a host does not answer: %v", err)
+	}
+	if _, err := os.Stat(part); err != nil {
+		t.Errorf("what was interrupted is gone: %v", err)
+	}
+	if again := s.backUp(run.Job{Volumes: []string{"db"}}); len(again) != 1 || !again[0].Resumed {
+		t.Errorf("%+v", again)
+	}
+}
+
+// TestAPointThatIsNotFoundAgainIsLetGo: nothing is left of snapshots that no
+// backup is made of.
+func TestAPointThatIsNotFoundAgainIsLetGo(t *testing.T) {
+	s := newScene(t)
+	away := s.broken(func(r *http.Request) bool { return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/snapshots/") })
+	if _, err := (&run.Job{Client: away, Dir: s.dir, Volumes: []string{"db", "log"}}).Run(t.Context()); !holdfast.IsKind(err, holdfast.Unavailable) {
+		t.Errorf("a host does not answer: %v", err)
+	}
+	if left := append(s.snapshots("db"), s.snapshots("log")...); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// TestAFileIsNotBelievedWhichSnapshotIsItsOwn: who can write to a directory of
+// backups cannot have snapshots deleted that were not made for backups.
+func TestAFileIsNotBelievedWhichSnapshotIsItsOwn(t *testing.T) {
+	s := newScene(t)
+	if _, err := s.c.Snapshot(t.Context(), "db", v1.SnapshotSpec{Name: "monday"}); err != nil {
+		t.Fatal(err)
+	}
+	made := s.backUp(run.Job{Volumes: []string{"db"}, Snapshot: "monday"})
+	b, err := os.ReadFile(made[0].File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := backup.NewReader(bytes.NewReader(b), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := r.Header()
+	h.Snapshot.Kept = true
+	var forged bytes.Buffer
+	w, err := backup.NewWriter(&forged, h, nil)
+	if err == nil {
+		err = w.Close()
+	}
+	if err == nil {
+		err = os.WriteFile(made[0].File, forged.Bytes(), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.backUp(run.Job{Volumes: []string{"db"}, Full: true})
+	p := run.Pruning{Dir: s.dir, Keep: backup.Keep{Last: 1}, Client: s.c}
+	if gone, err := p.Run(t.Context(), time.Now()); err != nil || len(gone) != 1 {
+		t.Errorf("%d pruned, %v", len(gone), err)
+	}
+	if have := s.snapshots("db"); !slices.Contains(have, "monday") {
+		t.Errorf("there are %v", have)
+	}
+}
+
+// interrupted has a whole backup be one that was interrupted.
+func (s *scene) interrupted(path string) (part string) {
+	s.t.Helper()
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path+backup.PartSuffix, b[:len(b)*2/3], 0o600)
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return path + backup.PartSuffix
+}
+
+// broken is a client whose requests are not answered if bad says so.
+func (s *scene) broken(bad func(*http.Request) bool) *client.Client {
+	s.t.Helper()
+	path := filepath.Join(s.t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	to := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", s.socket)
+	}}
+	proxy := &httputil.ReverseProxy{Transport: to, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: "holdfast"})
+	}}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if bad(r) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	})}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(l) }()
+	c := client.Socket(path)
+	s.t.Cleanup(func() { c.Close(); server.Close(); <-done; to.CloseIdleConnections() })
+	return c
 }
 
 func TestToAFileAndAPipe(t *testing.T) {
