@@ -21,6 +21,11 @@ func (c *Client) CreateBackupSchedule(ctx context.Context, s v1.BackupScheduleSp
 	return fetch[v1.BackupSchedule](ctx, c, "POST", path("backup-schedules"), s)
 }
 
+// SetBackupSchedule changes a schedule.
+func (c *Client) SetBackupSchedule(ctx context.Context, name string, s v1.BackupScheduleSet) (v1.BackupSchedule, error) {
+	return fetch[v1.BackupSchedule](ctx, c, "PATCH", path("backup-schedules", name), s)
+}
+
 // DeleteBackupSchedule ends a schedule; its backups stay.
 func (c *Client) DeleteBackupSchedule(ctx context.Context, name string) error {
 	return c.call(ctx, "DELETE", path("backup-schedules", name), nil, nil)

@@ -15,6 +15,18 @@ type BackupScheduleSpec struct {
 	Plaintext  bool     `json:"plaintext,omitempty" doc:"Encrypted volumes may be backed up in the clear"`
 }
 
+// BackupScheduleSet changes a schedule: what is absent stays as it is.
+type BackupScheduleSet struct {
+	Volumes    *[]string `json:"volumes,omitempty" minItems:"1" maxItems:"32" doc:"All that are backed up from now on"`
+	Host       *string   `json:"host,omitempty" maxLength:"63" doc:"Another host runs it; the first backup there is a full one, unless the directory is the same"`
+	Dir        *string   `json:"dir,omitempty" minLength:"1" maxLength:"1024" doc:"Absolute; backups that are elsewhere stay there"`
+	Every      *int64    `json:"every,omitempty" minimum:"60" maximum:"31622400" doc:"Seconds"`
+	Keep       *string   `json:"keep,omitempty" maxLength:"200" doc:"Empty: all"`
+	FullAfter  *int      `json:"full_after,omitempty" minimum:"0" maximum:"10000"`
+	Recipients *[]string `json:"recipients,omitempty" maxItems:"32" doc:"Empty: none, and backups are not sealed"`
+	Plaintext  *bool     `json:"plaintext,omitempty"`
+}
+
 // BackupSchedule has volumes backed up again and again.
 type BackupSchedule struct {
 	Name       string     `json:"name"`
@@ -26,10 +38,12 @@ type BackupSchedule struct {
 	FullAfter  int        `json:"full_after"`
 	Recipients []string   `json:"recipients"`
 	Plaintext  bool       `json:"plaintext"`
-	State      string     `json:"state" enum:"new,ok,running,failed,away" doc:"away: its host is, and nothing is backed up until it returns"`
+	State      string     `json:"state" enum:"new,ok,running,failed,late,away" doc:"late: it should have been run; away: its host is, and nothing is backed up until it returns"`
 	Error      string     `json:"error,omitempty" doc:"Why the last run failed"`
 	Began      *time.Time `json:"began,omitempty" doc:"The last run"`
 	Good       *time.Time `json:"good,omitempty" doc:"The last run that went well"`
 	Length     int64      `json:"length,omitempty" doc:"Bytes that it wrote"`
+	Next       *time.Time `json:"next,omitempty" doc:"The next run, by the calendar of its host; absent: at once, or not known"`
+	Late       *time.Time `json:"late,omitempty" doc:"It should have been run, or run well, since then"`
 	Created    time.Time  `json:"created"`
 }

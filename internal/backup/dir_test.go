@@ -35,27 +35,59 @@ func days(n int, every time.Duration) (out []time.Time) {
 	return out
 }
 
+// jumped is times of which the n-th was told by a clock some years off.
+func jumped(times []time.Time, n, years int) []time.Time {
+	times = slices.Clone(times)
+	times[n] = times[n].AddDate(years, 0, 0)
+	return times
+}
+
+// dying is times of which every other was told by a clock that begins in 1970.
+func dying(times []time.Time) []time.Time {
+	times = slices.Clone(times)
+	for i := 1; i < len(times); i += 2 {
+		times[i] = time.Unix(int64(1000-i), 0)
+	}
+	return times
+}
+
+// reborn is times that were all told by a clock that had just begun in 1970.
+func reborn(times []time.Time) []time.Time {
+	times = slices.Clone(times)
+	for i := range times {
+		times[i] = time.Unix(int64(1000-i), 0)
+	}
+	return times
+}
+
 func TestWhatIsKept(t *testing.T) {
 	never := func(int) bool { return false }
 	always := func(int) bool { return true }
 	month := days(30, 24*time.Hour)
-	now := month[29].Add(time.Hour)
 	for _, c := range []struct {
 		name string
 		keep string
 		list []File
-		now  time.Time
 		want string // files that are left
 	}{
-		{"nothing is said", "", history(month, always), now, "all"},
-		{"the newest three", "last=3", history(month, always), now, "27 28 29"},
-		{"a chain of differences is kept whole", "last=1", history(month, never), now, "all"},
-		{"what a kept one goes over stays", "last=3", history(month, func(i int) bool { return i%7 == 0 }), now, "21 22 23 24 25 26 27 28 29"},
-		{"one a week", "weekly=3", history(month, always), now, "21 28 29"}, // 1 November 2026 is a Sunday
-		{"tiers add up", "last=2,daily=4,weekly=2", history(month, always), now, "26 27 28 29"},
-		{"of several a day the last", "daily=3", history(days(12, 6*time.Hour), always), now, "5 9 11"},
-		{"by age", "within=48h", history(month, always), now, "28 29"},
-		{"a clock that jumped ahead leaves the newest", "within=48h", history(month, always), now.AddDate(80, 0, 0), "29"},
+		{"nothing is said", "", history(month, always), "all"},
+		{"the newest three", "last=3", history(month, always), "27 28 29"},
+		{"a chain of differences is kept whole", "last=1", history(month, never), "all"},
+		{"what a kept one goes over stays", "last=3", history(month, func(i int) bool { return i%7 == 0 }), "21 22 23 24 25 26 27 28 29"},
+		{"one a week", "weekly=3", history(month, always), "21 28 29"}, // 1 November 2026 is a Sunday
+		{"tiers add up", "last=2,daily=4,weekly=2", history(month, always), "26 27 28 29"},
+		{"of several a day the last", "daily=3", history(days(12, 6*time.Hour), always), "5 9 11"},
+		{"by age", "within=48h", history(month, always), "28 29"},
+		{"by age, after the clock jumped to 2099", "within=72h", history(jumped(month, 29, 73), always), "27 28 29"},
+		{"by age, once it is back", "within=72h", history(jumped(month, 27, 73), always), "26 27 28 29"},
+		{"by age, after it fell to 1970", "within=72h", history(jumped(month, 29, -56), always), "26 27 28 29"},
+		{"by age, a clock that falls to 1970 at each start", "within=12h", history(dying(days(20, time.Hour)), always), "all"},
+		{"by age, the first two with a jump between", "within=72h", history(jumped(days(2, time.Hour), 1, 73), always), "all"},
+		{"by age, after a pause of a month", "within=72h", history(append(month[:20:20], month[19].AddDate(0, 1, 0)), always), "18 19 20"},
+		{"by age, once a week", "within=20d", history(days(10, 7*24*time.Hour), always), "7 8 9"},
+		{"a day each, after it jumped to 2099", "daily=3", history(jumped(month, 29, 73), always), "27 28 29"},
+		{"a day each, a clock that falls to 1970 at each start takes no day's place", "daily=3", history(dying(month[:20]), always), "15 16 17 18 19"},
+		{"a day each, every one at 1970", "daily=3", history(reborn(month[:6]), always), "all"},
 	} {
 		k, err := ParseKeep(c.keep)
 		if err != nil {
@@ -64,7 +96,7 @@ func TestWhatIsKept(t *testing.T) {
 		if again, err := ParseKeep(k.String()); err != nil || again != k {
 			t.Errorf("%s: %q is read as %+v, %v", c.name, k, again, err)
 		}
-		drop := k.Prune(c.list, c.now)
+		drop := k.Prune(c.list)
 		var left []string
 		for _, f := range c.list {
 			if !slices.ContainsFunc(drop, func(g File) bool { return g.Path == f.Path }) {
@@ -93,7 +125,7 @@ func TestPruningNeverBreaksAChain(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		list := history(days(40, time.Duration(1+rnd.IntN(30))*time.Hour), func(int) bool { return rnd.IntN(6) == 0 })
 		k := Keep{Last: rnd.IntN(4), Daily: rnd.IntN(4), Weekly: rnd.IntN(3), Within: time.Duration(rnd.IntN(100)) * time.Hour}
-		drop := k.Prune(list, list[len(list)-1].Header.Created)
+		drop := k.Prune(list)
 		slices.Reverse(drop)
 		for _, gone := range drop {
 			list = slices.DeleteFunc(list, func(f File) bool { return f.Path == gone.Path })

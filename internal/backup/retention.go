@@ -17,7 +17,7 @@ type Keep struct {
 	Daily   int           `json:"daily,omitempty"`   // the last one of each of the last N days that have one
 	Weekly  int           `json:"weekly,omitempty"`  // likewise, of weeks that begin on Monday
 	Monthly int           `json:"monthly,omitempty"` // likewise
-	Within  time.Duration `json:"within,omitempty"`  // all that are younger
+	Within  time.Duration `json:"within,omitempty"`  // all that are at most so much older than the newest
 }
 
 // maxKeep bounds a count.
@@ -80,34 +80,26 @@ func ParseTime(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// Prune says which of one volume's files, the oldest first, may go.
-func (k Keep) Prune(files []File, now time.Time) (drop []File) {
+// Prune says which of one volume's files, the oldest first, may go. Clocks that
+// jumped between two backups, either way, have nothing go that would not have
+// gone otherwise (ADR 0069): their order is told by LSN, so it is known where.
+func (k Keep) Prune(files []File) (drop []File) {
 	if k.IsZero() || len(files) == 0 {
 		return nil
 	}
 	stays := make(map[string]bool)
-	stays[files[len(files)-1].Header.ID] = true
-	for i, n := len(files)-1, 0; i >= 0; i, n = i-1, n+1 {
-		h := &files[i].Header
-		if n < k.Last || k.Within > 0 && now.Sub(h.Created) < k.Within {
-			stays[h.ID] = true
+	ages := agesOf(files)
+	for i, f := range files {
+		if i == len(files)-1 || len(files)-i <= k.Last || ages[i] < k.Within {
+			stays[f.Header.ID] = true
 		}
 	}
-	newestOf := func(n int, period func(time.Time) string) {
-		seen := map[string]bool{}
-		for i := len(files) - 1; i >= 0 && len(seen) < n; i-- {
-			if p := period(files[i].Header.Created.UTC()); !seen[p] {
-				seen[p] = true
-				stays[files[i].Header.ID] = true
-			}
-		}
-	}
-	newestOf(k.Daily, func(t time.Time) string { return t.Format("2006-01-02") })
-	newestOf(k.Weekly, func(t time.Time) string {
+	keepPeriods(files, k.Daily, stays, func(t time.Time) string { return t.Format("2006-01-02") })
+	keepPeriods(files, k.Weekly, stays, func(t time.Time) string {
 		year, week := t.ISOWeek()
 		return fmt.Sprint(year, week)
 	})
-	newestOf(k.Monthly, func(t time.Time) string { return t.Format("2006-01") })
+	keepPeriods(files, k.Monthly, stays, func(t time.Time) string { return t.Format("2006-01") })
 	for i := len(files) - 1; i >= 0; i-- { // a base is older than what goes over it
 		if stays[files[i].Header.ID] {
 			h := &files[i].Header
@@ -122,4 +114,59 @@ func (k Keep) Prune(files []File, now time.Time) (drop []File) {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(files), func(f File) bool { return stays[f.Header.ID] })
+}
+
+// keepPeriods keeps the newest file of each of the newest n periods. Where the
+// clock fell back between two files nobody knows which period it was: what is
+// before that stays, and takes no other's place.
+func keepPeriods(files []File, n int, stays map[string]bool, period func(time.Time) string) {
+	for i := len(files) - 1; i >= 0 && n > 0; i-- {
+		at := files[i].Header.Created.UTC()
+		if i == len(files)-1 {
+			stays[files[i].Header.ID] = true
+			n--
+			continue
+		}
+		switch after := files[i+1].Header.Created.UTC(); {
+		case at.After(after):
+			stays[files[i].Header.ID] = true
+		case period(at) != period(after):
+			stays[files[i].Header.ID] = true
+			n--
+		}
+	}
+}
+
+// agesOf tells how much older than the newest each file is, as far as that can be
+// known from clocks that may have been wrong. Time passes only forward. What is
+// more than a day, and more than twice the usual time between two files, may be
+// a jump or a pause: it counts as what is usual, and not at all if another clock
+// had been there before, so that jumps to and fro add up to nothing.
+func agesOf(files []File) []time.Duration {
+	gaps := make([]time.Duration, len(files)) // of i: since the one before
+	for i := 1; i < len(files); i++ {
+		gaps[i] = max(0, files[i].Header.Created.Sub(files[i-1].Header.Created))
+	}
+	const day = 24 * time.Hour
+	usual := time.Duration(0) // of a few, none is
+	if len(files) > 3 {
+		sorted := slices.Sorted(slices.Values(gaps[1:]))
+		usual = min(sorted[(len(sorted)-1)/2], maxKeep*day/2)
+	}
+	most := max(day, 2*usual)
+	latest := files[0].Header.Created
+	for i := 1; i < len(files); i++ {
+		at := files[i].Header.Created
+		if gaps[i] > most {
+			gaps[i] = min(usual, max(0, at.Sub(latest)))
+		}
+		if at.After(latest) {
+			latest = at
+		}
+	}
+	ages := make([]time.Duration, len(files))
+	for i := len(files) - 2; i >= 0; i-- {
+		ages[i] = ages[i+1] + gaps[i+1]
+	}
+	return ages
 }

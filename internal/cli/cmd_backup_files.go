@@ -338,8 +338,9 @@ func (a *app) backupPruneCmd() *cobra.Command {
 	var keep string
 	c := &cobra.Command{Use: "prune DIR --keep WHAT", Short: "Remove backups that are not to be kept", Args: args("DIR"),
 		Long: "Remove backups from a directory, and the snapshots that were made for them. WHAT is kept of each volume is, separated by commas:\n\n" +
-			"  last=N     the newest N\n  daily=N    the last one of each of N days that have one; likewise weekly=N and monthly=N\n  within=T   all that are younger, like within=72h or within=7d\n\n" +
-			"The newest is always kept, and so is whatever one that is kept goes over: pruning never breaks a chain.",
+			"  last=N     the newest N\n  daily=N    the last one of each of N days that have one; likewise weekly=N and monthly=N\n  within=T   all that are at most T older than the newest, like within=72h or within=7d\n\n" +
+			"The newest is always kept, and so is whatever one that is kept goes over: pruning never breaks a chain. Clocks that jumped while\n" +
+			"backups were made have nothing removed sooner: more than a day, and twice what is usual, between two of them counts as what is usual.",
 		Example: "  holdfast backup prune /mnt/backups --keep last=7,daily=14,weekly=8 --plan\n  holdfast backup prune /mnt/backups --keep last=7,daily=14,weekly=8,monthly=12\n  holdfast backup prune /mnt/backups --volume data --keep within=30d",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) (err error) {
 			if p.Keep, err = backup.ParseKeep(keep); err != nil {
@@ -350,7 +351,7 @@ func (a *app) backupPruneCmd() *cobra.Command {
 			}
 			p.Dir, p.Client = args[0], c
 			p.Note = func(text string) { fmt.Fprintln(a.Stderr, plain(text)) }
-			gone, err := p.Run(ctx, time.Now())
+			gone, err := p.Run(ctx)
 			if err != nil {
 				return err
 			}

@@ -24,11 +24,27 @@ type BackupSchedule struct {
 	Created    time.Time           `json:"created"`
 	Asked      time.Time           `json:"asked,omitzero"` // somebody wants it run now, since then
 
-	Began  time.Time `json:"began,omitzero"` // the last run
-	Good   time.Time `json:"good,omitzero"`  // when the last run that went well began
-	Ended  time.Time `json:"ended,omitzero"` // the last run
-	Error  string    `json:"error,omitempty"`
-	Length int64     `json:"length,omitempty"` // bytes that the last good run wrote
+	Began   time.Time `json:"began,omitzero"`    // the last run
+	Running bool      `json:"running,omitempty"` // it has not ended, or was cut off: calendars do not tell
+	Good    time.Time `json:"good,omitzero"`     // when the last run that went well began
+	Ended   time.Time `json:"ended,omitzero"`    // the last run
+	Next    time.Time `json:"next,omitzero"`     // its turn, by the calendar of the host
+	Late    time.Time `json:"late,omitzero"`     // it should have been run, or run well, since then
+	Error   string    `json:"error,omitempty"`
+	Length  int64     `json:"length,omitempty"` // bytes that the last good run wrote
+}
+
+// Choose takes what people chose from s, and leaves what became of it. What was
+// said of another host's runs is not said of this one's.
+func (b *BackupSchedule) Choose(s BackupSchedule) {
+	if b.Host != s.Host || b.Dir != s.Dir {
+		b.Error, b.Running = "", false
+	}
+	if b.Every != s.Every || b.Host != s.Host {
+		b.Next, b.Late = time.Time{}, time.Time{}
+	}
+	b.Volumes, b.Host, b.Dir, b.Every, b.Keep = s.Volumes, s.Host, s.Dir, s.Every, s.Keep
+	b.FullAfter, b.Recipients, b.Plaintext = s.FullAfter, s.Recipients, s.Plaintext
 }
 
 // Bounds of schedules.

@@ -21,7 +21,7 @@ var rewrite = flag.Bool("rewrite", false, "write what is said into testdata")
 // TestSaid runs testdata/*.txt: sketch lines, "----", what is said.
 // "progress VOLUME PERCENT" tells how far a copy has come, or "waits"; "report HOST ..." is
 // a condition that a host reports of itself; "schedule NAME HOST" backups that
-// are made there; "held HOST" an incident that the
+// are made there, "failed NAME" and "late NAME" how its last one went; "held HOST" an incident that the
 // brake holds.
 func TestSaid(t *testing.T) {
 	files, _ := filepath.Glob("testdata/*.txt")
@@ -78,6 +78,15 @@ func say(t *testing.T, lines string) string {
 		case len(f) == 3 && f[0] == "schedule":
 			last = append(last, func(s *cluster.State) {
 				s.Schedules = map[string]cluster.Versioned[cluster.BackupSchedule]{f[1]: {Mod: 1, Val: cluster.BackupSchedule{Name: f[1], Host: sketch.Host(f[2]), Dir: "/mnt/backups"}}}
+			})
+		case len(f) == 2 && (f[0] == "failed" || f[0] == "late"): // its schedule; the calendar was set back meanwhile
+			last = append(last, func(s *cluster.State) {
+				b := s.Schedules[f[1]]
+				b.Val.Began, b.Val.Ended = sketch.Wall().AddDate(73, 0, 0), sketch.Wall()
+				if b.Val.Late = sketch.Wall(); f[0] == "failed" {
+					b.Val.Error = "no room"
+				}
+				s.Schedules[f[1]] = b
 			})
 		case len(f) == 2 && f[0] == "held":
 			last = append(last, func(s *cluster.State) { s.Incidents["1"] = held(f[1]) })

@@ -102,6 +102,16 @@ func TestASchedule(t *testing.T) {
 	if s, err = c.BackupSchedule(ctx, "nightly"); err != nil || s.State != "ok" || s.Good == nil {
 		t.Errorf("%+v, %v", s, err)
 	}
+	every, keep, dir := int64(7200), "", "relative"
+	if s, err = c.SetBackupSchedule(ctx, "nightly", v1.BackupScheduleSet{Every: &every, Keep: &keep}); err != nil || s.Every != 7200 || s.Keep != "" || s.Dir != "/mnt/b" || s.Volumes[0] != "db" || s.Good == nil {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if _, err := c.SetBackupSchedule(ctx, "nightly", v1.BackupScheduleSet{Dir: &dir}); !holdfast.IsKind(err, holdfast.Invalid) {
+		t.Errorf("a relative directory: %v", err)
+	}
+	if _, err := c.SetBackupSchedule(ctx, "other", v1.BackupScheduleSet{Every: &every}); !holdfast.IsKind(err, holdfast.NotFound) {
+		t.Errorf("one that is not there: %v", err)
+	}
 	if err := c.DeleteBackupSchedule(ctx, "nightly"); err != nil {
 		t.Fatal(err)
 	}

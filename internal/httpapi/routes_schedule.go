@@ -17,13 +17,16 @@ import (
 type Schedules interface {
 	// CreateSchedule makes a schedule. Exists: the name is taken.
 	CreateSchedule(ctx context.Context, s cluster.BackupSchedule) error
+	// SetSchedule changes what was chosen of the schedule of that name.
+	SetSchedule(ctx context.Context, s cluster.BackupSchedule) error
 	// DeleteSchedule ends one; its backups stay.
 	DeleteSchedule(ctx context.Context, name string) error
 	// AskSchedule has one run as soon as its host sees it.
 	AskSchedule(ctx context.Context, name string) error
 }
 
-type scheduleRef struct {
+// ScheduleRef names a schedule in a request.
+type ScheduleRef struct {
 	Schedule string `path:"schedule" maxLength:"63" doc:"Name"`
 }
 
@@ -35,13 +38,21 @@ func (s *Server) scheduleRoutes() {
 		}
 		return out, nil
 	})
-	read(s, "/v1/backup-schedules/{schedule}", "backup-schedule-show", "One schedule, and what became of its last run", func(p picture, in *scheduleRef) (v1.BackupSchedule, error) {
+	read(s, "/v1/backup-schedules/{schedule}", "backup-schedule-show", "One schedule, and what became of its last run", func(p picture, in *ScheduleRef) (v1.BackupSchedule, error) {
 		b, err := p.schedule(in.Schedule)
 		return p.renderSchedule(b), err
 	})
 	act(s, s.operation("POST", "/v1/backup-schedules", "backup-schedule-create", "Have volumes backed up again and again", 201), s.createSchedule)
+	type change struct {
+		ScheduleRef
+		Body v1.BackupScheduleSet
+	}
+	act(s, s.operation("PATCH", "/v1/backup-schedules/{schedule}", "backup-schedule-set", "Change a schedule; what is absent stays as it is", 200),
+		func(ctx context.Context, in *change) (v1.BackupSchedule, error) {
+			return s.setSchedule(ctx, in.Schedule, in.Body)
+		})
 	do(s, s.operation("DELETE", "/v1/backup-schedules/{schedule}", "backup-schedule-delete", "End a schedule; its backups stay", 204),
-		func(ctx context.Context, in *scheduleRef) error {
+		func(ctx context.Context, in *ScheduleRef) error {
 			b, err := lookup(ctx, s, in.Schedule, picture.schedule)
 			if err != nil {
 				return err
@@ -49,7 +60,7 @@ func (s *Server) scheduleRoutes() {
 			return s.o.Backend.DeleteSchedule(ctx, b.Name)
 		})
 	do(s, s.operation("POST", "/v1/backup-schedules/{schedule}/run", "backup-schedule-run", "Have its backup made now", 204),
-		func(ctx context.Context, in *scheduleRef) error {
+		func(ctx context.Context, in *ScheduleRef) error {
 			b, err := lookup(ctx, s, in.Schedule, picture.schedule)
 			if err != nil {
 				return err
@@ -82,6 +93,57 @@ func (s *Server) createSchedule(ctx context.Context, in *request[v1.BackupSchedu
 		return v1.BackupSchedule{}, err
 	}
 	return p.renderSchedule(b), nil
+}
+
+func (s *Server) setSchedule(ctx context.Context, name string, c v1.BackupScheduleSet) (v1.BackupSchedule, error) {
+	p, err := s.picture(ctx)
+	if err != nil {
+		return v1.BackupSchedule{}, err
+	}
+	is, err := p.schedule(name)
+	if err != nil {
+		return v1.BackupSchedule{}, err
+	}
+	spec := specOf(is)
+	override(&spec.Volumes, c.Volumes)
+	override(&spec.Host, c.Host)
+	override(&spec.Dir, c.Dir)
+	override(&spec.Every, c.Every)
+	override(&spec.Keep, c.Keep)
+	override(&spec.FullAfter, c.FullAfter)
+	override(&spec.Recipients, c.Recipients)
+	override(&spec.Plaintext, c.Plaintext)
+	b, err := p.newSchedule(spec)
+	if err != nil {
+		return v1.BackupSchedule{}, err
+	}
+	if err := s.o.Backend.SetSchedule(ctx, b); err != nil {
+		return v1.BackupSchedule{}, err
+	}
+	if p, err = s.picture(ctx); err != nil {
+		return v1.BackupSchedule{}, err
+	}
+	if is, err = p.schedule(name); err != nil {
+		return v1.BackupSchedule{}, err
+	}
+	return p.renderSchedule(is), nil
+}
+
+// override sets what was given.
+func override[T any](to *T, v *T) {
+	if v != nil {
+		*to = *v
+	}
+}
+
+// specOf is the request that a schedule would be made by.
+func specOf(b cluster.BackupSchedule) v1.BackupScheduleSpec {
+	spec := v1.BackupScheduleSpec{Name: b.Name, Host: b.Host.String(), Dir: b.Dir, Every: int64(b.Every / time.Second), Keep: b.Keep,
+		FullAfter: b.FullAfter, Recipients: b.Recipients, Plaintext: b.Plaintext}
+	for _, id := range b.Volumes {
+		spec.Volumes = append(spec.Volumes, id.String())
+	}
+	return spec
 }
 
 // newSchedule checks a request and resolves its names.
@@ -140,15 +202,23 @@ func (p picture) renderSchedule(b cluster.BackupSchedule) v1.BackupSchedule {
 	if !b.Good.IsZero() {
 		out.Good = &b.Good
 	}
+	if !b.Next.IsZero() && !b.Running {
+		out.Next = &b.Next
+	}
+	if !b.Late.IsZero() {
+		out.Late = &b.Late
+	}
 	switch {
 	case !p.AliveHost(b.Host):
 		out.State = "away"
-	case b.Began.IsZero():
-		out.State = "new"
-	case b.Began.After(b.Ended):
+	case b.Running:
 		out.State = "running"
 	case b.Error != "":
 		out.State = "failed"
+	case !b.Late.IsZero():
+		out.State = "late"
+	case b.Began.IsZero():
+		out.State = "new"
 	default:
 		out.State = "ok"
 	}

@@ -19,81 +19,121 @@ import (
 // lookEvery is how often a host looks whether a schedule of its is due.
 const lookEvery = 5 * time.Second
 
-// ran is what a host remembers of a schedule's last run in this life.
-type ran struct {
-	seen time.Time // monotonic: when it was first heard of, or last run
-	here bool      // it was run
-	bad  bool
-	ask  time.Time // the last wish that was followed
+// scheduler runs the backup schedules that name this host. It belongs to one
+// goroutine; runs have one each, and the next begins when the last has ended.
+type scheduler struct {
+	h      *Host
+	m      *member
+	agenda backup.Agenda
+	begun  time.Time // what the agenda counts from
+	name   string    // of what is being run; "": nothing
+	cancel func()
+	ended  chan error // of that run
 }
 
-// runSchedules runs the backup schedules that name this host, one at a time,
-// until the host ends. A schedule of a host that is away waits for it: its
-// directory is there and nowhere else. Health says so.
+// runSchedules runs them until the host ends. A schedule of a host that is away
+// waits for it: its directory is there and nowhere else. Health says so.
 func (h *Host) runSchedules(m *member) {
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	go func() {
-		select {
-		case <-m.done:
-			stop()
-		case <-ctx.Done():
-		}
-	}()
-	known := map[string]*ran{}
+	r := &scheduler{h: h, m: m, begun: time.Now(), ended: make(chan error)}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-m.done:
+			if r.name != "" {
+				r.cancel()
+				<-r.ended
+			}
 			return
+		case err := <-r.ended:
+			r.over(err)
 		case <-tick.C:
+			if m.node.Lease().Valid() {
+				r.look()
+			}
 		}
-		if !m.node.Lease().Valid() {
-			continue
-		}
-		h.turnSchedules(ctx, m, known)
 	}
 }
 
-// turnSchedules runs what is due.
-func (h *Host) turnSchedules(ctx context.Context, m *member, known map[string]*ran) {
-	st := m.node.Cluster.State()
-	for name := range known {
-		if s, ok := st.Schedules[name]; !ok || s.Val.Host != h.dir.id.Host {
-			delete(known, name)
+// mono is the clock that runs forward.
+func (r *scheduler) mono() time.Duration { return time.Since(r.begun) }
+
+// look runs what is due, one after the other, and says what is late.
+func (r *scheduler) look() {
+	mine := []cluster.BackupSchedule{}
+	running := false
+	for _, s := range r.m.node.Cluster.State().SortedSchedules() {
+		if s.Val.Host == r.h.dir.id.Host {
+			mine = append(mine, s.Val)
+			running = running || s.Val.Name == r.name
 		}
 	}
-	for _, s := range st.SortedSchedules() {
-		if s.Val.Host != h.dir.id.Host || ctx.Err() != nil {
-			continue
-		}
-		k := known[s.Val.Name]
-		if k == nil {
-			k = &ran{seen: time.Now()}
-			known[s.Val.Name] = k
-		}
-		// Began after Ended: it was cut off.
-		turn := backup.Turn{Every: s.Val.Every, Began: s.Val.Began, Since: time.Since(k.seen), Ran: k.here,
-			Bad: s.Val.Error != "" || s.Val.Began.After(s.Val.Ended) || k.bad}
-		wanted := !s.Val.Asked.IsZero() && !s.Val.Asked.Equal(k.ask)
-		if turn.Wait(time.Now()) > 0 && !wanted {
-			continue
-		}
-		k.ask = s.Val.Asked
-		err := h.runSchedule(ctx, m, s.Val)
-		k.seen, k.here, k.bad = time.Now(), true, err != nil
-		if err != nil {
-			h.log.Warn("a scheduled backup failed", "schedule", s.Val.Name, "error", err)
+	if r.name != "" && !running { // it was ended, or is another host's now
+		r.cancel()
+	}
+	entries := make([]backup.Entry, 0, len(mine))
+	for _, s := range mine {
+		// One that runs, and not here, was cut off.
+		entries = append(entries, backup.Entry{Name: s.Name, Every: s.Every, Began: s.Began, Bad: s.Error != "" || s.Running, Asked: s.Asked})
+	}
+	for i, d := range r.agenda.Look(entries, r.mono(), time.Now()) {
+		if d.Now && r.name == "" {
+			r.agenda.Began(entries[i])
+			r.start(mine[i])
+		} else {
+			r.tell(mine[i], d)
 		}
 	}
+}
+
+// tell notes what people see of a schedule: since when it is late, and when its
+// turn is, as far as that changed.
+func (r *scheduler) tell(s cluster.BackupSchedule, d backup.Due) {
+	now := time.Now()
+	next := now.Add(d.Wait)
+	if r.name == s.Name || d.Wait == 0 {
+		next = time.Time{}
+	}
+	off := next.Sub(s.Next).Abs()
+	if (d.Late > 0) == !s.Late.IsZero() && next.IsZero() == s.Next.IsZero() && off < max(time.Minute, s.Every/10) {
+		return
+	}
+	err := r.m.node.Cluster.ChangeSchedule(s.Name, kv.CallTimeout, func(b *cluster.BackupSchedule) error {
+		b.Next = next
+		if d.Late == 0 {
+			b.Late = time.Time{}
+		} else if b.Late.IsZero() {
+			b.Late = now.Add(-d.Late)
+		}
+		return nil
+	})
+	if err != nil {
+		r.h.log.Warn("how a backup schedule stands could not be noted", "schedule", s.Name, "error", err)
+	}
+}
+
+// start begins a run.
+func (r *scheduler) start(s cluster.BackupSchedule) {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.name, r.cancel = s.Name, cancel
+	go func() { r.ended <- r.h.runSchedule(ctx, r.m, s) }()
+}
+
+// over notes how it ended.
+func (r *scheduler) over(err error) {
+	r.cancel()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		r.h.log.Warn("a scheduled backup failed", "schedule", r.name, "error", err)
+	}
+	r.agenda.Ended(r.name, err == nil, r.mono())
+	r.name = ""
 }
 
 // runSchedule makes one run, and tells what became of it.
 func (h *Host) runSchedule(ctx context.Context, m *member, s cluster.BackupSchedule) error {
 	begun := time.Now()
 	err := m.node.Cluster.ChangeSchedule(s.Name, kv.CallTimeout, func(b *cluster.BackupSchedule) error {
-		b.Began = begun
+		b.Began, b.Running, b.Next = begun, true, time.Time{}
 		return nil
 	})
 	if err != nil {
@@ -104,14 +144,17 @@ func (h *Host) runSchedule(ctx context.Context, m *member, s cluster.BackupSched
 		return rerr // the host stops: it is gone on with when it starts again
 	}
 	err = m.node.Cluster.ChangeSchedule(s.Name, kv.CallTimeout, func(b *cluster.BackupSchedule) error {
-		b.Ended, b.Error = time.Now(), ""
+		if b.Host != s.Host {
+			return holdfast.Errorf(holdfast.Conflict, "backup schedule %s is another host's now", s.Name)
+		}
+		b.Ended, b.Error, b.Running = time.Now(), "", false
 		if b.Asked.Equal(s.Asked) {
 			b.Asked = time.Time{}
 		}
 		if rerr != nil {
 			b.Error = clipped(rerr.Error())
 		} else {
-			b.Good, b.Length = begun, length
+			b.Good, b.Length, b.Late = begun, length, time.Time{}
 		}
 		return nil
 	})
@@ -165,7 +208,7 @@ func (h *Host) backUpScheduled(ctx context.Context, m *member, s cluster.BackupS
 	}
 	for _, id := range volumes {
 		p := run.Pruning{Dir: s.Dir, Volume: id, Keep: keep, Client: c, Note: j.Note}
-		if _, err := p.Run(ctx, time.Now()); err != nil {
+		if _, err := p.Run(ctx); err != nil {
 			return length, fmt.Errorf("old backups could not be removed: %w", err)
 		}
 	}
@@ -211,6 +254,18 @@ func (h *Host) settled(m *member, tx *cluster.Txn) error {
 		m.node.Cluster.WaitRev(rev, kv.CallTimeout)
 	}
 	return err
+}
+
+// SetSchedule implements httpapi.Schedules.
+func (h *Host) SetSchedule(ctx context.Context, s cluster.BackupSchedule) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	return m.node.Cluster.ChangeSchedule(s.Name, kv.CallTimeout, func(b *cluster.BackupSchedule) error {
+		b.Choose(s)
+		return nil
+	})
 }
 
 // DeleteSchedule implements httpapi.Schedules.

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/client"
@@ -24,7 +23,7 @@ type Pruning struct {
 
 // Run removes them and returns what went, or would. A backup goes before what
 // it is the difference to, so what is left is whole whenever it is interrupted.
-func (p *Pruning) Run(ctx context.Context, now time.Time) (gone []backup.File, err error) {
+func (p *Pruning) Run(ctx context.Context) (gone []backup.File, err error) {
 	unlock, err := lock(p.Dir)
 	if err != nil {
 		return nil, err
@@ -48,7 +47,7 @@ func (p *Pruning) Run(ctx context.Context, now time.Time) (gone []backup.File, e
 		if err != nil {
 			return gone, err
 		}
-		drop := p.Keep.Prune(mine, now)
+		drop := p.Keep.Prune(mine)
 		slices.Reverse(drop)
 		for _, f := range drop {
 			if err := ctx.Err(); err != nil {
@@ -73,11 +72,10 @@ func (p *Pruning) remove(ctx context.Context, f backup.File) error {
 	if err := os.Remove(f.Path); err != nil {
 		return holdfast.Errorf(holdfast.IO, "an old backup: %w", err)
 	}
-	if !f.Header.Snapshot.Kept || p.Client == nil {
+	if p.Client == nil {
 		return nil
 	}
-	err := p.Client.DeleteSnapshot(ctx, f.Header.Volume.ID, f.Header.Snapshot.ID)
-	if err != nil && !holdfast.IsKind(err, holdfast.NotFound) && p.Note != nil {
+	if err := letKeptGo(ctx, p.Client, &f.Header); err != nil && p.Note != nil {
 		p.Note("snapshot " + f.Header.Snapshot.Name + " of " + filepath.Base(f.Path) + ", which was removed, could not be deleted: " + err.Error())
 	}
 	return nil

@@ -159,6 +159,17 @@ func (j *Job) point(ctx context.Context, tasks []task) error {
 	if err != nil {
 		return err
 	}
+	if err := j.newPoint(ctx, tasks, name); err != nil {
+		for _, t := range tasks { // some may have been made, even by what was not answered
+			j.letGo(t.vol, name, name)
+		}
+		return err
+	}
+	return nil
+}
+
+// newPoint makes a snapshot of every volume.
+func (j *Job) newPoint(ctx context.Context, tasks []task, name string) error {
 	if len(tasks) == 1 {
 		s, err := j.Client.Snapshot(ctx, tasks[0].vol.ID, v1.SnapshotSpec{Name: name})
 		tasks[0].snap, tasks[0].own = s, true
@@ -323,7 +334,7 @@ const emptyPart = 4096
 
 // goOn finds backups of these volumes that were interrupted, and takes them up at
 // the same point, if what they are of is still there. Others it removes.
-func (j *Job) goOn(ctx context.Context, tasks []task, files []backup.File) (*backup.GroupRef, error) {
+func (j *Job) goOn(ctx context.Context, tasks []task, files []backup.File) (_ *backup.GroupRef, err error) {
 	var parts []*backup.File
 	for i := range files {
 		f := &files[i]
@@ -342,7 +353,12 @@ func (j *Job) goOn(ctx context.Context, tasks []task, files []backup.File) (*bac
 	usable := first.Group != nil && len(first.Group.Volumes) == len(tasks) && first.Sealed == (len(j.Recipients) > 0) &&
 		!(j.Full && !first.Full()) && !(j.Incremental && first.Full()) && (j.Snapshot == "" || j.Snapshot == first.Snapshot.Name)
 	for i := range tasks {
-		usable = usable && j.takeUp(ctx, &tasks[i], &first, parts, files)
+		if !usable {
+			break
+		}
+		if usable, err = j.takeUp(ctx, &tasks[i], &first, parts, files); err != nil {
+			return nil, err // it stays as it is until somebody answers
+		}
 	}
 	if usable {
 		j.note("going on with the backup of %s that was interrupted", first.Created.Local().Format("2006-01-02 15:04:05"))
@@ -356,44 +372,71 @@ func (j *Job) goOn(ctx context.Context, tasks []task, files []backup.File) (*bac
 		if err := os.Remove(f.Path); err != nil {
 			return nil, holdfast.Errorf(holdfast.IO, "an interrupted backup: %w", err)
 		}
-		if f.Header.Snapshot.Kept {
-			j.letGo(v1.Volume{ID: f.Header.Volume.ID, Name: f.Header.Volume.Name}, f.Header.Snapshot.ID, f.Header.Snapshot.Name)
+		if err := letKeptGo(ctx, j.Client, &f.Header); err != nil {
+			j.note("the snapshot of %s could not be deleted: %v", filepath.Base(f.Path), err)
 		}
 	}
 	return nil, nil
 }
 
-// takeUp finds how far one volume is at the point of an interrupted backup.
-func (j *Job) takeUp(ctx context.Context, t *task, first *backup.Header, parts []*backup.File, files []backup.File) bool {
+// letKeptGo deletes the snapshot that a backup says was made for it. Whoever can
+// write to a directory can have its files say that of any snapshot: so it goes
+// only if it has, in the cluster, a name of those.
+func letKeptGo(ctx context.Context, c *client.Client, h *backup.Header) error {
+	if !h.Snapshot.Kept {
+		return nil
+	}
+	s, err := c.SnapshotOf(ctx, h.Volume.ID, h.Snapshot.ID)
+	if err == nil && s.ID == h.Snapshot.ID && strings.HasPrefix(s.Name, Prefix) {
+		err = c.DeleteSnapshot(ctx, h.Volume.ID, s.ID)
+	}
+	if holdfast.IsKind(err, holdfast.NotFound) {
+		return nil
+	}
+	return err
+}
+
+// takeUp finds how far one volume is at the point of an interrupted backup. An
+// error says nothing about that: ok false does, that it cannot be gone on with.
+func (j *Job) takeUp(ctx context.Context, t *task, first *backup.Header, parts []*backup.File, files []backup.File) (ok bool, err error) {
 	s, err := j.Client.SnapshotOf(ctx, t.vol.ID, first.Snapshot.Name)
 	if err != nil {
-		return false
+		return false, unlessGone(err)
 	}
-	t.snap, t.own = s, first.Snapshot.Kept
+	t.snap, t.own = s, first.Snapshot.Kept && strings.HasPrefix(s.Name, Prefix)
 	for _, f := range parts {
-		if f.Header.Snapshot.ID == s.ID {
-			t.part = f
-			if f.Header.Base != nil {
-				t.base = f.Header.Base.ID
-				if _, err := j.Client.SnapshotOf(ctx, t.vol.ID, t.base); err != nil {
-					return false
-				}
-			}
-			return true
+		if f.Header.Snapshot.ID != s.ID {
+			continue
 		}
+		t.part = f
+		if f.Header.Base != nil {
+			t.base = f.Header.Base.ID
+			if _, err := j.Client.SnapshotOf(ctx, t.vol.ID, t.base); err != nil {
+				return false, unlessGone(err)
+			}
+		}
+		return true, nil
 	}
 	for i := range files {
 		if h := &files[i].Header; files[i].Err == nil && files[i].Whole && h.Snapshot != nil && h.Snapshot.ID == s.ID {
 			t.done = true
-			return true
+			return true, nil
 		}
 	}
 	list := []task{*t} // it was not begun
 	if err := j.bases(ctx, list, files); err != nil {
-		return false
+		return false, unlessGone(err)
 	}
 	t.base = list[0].base
-	return true
+	return true, nil
+}
+
+// unlessGone is no error if what was looked for is not there.
+func unlessGone(err error) error {
+	if holdfast.IsKind(err, holdfast.NotFound) {
+		return nil
+	}
+	return err
 }
 
 // letOldGo deletes the snapshots of this directory's earlier backups of a volume:

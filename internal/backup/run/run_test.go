@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"filippo.io/age"
 
@@ -135,7 +134,7 @@ func TestADirectoryKeepsTheSnapshotThatTheNextOneNeeds(t *testing.T) {
 		t.Errorf("without its snapshot: %+v", made)
 	}
 	p := run.Pruning{Dir: s.dir, Keep: backup.Keep{Last: 1}, Client: s.c}
-	gone, err := p.Run(t.Context(), time.Now())
+	gone, err := p.Run(t.Context())
 	if err != nil || len(gone) != 4 {
 		t.Errorf("%d pruned, %v", len(gone), err)
 	}
@@ -212,7 +211,9 @@ func TestAShortFaultTakesNothingAway(t *testing.T) {
 	s := newScene(t)
 	made := s.backUp(run.Job{Volumes: []string{"db"}})
 	part := s.interrupted(made[0].File)
-	away := s.broken(func(r *http.Request) bool { return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/snapshots/") })
+	away := s.broken(func(r *http.Request) bool {
+		return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/snapshots/")
+	})
 	if _, err := (&run.Job{Client: away, Dir: s.dir, Volumes: []string{"db"}}).Run(t.Context()); !holdfast.IsKind(err, holdfast.Unavailable) {
 		t.Errorf("a host does not answer: %v", err)
 	}
@@ -228,7 +229,9 @@ func TestAShortFaultTakesNothingAway(t *testing.T) {
 // backup is made of.
 func TestAPointThatIsNotFoundAgainIsLetGo(t *testing.T) {
 	s := newScene(t)
-	away := s.broken(func(r *http.Request) bool { return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/snapshots/") })
+	away := s.broken(func(r *http.Request) bool {
+		return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/snapshots/")
+	})
 	if _, err := (&run.Job{Client: away, Dir: s.dir, Volumes: []string{"db", "log"}}).Run(t.Context()); !holdfast.IsKind(err, holdfast.Unavailable) {
 		t.Errorf("a host does not answer: %v", err)
 	}
@@ -268,7 +271,7 @@ func TestAFileIsNotBelievedWhichSnapshotIsItsOwn(t *testing.T) {
 	}
 	s.backUp(run.Job{Volumes: []string{"db"}, Full: true})
 	p := run.Pruning{Dir: s.dir, Keep: backup.Keep{Last: 1}, Client: s.c}
-	if gone, err := p.Run(t.Context(), time.Now()); err != nil || len(gone) != 1 {
+	if gone, err := p.Run(t.Context()); err != nil || len(gone) != 1 {
 		t.Errorf("%d pruned, %v", len(gone), err)
 	}
 	if have := s.snapshots("db"); !slices.Contains(have, "monday") {
@@ -308,8 +311,7 @@ func (s *scene) broken(bad func(*http.Request) bool) *client.Client {
 	}}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if bad(r) {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
+			panic(http.ErrAbortHandler) // it breaks off
 		}
 		proxy.ServeHTTP(w, r)
 	})}

@@ -105,6 +105,19 @@ func (b *Backend) CreateSchedule(_ context.Context, s cluster.BackupSchedule) er
 	})
 }
 
+// SetSchedule implements httpapi.Backend.
+func (b *Backend) SetSchedule(_ context.Context, s cluster.BackupSchedule) error {
+	return b.change(func() error {
+		is, ok := b.St.Schedules[s.Name]
+		if !ok {
+			return holdfast.Errorf(holdfast.NotFound, "there is no backup schedule %s", s.Name)
+		}
+		is.Val.Choose(s)
+		put(b, b.St.Schedules, s.Name, is.Val)
+		return nil
+	})
+}
+
 // DeleteSchedule implements httpapi.Backend.
 func (b *Backend) DeleteSchedule(_ context.Context, name string) error {
 	return b.change(func() error {
