@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/client"
+	"github.com/holdfast-cloud/holdfast/internal/image"
 	"github.com/holdfast-cloud/holdfast/internal/image/qcow2"
 )
 
@@ -211,7 +212,12 @@ func (c *copiedOut) write(f *os.File, from io.Reader, o copyOut) error {
 		put = func(off int64, b []byte) error { return c.putRaw(f, off, b) }
 	default:
 		c.Data = s.Map().DataSize()
-		if err := s.Map().Write(f, s); err != nil {
+		to := image.WriteAround(f, s.Map().FileSize())
+		err := s.Map().WriteAt(to, s)
+		if cerr := to.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
 			return err
 		}
 		put = func(int64, []byte) error { return nil }

@@ -1,12 +1,17 @@
 package qcow2
 
-import "io"
+import (
+	"io"
+	"unsafe"
+)
 
-// Two stretches are read while one is written: both sides are kept at work, and
-// memory stays small.
+// While two stretches are written others are read: both sides are kept at work,
+// and memory stays small.
 const (
 	copyRun      = 8 * outCluster // bytes that are read and written at once, at most
-	aheadBuffers = 3
+	copyWriters  = 2              // of a file
+	aheadBuffers = 2 + copyWriters
+	bufferAlign  = 4096 // so that what is written need not be copied in memory
 )
 
 // ahead reads the data of a map while what was read before is written. One
@@ -20,6 +25,7 @@ type ahead struct {
 // stretch is data of clusters that follow each other.
 type stretch struct {
 	b   []byte // whole clusters
+	at  int64  // in the data of the file
 	err error
 }
 
@@ -35,6 +41,7 @@ func (m *Map) readAhead(src io.ReaderAt) *ahead {
 
 func (a *ahead) run(m *Map, src io.ReaderAt) {
 	defer close(a.read)
+	at := int64(0)
 	for c, n := m.nextRun(0); n > 0; c, n = m.nextRun(c + n) {
 		var b []byte
 		select {
@@ -43,7 +50,7 @@ func (a *ahead) run(m *Map, src io.ReaderAt) {
 			return
 		}
 		if want := int(n * outCluster); cap(b) < want {
-			b = make([]byte, want)
+			b = alignedBytes(want)
 		} else {
 			b = b[:want]
 		}
@@ -53,8 +60,30 @@ func (a *ahead) run(m *Map, src io.ReaderAt) {
 			return
 		}
 		clear(b[k:])
-		a.read <- stretch{b: b} // there is room: there are no more buffers than that
+		a.read <- stretch{b: b, at: at} // there is room: there are no more buffers than that
+		at += int64(len(b))
 	}
+}
+
+// alignedBytes begin at a multiple of bufferAlign in memory.
+func alignedBytes(n int) []byte {
+	b := make([]byte, n+bufferAlign)
+	skip := (bufferAlign - int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))%bufferAlign)) % bufferAlign
+	return b[skip : skip+n]
+}
+
+// writeAt writes what was read behind off of a file, until there is no more.
+func (a *ahead) writeAt(w io.WriterAt, off int64) error {
+	for s := range a.read {
+		if s.err != nil {
+			return s.err
+		}
+		if _, err := w.WriteAt(s.b, off+s.at); err != nil {
+			return err
+		}
+		a.free <- s.b
+	}
+	return nil
 }
 
 // stop ends the reading, after what is being read.

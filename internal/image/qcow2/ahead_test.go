@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -105,5 +106,45 @@ func TestACopyEndsWithTheErrorOfEitherSide(t *testing.T) {
 	}
 	if err := m.Write(&stopsAt{at: 3 * mib, err: broken}, bytes.NewReader(disk)); !errors.Is(err, broken) {
 		t.Errorf("writing: %v", err)
+	}
+}
+
+// file is a file in memory that is written at any place.
+type file struct {
+	mu   sync.Mutex
+	b    []byte
+	fail int64 // the byte whose writing fails; 0: none
+}
+
+func (f *file) WriteAt(b []byte, off int64) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail > 0 && off+int64(len(b)) > f.fail {
+		return 0, errors.New("full")
+	}
+	if need := off + int64(len(b)); int64(len(f.b)) < need {
+		f.b = append(f.b, make([]byte, need-int64(len(f.b)))...)
+	}
+	return copy(f.b[off:], b), nil
+}
+
+func TestAFileIsWrittenAsAStreamIs(t *testing.T) {
+	disk := uneven()
+	var out file
+	if err := mapOf(t, disk).WriteAt(&out, bytes.NewReader(disk)); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(out.b, layOut(t, disk, bytes.NewReader(disk))) {
+		t.Error("it is another file")
+	}
+	for _, at := range []int64{1, 10 * cluster, int64(len(out.b)) - 1} {
+		full := file{fail: at}
+		if err := mapOf(t, disk).WriteAt(&full, bytes.NewReader(disk)); err == nil || err.Error() != "full" {
+			t.Errorf("full at %d: %v", at, err)
+		}
+	}
+	broken := holdfast.Errorf(holdfast.IO, "the disk is on fire")
+	if err := mapOf(t, disk).WriteAt(&file{}, &stopsAt{disk: disk, at: 3 * mib, err: broken}); !errors.Is(err, broken) {
+		t.Errorf("reading: %v", err)
 	}
 }

@@ -163,6 +163,33 @@ func (m *Map) Write(w io.Writer, src io.ReaderAt) error {
 	return nil
 }
 
+// WriteAt is Write for a file: its data is written in large pieces that are
+// aligned in the file and in memory, two at a time and not in their order. w is
+// not written to after WriteAt returned.
+func (m *Map) WriteAt(w io.WriterAt, src io.ReaderAt) error {
+	if err := m.writeTables(io.NewOffsetWriter(w, 0)); err != nil {
+		return err
+	}
+	a := m.readAhead(src)
+	errs := make(chan error, copyWriters)
+	for range copyWriters {
+		go func() { errs <- a.writeAt(w, m.layout().dataAt()) }()
+	}
+	var first error
+	for range copyWriters {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+			close(a.quit) // then the other one ends, too
+		}
+	}
+	if first == nil {
+		close(a.quit)
+	}
+	for range a.read {
+	}
+	return first
+}
+
 // writeTables writes everything before the data.
 func (m *Map) writeTables(w io.Writer) error {
 	l := m.layout()
