@@ -96,7 +96,7 @@ func (a *Volume) open(path string, size, segment int64, blocks uint64) error {
 	}
 	a.end = append(a.end, func() { net.Close() }, s.Close)
 	s.AddStore(a.Store)
-	if err := s.CreateReplica(ref, rec.v.ID, blocks, holdfast.ReplicaID{}, holdfast.SnapshotID{}); err != nil {
+	if err := s.CreateReplica(ref, rec.v.ID, blocks, holdfast.ReplicaID{}, cluster.Snapshot{}); err != nil {
 		return err
 	}
 	d, err := s.Target(rec.v).Open(false)

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -195,7 +196,7 @@ func (p *Provisioner) prepareEmpty(rec cluster.Volume, st *cluster.State) (clust
 	for _, s := range spots {
 		ref, err := p.replicaOn(s.Host, s.Disk)
 		if err == nil {
-			err = p.Volumes.CreateReplica(ref, rec.ID, rec.Blocks, holdfast.ReplicaID{}, holdfast.SnapshotID{})
+			err = p.Volumes.CreateReplica(ref, rec.ID, rec.Blocks, holdfast.ReplicaID{}, cluster.Snapshot{})
 		}
 		if err != nil {
 			p.discard(rec)
@@ -243,6 +244,10 @@ func (p *Provisioner) prepareClone(rec cluster.Volume, st *cluster.State, encryp
 		return rec, st, holdfast.Errorf(holdfast.Invalid, "volume %s: it would share blocks with %s that stand in the clear; import the image with --encrypt, or make an empty volume", rec.Name, o.Val.Name)
 	}
 	rec.Compression = strings.TrimPrefix(cmp.Or(rec.Compression, o.Val.Compression), "off")
+	of := cluster.Snapshot{ID: rec.Origin.Snapshot}
+	if i := slices.IndexFunc(o.Val.Snapshots, func(s cluster.Snapshot) bool { return s.ID == of.ID }); i >= 0 {
+		of = o.Val.Snapshots[i]
+	}
 	last := holdfast.Errorf(holdfast.Unavailable, "none of them is alive")
 	for _, from := range o.Val.InSync {
 		if !st.AliveHost(from.Host) {
@@ -250,7 +255,7 @@ func (p *Provisioner) prepareClone(rec cluster.Volume, st *cluster.State, encryp
 		}
 		ref, err := p.replicaOn(from.Host, from.Disk)
 		if err == nil {
-			err = p.Volumes.CreateReplica(ref, rec.ID, rec.Blocks, from.ID, rec.Origin.Snapshot)
+			err = p.Volumes.CreateReplica(ref, rec.ID, rec.Blocks, from.ID, of)
 		}
 		if err != nil {
 			p.Log.Warn("a linked clone's copy could not be made", "volume", rec.Name, "host", st.Hosts[from.Host].Val.Name, "error", err)

@@ -312,6 +312,18 @@ func (r *Replica) SetStable(l holdfast.LSN) {
 	r.head.setStable(min(l, r.head.durable))
 }
 
+// Recorded tells that a snapshot stands in its volume's record: every replica that
+// was in sync had it on disk by then, so all up to it is stable. One of that name
+// at another LSN is not what the record speaks of; nothing changes.
+func (r *Replica) Recorded(id holdfast.SnapshotID, at holdfast.LSN) {
+	s := r.s
+	s.lock()
+	defer s.unlock()
+	if sn := r.head.snap(id); sn != nil && sn.lsn == at {
+		r.head.setStable(min(at, r.head.durable))
+	}
+}
+
 func (h *head) setStable(l holdfast.LSN) {
 	if l <= h.stable {
 		return

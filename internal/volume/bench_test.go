@@ -205,7 +205,7 @@ func openOn(b *testing.B, copies int, compression string, encrypted bool, device
 		b.Cleanup(func() { s.Close(); n.Close(); st.Close() })
 	}
 	for _, ref := range recs.v.InSync {
-		check(b, services[0].CreateReplica(ref, recs.v.ID, recs.v.Blocks, holdfast.ReplicaID{}, holdfast.SnapshotID{}))
+		check(b, services[0].CreateReplica(ref, recs.v.ID, recs.v.Blocks, holdfast.ReplicaID{}, cluster.Snapshot{}))
 	}
 	v, err := services[0].Open(recs.v.ID)
 	check(b, err)

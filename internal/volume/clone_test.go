@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func (sc *scene) cloneOf(h *sceneHost, snap holdfast.SnapshotID) *Volume {
 	ref := cluster.Replica{ID: holdfast.ReplicaID{UUID: sc.uuid(71)}, Host: h.id, Disk: h.did}
 	var v *Volume
 	h.on(func() {
-		sc.must(h.s.CreateReplica(ref, clone.ID, clone.Blocks, from.ID, snap))
+		sc.must(h.s.CreateReplica(ref, clone.ID, clone.Blocks, from.ID, cluster.Snapshot{ID: snap}))
 		clone.InSync = []cluster.Replica{ref}
 		tx := h.cl.Begin()
 		tx.PutVolume(clone, 0)
@@ -137,5 +138,40 @@ func TestACloneWithoutItsImageIsCopiedWhole(t *testing.T) {
 		})
 		sc.expect(clone, 0, fill('a', 10))
 		sc.expect(clone, 10, fill('c', 5))
+	})
+}
+
+// Nobody tells a replica that a snapshot is stable if the writer goes at that
+// moment and takes its own copy with it; the volume's record does.
+func TestACloneOfASnapshotWhoseWriterIsGone(t *testing.T) {
+	play(t, 55, 3, 2, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		v := a.open()
+		sc.write(v, 0, fill('a', 5))
+		sc.snapshot(v, 1)
+		a.powerCut()
+		rec, _, err := b.ReadVolume(sc.vol.ID)
+		sc.must(err)
+		of := rec.Snapshots[0]
+		ref := cluster.Replica{ID: holdfast.ReplicaID{UUID: sc.uuid(71)}, Host: b.id, Disk: b.did}
+		clone := func(of cluster.Snapshot) (err error) {
+			b.on(func() {
+				err = b.s.CreateReplica(ref, holdfast.VolumeID{UUID: sc.uuid(78)}, rec.Blocks, rec.InSync[1].ID, of)
+			})
+			return err
+		}
+		for _, at := range []holdfast.LSN{0, of.LSN - 1, of.LSN + 1} {
+			if err := clone(cluster.Snapshot{ID: of.ID, LSN: at}); !holdfast.IsKind(err, holdfast.Unavailable) {
+				t.Errorf("at %v, the snapshot is at %v: %v", at, of.LSN, err)
+			}
+		}
+		sc.must(clone(of))
+		got := fill(0, 5)
+		b.on(func() {
+			sc.must(b.replicaOf(holdfast.VolumeID{UUID: sc.uuid(78)}).ReadOpened(got, 0, sc.opener(sc.vol.ID)))
+		})
+		if !bytes.Equal(got, fill('a', 5)) {
+			t.Error("the clone is not what was kept")
+		}
 	})
 }

@@ -15,20 +15,21 @@ import (
 
 // Frames that make and remove replicas (docs/protocol/replica.md).
 const (
-	KindCreate transport.Kind = 0x30 // disk, replica, volume, blocks, origin replica, snapshot
+	KindCreate transport.Kind = 0x30 // disk, replica, volume, blocks, origin replica, snapshot, its LSN
 	KindRemove transport.Kind = 0x31 // replica
 )
 
-const createSize = 16*3 + 8 + 16*2
+const createSize = 16*3 + 8 + 16*2 + 8
 
 // CreateReplica makes a replica of a volume on ref's disk: empty, or with from
-// set a linked clone of that replica's snapshot (zero: of its head). It is
-// durable on return and may be repeated.
-func (s *Service) CreateReplica(ref cluster.Replica, vol holdfast.VolumeID, blocks uint64, from holdfast.ReplicaID, snap holdfast.SnapshotID) error {
+// set a linked clone of that replica's snapshot (zero: of its head), as the record
+// of its volume has it. It is durable on return and may be repeated.
+func (s *Service) CreateReplica(ref cluster.Replica, vol holdfast.VolumeID, blocks uint64, from holdfast.ReplicaID, snap cluster.Snapshot) error {
 	b := make([]byte, 0, createSize)
 	b = append(append(append(b, ref.Disk.UUID[:]...), ref.ID.UUID[:]...), vol.UUID[:]...)
 	b = binary.LittleEndian.AppendUint64(b, blocks)
-	b = append(append(b, from.UUID[:]...), snap.UUID[:]...)
+	b = append(append(b, from.UUID[:]...), snap.ID.UUID[:]...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(snap.LSN))
 	_, err := transport.Call(s.Clock, s.Net, ref.Host, transport.Frame{Kind: KindCreate, Head: b}, sessionCall)
 	return err
 }
@@ -59,6 +60,7 @@ func (s *Service) createHere(b []byte) error {
 	blocks := binary.LittleEndian.Uint64(b[48:])
 	copy(from.UUID[:], b[56:])
 	copy(snap.UUID[:], b[72:])
+	at := holdfast.LSN(binary.LittleEndian.Uint64(b[88:]))
 	if blocks == 0 || blocks > holdfast.MaxVolumeBlocks {
 		return holdfast.Errorf(holdfast.Invalid, "create replica: %d blocks are out of range", blocks)
 	}
@@ -79,6 +81,9 @@ func (s *Service) createHere(b []byte) error {
 	case origin == nil || origin.st != st:
 		err = holdfast.Errorf(holdfast.NotFound, "replica %s is not on disk %s; a linked clone must share its disk", from.Short(), disk.Short())
 	default:
+		// An origin that nobody has open was perhaps never told that its snapshot is
+		// stable: its writer is gone, and with it the other replicas.
+		origin.r.Recorded(snap, at)
 		r, err = st.Clone(id, vol, origin.r, snap)
 	}
 	if err != nil {

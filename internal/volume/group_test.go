@@ -24,7 +24,7 @@ func (sc *scene) anotherOf(blocks uint64, n byte, on ...*sceneHost) cluster.Volu
 	for i, h := range on {
 		ref := cluster.Replica{ID: holdfast.ReplicaID{UUID: holdfast.UUID{n, byte(i), 6: 0x40, 8: 0x80}}, Host: h.id, Disk: h.did}
 		on[0].on(func() {
-			sc.must(on[0].s.CreateReplica(ref, rec.ID, rec.Blocks, holdfast.ReplicaID{}, holdfast.SnapshotID{}))
+			sc.must(on[0].s.CreateReplica(ref, rec.ID, rec.Blocks, holdfast.ReplicaID{}, cluster.Snapshot{}))
 		})
 		rec.InSync = append(rec.InSync, ref)
 	}

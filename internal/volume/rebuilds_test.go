@@ -25,7 +25,7 @@ func (sc *scene) lacking(n, blocks int) (out []*Volume) {
 		}
 		here, there := ref(from, 1), ref(to, 2)
 		from.on(func() {
-			sc.must(from.s.CreateReplica(here, id, uint64(blocks), holdfast.ReplicaID{}, holdfast.SnapshotID{}))
+			sc.must(from.s.CreateReplica(here, id, uint64(blocks), holdfast.ReplicaID{}, cluster.Snapshot{}))
 		})
 		rec := cluster.Volume{ID: id, Name: fmt.Sprint("vol", i), Blocks: uint64(blocks), Copies: 2 - i%2, Min: 1, Durability: cluster.OnFlush, InSync: []cluster.Replica{here}}
 		tx := from.cl.Begin()

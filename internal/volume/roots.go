@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
 )
 
@@ -80,7 +81,7 @@ func (j *joiner) promised() (rep replica.Report, err error) {
 	v := j.v
 	f, err := v.s.ask(j.ref, replica.KindPromise, replica.Ask{Epoch: v.epoch}, nil, nil)
 	if holdfast.IsKind(err, holdfast.NotFound) {
-		if err = v.s.CreateReplica(j.ref, v.id, v.Record().Blocks, holdfast.ReplicaID{}, holdfast.SnapshotID{}); err == nil {
+		if err = v.s.CreateReplica(j.ref, v.id, v.Record().Blocks, holdfast.ReplicaID{}, cluster.Snapshot{}); err == nil {
 			f, err = v.s.ask(j.ref, replica.KindPromise, replica.Ask{Epoch: v.epoch}, nil, nil)
 		}
 	}

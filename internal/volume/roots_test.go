@@ -26,7 +26,7 @@ func (sc *scene) at(v *Volume, f func() error) {
 func (sc *scene) snapshot(v *Volume, n byte) {
 	sc.t.Helper()
 	sc.at(v, func() error {
-		return v.Snapshot(snapID(n), func(holdfast.LSN) error { return v.name(snapID(n), true) })
+		return v.Snapshot(snapID(n), func(at holdfast.LSN) error { return v.name(snapID(n), at) })
 	})
 }
 
@@ -38,19 +38,19 @@ func (sc *scene) revert(v *Volume, n byte) {
 func (sc *scene) dropSnapshot(v *Volume, n byte) {
 	sc.t.Helper()
 	sc.at(v, func() error {
-		if err := v.name(snapID(n), false); err != nil {
+		if err := v.name(snapID(n), 0); err != nil {
 			return err
 		}
 		return v.DropSnapshot(snapID(n))
 	})
 }
 
-// name has the volume's record name a snapshot, or not any more.
-func (v *Volume) name(id holdfast.SnapshotID, kept bool) error {
+// name has the volume's record name a snapshot, or (0) not any more.
+func (v *Volume) name(id holdfast.SnapshotID, at holdfast.LSN) error {
 	return v.commit(func(rec *cluster.Volume) (bool, error) {
 		rec.Snapshots = slices.DeleteFunc(slices.Clone(rec.Snapshots), func(s cluster.Snapshot) bool { return s.ID == id })
-		if kept {
-			rec.Snapshots = append(rec.Snapshots, cluster.Snapshot{ID: id, Name: id.Short()})
+		if at != 0 {
+			rec.Snapshots = append(rec.Snapshots, cluster.Snapshot{ID: id, Name: id.Short(), LSN: at})
 		}
 		return true, nil
 	})
@@ -416,9 +416,9 @@ func TestASnapshotThatWasNeverNamedIsLetGo(t *testing.T) {
 		making := sc.w.Clock().NewEvent()
 		named := sc.w.Clock().NewEvent()
 		a.clk.Go(func() {
-			sc.must(v.Snapshot(snapID(3), func(holdfast.LSN) error {
+			sc.must(v.Snapshot(snapID(3), func(at holdfast.LSN) error {
 				making.Wait(clock.Forever)
-				return v.name(snapID(3), true)
+				return v.name(snapID(3), at)
 			}))
 			named.Set()
 		})

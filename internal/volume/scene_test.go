@@ -198,7 +198,7 @@ func (sc *scene) found(copies int) {
 	for i, h := range sc.hosts {
 		ref := cluster.Replica{ID: holdfast.ReplicaID{UUID: sc.uuid(byte(i + 51))}, Host: h.id, Disk: h.did}
 		if i < copies {
-			sc.must(sc.hosts[0].s.CreateReplica(ref, sc.vol.ID, sc.vol.Blocks, holdfast.ReplicaID{}, holdfast.SnapshotID{}))
+			sc.must(sc.hosts[0].s.CreateReplica(ref, sc.vol.ID, sc.vol.Blocks, holdfast.ReplicaID{}, cluster.Snapshot{}))
 			sc.vol.InSync = append(sc.vol.InSync, ref)
 		}
 	}
