@@ -142,5 +142,9 @@ func TestAWrongByteIsSeen(t *testing.T) {
 
 // TestPastCases plays what once found something.
 func TestPastCases(t *testing.T) {
-	compare(t, newHistory(10), []config{{2, "off", false, false, diskloss}}, io.Discard, nil)
+	for _, seed := range []uint64{10, 11} {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			compare(t, newHistory(seed), []config{{2, "off", false, false, diskloss}}, io.Discard, nil)
+		})
+	}
 }

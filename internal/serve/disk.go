@@ -112,7 +112,7 @@ func (h *Host) format(m *member, dev disk.Device, d *cluster.Disk) error {
 	d.ID, d.Host, d.Size = holdfast.DiskID{UUID: u}, h.dir.id.Host, dev.Geometry().Size
 	o := h.storeOptions()
 	o.SegmentBytes = segmentsFor(d.Size)
-	return store.Format(dev, store.Identity{Cluster: m.ms.Cluster, Disk: d.ID, Host: d.Host}, o)
+	return store.Format(dev, store.Identity{Cluster: m.ms.Load().Cluster, Disk: d.ID, Host: d.Host}, o)
 }
 
 // segmentsFor is the size of segments on a disk that is too small for those of
@@ -139,9 +139,7 @@ func (h *Host) storeOptions() store.Options {
 
 // openDisk takes a file or device of this host into use.
 func (h *Host) openDisk(m *member, path string) error {
-	m.mu.Lock()
-	io := m.ms.IO[path]
-	m.mu.Unlock()
+	io := m.ms.Load().IO[path]
 	dev, err := filedisk.Open(path, filedisk.Options{Cache: cacheOf(io)})
 	if err != nil {
 		return err
@@ -155,7 +153,7 @@ func (h *Host) openAgain(m *member, path string) (gone bool, err error) {
 	m.taking.Lock()
 	defer m.taking.Unlock()
 	m.mu.Lock()
-	gone = !slices.Contains(m.ms.Disks, path)
+	gone = !slices.Contains(m.ms.Load().Disks, path)
 	used := slices.ContainsFunc(m.stores, func(o opened) bool { return o.path == path }) // another was put in its place
 	m.mu.Unlock()
 	if gone || used {
@@ -167,7 +165,7 @@ func (h *Host) openAgain(m *member, path string) (gone bool, err error) {
 // openStore takes a formatted device into use, and closes it if that fails.
 func (h *Host) openStore(m *member, dev disk.Device, path string) error {
 	o := h.storeOptions()
-	o.Expect = ofCluster(m.ms.Cluster, path)
+	o.Expect = ofCluster(m.ms.Load().Cluster, path)
 	st, err := store.Open(dev, o)
 	if err != nil {
 		dev.Close()
@@ -212,11 +210,10 @@ func (h *Host) addMemory(m *member, n httpapi.NewDisk) (cluster.Disk, error) {
 }
 
 func (h *Host) freeMemoryName(m *member) string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	disks := m.ms.Load().RAM
 	for i := 1; ; i++ {
 		name := fmt.Sprintf("ram%d", i)
-		if !slices.ContainsFunc(m.ms.RAM, func(r ramDisk) bool { return r.Path == name }) {
+		if !slices.ContainsFunc(disks, func(r ramDisk) bool { return r.Path == name }) {
 			return name
 		}
 	}
@@ -265,9 +262,7 @@ const renewAgain = time.Second
 // anew: empty, and under new identities, so that nobody takes them for what
 // they were. They are not used before the records say so.
 func (h *Host) renewMemory(m *member) {
-	m.mu.Lock()
-	disks := m.ms.RAM
-	m.mu.Unlock()
+	disks := m.ms.Load().RAM
 	for _, r := range disks {
 		for !h.renewed(m, r.Path) {
 			select {
@@ -304,10 +299,8 @@ func (h *Host) renew(m *member, path string) (d cluster.Disk, err error) {
 	if _, err := m.node.Cluster.Refresh(); err != nil {
 		return d, err
 	}
-	m.mu.Lock()
-	i := slices.IndexFunc(m.ms.RAM, func(r ramDisk) bool { return r.Path == path })
-	r := m.ms.RAM[i]
-	m.mu.Unlock()
+	disks := m.ms.Load().RAM
+	r := disks[slices.IndexFunc(disks, func(r ramDisk) bool { return r.Path == path })]
 	d, dev, err := h.newMemory(m, r)
 	if err != nil {
 		return d, err

@@ -88,9 +88,7 @@ func (h *Host) dismiss(m *member, e *etcd.Member) error {
 // clearMember removes the files of a member that is none any more. Those of an
 // earlier incarnation stay.
 func (h *Host) clearMember(m *member) error {
-	m.mu.Lock()
-	dir := m.ms.etcdDir()
-	m.mu.Unlock()
+	dir := m.ms.Load().etcdDir()
 	if err := os.RemoveAll(h.dir.file(dir)); err != nil {
 		return holdfast.Errorf(holdfast.IO, "what a former member of the control plane left: %w", err)
 	}

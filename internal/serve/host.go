@@ -60,7 +60,7 @@ type Host struct {
 
 // member is everything that exists while the host is in a cluster.
 type member struct {
-	ms      membership
+	ms      atomic.Pointer[membership] // never changed in place: see remember
 	creds   auth.Credentials
 	etcd    atomic.Pointer[etcd.Member] // nil: not a member of the control plane
 	gates   []*gate
@@ -78,7 +78,7 @@ type member struct {
 	keys    []keyring.Key                   // to begin with
 	done    chan struct{}                   // closed when the member stops
 	tasks   sync.WaitGroup
-	mu      sync.Mutex // guards ms, stores
+	mu      sync.Mutex // guards stores, and that ms is changed by one at a time
 	taking  sync.Mutex // held while a file or device is being taken into use
 }
 
@@ -171,7 +171,8 @@ func (h *Host) enterAgain(ms membership, after *recoveryOrder) error {
 
 // enter starts everything of a member host, after a recovery with its keys.
 func (h *Host) enter(ms membership, after *recoveryOrder) error {
-	m := &member{ms: ms, done: make(chan struct{})}
+	m := &member{done: make(chan struct{})}
+	m.ms.Store(&ms)
 	if after != nil {
 		m.keys = after.keys
 	}
@@ -194,10 +195,10 @@ func (m *member) awaitPicture() {
 }
 
 func (h *Host) build(m *member) (err error) {
-	if err := h.checkRole(m.ms); err != nil {
+	if err := h.checkRole(*m.ms.Load()); err != nil {
 		return err
 	}
-	if m.creds, err = auth.LoadCredentials(h.dir.file("pki"), m.ms.credential()); err != nil {
+	if m.creds, err = auth.LoadCredentials(h.dir.file("pki"), m.ms.Load().credential()); err != nil {
 		return err
 	}
 	if err := h.startKV(m, false); err != nil {
@@ -230,7 +231,7 @@ func (h *Host) build(m *member) (err error) {
 		if c.Seed, c.Boot = h.seed, h.kernel; !h.cfg.Witness {
 			c.Published = m.publish.set
 		}
-	}, Floor: h.floor(m.ms), Retire: func(d cluster.Disk) error { return h.retireDisk(m, d) },
+	}, Floor: h.floor(*m.ms.Load()), Retire: func(d cluster.Disk) error { return h.retireDisk(m, d) },
 		Reopen: func(was *store.Store) (*store.Store, error) { return h.reopenDisk(m, was) },
 	}, seams)
 	m.records.Store(m.node.Cluster)
@@ -239,7 +240,7 @@ func (h *Host) build(m *member) (err error) {
 		m.node.Keys.Add(k)
 	}
 	h.loadKeyFile(m)
-	for _, path := range m.ms.Disks {
+	for _, path := range m.ms.Load().Disks {
 		if err := h.openDisk(m, path); err != nil {
 			m.node.AwaitDisk(path, err, func() (gone bool, err error) { return h.openAgain(m, path) })
 		}

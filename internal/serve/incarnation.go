@@ -50,9 +50,7 @@ func (h *Host) askEnded(m *member) {
 			return
 		case <-time.After(askEvery):
 		}
-		m.mu.Lock()
-		ms := m.ms
-		m.mu.Unlock()
+		ms := *m.ms.Load()
 		ctx, cancel := context.WithTimeout(context.Background(), askEvery)
 		later := laterIncarnation(ctx, ms, m.creds)
 		cancel()
@@ -161,9 +159,7 @@ func (h *Host) admittedTo(ms membership) (next membership, ok bool) {
 // this a member of an earlier one that meets it, and perhaps nobody else, sees
 // that its own has ended.
 func (h *Host) showIncarnation(m *member) error {
-	m.mu.Lock()
-	n := m.ms.Incarnation
-	m.mu.Unlock()
+	n := m.ms.Load().Incarnation
 	id, err := m.creds.Identity()
 	if err != nil || id.Incarnation >= n || m.shown.Load() != nil {
 		return err
@@ -211,9 +207,7 @@ func (h *Host) rememberAPIs(m *member, st *cluster.State) {
 			addrs = append(addrs, host.Val.APIAddr)
 		}
 	}
-	m.mu.Lock()
-	same := slices.Equal(addrs, m.ms.APIs)
-	m.mu.Unlock()
+	same := slices.Equal(addrs, m.ms.Load().APIs)
 	if same {
 		return
 	}

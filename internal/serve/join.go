@@ -86,7 +86,8 @@ func (h *Host) InitCluster(ctx context.Context, name string) (httpapi.Admin, err
 // found writes the new cluster's first records, over a control plane that is
 // started for it and stopped again: enter starts it like at any other time.
 func (h *Host) found(ms membership, creds auth.Credentials, ca *auth.CA) error {
-	m := &member{ms: ms, creds: creds, done: make(chan struct{})}
+	m := &member{creds: creds, done: make(chan struct{})}
+	m.ms.Store(&ms)
 	defer m.stop(h.log)
 	if err := h.startKV(m, true); err != nil {
 		return err
@@ -300,7 +301,7 @@ func (h *Host) Admit(ctx context.Context, r v1.JoinRequest) (v1.JoinAnswer, erro
 	if err != nil {
 		return ans, err
 	}
-	ca, err := m.authority(m.ms.Incarnation)
+	ca, err := m.authority(m.ms.Load().Incarnation)
 	if err != nil {
 		return ans, err
 	}
@@ -323,8 +324,9 @@ func (h *Host) Admit(ctx context.Context, r v1.JoinRequest) (v1.JoinAnswer, erro
 	if err := m.node.Cluster.Join(hash, rec); err != nil {
 		return ans, err
 	}
-	ans = v1.JoinAnswer{ClusterID: m.ms.Cluster.String(), ClusterName: m.ms.Name,
-		Incarnation: m.ms.Incarnation, CA: string(auth.EncodeCert(ca.Cert)), Cert: string(auth.EncodeCert(cert)), External: len(h.cfg.KV.Endpoints) > 0, Voter: member}
+	ms := m.ms.Load()
+	ans = v1.JoinAnswer{ClusterID: ms.Cluster.String(), ClusterName: ms.Name,
+		Incarnation: ms.Incarnation, CA: string(auth.EncodeCert(ca.Cert)), Cert: string(auth.EncodeCert(cert)), External: len(h.cfg.KV.Endpoints) > 0, Voter: member}
 	ans.Endpoints, ans.Keys = h.cfg.KV.Endpoints, hostKeys(st)
 	for _, host := range st.SortedHosts() {
 		if host.Val.Client != "" && !ans.External {

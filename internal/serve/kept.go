@@ -64,7 +64,7 @@ func (h *Host) keepRecords(m *member) {
 			}
 		case now.After(confirm) && m.node.Lease().Valid():
 			confirm = now.Add(keepConfirm)
-			head := kept.Head{Incarnation: m.ms.Incarnation, Rev: written}
+			head := kept.Head{Incarnation: m.ms.Load().Incarnation, Rev: written}
 			if err := h.shelf().Confirm(head, now); err != nil {
 				h.log.Debug("the kept records could not be confirmed", "error", err)
 			}
@@ -79,9 +79,9 @@ func (h *Host) keepOnce(m *member, mirror *cluster.Mirror) (n int, err error) {
 	if !ok {
 		return 0, holdfast.Errorf(holdfast.Corrupt, "the cluster's own record cannot be read")
 	}
-	copy := kept.Copy{Items: items, Head: kept.Head{Cluster: m.ms.Cluster, Name: c.Name, Host: h.dir.id.Host,
+	copy := kept.Copy{Items: items, Head: kept.Head{Cluster: m.ms.Load().Cluster, Name: c.Name, Host: h.dir.id.Host,
 		Incarnation: c.Incarnation, Rev: rev, Made: time.Now().UTC()}}
-	if _, have, _, err := h.shelf().Newest(); err == nil && have.Cluster == m.ms.Cluster && !copy.Newer(&have) {
+	if _, have, _, err := h.shelf().Newest(); err == nil && have.Cluster == m.ms.Load().Cluster && !copy.Newer(&have) {
 		return 0, nil // as before a restart
 	}
 	key, from, err := h.keptKey(m.node.Cluster.State().Keyring, m.node.Keys)

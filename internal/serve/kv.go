@@ -18,15 +18,16 @@ import (
 // startKV starts this host's member of the control plane, if it has one, and
 // the client to all of them. founding: the cluster is being made.
 func (h *Host) startKV(m *member, founding bool) (err error) {
-	if m.ms.Member {
+	if m.ms.Load().Member {
 		if err := h.startMember(m, founding); err != nil {
 			return err
 		}
 	}
-	endpoints := m.ms.Endpoints
+	ms := m.ms.Load()
+	endpoints := ms.Endpoints
 	if len(h.cfg.KV.Endpoints) > 0 {
 		endpoints = h.cfg.KV.Endpoints
-	} else if m.ms.Member {
+	} else if ms.Member {
 		endpoints = append([]string{h.clientURL()}, endpoints...)
 	}
 	m.kv, err = etcd.Dial(etcd.DialConfig{Endpoints: dedupe(endpoints), TLS: auth.ClientTLS(m.creds, nil), Log: h.log})
@@ -35,9 +36,7 @@ func (h *Host) startKV(m *member, founding bool) (err error) {
 
 // startMember starts this host's member of the control plane.
 func (h *Host) startMember(m *member, founding bool) error {
-	m.mu.Lock()
-	ms := m.ms
-	m.mu.Unlock()
+	ms := *m.ms.Load()
 	files := auth.CredentialFiles(h.dir.file("pki"), ms.credential())
 	token := ms.Cluster.String()
 	if ms.Incarnation > 0 { // members of an earlier one are another cluster's
@@ -95,9 +94,7 @@ func (m *member) admitKV(id auth.Identity) error {
 	if c := m.records.Load(); c != nil && c.State().Rev > 0 {
 		return m.allow(id)
 	}
-	m.mu.Lock()
-	key := m.ms.Keys[id.Host.String()]
-	m.mu.Unlock()
+	key := m.ms.Load().Keys[id.Host.String()]
 	if key == "" || !auth.SameHash(key, id.KeyHash) {
 		return holdfast.Errorf(holdfast.Denied, "host %s was no member with this key when the membership was last read", id.Host.Short())
 	}
@@ -215,7 +212,7 @@ func (h *Host) followHosts(m *member) {
 			continue
 		}
 		var urls []string
-		if m.ms.Member {
+		if m.ms.Load().Member {
 			urls = append(urls, h.clientURL())
 		}
 		for _, host := range st.SortedHosts() {
@@ -240,10 +237,8 @@ func (h *Host) followHosts(m *member) {
 // can be read after a start.
 func (h *Host) rememberKeys(m *member, st *cluster.State) {
 	keys := hostKeys(st)
-	m.mu.Lock()
-	same := maps.Equal(keys, m.ms.Keys)
-	m.mu.Unlock()
-	if same || !m.ms.Member {
+	same := maps.Equal(keys, m.ms.Load().Keys)
+	if same || !m.ms.Load().Member {
 		return
 	}
 	if err := h.remember(m, func(ms *membership) { ms.Keys = keys }); err != nil {
@@ -254,21 +249,19 @@ func (h *Host) rememberKeys(m *member, st *cluster.State) {
 const endpointsEvery = time.Second
 
 func (m *member) endpoints() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.ms.Endpoints
+	return m.ms.Load().Endpoints
 }
 
 // remember changes what the data directory says of the membership.
 func (h *Host) remember(m *member, f func(*membership)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ms := m.ms
+	ms := *m.ms.Load()
 	ms.Disks = append([]string(nil), ms.Disks...)
 	f(&ms)
 	if err := h.dir.write("cluster.json", ms); err != nil {
 		return err
 	}
-	m.ms = ms
+	m.ms.Store(&ms)
 	return nil
 }

@@ -95,7 +95,8 @@ func (h *Host) rebuild(o *recoveryOrder) (v1.Recovery, error) {
 // refill writes the records into a new control plane of this host alone, and
 // stops it again.
 func (h *Host) refill(ms membership, creds auth.Credentials, p *cluster.RecoveryPlan) error {
-	m := &member{ms: ms, creds: creds, done: make(chan struct{})}
+	m := &member{creds: creds, done: make(chan struct{})}
+	m.ms.Store(&ms)
 	defer m.stop(h.log)
 	if err := h.startKV(m, true); err != nil {
 		return err

@@ -27,7 +27,7 @@ func (h *Host) reopenDisk(m *member, was *store.Store) (*store.Store, error) {
 		m.mu.Unlock()
 		return nil, holdfast.Errorf(holdfast.NotFound, "disk %s is not in use", was.Identity().Disk.Short())
 	}
-	o, io := m.stores[i], m.ms.IO[m.stores[i].path]
+	o, io := m.stores[i], m.ms.Load().IO[m.stores[i].path]
 	m.mu.Unlock()
 	if _, memory := o.dev.(freed); !memory {
 		_ = o.dev.Close() // may have been closed by an attempt before

@@ -81,5 +81,5 @@ func (h *Host) errStruck(m *member) error {
 	if !m.struck.Load() {
 		return nil
 	}
-	return holdfast.Errorf(holdfast.Denied, "host %s was removed from cluster %s: the members do not let it in any more, and it serves and writes nothing. What is on its disks stays as it is. To use it again, stop it, give it an empty data_dir and wiped disks, and join with a new code", h.cfg.Name, m.ms.Name)
+	return holdfast.Errorf(holdfast.Denied, "host %s was removed from cluster %s: the members do not let it in any more, and it serves and writes nothing. What is on its disks stays as it is. To use it again, stop it, give it an empty data_dir and wiped disks, and join with a new code", h.cfg.Name, m.ms.Load().Name)
 }
