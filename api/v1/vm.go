@@ -2,15 +2,15 @@ package v1
 
 import "time"
 
-// VMSpec asks for a VM. Exactly one of Image and Volume says what it boots
-// from.
+// VMSpec asks for a VM. Image or Volume says what it boots from; if neither is
+// named Size asks for an empty disk, to install on from a CD-ROM.
 type VMSpec struct {
 	Name      string    `json:"name" maxLength:"63"`
 	Image     string    `json:"image,omitempty" maxLength:"63" doc:"Boot from a linked clone of this image"`
 	Volume    string    `json:"volume,omitempty" maxLength:"63" doc:"Boot from this volume"`
-	Size      int64     `json:"size,omitempty" minimum:"0" doc:"Grow the clone to this; bytes"`
+	Size      int64     `json:"size,omitempty" minimum:"0" doc:"Grow the clone to this, or without image and volume: make an empty disk of this; bytes"`
 	Copies    int       `json:"copies,omitempty" minimum:"0" maximum:"8"`
-	Pool      string    `json:"pool,omitempty" maxLength:"63" doc:"Pool that its disk has to be in: that of the image or volume"`
+	Pool      string    `json:"pool,omitempty" maxLength:"63" doc:"Pool that its disk has to be in: that of the image or volume, or where an empty one is made"`
 	CPUs      int       `json:"cpus,omitempty" minimum:"0" maximum:"256" doc:"0: 1"`
 	MemoryMiB int       `json:"memory_mib,omitempty" minimum:"0" maximum:"16777216" doc:"0: 256"`
 	Off       bool      `json:"off,omitempty" doc:"Do not start it"`
@@ -22,10 +22,12 @@ type VMSpec struct {
 	Kernel    string    `json:"kernel,omitempty" maxLength:"63" doc:"Direct boot: image that holds the kernel"`
 	Initrd    string    `json:"initrd,omitempty" maxLength:"63"`
 	Append    string    `json:"append,omitempty" maxLength:"2048" doc:"Kernel command line"`
+	CDROM     string    `json:"cdrom,omitempty" maxLength:"63" doc:"Image that lies in its CD-ROM drive, as of an ISO file"`
+	Boot      []string  `json:"boot,omitempty" maxItems:"2" doc:"What it is started from: disk, cdrom, in the order in which it is tried; empty: disk, cdrom"`
 }
 
 // VMSet says what is to be changed of a VM; what is absent stays as it is. CPUs,
-// memory, user data, keys and what it boots are its machine's when that is
+// memory, user data, keys, the kernel and the order of what it is started from are its machine's when that is
 // started the next time.
 type VMSet struct {
 	Name      *string    `json:"name,omitempty" maxLength:"63"`
@@ -39,6 +41,8 @@ type VMSet struct {
 	Kernel    *string    `json:"kernel,omitempty" maxLength:"63" doc:"Direct boot: image that holds the kernel; empty: boot from the disk"`
 	Initrd    *string    `json:"initrd,omitempty" maxLength:"63"`
 	Append    *string    `json:"append,omitempty" maxLength:"2048" doc:"Kernel command line"`
+	CDROM     *string    `json:"cdrom,omitempty" maxLength:"63" doc:"Image that lies in its CD-ROM drive from now on; empty: nothing"`
+	Boot      *[]string  `json:"boot,omitempty" maxItems:"2" doc:"What it is started from: disk, cdrom, in the order in which it is tried; empty: disk, cdrom"`
 }
 
 // Publish makes a guest's TCP port reachable at every host.
@@ -69,6 +73,8 @@ type VM struct {
 	Kernel    string    `json:"kernel,omitempty"`
 	Initrd    string    `json:"initrd,omitempty"`
 	Append    string    `json:"append,omitempty"`
+	CDROM     string    `json:"cdrom,omitempty" doc:"The image in its CD-ROM drive"`
+	Boot      []string  `json:"boot" doc:"What it is started from: disk, cdrom, in the order in which it is tried"`
 	MAC       string    `json:"mac"`
 	Created   time.Time `json:"created"`
 	Machine   *Machine  `json:"machine,omitempty" doc:"The process, as the host that runs it last said"`

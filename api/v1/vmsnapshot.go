@@ -21,6 +21,7 @@ type VMSnapshot struct {
 	Kernel    string    `json:"kernel,omitempty"`
 	Initrd    string    `json:"initrd,omitempty"`
 	Append    string    `json:"append,omitempty"`
+	Boot      []string  `json:"boot,omitempty"`
 }
 
 // VMRevertSpec says how to set a VM back to a snapshot.

@@ -110,6 +110,11 @@ func (w *worker) fitDisks(m hypervisor.Machine, vm cluster.VM) {
 			w.a.Log.Info("a machine's disks could not be changed yet", "vm", vm.Name, "disk", w.volumeName(d.Volume), "error", err)
 		}
 	}
+	if err := w.fitMedium(m, vm); err != nil && w.said == "" {
+		w.fitAt = now + startAgain
+		w.said = "its CD-ROM drive: " + err.Error()
+		w.a.Log.Info("what lies in a machine's CD-ROM drive could not be changed yet", "vm", vm.Name, "error", err)
+	}
 	w.detach(vm, gone)
 }
 

@@ -292,7 +292,11 @@ func (w *worker) launch(vm cluster.VM, vols []*volume.Volume) error {
 // observed is what is told of a machine that there is.
 func observed(m hypervisor.Machine, state hypervisor.State, epoch holdfast.Epoch) cluster.Machine {
 	s := m.Spec()
-	return cluster.Machine{State: string(state), Epoch: epoch, PID: m.PID(), CPUs: s.CPUs, MemoryMiB: s.MemoryMiB, Edition: s.Edition, Disks: volumesOf(s)}
+	out := cluster.Machine{State: string(state), Epoch: epoch, PID: m.PID(), CPUs: s.CPUs, MemoryMiB: s.MemoryMiB, Edition: s.Edition, Disks: volumesOf(s)}
+	if s.CD != nil {
+		out.CDROM = s.CD.Volume
+	}
+	return out
 }
 
 // current reports whether the VM is still assigned here at generation g.
@@ -311,6 +315,11 @@ func (w *worker) spec(vm cluster.VM, vols []*volume.Volume) (hypervisor.Spec, er
 	var err error
 	if s.Disks, err = w.disks(vm, vols); err != nil {
 		return s, err
+	}
+	s.Boot = vm.BootOrder()
+	if s.CD, err = w.medium(vm); err != nil {
+		w.a.Log.Info("a VM starts with an empty CD-ROM drive", "vm", vm.Name, "error", err)
+		s.CD = nil
 	}
 	if w.a.Seed != nil && (vm.UserData != "" || len(vm.SSHKeys) > 0) {
 		if s.Seed, err = w.a.Seed(vm); err != nil {

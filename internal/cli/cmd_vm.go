@@ -30,6 +30,8 @@ func vmColumns() []column[v1.VM] {
 		{"PENDING", true, func(v v1.VM) any { return strings.Join(v.Pending, ", ") }},
 		{"DISKS", true, func(v v1.VM) any { return diskNames(v) }},
 		{"SNAPSHOTS", true, func(v v1.VM) any { return some(v.Snapshots) }},
+		{"CDROM", true, func(v v1.VM) any { return v.CDROM }},
+		{"BOOT", true, func(v v1.VM) any { return strings.Join(v.Boot, ",") }},
 		{"PRIORITY", true, func(v v1.VM) any { return v.Priority }},
 		{"ISOLATION", true, func(v v1.VM) any { return v.Isolation }},
 		{"CAME", true, func(v v1.VM) any { return v.Came }},
@@ -127,7 +129,7 @@ func (a *app) vmCmd() *cobra.Command {
 	for _, c := range []*cobra.Command{start, stop} {
 		c.Flags().BoolVar(&noWait, "no-wait", false, "return at once")
 	}
-	return noun("vm", "Virtual machines", listCmd(a, vms()), showCmd(a, vms(), "db1"), a.vmCreateCmd(), a.vmExportCmd(), a.vmSetCmd(), a.vmDiskCmd(), a.vmSnapshotCmd(), a.vmCloneCmd(), start, stop, reset, del, a.consoleCmd())
+	return noun("vm", "Virtual machines", listCmd(a, vms()), showCmd(a, vms(), "db1"), a.vmCreateCmd(), a.vmExportCmd(), a.vmSetCmd(), a.vmDiskCmd(), a.vmCDROMCmd(), a.vmSnapshotCmd(), a.vmCloneCmd(), start, stop, reset, del, a.consoleCmd())
 }
 
 func (a *app) planDeleteVM(ctx context.Context, c *client.Client, name string, r v1.VMRemoval) error {
@@ -189,6 +191,7 @@ func (a *app) vmCreateCmd() *cobra.Command {
 		Example: `  holdfast vm create db1 --image debian --cpus 2 --memory 2GiB --publish 5432:5432/tcp
   holdfast vm create web --image debian --user-data web.yaml --ssh-key ~/.ssh/id_ed25519.pub
   holdfast vm create tiny --volume scratch --off
+  holdfast vm create new --size 20GiB --cdrom debian-iso    # an empty disk, to install on
   holdfast vm create -f db1.yaml    # as 'holdfast vm export' wrote it`,
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) (err error) {
 			switch {
@@ -227,9 +230,9 @@ func (a *app) vmCreateCmd() *cobra.Command {
 	f.StringVarP(&file, "file", "f", "", "make it as this `file` says, '-' for standard input; nothing else may be given but --no-wait")
 	f.StringVar(&s.Image, "image", "", "boot from a linked clone of this `image`")
 	f.StringVar(&s.Volume, "volume", "", "boot from this `volume`")
-	f.Var((*sizeFlag)(&s.Size), "size", "grow the clone to this")
+	f.Var((*sizeFlag)(&s.Size), "size", "grow the clone to this; without --image and --volume: make an empty disk of this")
 	f.IntVar(&s.Copies, "copies", 0, "copies of the disk in distinct racks (default 2, as far as there are racks)")
-	f.StringVar(&s.Pool, "pool", "", "`pool` that its disk has to be in, which is that of the image or volume")
+	f.StringVar(&s.Pool, "pool", "", "`pool` that its disk has to be in, which is that of the image or volume, or where an empty one is made")
 	f.IntVar(&s.CPUs, "cpus", 1, "virtual processors")
 	f.Var(&memory, "memory", "memory (default 256MiB)")
 	f.StringArrayVar(&publish, "publish", nil, "`[ADDR:]PORT:GUESTPORT[/tcp]`: answer on every host for the guest's port")
@@ -240,6 +243,8 @@ func (a *app) vmCreateCmd() *cobra.Command {
 	f.StringVar(&s.Kernel, "kernel", "", "direct boot: `image` that holds the kernel")
 	f.StringVar(&s.Initrd, "initrd", "", "direct boot: `image` that holds the initrd")
 	f.StringVar(&s.Append, "append", "", "direct boot: kernel command `line`")
+	f.StringVar(&s.CDROM, "cdrom", "", "`image` that lies in its CD-ROM drive, as of an ISO file")
+	f.StringSliceVar(&s.Boot, "boot", nil, "what it is started from, in the `order` in which it is tried (default disk,cdrom)")
 	f.BoolVar(&s.Off, "off", false, "do not start it")
 	f.BoolVar(&noWait, "no-wait", false, "return at once")
 	return c

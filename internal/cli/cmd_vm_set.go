@@ -12,23 +12,24 @@ import (
 
 // vmSetFlags are the flags of `holdfast vm set` as they were given.
 type vmSetFlags struct {
-	name, priority, isolation, userData, kernel, initrd, line string
-	cpus                                                      int
-	memory                                                    sizeFlag
-	publish, keyFiles                                         []string
+	name, priority, isolation, userData, kernel, initrd, line, cdrom string
+	cpus                                                             int
+	memory                                                           sizeFlag
+	publish, keyFiles, boot                                          []string
 }
 
 func (a *app) vmSetCmd() *cobra.Command {
 	var f vmSetFlags
 	c := &cobra.Command{Use: "set VM", Short: "Change a VM", Args: args("VM"),
 		Long: `Change a VM. What is not given stays as it is. Its name, published ports, restart
-order and what is done with it when its host is cut off change at once. A machine
-that runs keeps its processors, memory, user data, keys and kernel until it is
-stopped and started: 'holdfast vm show' says what is pending.
+order, what is done with it when its host is cut off and what lies in its CD-ROM
+drive change at once. A machine that runs keeps its processors, memory, user data,
+keys, kernel and boot order until it is stopped and started: 'holdfast vm show'
+says what is pending.
 
 Lists are given whole: --publish and --ssh-key replace what was there, and
 --publish none or --ssh-key none leaves nothing.`,
-		Example: "  holdfast vm set db1 --cpus 4 --memory 8GiB\n  holdfast vm set db1 --name orders --priority high\n  holdfast vm set web --publish 8080:80 --publish 8443:443\n  holdfast vm set web --publish none"}
+		Example: "  holdfast vm set db1 --cpus 4 --memory 8GiB\n  holdfast vm set db1 --name orders --priority high\n  holdfast vm set web --publish 8080:80 --publish 8443:443\n  holdfast vm set web --publish none\n  holdfast vm set db1 --cdrom debian-iso --boot cdrom,disk\n  holdfast vm set db1 --cdrom none"}
 	c.RunE = a.with(func(ctx context.Context, cl *client.Client, args []string) error {
 		s, err := f.change(c.Flags().Changed)
 		if err != nil {
@@ -59,6 +60,8 @@ Lists are given whole: --publish and --ssh-key replace what was there, and
 	fl.StringVar(&f.kernel, "kernel", "", "direct boot: `image` that holds the kernel; empty: boot from the disk")
 	fl.StringVar(&f.initrd, "initrd", "", "direct boot: `image` that holds the initrd")
 	fl.StringVar(&f.line, "append", "", "direct boot: kernel command `line`")
+	fl.StringVar(&f.cdrom, "cdrom", "", "`image` that lies in its CD-ROM drive; or none")
+	fl.StringSliceVar(&f.boot, "boot", nil, "what it is started from, in the `order` in which it is tried: disk, cdrom")
 	return c
 }
 
@@ -81,6 +84,16 @@ func (f *vmSetFlags) change(given func(string) bool) (s v1.VMSet, err error) {
 	if given("memory") {
 		mib := mebibytes(f.memory)
 		s.MemoryMiB = &mib
+	}
+	if given("cdrom") {
+		if f.cdrom == "none" {
+			f.cdrom = ""
+		}
+		s.CDROM = &f.cdrom
+	}
+	if given("boot") {
+		order := append([]string{}, f.boot...)
+		s.Boot = &order
 	}
 	if given("user-data") {
 		text, err := readUserData(f.userData)

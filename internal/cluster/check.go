@@ -181,6 +181,9 @@ func checkVM(v *VM) error {
 			return bad(what, v.Name, "published port %d to %d: 1 to 65535 are allowed", p.Port, p.GuestPort)
 		}
 	}
+	if err := CheckBoot(v.Boot); err != nil {
+		return bad(what, v.Name, "%w", err)
+	}
 	if err := checkVMDisks(v); err != nil {
 		return err
 	}

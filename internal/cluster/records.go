@@ -273,6 +273,8 @@ type VM struct {
 	Kernel    string            `json:"kernel,omitempty"` // direct boot: names of images
 	Initrd    string            `json:"initrd,omitempty"`
 	Append    string            `json:"append,omitempty"`
+	CDROM     holdfast.VolumeID `json:"cdrom,omitzero"` // the image in its CD-ROM drive
+	Boot      []string          `json:"boot,omitempty"` // what it is started from, in order; empty: see BootOrder
 	MAC       string            `json:"mac"`
 	Created   time.Time         `json:"created"`
 	Deleted   bool              `json:"deleted,omitempty"`
@@ -338,8 +340,10 @@ type Machine struct {
 	CPUs      int   `json:"cpus,omitempty"`
 	MemoryMiB int   `json:"memory_mib,omitempty"`
 	Edition   int64 `json:"edition,omitempty"`
-	// Disks are the volumes that the process has now.
+	// Disks are the volumes that the process has now, and CDROM is what lies in
+	// its drive.
 	Disks []holdfast.VolumeID `json:"disks,omitempty"`
+	CDROM holdfast.VolumeID   `json:"cdrom,omitzero"`
 }
 
 // JoinCode admits one host, once. Only its hash is stored.

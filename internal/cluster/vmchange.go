@@ -1,6 +1,10 @@
 package cluster
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/holdfast-cloud/holdfast"
+)
 
 // VMChange is what is to be changed of a VM; nil stays as it is.
 type VMChange struct {
@@ -15,6 +19,8 @@ type VMChange struct {
 	Kernel    *string
 	Initrd    *string
 	Append    *string
+	CDROM     *holdfast.VolumeID // zero: nothing lies in its drive
+	Boot      *[]string
 }
 
 // VMRemoval says what goes with a VM that is deleted.
@@ -32,12 +38,17 @@ func (c VMChange) Apply(v *VM) {
 	set(&v.MemoryMiB, c.MemoryMiB)
 	set(&v.Priority, c.Priority)
 	set(&v.Isolation, c.Isolation)
+	set(&v.CDROM, c.CDROM)
 	if c.Publish != nil {
 		v.Publish = slices.Clone(*c.Publish)
 	}
 	told := []bool{set(&v.UserData, c.UserData), set(&v.Kernel, c.Kernel), set(&v.Initrd, c.Initrd), set(&v.Append, c.Append)}
 	if c.SSHKeys != nil && !slices.Equal(v.SSHKeys, *c.SSHKeys) {
 		v.SSHKeys = slices.Clone(*c.SSHKeys)
+		told[0] = true
+	}
+	if c.Boot != nil && !slices.Equal(v.Boot, *c.Boot) {
+		v.Boot = slices.Clone(*c.Boot)
 		told[0] = true
 	}
 	if slices.Contains(told, true) {

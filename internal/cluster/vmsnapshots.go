@@ -41,16 +41,17 @@ type VMConfig struct {
 	Kernel    string   `json:"kernel,omitempty"`
 	Initrd    string   `json:"initrd,omitempty"`
 	Append    string   `json:"append,omitempty"`
+	Boot      []string `json:"boot,omitempty"`
 }
 
 // Config returns the VM's configuration.
 func (v *VM) Config() VMConfig {
-	return VMConfig{CPUs: v.CPUs, MemoryMiB: v.MemoryMiB, UserData: v.UserData, SSHKeys: v.SSHKeys, Kernel: v.Kernel, Initrd: v.Initrd, Append: v.Append}
+	return VMConfig{CPUs: v.CPUs, MemoryMiB: v.MemoryMiB, UserData: v.UserData, SSHKeys: v.SSHKeys, Kernel: v.Kernel, Initrd: v.Initrd, Append: v.Append, Boot: v.Boot}
 }
 
 // Change is the change that gives a VM this configuration.
 func (c VMConfig) Change() VMChange {
-	return VMChange{CPUs: &c.CPUs, MemoryMiB: &c.MemoryMiB, UserData: &c.UserData, SSHKeys: &c.SSHKeys, Kernel: &c.Kernel, Initrd: &c.Initrd, Append: &c.Append}
+	return VMChange{CPUs: &c.CPUs, MemoryMiB: &c.MemoryMiB, UserData: &c.UserData, SSHKeys: &c.SSHKeys, Kernel: &c.Kernel, Initrd: &c.Initrd, Append: &c.Append, Boot: &c.Boot}
 }
 
 // Snapshot finds a snapshot of the VM.

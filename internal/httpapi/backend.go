@@ -265,7 +265,8 @@ type Images interface {
 	ImportImage(ctx context.Context, n NewImage, r io.Reader) (cluster.Volume, error)
 }
 
-// NewVM is a VM to be made. Exactly one of Image and Volume is set.
+// NewVM is a VM to be made. At most one of Image and Volume is set; if none is,
+// its boot disk is a new one of Blocks in Pool, empty.
 type NewVM struct {
 	Name      string
 	Image     holdfast.VolumeID // its boot disk is a linked clone of this image, named like the VM
@@ -283,6 +284,9 @@ type NewVM struct {
 	Kernel    string // names of images, checked to exist
 	Initrd    string
 	Append    string
+	Pool      holdfast.PoolID
+	CDROM     holdfast.VolumeID // a sealed image, or zero
+	Boot      []string
 }
 
 // NewVMDisk is a disk that a VM is to be given: Volume, or if that is zero a

@@ -112,7 +112,7 @@ func (p picture) origin(s v1.VolumeSpec) (*cluster.Origin, error) {
 func (p picture) newVM(s v1.VMSpec) (NewVM, error) {
 	n := NewVM{Name: s.Name, Copies: s.Copies, CPUs: max(s.CPUs, 1), MemoryMiB: s.MemoryMiB, Power: cluster.On,
 		Priority: priorityOf(s.Priority), Isolation: cluster.Isolation(s.Isolation), UserData: s.UserData,
-		SSHKeys: s.SSHKeys, Kernel: s.Kernel, Initrd: s.Initrd, Append: s.Append}
+		SSHKeys: s.SSHKeys, Kernel: s.Kernel, Initrd: s.Initrd, Append: s.Append, Boot: s.Boot}
 	if err := holdfast.CheckName("VM", s.Name); err != nil {
 		return n, err
 	}
@@ -135,6 +135,9 @@ func (p picture) newVM(s v1.VMSpec) (NewVM, error) {
 		return n, err
 	}
 	var err error
+	if n.CDROM, err = p.vmMedium(s.Name, s.CDROM); err != nil {
+		return n, err
+	}
 	n.Publish, err = p.vmPublish(holdfast.VMID{}, s)
 	return n, err
 }
@@ -144,7 +147,22 @@ func (p picture) vmBoot(s v1.VMSpec) error {
 	if err := p.vmKernel(s); err != nil {
 		return err
 	}
+	if err := cluster.CheckBoot(s.Boot); err != nil {
+		return holdfast.Errorf(holdfast.Invalid, "VM %s: %w", s.Name, err)
+	}
 	return checkSeed(s)
+}
+
+// vmMedium finds the image that is to lie in a VM's CD-ROM drive; "": none.
+func (p picture) vmMedium(vm, ref string) (holdfast.VolumeID, error) {
+	if ref == "" {
+		return holdfast.VolumeID{}, nil
+	}
+	v, err := p.image(ref)
+	if err == nil && !v.Sealed {
+		err = holdfast.Errorf(holdfast.Unavailable, "VM %s: image %s is still being imported; try again when 'holdfast image list' says ok", vm, v.Name)
+	}
+	return v.ID, err
 }
 
 func checkMemory(vm string, mib int) error {
@@ -155,8 +173,8 @@ func checkMemory(vm string, mib int) error {
 }
 
 func (p picture) vmDisk(s v1.VMSpec, n *NewVM) error {
-	if (s.Image == "") == (s.Volume == "") {
-		return holdfast.Errorf(holdfast.Invalid, "VM %s: give either an image to clone its disk from or a volume to boot from; see 'holdfast image list'", s.Name)
+	if s.Image != "" && s.Volume != "" || s.Image == "" && s.Volume == "" && s.Size == 0 {
+		return holdfast.Errorf(holdfast.Invalid, "VM %s: give either an image to clone its disk from or a volume to boot from, or the size of an empty disk to install on; see 'holdfast image list'", s.Name)
 	}
 	if err := checkCopies("VM "+s.Name, s.Copies, 0); err != nil {
 		return err
@@ -178,6 +196,9 @@ func (p picture) vmDisk(s v1.VMSpec, n *NewVM) error {
 		}
 		return nil
 	}
+	if s.Image == "" {
+		return p.vmEmptyDisk(s, n)
+	}
 	v, err := p.image(s.Image)
 	if err != nil {
 		return err
@@ -196,6 +217,17 @@ func (p picture) vmDisk(s v1.VMSpec, n *NewVM) error {
 		return holdfast.Errorf(holdfast.Invalid, "VM %s: its disk must be at least as large as image %s, %d bytes", s.Name, v.Name, v.Blocks*holdfast.BlockSize)
 	}
 	return nil
+}
+
+// vmEmptyDisk checks a request for a VM that something is yet to be installed on.
+func (p picture) vmEmptyDisk(s v1.VMSpec, n *NewVM) error {
+	pool, err := p.pool(s.Pool)
+	if err != nil {
+		return err
+	}
+	n.Pool = pool.ID
+	n.Blocks, err = blocksOf("VM "+s.Name, s.Size, false)
+	return err
 }
 
 func (p picture) vmKernel(s v1.VMSpec) error {

@@ -32,7 +32,14 @@ func (s *Server) vmChange(ctx context.Context, ref string, in v1.VMSet) (c clust
 		}
 	}
 	c = cluster.VMChange{Name: in.Name, CPUs: in.CPUs, MemoryMiB: in.MemoryMiB, UserData: in.UserData, SSHKeys: in.SSHKeys,
-		Kernel: in.Kernel, Initrd: in.Initrd, Append: in.Append}
+		Kernel: in.Kernel, Initrd: in.Initrd, Append: in.Append, Boot: in.Boot}
+	if in.CDROM != nil {
+		image, err := p.vmMedium(v.Name, *in.CDROM)
+		if err != nil {
+			return c, err
+		}
+		c.CDROM = &image
+	}
 	if in.Priority != nil {
 		n := priorityOf(*in.Priority)
 		c.Priority = &n
@@ -48,7 +55,7 @@ func (s *Server) vmChange(ctx context.Context, ref string, in v1.VMSet) (c clust
 func (p picture) vmChanged(v cluster.VM, in v1.VMSet, c *cluster.VMChange) error {
 	with := v
 	c.Apply(&with)
-	s := v1.VMSpec{Name: v.Name, UserData: with.UserData, SSHKeys: with.SSHKeys, Kernel: with.Kernel, Initrd: with.Initrd, Append: with.Append}
+	s := v1.VMSpec{Name: v.Name, UserData: with.UserData, SSHKeys: with.SSHKeys, Kernel: with.Kernel, Initrd: with.Initrd, Append: with.Append, Boot: with.Boot}
 	if err := p.vmBoot(s); err != nil || in.Publish == nil {
 		return err
 	}

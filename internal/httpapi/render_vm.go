@@ -57,10 +57,13 @@ func (p picture) renderVM(v cluster.VM) v1.VM {
 	out := v1.VM{ID: v.ID.String(), Name: v.Name, Power: string(v.Power), Host: p.hostName(v.Host), Rack: p.rackOf(v.Host),
 		CPUs: v.CPUs, MemoryMiB: v.MemoryMiB, Volume: p.volumeName(v.Volume), Priority: priorityName(v.Priority),
 		Isolation: string(v.Isolation), Publish: renderPublish(v.Publish), SSHKeys: v.SSHKeys, UserData: v.UserData,
-		Kernel: v.Kernel, Initrd: v.Initrd, Append: v.Append, MAC: v.MAC, Came: v.Came, Created: v.Created, Assigned: v.Generation}
+		Kernel: v.Kernel, Initrd: v.Initrd, Append: v.Append, Boot: v.BootOrder(), MAC: v.MAC, Came: v.Came, Created: v.Created, Assigned: v.Generation}
 	out.State, out.Reason = p.vmState(v)
 	out.Snapshots = len(v.Snapshots)
 	out.Disks = p.renderVMDisks(v)
+	if !v.CDROM.IsZero() {
+		out.CDROM = p.volumeName(v.CDROM)
+	}
 	out.Pending = append(pending(v, p.InForce(v)), p.pendingDisks(v, out.Disks)...)
 	if m, ok := p.Machines[v.ID]; ok {
 		mm := m.Val
@@ -79,7 +82,7 @@ func pending(v, now cluster.VM) (out []string) {
 		out = append(out, fmt.Sprintf("%d MiB of memory instead of %d", v.MemoryMiB, now.MemoryMiB))
 	}
 	if v.Edition != now.Edition {
-		out = append(out, "user data, ssh keys or what it boots")
+		out = append(out, "user data, ssh keys, the kernel or the boot order")
 	}
 	return out
 }

@@ -50,5 +50,14 @@ func (p picture) pendingDisks(v cluster.VM, disks []v1.VMDisk) (out []string) {
 			out = append(out, fmt.Sprintf("disk %s goes when the guest lets it go, or is reset", d.Volume))
 		}
 	}
+	m, ok := p.Machines[v.ID]
+	running := ok && m.Val.Generation == v.Generation && len(m.Val.Disks) > 0
+	switch {
+	case !running || m.Val.CDROM == v.CDROM:
+	case v.CDROM.IsZero():
+		out = append(out, fmt.Sprintf("CD-ROM %s, which the machine still has", p.volumeName(m.Val.CDROM)))
+	default:
+		out = append(out, fmt.Sprintf("CD-ROM %s, which the machine does not have yet", p.volumeName(v.CDROM)))
+	}
 	return out
 }

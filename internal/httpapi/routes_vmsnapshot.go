@@ -130,7 +130,8 @@ func configChanges(was, is cluster.VMConfig) (out []string) {
 		what  string
 		other bool
 	}{{"user data", was.UserData != is.UserData}, {"ssh keys", !slices.Equal(was.SSHKeys, is.SSHKeys)},
-		{"kernel", was.Kernel != is.Kernel || was.Initrd != is.Initrd || was.Append != is.Append}} {
+		{"kernel", was.Kernel != is.Kernel || was.Initrd != is.Initrd || was.Append != is.Append},
+		{"boot order", !slices.Equal(was.Boot, is.Boot)}} {
 		if c.other {
 			out = append(out, c.what)
 		}
@@ -175,7 +176,7 @@ func (s *Server) cloneVM(ctx context.Context, vm string, in v1.VMCloneSpec) (v1.
 func (p picture) renderVMSnapshot(v cluster.VM, of cluster.VMSnapshot) v1.VMSnapshot {
 	c := of.Config
 	out := v1.VMSnapshot{ID: of.ID.String(), Name: of.Name, Created: of.Created, Disks: []string{}, Whole: true,
-		CPUs: c.CPUs, MemoryMiB: c.MemoryMiB, UserData: c.UserData, SSHKeys: c.SSHKeys, Kernel: c.Kernel, Initrd: c.Initrd, Append: c.Append}
+		CPUs: c.CPUs, MemoryMiB: c.MemoryMiB, UserData: c.UserData, SSHKeys: c.SSHKeys, Kernel: c.Kernel, Initrd: c.Initrd, Append: c.Append, Boot: c.Boot}
 	for _, d := range of.Disks {
 		out.Disks = append(out.Disks, p.volumeName(d.Volume))
 		kept := slices.ContainsFunc(p.Volumes[d.Volume].Val.Snapshots, func(s cluster.Snapshot) bool { return s.ID == d.Snapshot })

@@ -21,6 +21,8 @@ type Spec struct {
 	CPUs       int            `json:"cpus"`
 	MemoryMiB  int            `json:"memory_mib"`
 	Disks      []Disk         `json:"disks"`            // in the order of their slots
+	CD         *Disk          `json:"cd,omitempty"`     // what lies in its CD-ROM drive, at SlotCD, read-only; nil: nothing
+	Boot       []string       `json:"boot,omitempty"`   // BootDisk and BootCD, in the order in which they are tried; empty: in this one
 	Seed       string         `json:"seed,omitempty"`   // path of a NoCloud ISO
 	Kernel     string         `json:"kernel,omitempty"` // direct boot: paths of kernel and initrd
 	Initrd     string         `json:"initrd,omitempty"`
@@ -31,6 +33,15 @@ type Spec struct {
 
 // MaxDisks is how many disks a machine may have; their slots are below it.
 const MaxDisks = 20
+
+// SlotCD is the slot of what lies in a machine's CD-ROM drive.
+const SlotCD = MaxDisks
+
+// What a machine may be started from.
+const (
+	BootDisk = "disk"
+	BootCD   = "cdrom"
+)
 
 // Disk is one disk of a machine, found at an NBD unix socket.
 type Disk struct {
@@ -100,6 +111,10 @@ type Machine interface {
 	// again tells. A guest that knows nothing of disks that go lets one go when
 	// it is reset.
 	Unplug(slot int) error
+	// Load has the machine's CD-ROM drive hold a medium, read-only, or nothing
+	// (nil), whatever the guest does with it just now. Of one that it holds it
+	// makes sure that its server is found again, if that has moved.
+	Load(medium *Disk) error
 	// Kill ends the process and returns when it is gone.
 	Kill() error
 	// Console attaches to the serial port: History first, then what follows.
@@ -114,7 +129,8 @@ type Machine interface {
 // Hypervisor runs machines on this host.
 type Hypervisor interface {
 	// Start starts a machine and returns when its process runs and its disks
-	// are connected.
+	// are connected. A medium that cannot be had keeps no machine from starting:
+	// then its drive is empty, and Spec says so.
 	Start(s Spec) (Machine, error)
 	// Adopt finds the machines that outlived the agent. It stops none.
 	Adopt() ([]Machine, error)

@@ -91,6 +91,9 @@ func (p *Provisioner) DeleteVolume(id holdfast.VolumeID, erase bool) error {
 			}
 			return holdfast.Errorf(holdfast.Conflict, "volume %s is the disk of VM %s; delete the VM first", rec.Name, vm.Val.Name)
 		}
+		if vm, ok := st.InDriveOf(id); ok {
+			return holdfast.Errorf(holdfast.Conflict, "image %s lies in the CD-ROM drive of VM %s; take it out first: 'holdfast vm cdrom eject %s'", rec.Name, vm.Name, vm.Name)
+		}
 		if e, ok := st.ExportOf(id); ok {
 			return errExported(rec.Name, e.Val.Name)
 		}

@@ -9,12 +9,14 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
-// VMSpec is a VM to be made; its boot disk is a clone of Image, or Volume.
+// VMSpec is a VM to be made; its boot disk is a clone of Image, or the VM's
+// Volume, or if neither is named a new one of Blocks with nothing on it.
 type VMSpec struct {
 	VM     cluster.VM // what people choose: name, CPUs, memory, power, priority, …
 	Image  holdfast.VolumeID
 	Blocks uint64
 	Copies int
+	Pool   holdfast.PoolID // of a new one
 }
 
 // CreateVM makes a VM, its boot disk and its first assignment in one commit.
@@ -31,10 +33,14 @@ func (p *Provisioner) CreateVM(spec VMSpec) (cluster.VM, error) {
 	if vm.Isolation == "" {
 		vm.Isolation = cluster.IsolationPause
 	}
-	if spec.Image.IsZero() {
+	if !vm.Volume.IsZero() {
 		return p.createOn(vm)
 	}
-	rec, st, err := p.prepare(VolumeSpec{Name: vm.Name, Blocks: spec.Blocks, Copies: spec.Copies, Origin: &cluster.Origin{Volume: spec.Image}})
+	disk := VolumeSpec{Name: vm.Name, Blocks: spec.Blocks, Copies: spec.Copies, Pool: spec.Pool}
+	if !spec.Image.IsZero() {
+		disk.Origin = &cluster.Origin{Volume: spec.Image}
+	}
+	rec, st, err := p.prepare(disk)
 	if err != nil {
 		return vm, err
 	}
@@ -129,10 +135,27 @@ func (p *Provisioner) ChangeVM(id holdfast.VMID, c cluster.VMChange) (cluster.VM
 			return cluster.VM{}, err
 		}
 	}
-	return p.changeVM(id, func(_ *cluster.State, vm *cluster.VM) error {
+	return p.changeVM(id, func(st *cluster.State, vm *cluster.VM) error {
+		if c.CDROM != nil && !c.CDROM.IsZero() {
+			if err := readable(st, *c.CDROM); err != nil {
+				return err
+			}
+		}
 		c.Apply(vm)
 		return nil
 	})
+}
+
+// readable refuses what cannot lie in a CD-ROM drive.
+func readable(st *cluster.State, image holdfast.VolumeID) error {
+	rec, ok := st.Volumes[image]
+	switch {
+	case !ok || rec.Val.Deleted || !rec.Val.Image:
+		return holdfast.Errorf(holdfast.NotFound, "the image for the CD-ROM drive does not exist")
+	case !rec.Val.Sealed:
+		return holdfast.Errorf(holdfast.Unavailable, "image %s is still being imported", rec.Val.Name)
+	}
+	return nil
 }
 
 // StartVM has a VM run.

@@ -92,6 +92,9 @@ func (b *Backend) DeleteVolume(_ context.Context, id holdfast.VolumeID, erase bo
 		if vm, ok := b.St.VMs[v.VM]; ok {
 			return holdfast.Errorf(holdfast.Conflict, "volume %s is the disk of VM %s; delete the VM instead", v.Name, vm.Val.Name)
 		}
+		if vm, ok := b.St.InDriveOf(id); ok {
+			return holdfast.Errorf(holdfast.Conflict, "image %s lies in the CD-ROM drive of VM %s; take it out first: 'holdfast vm cdrom eject %s'", v.Name, vm.Name, vm.Name)
+		}
 		delete(b.St.Volumes, id)
 		return nil
 	})
@@ -340,15 +343,19 @@ func (b *Backend) CreateVM(_ context.Context, n httpapi.NewVM) (v cluster.VM, er
 		vol := b.St.Volumes[n.Volume].Val
 		if n.Volume.IsZero() {
 			var err error
+			var origin *cluster.Origin
+			if !n.Image.IsZero() {
+				origin = &cluster.Origin{Volume: n.Image}
+			}
 			vol, err = b.newVolume(httpapi.NewVolume{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies,
-				Durability: cluster.OnFlush, Origin: &cluster.Origin{Volume: n.Image}})
+				Durability: cluster.OnFlush, Pool: n.Pool, Origin: origin})
 			if err != nil {
 				return err
 			}
 		}
 		v = cluster.VM{ID: holdfast.VMID{UUID: b.id()}, Name: n.Name, CPUs: n.CPUs, MemoryMiB: n.MemoryMiB, Volume: vol.ID,
 			Power: n.Power, Priority: n.Priority, Isolation: n.Isolation, Publish: n.Publish, UserData: n.UserData,
-			SSHKeys: n.SSHKeys, Kernel: n.Kernel, Initrd: n.Initrd, Append: n.Append, MAC: "52:54:00:00:00:01", Created: epoch0()}
+			SSHKeys: n.SSHKeys, Kernel: n.Kernel, Initrd: n.Initrd, Append: n.Append, CDROM: n.CDROM, Boot: n.Boot, MAC: "52:54:00:00:00:01", Created: epoch0()}
 		vol.VM = v.ID
 		put(b, b.St.Volumes, vol.ID, vol)
 		if v.Power == cluster.On {
@@ -367,7 +374,7 @@ func (b *Backend) runOn(v *cluster.VM, host holdfast.HostID) {
 	v.Host, v.Power = host, cluster.On
 	v.Generation++
 	put(b, b.St.Machines, v.ID, cluster.Machine{VM: v.ID, Host: v.Host, Generation: v.Generation, Epoch: 1,
-		State: "running", Since: epoch0(), PID: 4711, CPUs: v.CPUs, MemoryMiB: v.MemoryMiB, Edition: v.Edition, Disks: v.Volumes()})
+		State: "running", Since: epoch0(), PID: 4711, CPUs: v.CPUs, MemoryMiB: v.MemoryMiB, Edition: v.Edition, Disks: v.Volumes(), CDROM: v.CDROM})
 }
 
 func (b *Backend) power(id holdfast.VMID, f func(*cluster.VM)) error {
@@ -388,7 +395,13 @@ func (b *Backend) ChangeVM(_ context.Context, id holdfast.VMID, c cluster.VMChan
 			}
 		}
 	}
-	return b.power(id, c.Apply)
+	return b.power(id, func(v *cluster.VM) {
+		c.Apply(v)
+		if m, ok := b.St.Machines[id]; ok {
+			m.Val.CDROM = v.CDROM // a machine has it at once
+			put(b, b.St.Machines, id, m.Val)
+		}
+	})
 }
 
 // StartVM implements httpapi.Backend.

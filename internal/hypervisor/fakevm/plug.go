@@ -53,6 +53,20 @@ func (m *Machine) Unplug(slot int) error {
 	return holdfast.Errorf(holdfast.Busy, "the guest of VM %s has not let its disk %d go yet", m.spec.VM, slot)
 }
 
+// Load implements hypervisor.Machine. This guest looks at no CD-ROM.
+func (m *Machine) Load(medium *hypervisor.Disk) error {
+	if medium != nil && (medium.Slot != hypervisor.SlotCD || !medium.ReadOnly) {
+		return holdfast.Errorf(holdfast.Invalid, "a medium at slot %d; it is read-only, at %d", medium.Slot, hypervisor.SlotCD)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.state == hypervisor.Off {
+		return m.offError()
+	}
+	m.spec.CD = medium
+	return nil
+}
+
 // letGo takes the disks away that are to go, and returns their sessions. Called
 // with mu held.
 func (m *Machine) letGo() (gone []*session) {

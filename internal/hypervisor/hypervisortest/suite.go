@@ -56,6 +56,7 @@ func Run(t *testing.T, newLab func(t *testing.T) Lab) {
 		"the guest waits for its disk":                  situation.diskAway,
 		"two consoles see the same":                     situation.consoles,
 		"a disk comes and goes":                         situation.plugs,
+		"what lies in the drive is changed":             situation.loads,
 		"nonsense is refused":                           situation.nonsense,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package qemu
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -58,6 +59,9 @@ func checkSpec(s hypervisor.Spec) error {
 	case len(s.Append) > 2048 || strings.ContainsAny(s.Append, "\x00\n"):
 		return bad("the kernel arguments are too long or have a line end")
 	}
+	if err := checkBoot(s); err != nil {
+		return bad("%w", err)
+	}
 	for i, d := range s.Disks {
 		if err := checkDisk(d); err != nil {
 			return bad("%w", err)
@@ -74,10 +78,36 @@ func checkSpec(s hypervisor.Spec) error {
 	return nil
 }
 
+// checkBoot looks at what a machine is started from, and at what lies in its
+// drive.
+func checkBoot(s hypervisor.Spec) error {
+	for i, what := range s.Boot {
+		if what != hypervisor.BootDisk && what != hypervisor.BootCD || slices.Contains(s.Boot[:i], what) {
+			return holdfast.Errorf(holdfast.Invalid, "it is to be started from %q; use %s and %s, each once", what, hypervisor.BootDisk, hypervisor.BootCD)
+		}
+	}
+	if s.CD == nil {
+		return nil
+	}
+	return checkMedium(*s.CD)
+}
+
+func checkMedium(d hypervisor.Disk) error {
+	if d.Slot != hypervisor.SlotCD || !d.ReadOnly {
+		return holdfast.Errorf(holdfast.Invalid, "a medium at slot %d; it is read-only, at %d", d.Slot, hypervisor.SlotCD)
+	}
+	return checkSocket(d)
+}
+
 func checkDisk(d hypervisor.Disk) error {
-	switch {
-	case d.Slot < 0 || d.Slot >= hypervisor.MaxDisks:
+	if d.Slot < 0 || d.Slot >= hypervisor.MaxDisks {
 		return holdfast.Errorf(holdfast.Invalid, "a disk at slot %d; use 0 to %d", d.Slot, hypervisor.MaxDisks-1)
+	}
+	return checkSocket(d)
+}
+
+func checkSocket(d hypervisor.Disk) error {
+	switch {
 	case d.Socket == "" || d.Socket[0] != '/' || len(d.Socket) > maxSocketPath || len(d.Export) > 4096 || strings.ContainsRune(d.Socket+d.Export, 0):
 		return holdfast.Errorf(holdfast.Invalid, "disk %d: %q is not an absolute socket path of at most %d bytes, or the export name is too long", d.Slot, d.Socket, maxSocketPath)
 	}
@@ -109,13 +139,11 @@ func argv(s hypervisor.Spec, accel string, l layout) []string {
 		"-object", "rng-builtin,id=random",
 		"-device", fmt.Sprintf("virtio-rng-pci,rng=random,addr=%#x", slotRandom),
 	)
-	first := 0
-	if l.kernel != "" {
-		first = 1 // QEMU's loader of kernels has taken place 0
-	}
+	order := bootOrder(s.Boot, l.kernel != "")
 	for _, d := range s.Disks {
-		a = append(a, diskArgs(d, first+d.Slot)...)
+		a = append(a, diskArgs(d, order[hypervisor.BootDisk]+d.Slot)...)
 	}
+	a = append(a, "-device", fmt.Sprintf("ide-cd,id=%s,bus=ide.1,unit=0,bootindex=%d", driveCD, order[hypervisor.BootCD]))
 	if l.seed != "" {
 		a = append(a, "-blockdev", "driver=raw,node-name=seed,read-only=on,file.driver=file,file.locking=off,file.filename="+esc(l.seed),
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=seed,addr=%#x", slotSeed))
@@ -135,6 +163,28 @@ func argv(s hypervisor.Spec, accel string, l layout) []string {
 	}
 	return a
 }
+
+// bootOrder says from which place on each kind of device is tried by the
+// firmware. What is not named is tried after what is.
+func bootOrder(named []string, kernel bool) map[string]int {
+	at := 0
+	if kernel {
+		at = 1 // QEMU's loader of kernels has taken place 0
+	}
+	order := make(map[string]int)
+	for _, what := range append(slices.Clone(named), hypervisor.BootDisk, hypervisor.BootCD) {
+		if _, ok := order[what]; !ok {
+			order[what] = at
+			at += hypervisor.MaxDisks
+		}
+	}
+	return order
+}
+
+// driveCD is what QEMU knows the CD-ROM drive by. Every machine has one, which
+// is empty until something is put into it: IDE, which all firmware and all
+// installers know, and which cannot come later.
+const driveCD = "cd"
 
 // accelArgs: TCG's translation buffer defaults to a size that dwarfs small
 // guests; its processor has nothing that emulation makes slow.

@@ -27,7 +27,7 @@ type Machine struct {
 	plugging  sync.Mutex // one disk comes or goes at a time; before recording
 	recording sync.Mutex // one writes the record at a time; before mu
 
-	mu       sync.Mutex // also guards rec.Net and rec.Spec.Disks
+	mu       sync.Mutex // also guards rec.Net, rec.Spec.Disks and rec.Spec.CD
 	monitor  *monitor   // nil while the process is held by SIGSTOP since before we came
 	serial   net.Conn   // where input for the guest's serial port goes
 	net      *handle    // the network companion, owned by keepNet
@@ -231,6 +231,10 @@ func (m *Machine) Spec() hypervisor.Spec {
 	defer m.mu.Unlock()
 	s := m.rec.Spec
 	s.Disks = slices.Clone(s.Disks)
+	if s.CD != nil {
+		medium := *s.CD
+		s.CD = &medium
+	}
 	return s
 }
 

@@ -49,17 +49,10 @@ func (m *Machine) Plug(d hypervisor.Disk) error {
 
 // plug tells QEMU.
 func (m *Machine) plug(mon *monitor, d hypervisor.Disk) error {
-	// A node may be left of an agent that died over it.
-	mon.execute("blockdev-del", map[string]any{"node-name": diskNode(d.Slot)}, nil, commandTimeout)
-	err := mon.execute("blockdev-add", map[string]any{
-		"driver": "nbd", "node-name": diskNode(d.Slot), "export": d.Export, "reconnect-delay": reconnectDelay,
-		"server": map[string]any{"type": "unix", "path": m.dir.disk(d.Slot)},
-		"cache":  map[string]any{"direct": true, "no-flush": false}, "discard": "unmap", "read-only": d.ReadOnly,
-	}, nil, commandTimeout)
-	if err != nil {
+	if err := m.addNode(mon, d); err != nil {
 		return err
 	}
-	err = mon.execute("device_add", map[string]any{
+	err := mon.execute("device_add", map[string]any{
 		"driver": "virtio-blk-pci", "drive": diskNode(d.Slot), "id": diskDevice(d.Slot), "addr": "0x" + strconv.FormatInt(int64(slotFirstDisk+d.Slot), 16),
 		"serial": serial(d), "write-cache": "on", "werror": "stop", "rerror": "report",
 	}, nil, commandTimeout)
@@ -67,6 +60,17 @@ func (m *Machine) plug(mon *monitor, d hypervisor.Disk) error {
 		mon.execute("blockdev-del", map[string]any{"node-name": diskNode(d.Slot)}, nil, commandTimeout)
 	}
 	return err
+}
+
+// addNode has QEMU connect to a disk whose socket the jail shows.
+func (m *Machine) addNode(mon *monitor, d hypervisor.Disk) error {
+	// A node may be left of an agent that died over it.
+	mon.execute("blockdev-del", map[string]any{"node-name": diskNode(d.Slot)}, nil, commandTimeout)
+	return mon.execute("blockdev-add", map[string]any{
+		"driver": "nbd", "node-name": diskNode(d.Slot), "export": d.Export, "reconnect-delay": reconnectDelay,
+		"server": map[string]any{"type": "unix", "path": m.dir.disk(d.Slot)},
+		"cache":  map[string]any{"direct": true, "no-flush": false}, "discard": "unmap", "read-only": d.ReadOnly,
+	}, nil, commandTimeout)
 }
 
 // Unplug implements hypervisor.Machine. QEMU forgets the device when the guest

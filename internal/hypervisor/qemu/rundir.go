@@ -24,7 +24,8 @@ import (
 //	root/          where the jail is built; empty for everyone else
 //	sock/          monitor, serial, serial.log, net: QEMU's own; it may write here only
 //	net/           what the network companion owns
-//	disks/         sockets of disks that came while the machine ran, by slot
+//	disks/         sockets of disks that came while the machine ran, and of what
+//	               lies in its CD-ROM drive, by slot
 //
 // The lock is the truth about whether the machine is alive: it is inherited
 // across exec and goes when the last holder is gone, however it ended.

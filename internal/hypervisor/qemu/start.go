@@ -283,6 +283,7 @@ func (m *Machine) hold(conn net.Conn, launching bool) error {
 	}
 	if st.Status == "prelaunch" {
 		if err = holdfast.Errorf(holdfast.NotFound, "the guest never ran"); launching {
+			m.loadFirst(mon)
 			err = mon.execute("cont", nil, nil, commandTimeout)
 		}
 		if err != nil {
