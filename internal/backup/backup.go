@@ -15,7 +15,7 @@ import (
 )
 
 // Version is of the format that this build writes, and the highest it reads.
-const Version = 1
+const Version = 2
 
 // The kinds of a file.
 const (
@@ -33,6 +33,7 @@ type Header struct {
 	Snapshot *PointRef  `json:"snapshot,omitempty"`
 	Base     *PointRef  `json:"base,omitempty"` // nil: all that the volume held
 	Group    *GroupRef  `json:"group,omitempty"`
+	Bundle   *BundleRef `json:"bundle,omitempty"`   // nil: it is one of a directory
 	Revision int64      `json:"revision,omitempty"` // of a cluster's records
 	Expect   int64      `json:"expect,omitempty"`   // bytes of data to come, for display
 	Sealed   bool       `json:"sealed,omitempty"`
@@ -61,13 +62,31 @@ type PointRef struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 	LSN  string `json:"lsn"`
-	Kept bool   `json:"kept,omitempty"` // made for this file, and goes with it
+	Kept bool   `json:"kept,omitempty"` // made for this file
 }
 
 // GroupRef names what was backed up at the same point.
 type GroupRef struct {
 	ID      string   `json:"id"`
 	Volumes []string `json:"volumes"`
+}
+
+// BundleRef says that a backup was made to a file or pipe of its own, which may
+// hold several, one behind the other.
+type BundleRef struct {
+	N  int `json:"n"` // of this one, from 1
+	Of int `json:"of"`
+}
+
+// maxBundle bounds how many there are.
+const maxBundle = 1024
+
+// more is how many stand behind this one in its file.
+func (h *Header) more() int {
+	if h.Bundle == nil {
+		return 0
+	}
+	return h.Bundle.Of - h.Bundle.N
 }
 
 // Full reports whether a file stands by itself.
@@ -102,6 +121,9 @@ func (h *Header) check() error {
 	}
 	if _, err := holdfast.ParseUUID(h.ID); err != nil {
 		return bad("has no identity")
+	}
+	if b := h.Bundle; b != nil && (b.N < 1 || b.Of < b.N || b.Of > maxBundle) {
+		return bad("has a place among others that none may have")
 	}
 	switch {
 	case h.Kind == Cluster && h.Volume == nil && h.Snapshot == nil && h.Base == nil:

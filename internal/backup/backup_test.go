@@ -380,7 +380,20 @@ func FuzzReader(f *testing.F) {
 	f.Add(file(f, after(header(2), header(1)), small, id.Recipient()))
 	f.Add(file(f, Header{Kind: Cluster, ID: header(1).ID}, PackRecords([]Record{{"a", []byte("b")}})))
 	f.Add([]byte(magic))
+	first, second := header(1), header(2)
+	first.Bundle, second.Bundle = &BundleRef{1, 2}, &BundleRef{2, 2}
+	f.Add(append(file(f, first, small), file(f, second, small)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		at := int64(0)
+		for _, g := range (File{}).lookOn(bytes.NewReader(b), int64(len(b))) {
+			if g.Offset != at {
+				t.Fatalf("a backup at %d, and the one before ends at %d", g.Offset, at)
+			}
+			at += g.Length
+		}
+		if at > int64(len(b)) {
+			t.Fatalf("%d bytes of %d", at, len(b))
+		}
 		for _, ids := range [][]age.Identity{nil, {id}} {
 			r, err := NewReader(bytes.NewReader(b), ids)
 			if err != nil {

@@ -29,6 +29,7 @@ const maxFiles = 100_000
 // File is a backup file in a directory.
 type File struct {
 	Path   string
+	Offset int64 // where it begins in the file: other backups may be before it
 	Header Header
 	Length int64 // bytes
 	Part   bool  // it was interrupted, or is being written
@@ -66,11 +67,11 @@ func List(dir string) ([]File, error) {
 		if len(out) == maxFiles {
 			return nil, holdfast.Errorf(holdfast.Invalid, "%s has more than %d backups; keep them in several directories", dir, maxFiles)
 		}
-		out = append(out, Look(filepath.Join(dir, name)))
+		out = append(out, Look(filepath.Join(dir, name))...)
 	}
 	slices.SortStableFunc(out, func(a, b File) int {
 		return cmp.Or(cmp.Compare(volumeOf(&a), volumeOf(&b)), cmp.Compare(a.Header.LSN(), b.Header.LSN()),
-			a.Header.Created.Compare(b.Header.Created), cmp.Compare(a.Path, b.Path))
+			a.Header.Created.Compare(b.Header.Created), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Offset, b.Offset))
 	})
 	return out, nil
 }
@@ -95,46 +96,92 @@ func kindOf(err error) holdfast.Kind {
 	return holdfast.IO
 }
 
-// Look reads the beginning and the end of a file.
-func Look(path string) File {
+// Look reads the beginning and the end of a file, and of the backups in it that
+// stand behind each other. There is always one at least.
+func Look(path string) []File {
 	f := File{Path: path, Part: strings.HasSuffix(path, PartSuffix)}
-	f.Err = f.look()
-	return f
-}
-
-func (f *File) look() error {
-	r, err := os.Open(f.Path)
+	r, err := os.Open(path)
 	if err != nil {
-		return holdfast.Errorf(kindOf(err), "backup: %w", err)
+		f.Err = holdfast.Errorf(kindOf(err), "backup: %w", err)
+		return []File{f}
 	}
 	defer r.Close()
 	st, err := r.Stat()
 	if err != nil || !st.Mode().IsRegular() {
-		return holdfast.Errorf(holdfast.Invalid, "%s is not a file", f.Path)
+		f.Err = holdfast.Errorf(holdfast.Invalid, "%s is not a file", path)
+		return []File{f}
 	}
-	f.Length = st.Size()
+	return f.lookOn(r, st.Size())
+}
+
+// lookOn looks at what begins at f.Offset, and what stands behind it.
+func (f File) lookOn(r io.ReaderAt, size int64) (out []File) {
+	for {
+		f.Err = f.look(r, size)
+		out = append(out, f)
+		if f.Err != nil || !f.Whole || f.Header.more() == 0 {
+			return out
+		}
+		f = File{Path: f.Path, Part: f.Part, Offset: f.Offset + f.Length}
+	}
+}
+
+// look reads what begins at f.Offset of a file of so many bytes.
+func (f *File) look(r io.ReaderAt, size int64) error {
+	f.Length = size - f.Offset
 	first := make([]byte, prefixSize)
-	if _, err := io.ReadFull(r, first); err != nil {
-		return errHeader()
+	if _, err := r.ReadAt(first, f.Offset); err != nil {
+		return unread(err)
 	}
 	n, err := headerSize(first)
 	if err != nil {
 		return err
 	}
 	b := append(first, make([]byte, n-prefixSize)...)
-	if _, err := io.ReadFull(r, b[prefixSize:]); err != nil {
-		return errHeader()
+	if _, err := r.ReadAt(b[prefixSize:], f.Offset+prefixSize); err != nil {
+		return unread(err)
 	}
 	if f.Header, _, err = decodeHeader(b); err != nil {
 		f.Header = Header{}
 		return err
 	}
-	f.Totals, f.Whole = endOf(r, f.Length, f.Header.Sealed)
+	if f.Header.more() > 0 {
+		f.Length = lengthOf(r, f.Offset, int64(n), size)
+	}
+	f.Totals, f.Whole = endOf(r, f.Offset, f.Length, f.Header.Sealed)
 	return nil
 }
 
-// endOf reads the end of a file; of a sealed one the totals stay unknown.
-func endOf(r io.ReaderAt, length int64, sealed bool) (t Totals, ok bool) {
+// unread is why a header could not be read: it is not there, or the disk fails.
+func unread(err error) error {
+	if errors.Is(err, io.EOF) {
+		return errHeader()
+	}
+	return holdfast.Errorf(holdfast.IO, "backup: %w", err)
+}
+
+// lengthOf walks over the parts of a backup that others stand behind, by their
+// heads. What is damaged or cut off has what is left.
+func lengthOf(r io.ReaderAt, off, header, size int64) int64 {
+	b := make([]byte, headSize)
+	for at := off + header; at <= size-headSize; {
+		if _, err := r.ReadAt(b, at); err != nil {
+			break
+		}
+		h, ok := decodeHead(b)
+		if !ok {
+			break
+		}
+		if at += int64(h.size()); h.kind == endPart && at <= size {
+			return at - off
+		}
+	}
+	return size - off
+}
+
+// endOf reads the end of what is at off; of what is sealed the totals stay
+// unknown.
+func endOf(r io.ReaderAt, off, length int64, sealed bool) (t Totals, ok bool) {
 	n := int64(headSize + totalsSize)
 	if sealed {
 		n += sealTag
@@ -143,7 +190,7 @@ func endOf(r io.ReaderAt, length int64, sealed bool) (t Totals, ok bool) {
 	if length < n {
 		return t, false
 	}
-	if _, err := r.ReadAt(b, length-n); err != nil {
+	if _, err := r.ReadAt(b, off+length-n); err != nil {
 		return t, false
 	}
 	h, ok := decodeHead(b)

@@ -80,7 +80,8 @@ func ParseTime(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// Prune says which of one volume's files, the oldest first, may go. Clocks that
+// Prune says which of one volume's files, the oldest first, may go; those that
+// were not made to a directory stay. Clocks that
 // jumped between two backups, either way, have nothing go that would not have
 // gone otherwise (ADR 0069): their order is told by LSN, so it is known where.
 func (k Keep) Prune(files []File) (drop []File) {
@@ -90,7 +91,7 @@ func (k Keep) Prune(files []File) (drop []File) {
 	stays := make(map[string]bool)
 	ages := agesOf(files)
 	for i, f := range files {
-		if i == len(files)-1 || len(files)-i <= k.Last || ages[i] < k.Within {
+		if i == len(files)-1 || len(files)-i <= k.Last || ages[i] < k.Within || f.Header.Bundle != nil { // what stands in one file cannot go by itself
 			stays[f.Header.ID] = true
 		}
 	}

@@ -39,12 +39,13 @@ func (a *app) volumeBackupCmd() *cobra.Command {
 			"TO is a directory (one that is there, or a name that ends with /), a file, or - for standard output. In a directory the first\n" +
 			"backup of a volume is a full one and later ones hold what changed, which is known without reading the volume. The snapshot\n" +
 			"that the next one is the difference to is kept; it is called " + run.Prefix + "… and goes with its backup. What is interrupted is gone on\n" +
-			"with by the same command. To a file or pipe a backup is full, or with --base the difference to a snapshot.\n\n" +
+			"with by the same command, also to a file. To a file or pipe a backup is full, or with --base the difference to a snapshot;\n" +
+			"several volumes stand one behind the other in it, and are restored with --volume.\n\n" +
 			"Every part of a backup is hashed. With --recipient it is also sealed, so that only the owner of the identity reads it\n" +
 			"('holdfast backup keygen' makes both). An encrypted volume is not backed up in the clear unless --plaintext is said.",
 		Example: "  holdfast volume backup data /mnt/backups/\n  holdfast volume backup db db-log /mnt/backups/ --recipient age1…\n" +
 			"  holdfast volume backup data /mnt/backups --full\n  holdfast volume backup data@monday monday.hfb\n" +
-			"  holdfast volume backup data - | ssh other 'cat > data.hfb'\n" +
+			"  holdfast volume backup db db-log both.hfb\n  holdfast volume backup data - | ssh other 'cat > data.hfb'\n" +
 			"  holdfast volume backup data@tuesday - --base monday | ssh other holdfast volume restore …    # after the full one",
 		Args: atLeast("VOLUME", "TO"),
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
@@ -70,7 +71,7 @@ func (a *app) volumeBackupCmd() *cobra.Command {
 	f.BoolVar(&j.Full, "full", false, "all that the volume holds, whatever is there")
 	f.BoolVar(&j.Incremental, "incremental", false, "what changed since the last backup, or nothing")
 	f.StringVar(&j.Base, "base", "", "to a file or pipe: what is not as in this `snapshot`")
-	f.BoolVar(&j.Keep, "keep-snapshot", false, "to a file or pipe: keep the snapshot that is made, to be the base of another backup")
+	f.BoolVar(&j.Keep, "keep-snapshot", false, "to a file or pipe: keep the snapshots that are made, to be the base of another backup")
 	f.IntVar(&j.FullAfter, "full-after", 30, "in a directory: a full one after so many differences; 0: never")
 	f.StringArrayVar(&recipients, "recipient", nil, "seal it to this `public key` (age1…); may be given several times")
 	f.BoolVar(&j.Plaintext, "plaintext", false, "back an encrypted volume up in the clear")
@@ -136,10 +137,13 @@ func (a *app) backUp(ctx context.Context, j *run.Job) error {
 	made, err := j.Run(ctx)
 	end(err)
 	if errors.Is(err, context.Canceled) {
-		if j.Dir != "" {
+		switch {
+		case j.Dir != "":
 			fmt.Fprintln(a.Stderr, "Interrupted. What was written is kept: the same command goes on where it was.")
-		} else {
-			fmt.Fprintln(a.Stderr, "Interrupted. Nothing is left of it.")
+		case j.Pipe != nil:
+			fmt.Fprintln(a.Stderr, "Interrupted. Nothing is left of it but what went to standard output.")
+		default:
+			fmt.Fprintln(a.Stderr, "Interrupted.") // what is left was noted
 		}
 		return ExitError(130)
 	}
@@ -169,7 +173,7 @@ func (a *app) volumeRestoreCmd() *cobra.Command {
 			"leaves no volume and is begun anew.",
 		Example: "  holdfast volume restore /mnt/backups data-again\n  holdfast volume restore /mnt/backups data-monday --volume data --at 2026-11-16\n" +
 			"  holdfast volume restore /mnt/backups db-first --volume db --at 1    # the number that 'backup list' shows\n" +
-			"  holdfast volume restore data.hfb data-again --identity key.txt --pool fast --copies 3\n  ssh other cat data.hfb | holdfast volume restore - data-again",
+			"  holdfast volume restore both.hfb db-again --volume db\n  holdfast volume restore data.hfb data-again --identity key.txt --pool fast --copies 3\n  ssh other cat data.hfb | holdfast volume restore - data-again",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(func(ctx context.Context, c *client.Client, args []string) (err error) {
 				if s.Identities, err = backup.Identities(identity); err != nil {
@@ -205,7 +209,7 @@ func (a *app) volumeRestoreCmd() *cobra.Command {
 			})(cmd, args)
 		}}
 	f := c.Flags()
-	f.StringVar(&s.Volume, "volume", "", "in a directory with backups of several volumes: which `volume`")
+	f.StringVar(&s.Volume, "volume", "", "of backups of several volumes: which `volume`")
 	f.StringVar(&s.At, "at", "", "in a directory: the last backup of that `time or number`; none: the newest")
 	f.StringVar(&identity, "identity", "", "`file` with the identity that opens a sealed backup")
 	f.Var((*sizeFlag)(&n.Size), "size", "of a volume that grew, from standard input: the size that it had at last")

@@ -151,7 +151,7 @@ func verifiedColumns() []column[verified] {
 func (a *app) backupVerifyCmd() *cobra.Command {
 	var volume, identity string
 	c := &cobra.Command{Use: "verify FROM", Short: "Read backups to their end, and say what of them is good", Args: args("FROM"),
-		Long: "Read a directory of backups, a file with what it goes over, or standard input (-), without restoring: every hash is compared, every\n" +
+		Long: "Read a directory of backups, a file with what they go over, or standard input (-), without restoring: every hash is compared, every\n" +
 			"part must be there and in its place, and so must what a backup goes over. With --identity seals are opened, too. Of what is damaged\n" +
 			"it is said where, and which parts of the volume may be lost with it. Exit status 1 if anything is not good.",
 		Example: "  holdfast backup verify /mnt/backups\n  holdfast backup verify /mnt/backups --volume data --identity key.txt\n  holdfast backup verify data.20261122-120000.incr.hfb\n  ssh other cat data.hfb | holdfast backup verify -",
@@ -239,15 +239,7 @@ func (a *app) verifyFiles(ctx context.Context, path, volume string, ids []age.Id
 		which = append(which, f)
 	}
 	if !st.IsDir() {
-		f := backup.Look(path)
-		which = []backup.File{f}
-		if f.Err == nil && f.Header.Volume != nil {
-			if chain, err := backup.Chain(files, f); err != nil {
-				missing = append(missing, err.Error())
-			} else {
-				which = chain
-			}
-		}
+		which, missing = withBases(files, backup.Look(path), volume)
 	}
 	if len(which) == 0 {
 		return nil, nil, holdfast.Errorf(holdfast.NotFound, "there is no backup in %s", path)
@@ -270,16 +262,42 @@ func (a *app) verifyFiles(ctx context.Context, path, volume string, ids []age.Id
 	return list, missing, nil
 }
 
+// withBases are the backups of one file, and what they go over of those beside it.
+func withBases(beside, list []backup.File, volume string) (which []backup.File, missing []string) {
+	for _, f := range list {
+		if volume != "" && (f.Header.Volume == nil || f.Header.Volume.Name != volume && f.Header.Volume.ID != volume) {
+			continue
+		}
+		chain := []backup.File{f}
+		if f.Err == nil && f.Header.Volume != nil {
+			c, err := backup.Chain(beside, f)
+			if err != nil {
+				missing = append(missing, err.Error())
+			} else {
+				chain = c
+			}
+		}
+		which = append(which, chain...)
+	}
+	return which, missing
+}
+
 func verifyFile(ctx context.Context, f backup.File, ids []age.Identity, progress func(int64)) verified {
 	out := verified{File: f.Path}
+	if f.Header.Bundle != nil && f.Header.Bundle.Of > 1 {
+		out.File += " (" + f.Header.Volume.Name + ")"
+	}
 	in, err := os.Open(f.Path)
 	if err == nil {
 		defer in.Close()
+		_, err = in.Seek(f.Offset, io.SeekStart)
+	}
+	if err == nil {
 		var r *backup.Reader
 		if r, err = backup.NewReader(untilDone{ctx, in}, ids); err == nil {
 			out.Verdict, err = backup.Verify(r, progress)
 		}
-		if err == nil && out.Whole {
+		if b := f.Header.Bundle; err == nil && out.Whole && (b == nil || b.N == b.Of) {
 			if _, after := r.After().Peek(1); after == nil {
 				out.Whole = false
 				out.Damage = append(out.Damage, backup.Damage{Offset: r.Offset(), What: fmt.Sprintf("the backup ends at byte %d, and the file goes on", r.Offset())})

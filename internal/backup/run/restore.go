@@ -22,7 +22,7 @@ import (
 type Source struct {
 	Path   string    // a directory, or a file: what it goes over is found beside it
 	Pipe   io.Reader // or a stream of backups, the oldest first
-	Volume string    // in a directory: name or identity; "": the only one
+	Volume string    // where there are several: name or identity; "": the only one
 	At     string    // in a directory: a time, or the number that a list shows; "": the newest
 
 	Identities []age.Identity
@@ -39,8 +39,8 @@ func (s *Source) chain() ([]backup.File, error) {
 	}
 	dir := s.Path
 	if !st.IsDir() {
-		if s.Volume != "" || s.At != "" {
-			return nil, holdfast.Errorf(holdfast.Invalid, "%s is one backup; --volume and --at choose one of a directory", s.Path)
+		if s.At != "" {
+			return nil, holdfast.Errorf(holdfast.Invalid, "%s is no directory; --at chooses one of the backups in one", s.Path)
 		}
 		dir = filepath.Dir(s.Path)
 	}
@@ -49,14 +49,9 @@ func (s *Source) chain() ([]backup.File, error) {
 		return nil, err
 	}
 	if !st.IsDir() {
-		f := backup.Look(s.Path)
-		switch {
-		case f.Err != nil:
-			return nil, f.Err
-		case !f.Whole:
-			return nil, holdfast.Errorf(holdfast.Corrupt, "%s is not whole: its end is missing; use another backup", s.Path)
-		case f.Header.Kind != backup.Volume:
-			return nil, holdfast.Errorf(holdfast.Invalid, "%s is a backup of the cluster's records, not of a volume", s.Path)
+		f, err := s.inFile()
+		if err != nil {
+			return nil, err
 		}
 		return backup.Chain(files, f)
 	}
@@ -71,6 +66,29 @@ func (s *Source) chain() ([]backup.File, error) {
 		}
 	}
 	return backup.Chain(files, f)
+}
+
+// inFile chooses a backup of those in a file.
+func (s *Source) inFile() (backup.File, error) {
+	list := backup.Look(s.Path)
+	for _, f := range list {
+		switch {
+		case f.Err != nil:
+			return f, f.Err
+		case !f.Whole:
+			return f, holdfast.Errorf(holdfast.Corrupt, "%s is not whole: its end is missing; use another backup", s.Path)
+		case f.Header.Kind != backup.Volume:
+			return f, holdfast.Errorf(holdfast.Invalid, "%s is a backup of the cluster's records, not of a volume", s.Path)
+		}
+	}
+	for i := range list { // it may be restored while it still is called so
+		list[i].Part = false
+	}
+	mine, err := backup.Of(list, s.Volume)
+	if err != nil {
+		return backup.File{}, err
+	}
+	return mine[0], nil
 }
 
 // at chooses a backup by its number from 1, the oldest, or by a time.
@@ -130,7 +148,7 @@ func (s *Source) fromFiles(w io.Writer, chain []backup.File) error {
 		if err != nil {
 			return holdfast.Errorf(holdfast.IO, "backup: %w", err)
 		}
-		p.in = in
+		p.in = io.NewSectionReader(in, f.Offset, f.Length)
 		r, err := backup.NewReader(&p, s.Identities)
 		if err == nil {
 			err = s.send(w, r)
@@ -149,15 +167,42 @@ func (s *Source) fromPipe(w io.Writer) error {
 	if err == io.EOF {
 		return holdfast.Errorf(holdfast.Invalid, "nothing came from standard input; there is nothing to restore")
 	}
+	taken := ""
 	for err == nil {
-		if err = s.send(w, r); err == nil {
+		if err = s.fromStream(w, r, &taken); err == nil {
 			r, err = backup.NewReader(r.After(), s.Identities)
 		}
+	}
+	if errors.Is(err, io.EOF) && taken == "" {
+		return holdfast.Errorf(holdfast.NotFound, "no backup of volume %s came from standard input", s.Volume)
 	}
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
+}
+
+// fromStream passes the next backup on, or over it if it is of another volume than
+// that which is restored.
+func (s *Source) fromStream(w io.Writer, r *backup.Reader, taken *string) error {
+	v := r.Header().Volume
+	if v == nil {
+		return holdfast.Errorf(holdfast.Invalid, "this is a backup of the cluster's records, not of a volume")
+	}
+	if s.Volume != "" && s.Volume != v.Name && s.Volume != v.ID {
+		for {
+			if _, err := r.Next(); err == io.EOF {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+	}
+	if b := r.Header().Bundle; *taken != "" && *taken != v.ID || s.Volume == "" && b != nil && b.Of > 1 {
+		return holdfast.Errorf(holdfast.Invalid, "there are backups of several volumes: say which with --volume")
+	}
+	*taken = v.ID
+	return s.send(w, r)
 }
 
 // send passes a backup on, unsealed.

@@ -42,9 +42,9 @@ type Job struct {
 
 	Full        bool   // not the difference to anything
 	Incremental bool   // the difference, or nothing
-	Base        string // to a File or Pipe: the snapshot that it is the difference to
+	Base        string // to a File or Pipe: the snapshot, of each volume, that it is the difference to
 	FullAfter   int    // in Dir: a full one after so many differences; 0: never
-	Keep        bool   // to a File or Pipe: the snapshot that is made stays, to be a Base
+	Keep        bool   // to a File or Pipe: the snapshots that are made stay, to be a Base
 
 	Recipients []age.Recipient
 	Plaintext  bool // an encrypted volume may be backed up without them
@@ -87,11 +87,7 @@ func (j *Job) Run(ctx context.Context) (made []Made, err error) {
 		return nil, err
 	}
 	if j.Dir == "" {
-		m, err := j.single(ctx, &tasks[0])
-		if err != nil {
-			return nil, err
-		}
-		return []Made{m}, nil
+		return j.bundle(ctx, tasks)
 	}
 	unlock, err := lock(j.Dir)
 	if err != nil {
@@ -103,9 +99,6 @@ func (j *Job) Run(ctx context.Context) (made []Made, err error) {
 
 // volumes looks whether the volumes may be backed up so.
 func (j *Job) volumes(ctx context.Context) (out []task, err error) {
-	if len(j.Volumes) > 1 && j.Dir == "" {
-		return nil, holdfast.Errorf(holdfast.Invalid, "several volumes are backed up to a directory: give one that is there, or end its name with /")
-	}
 	for _, name := range j.Volumes {
 		v, err := j.Client.Volume(ctx, name)
 		if err != nil {
@@ -190,38 +183,6 @@ func (j *Job) newPoint(ctx context.Context, tasks []task, name string) error {
 		tasks[i].snap, tasks[i].own = s, true
 	}
 	return nil
-}
-
-// single backs one volume up to a file or pipe.
-func (j *Job) single(ctx context.Context, t *task) (m Made, err error) {
-	if j.Full && j.Base != "" {
-		return m, holdfast.Errorf(holdfast.Invalid, "a full backup has no base")
-	}
-	if j.Incremental && j.Base == "" {
-		return m, holdfast.Errorf(holdfast.Invalid, "to a file or pipe the difference is to a snapshot that you name: --base SNAPSHOT; in a directory it is found")
-	}
-	if j.Base != "" {
-		s, err := j.Client.SnapshotOf(ctx, t.vol.ID, j.Base)
-		if err != nil {
-			return m, err
-		}
-		t.base = s.ID
-	}
-	if _, err := os.Lstat(j.File); err == nil && j.Pipe == nil && !j.Replace {
-		return m, holdfast.Errorf(holdfast.Exists, "%s is there already: choose another name, or replace it with --force", j.File)
-	}
-	list := []task{*t}
-	if err := j.point(ctx, list); err != nil {
-		return m, err
-	}
-	*t = list[0]
-	defer func() {
-		if t.own && (err != nil || !j.Keep) {
-			j.letGo(t.vol, t.snap.ID, t.snap.Name)
-		}
-	}()
-	to := &target{job: j, task: t, pipe: j.Pipe, path: j.File}
-	return to.fill(ctx)
 }
 
 // letGo deletes a snapshot that was made for a backup. It does not follow the
@@ -338,11 +299,11 @@ func (j *Job) goOn(ctx context.Context, tasks []task, files []backup.File) (_ *b
 	var parts []*backup.File
 	for i := range files {
 		f := &files[i]
-		if f.Part && f.Err != nil && f.Length < emptyPart && slices.ContainsFunc(tasks, func(t task) bool { return strings.HasPrefix(filepath.Base(f.Path), t.vol.Name+".") }) {
+		if f.Part && f.Err != nil && (f.Length < emptyPart || holdfast.IsKind(f.Err, holdfast.Corrupt)) && slices.ContainsFunc(tasks, func(t task) bool { return inDirOf(f.Path, t.vol.Name) }) {
 			os.Remove(f.Path) // it has not even a header; if it stays it is in nobody's way
 			continue
 		}
-		if f.Part && f.Err == nil && f.Header.Volume != nil && slices.ContainsFunc(tasks, func(t task) bool { return t.vol.ID == f.Header.Volume.ID }) {
+		if f.Part && f.Err == nil && f.Header.Bundle == nil && f.Header.Volume != nil && slices.ContainsFunc(tasks, func(t task) bool { return t.vol.ID == f.Header.Volume.ID }) {
 			parts = append(parts, f)
 		}
 	}
@@ -377,6 +338,13 @@ func (j *Job) goOn(ctx context.Context, tasks []task, files []backup.File) (_ *b
 		}
 	}
 	return nil, nil
+}
+
+// inDirOf reports whether a file is called as backups of a volume are that are
+// made to a directory.
+func inDirOf(path, volume string) bool {
+	name, ok := strings.CutPrefix(filepath.Base(path), volume+".")
+	return ok && (strings.Contains(name, ".full.") || strings.Contains(name, ".incr."))
 }
 
 // letKeptGo deletes the snapshot that a backup says was made for it. Whoever can
@@ -448,7 +416,7 @@ func (j *Job) letOldGo(ctx context.Context, t *task, files []backup.File) {
 	}
 	for i := range files {
 		h := &files[i].Header
-		if files[i].Err != nil || files[i].Part || h.Volume == nil || h.Volume.ID != t.vol.ID || !h.Snapshot.Kept || h.Snapshot.ID == t.snap.ID {
+		if files[i].Err != nil || files[i].Part || h.Bundle != nil || h.Volume == nil || h.Volume.ID != t.vol.ID || !h.Snapshot.Kept || h.Snapshot.ID == t.snap.ID {
 			continue
 		}
 		if slices.ContainsFunc(have, func(s v1.Snapshot) bool { return s.ID == h.Snapshot.ID && strings.HasPrefix(s.Name, Prefix) }) {

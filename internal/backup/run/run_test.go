@@ -187,7 +187,7 @@ func TestWhatWasInterruptedIsGoneOnWith(t *testing.T) {
 		}
 		// One that has not even a header is nothing; one without its snapshot is
 		// begun anew.
-		if err := os.WriteFile(filepath.Join(s.dir, "db.x"+backup.Suffix+backup.PartSuffix), b[:100], 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.dir, "db.20261122-120000.full"+backup.Suffix+backup.PartSuffix), b[:100], 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(made[0].File+backup.PartSuffix, b[:len(b)/3], 0o600); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,16 +28,20 @@ const (
 	slowTries = 5 * time.Second
 )
 
-// target is one file or pipe that a backup is written to.
-type target struct {
-	job   *Job
-	task  *task
-	group *backup.GroupRef
-	dir   string    // or
-	path  string    // or
-	pipe  io.Writer // one of them
+// bufferSize is what is written to a file at once, in bytes.
+const bufferSize = 256 << 10
 
-	f      *os.File
+// target is what one backup is written to: a file in a directory, or a place in
+// what several are written to.
+type target struct {
+	job    *Job
+	task   *task
+	group  *backup.GroupRef
+	dir    string            // or
+	bundle *backup.BundleRef // its place
+	path   string
+
+	f      *os.File // nil of a pipe
 	buf    *bufio.Writer
 	w      *backup.Writer
 	header backup.Header
@@ -175,31 +180,24 @@ func (o *target) told() {
 
 // begin opens what is written to, and writes the header.
 func (o *target) begin(h backup.Header) error {
-	h.Snapshot.Kept = o.task.own && (o.dir != "" || o.job.Keep)
+	h.Snapshot.Kept = o.task.own
+	h.Bundle = o.bundle
 	if o.group != nil {
 		h.Group = o.group
 	}
 	h.Sealed = len(o.job.Recipients) > 0
 	o.header = h
-	var out io.Writer = o.pipe
-	if out == nil {
-		name := o.path + backup.PartSuffix
-		if o.dir != "" {
-			o.path = freeName(filepath.Join(o.dir, backup.FileName(&h)))
-			name = o.path + backup.PartSuffix
-		}
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if o.dir != "" {
+		o.path = freeName(filepath.Join(o.dir, backup.FileName(&h)))
+		f, err := os.OpenFile(o.path+backup.PartSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 		if err != nil {
 			return err
 		}
-		o.f, out = f, f
-		if o.dir != "" {
-			if err := backup.SyncDir(o.dir); err != nil {
-				return err
-			}
+		o.f, o.buf = f, bufio.NewWriterSize(f, bufferSize)
+		if err := backup.SyncDir(o.dir); err != nil {
+			return err
 		}
 	}
-	o.buf = bufio.NewWriterSize(out, 256<<10)
 	var err error
 	o.w, err = backup.NewWriter(o.buf, h, o.job.Recipients)
 	return err
@@ -216,54 +214,59 @@ func freeName(path string) string {
 	}
 }
 
-// reopen goes on with a file that was interrupted, behind its last good part.
+// reopen goes on with what was interrupted, behind its last good part. What is
+// behind that in the file goes.
 func (o *target) reopen() (whole bool, err error) {
-	f, err := os.OpenFile(o.task.part.Path, os.O_RDWR, 0)
-	if err != nil {
-		return false, o.failed(err)
+	if o.dir != "" {
+		if o.f, err = os.OpenFile(o.task.part.Path, os.O_RDWR, 0); err != nil {
+			return false, o.failed(err)
+		}
+		o.path = strings.TrimSuffix(o.task.part.Path, backup.PartSuffix)
 	}
-	r, whole, err := backup.Salvage(f, nil)
+	from := o.task.part.Offset
+	r, whole, err := backup.Salvage(io.NewSectionReader(o.f, from, math.MaxInt64-from), nil)
 	if err == nil && !whole {
-		err = f.Truncate(r.Offset())
+		err = o.f.Truncate(from + r.Offset())
 	}
 	if err == nil {
-		_, err = f.Seek(r.Offset(), io.SeekStart)
+		_, err = o.f.Seek(from+r.Offset(), io.SeekStart)
 	}
 	if err != nil {
-		f.Close()
+		if o.dir != "" {
+			o.f.Close()
+		}
 		return false, o.failed(err)
 	}
-	o.f, o.header = f, r.Header()
-	o.path = strings.TrimSuffix(o.task.part.Path, backup.PartSuffix)
-	o.buf = bufio.NewWriterSize(f, 256<<10)
+	o.header = r.Header()
+	if o.dir != "" {
+		o.buf = bufio.NewWriterSize(o.f, bufferSize)
+	}
 	if whole {
-		o.w, err = backup.Finished(r), nil
+		o.w = backup.Finished(r)
 		return true, nil
 	}
 	o.w, err = backup.Resume(o.buf, r, o.job.Recipients)
 	return false, err
 }
 
-// finish makes what was written last, and gives it its name.
+// finish makes what was written last, and gives a file of a directory its name.
 func (o *target) finish() error {
 	if err := o.buf.Flush(); err != nil {
 		return o.failed(err)
 	}
-	if o.f == nil {
+	if o.dir == "" {
 		return nil
 	}
 	return backup.Place(o.f, o.path, o.job.Replace)
 }
 
-// giveUp closes what was not finished: in a directory it is gone on with later.
+// giveUp closes what was not finished: it is gone on with later.
 func (o *target) giveUp() {
-	if o.f == nil {
-		return
+	if o.buf != nil {
+		_ = o.buf.Flush() // what it lacks is found out when it is gone on with
 	}
-	_ = o.buf.Flush() // what it lacks is found out when it is gone on with
-	o.f.Close()
-	if o.dir == "" {
-		os.Remove(o.f.Name())
+	if o.dir != "" && o.f != nil {
+		o.f.Close()
 	}
 }
 
