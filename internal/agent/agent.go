@@ -29,8 +29,10 @@ type Control interface {
 	// State returns the newest picture, or nil before the first.
 	State() *cluster.State
 	// Confirmed is how long ago, by this host's clock, the control plane last
-	// confirmed this host's lease, counted from before the question; while it
-	// has not in this life, how long ago that began.
+	// confirmed the lease under which State was read, counted from before the
+	// question: no VM of this host is given to another sooner than the lease's
+	// time after that, unless State says so. While nothing was confirmed in this
+	// life, it is how long ago that began.
 	Confirmed() time.Duration
 	// PutMachine records what a VM's process does, if the VM's record is still
 	// at mod.

@@ -45,17 +45,6 @@ func volumesOf(s hypervisor.Spec) (ids []holdfast.VolumeID) {
 	return ids
 }
 
-// leased reports whether every volume of a machine is open here, and its other
-// replicas stand by this writer.
-func (w *worker) leased(m hypervisor.Machine) bool {
-	for _, id := range volumesOf(m.Spec()) {
-		if v := w.a.Volumes.Opened(id); v == nil || !v.Leased() {
-			return false
-		}
-	}
-	return true
-}
-
 // disk is a volume that is open here as a machine gets it.
 func (w *worker) disk(v *volume.Volume, slot int) (hypervisor.Disk, error) {
 	rec := v.Record()

@@ -43,7 +43,7 @@ func (w *worker) sendOff(m hypervisor.Machine, vm cluster.VM) {
 		w.a.Log.Info("the guest is asked to shut down, to be moved", "vm", vm.Name, "within", w.patience())
 	}
 	switch {
-	case w.isolated || m.State() == hypervisor.Off:
+	case w.isIsolated() || m.State() == hypervisor.Off:
 	case now >= w.exit.by:
 		w.exit.said = fmt.Sprintf("its guest did not shut down within %v and was ended", w.patience())
 		w.a.Log.Warn("the guest did not shut down and is ended, to be moved", "vm", vm.Name)

@@ -14,31 +14,36 @@ import (
 )
 
 const (
-	workEvery   = 500 * time.Millisecond
-	startAgain  = time.Second     // after a failed start
-	isolatedFor = 5 * time.Second // without kv before a volume's lost leases mean isolation
+	workEvery  = 500 * time.Millisecond
+	startAgain = time.Second // after a failed start
 )
 
-// worker owns one VM's machine on this host. Its task alone starts, pauses and
-// ends the machine; mu guards what others read and hand over.
+// worker owns one VM's machine on this host. Its task alone starts the machine
+// and ends one that is not wanted; a task beside it (guard.go), which never
+// waits for the control plane, alone pauses it and lets it go on. mu guards
+// what they share, and what others read and hand over.
 type worker struct {
-	a    *Agent
-	id   holdfast.VMID
-	wake clock.Event
+	a     *Agent
+	id    holdfast.VMID
+	wake  clock.Event
+	alarm clock.Event // for the guard: the machine or what is wanted is another
 
 	mu       sync.Mutex
 	machine  hypervisor.Machine
 	starting *hypervisor.Spec // of a machine that is being started
 	vm       cluster.VM       // desired, valid if known and present
 	mod      kv.Rev
-	known    bool // the state has been seen since the agent started
-	present  bool // and the VM's record is in it
+	known    bool          // the state has been seen since the agent started
+	present  bool          // and the VM's record is in it
+	isolated bool          // the machine stands still, or is off, because this host is cut off
+	over     bool          // the worker's task has ended
+	heldAt   time.Duration // when, if it is isolated
+	resumeAt time.Duration // not before: the next try to let it go on
 
 	// Owned by the worker's task.
 	reported  cluster.Machine
 	seen      bool          // reported was read from the state
 	again     time.Duration // not before: the next try to start
-	isolated  bool          // paused because this host is cut off
 	stopAsked bool          // the power button was pressed since the machine started
 	exit      leaving
 	fitAt     time.Duration // not before: the next try to give it a disk, or to take one
@@ -52,9 +57,10 @@ func (a *Agent) worker(id holdfast.VMID) *worker {
 	if w := a.workers[id]; w != nil {
 		return w
 	}
-	w := &worker{a: a, id: id, wake: a.Clock.NewEvent()}
+	w := &worker{a: a, id: id, wake: a.Clock.NewEvent(), alarm: a.Clock.NewEvent()}
 	a.workers[id] = w
 	a.tasks.Go(w.run)
+	a.tasks.Go(w.stand)
 	return w
 }
 
@@ -66,10 +72,17 @@ func (w *worker) want(vm cluster.Versioned[cluster.VM], present bool, _ kv.Rev) 
 	w.mu.Unlock()
 	if changed {
 		w.wake.Set()
+		w.alarm.Set()
 	}
 }
 
 func (w *worker) run() {
+	defer func() {
+		w.mu.Lock()
+		w.over = true
+		w.mu.Unlock()
+		w.alarm.Set()
+	}()
 	for !w.a.stopped() {
 		if w.step() {
 			return
@@ -85,9 +98,6 @@ func (w *worker) step() (over bool) {
 	vm, known, present, m := w.vm, w.known, w.present, w.machine
 	w.mu.Unlock()
 	if !known {
-		if m != nil {
-			w.guard(m, vm)
-		}
 		return false
 	}
 	w.recall()
@@ -160,7 +170,19 @@ func (w *worker) leave() bool {
 func (w *worker) setMachine(m hypervisor.Machine) {
 	w.mu.Lock()
 	w.machine, w.starting = m, nil
+	if m == nil {
+		w.isolated = false
+	}
 	w.mu.Unlock()
+	w.alarm.Set()
+}
+
+// isIsolated reports whether the machine stands still because this host is cut
+// off.
+func (w *worker) isIsolated() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.isolated
 }
 
 // running returns what the machine was started with, if there is one or one is
@@ -185,7 +207,7 @@ func (w *worker) end(m hypervisor.Machine, vm cluster.VM, mine bool) {
 		w.a.Log.Error("a machine could not be ended", "vm", m.Spec().Name, "error", err)
 	}
 	w.setMachine(nil)
-	w.isolated, w.stopAsked = false, false
+	w.stopAsked = false
 	if !mine {
 		w.closeAll(volumesOf(m.Spec()))
 	}
@@ -206,7 +228,7 @@ func (w *worker) ended(vm cluster.VM) {
 		w.a.Log.Warn("machine ended by itself", "vm", vm.Name)
 	}
 	w.setMachine(nil)
-	w.isolated, w.stopAsked = false, false
+	w.stopAsked = false
 }
 
 // powerOff records that a VM is off because it was asked to shut down, together
@@ -275,6 +297,9 @@ func (w *worker) launch(vm cluster.VM, vols []*volume.Volume) error {
 	if !w.current(vm.Generation) {
 		return holdfast.Errorf(holdfast.Fenced, "the VM was assigned anew meanwhile")
 	}
+	if err := w.mayStart(vols); err != nil {
+		return err
+	}
 	w.mu.Lock()
 	w.starting = &spec
 	w.mu.Unlock()
@@ -309,7 +334,7 @@ func (w *worker) current(g int64) bool {
 func (w *worker) spec(vm cluster.VM, vols []*volume.Volume) (hypervisor.Spec, error) {
 	s := hypervisor.Spec{
 		VM: vm.ID, Name: vm.Name, Generation: vm.Generation, Epoch: vols[0].Epoch(),
-		CPUs: vm.CPUs, MemoryMiB: vm.MemoryMiB, Append: vm.Append,
+		CPUs: vm.CPUs, MemoryMiB: vm.MemoryMiB, Append: vm.Append, LeaveOn: vm.Isolation == cluster.IsolationLeave,
 		NIC: &hypervisor.NIC{MAC: vm.MAC}, Edition: vm.Edition,
 	}
 	var err error
@@ -341,7 +366,6 @@ func (w *worker) tend(m hypervisor.Machine, vm cluster.VM) {
 	spec := m.Spec()
 	vols, err := w.openAll(volumesOf(spec))
 	if err != nil {
-		w.guard(m, vm)
 		seen := observed(m, m.State(), spec.Epoch)
 		seen.Reason = err.Error()
 		w.report(seen, vm)
@@ -354,8 +378,6 @@ func (w *worker) tend(m hypervisor.Machine, vm cluster.VM) {
 		w.end(m, vm, true)
 		return
 	}
-	w.guard(m, vm)
-	w.unpause(m)
 	w.fitDisks(m, vm)
 	w.grow(m)
 	w.serveRequests(m, vm)
@@ -377,49 +399,6 @@ func lostCache(s hypervisor.Spec, vols []*volume.Volume) bool {
 		}
 	}
 	return false
-}
-
-// unpause lets a machine go on that stands still though this host is not cut
-// off: a write of its failed, for want of space maybe, and is tried again; or
-// an earlier life of this agent had paused it.
-func (w *worker) unpause(m hypervisor.Machine) {
-	now := w.a.Clock.Now()
-	if m.State() != hypervisor.Paused || w.isolated || !w.leased(m) || now < w.again {
-		return
-	}
-	w.again = now + startAgain
-	w.a.Log.Info("machine goes on", "vm", m.Spec().Name)
-	if err := m.Resume(); err != nil {
-		w.a.Log.Error("a machine could not be resumed", "vm", m.Spec().Name, "error", err)
-	}
-}
-
-// guard applies the isolation response while this host is cut off: it cannot
-// reach the control plane, and the other replicas of one of its volumes no
-// longer stand by this writer. It takes it back when that ends.
-func (w *worker) guard(m hypervisor.Machine, vm cluster.VM) {
-	leased := w.leased(m)
-	cut := w.a.Control.Confirmed() > isolatedFor && !leased
-	switch {
-	case cut && !w.isolated && vm.Isolation != cluster.IsolationLeave:
-		w.isolated = true
-		w.a.Log.Warn("this host is cut off", "vm", m.Spec().Name, "response", string(vm.Isolation))
-		if vm.Isolation == cluster.IsolationOff {
-			if err := m.Kill(); err != nil {
-				w.a.Log.Error("a machine could not be ended", "vm", m.Spec().Name, "error", err)
-			}
-			return
-		}
-		if err := m.Pause(); err != nil {
-			w.a.Log.Error("a machine could not be paused", "vm", m.Spec().Name, "error", err)
-		}
-	case !cut && w.isolated && leased:
-		w.isolated = false
-		w.a.Log.Info("this host is no longer cut off", "vm", m.Spec().Name)
-		if err := m.Resume(); err != nil {
-			w.a.Log.Error("a machine could not be resumed", "vm", m.Spec().Name, "error", err)
-		}
-	}
 }
 
 // serveRequests presses the power and reset buttons as asked. A press that

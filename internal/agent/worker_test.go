@@ -89,7 +89,8 @@ func running() *scene {
 	c := clock.System{}
 	a := New(Config{Self: self, Clock: c, Control: s.r, Log: log,
 		Volumes: volume.New(volume.Config{Self: self, Clock: c, Net: silent{}, Log: log})})
-	s.w = &worker{a: a, id: vm.ID, wake: c.NewEvent(), machine: s.m}
+	s.r.st.VMs = map[holdfast.VMID]cluster.Versioned[cluster.VM]{vm.ID: {Val: vm}}
+	s.w = &worker{a: a, id: vm.ID, wake: c.NewEvent(), alarm: c.NewEvent(), machine: s.m}
 	a.workers[vm.ID] = s.w
 	return s
 }
@@ -176,22 +177,6 @@ func TestAHostThatHasJustStartedLeavesItsMachines(t *testing.T) {
 		t.Error("the worker is over")
 	}
 	s.expect(t)
-}
-
-func TestAHostThatIsCutOff(t *testing.T) {
-	for _, c := range []struct {
-		response cluster.Isolation
-		done     []string
-	}{{cluster.IsolationPause, []string{"pause"}}, {cluster.IsolationOff, []string{"kill"}}, {cluster.IsolationLeave, nil}} {
-		t.Run(string(c.response), func(t *testing.T) {
-			s := running()
-			s.vm.Isolation = c.response
-			s.r.confirmed = isolatedFor + time.Second
-			s.w.guard(s.m, s.vm)
-			s.w.guard(s.m, s.vm) // once
-			s.expect(t, c.done...)
-		})
-	}
 }
 
 func TestButtonsArePressedOnce(t *testing.T) {

@@ -33,6 +33,9 @@ type KeepAlive struct {
 	renewing   int
 	lease      kv.LeaseID
 	confirmed  time.Duration // start of the last renewal known to have succeeded
+	published  kv.Rev        // of the first word of this host under the lease; 0: none yet
+	stood      time.Duration // for Standing
+	hasStood   bool
 	wasValid   bool
 	subs       []clock.Event
 	stop       bool
@@ -88,6 +91,21 @@ func (k *KeepAlive) Confirmed() (at time.Duration, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.confirmed, k.lease != 0
+}
+
+// Standing is Confirmed of the newest lease under which the host had said that it
+// is alive before the client's picture was read: what that picture gives to this
+// host is given to no other before LeaseTTL after that has passed, for whoever
+// does requires that the host says nothing any more. ok is false if there has been
+// none.
+func (k *KeepAlive) Standing() (at time.Duration, ok bool) {
+	rev := k.c.State().Rev
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.lease != 0 && k.published != 0 && rev >= k.published {
+		k.stood, k.hasStood = max(k.stood, k.confirmed), true
+	}
+	return k.stood, k.hasStood
 }
 
 // Subscribe has ev set when the lease is gained, lost or runs out.
@@ -162,7 +180,7 @@ func (k *KeepAlive) grant() {
 		return
 	}
 	k.mu.Lock()
-	k.lease, k.confirmed, k.dirty = id, begun, true
+	k.lease, k.confirmed, k.published, k.dirty = id, begun, 0, true
 	k.mu.Unlock()
 }
 
@@ -211,11 +229,14 @@ func (k *KeepAlive) startPublishing() {
 func (k *KeepAlive) publish(a Alive, id kv.LeaseID) {
 	t := k.c.Begin()
 	putRecord(t, aliveKind(), a, Any, id)
-	_, err := t.Commit()
+	rev, err := t.Commit()
 	k.mu.Lock()
 	k.publishing = false
 	switch {
 	case err == nil:
+		if k.lease == id && k.published == 0 {
+			k.published = rev
+		}
 	case holdfast.IsKind(err, holdfast.Invalid):
 		k.c.log.Error("what this host says of itself cannot be stored", "err", err)
 	default:

@@ -17,7 +17,7 @@ const (
 	maxPatience  = 2 * time.Minute
 	failedMemory = 10 * time.Minute // how long a host where a VM failed is avoided for it
 	steadyAfter  = time.Minute      // of running: earlier failures are forgotten
-	assignBatch  = kv.MaxOps / 3    // VMs of one commit, each with a condition on its host
+	assignBatch  = kv.MaxOps / 4    // VMs of one commit, each with a condition on both its hosts
 )
 
 // vmTrack is the history of one VM's starts. A host that fails to start a VM
@@ -237,6 +237,7 @@ func (m *Machine) start(now time.Duration, d *draft) {
 		}
 		busy[r.To]++
 		d.tellAssigned(rec.Val, r)
+		m.requireLost(&c, d.v, rec.Val.Host)
 		c.add(d.v, rec, r)
 		if len(c.VMs) == assignBatch {
 			d.commit(c)
@@ -245,6 +246,14 @@ func (m *Machine) start(now time.Duration, d *draft) {
 	}
 	if len(c.VMs) > 0 {
 		d.commit(c)
+	}
+}
+
+// requireLost has a change rely on a lost host of a VM being away still: who is
+// told that it lives may run what is its own (ADR 0071).
+func (m *Machine) requireLost(c *Change, v *placement.View, host holdfast.HostID) {
+	if life := (Life{Host: host}); v.Host(host) != nil && m.lost(host) && !slices.Contains(c.Lives, life) {
+		c.Lives = append(c.Lives, life)
 	}
 }
 

@@ -28,7 +28,8 @@ type Spec struct {
 	Initrd     string         `json:"initrd,omitempty"`
 	Append     string         `json:"append,omitempty"`
 	NIC        *NIC           `json:"nic,omitempty"`
-	Edition    int64          `json:"edition,omitempty"` // of the VM's record
+	Edition    int64          `json:"edition,omitempty"`  // of the VM's record
+	LeaveOn    bool           `json:"leave_on,omitempty"` // by a host that is cut off, as long as it knows no better
 }
 
 // MaxDisks is how many disks a machine may have; their slots are below it.

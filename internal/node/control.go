@@ -60,7 +60,7 @@ func (c *control) State() *cluster.State {
 
 // Confirmed implements agent.Control.
 func (c *control) Confirmed() time.Duration {
-	at, ok := c.n.alive.Confirmed()
+	at, ok := c.n.alive.Standing()
 	if !ok {
 		at = c.n.born // a life that has just begun is not cut off yet
 	}

@@ -290,11 +290,17 @@ func (w *Writer[T]) Abort() (out []T) {
 // Leased reports whether every in-sync member but the local one still grants
 // the writer its lease at now.
 func (w *Writer[T]) Leased(local holdfast.ReplicaID, now time.Duration) bool {
+	return w.LeaseLeft(local, now) > 0
+}
+
+// LeaseLeft is for how long they do at least; they are not asked, so without any
+// other in-sync member it is without end.
+func (w *Writer[T]) LeaseLeft(local holdfast.ReplicaID, now time.Duration) time.Duration {
+	left := time.Duration(1<<63 - 1)
 	for i := range w.members {
-		m := &w.members[i]
-		if !m.Gone && m.InSync && m.ID != local && now >= m.LeaseUntil {
-			return false
+		if m := &w.members[i]; !m.Gone && m.InSync && m.ID != local {
+			left = min(left, m.LeaseUntil-now)
 		}
 	}
-	return true
+	return left
 }

@@ -120,7 +120,7 @@ func (s *simulation) makeVMs(h *host) error {
 	}
 	s.image = img.ID
 	for i := range 1 + s.rng.IntN(2) {
-		vm, err := h.node.Make.CreateVM(provision.VMSpec{Image: img.ID, VM: cluster.VM{Name: fmt.Sprintf("vm%d", i), CPUs: 1, MemoryMiB: 64, Power: cluster.On}})
+		vm, err := h.node.Make.CreateVM(provision.VMSpec{Image: img.ID, VM: cluster.VM{Name: fmt.Sprintf("vm%d", i), CPUs: 1, MemoryMiB: 64, Power: cluster.On, Isolation: isolationOf(i)}})
 		if err != nil {
 			return err
 		}

@@ -46,8 +46,9 @@ type host struct {
 	node     *node.Node
 	exports  *exports
 	paused   bool
-	unsound  string // why the disk could not be used, from the last boot
-	reopened int    // disks, in this life of the process
+	blindAt  time.Duration // when the process last began, or went on
+	unsound  string        // why the disk could not be used, from the last boot
+	reopened int           // disks, in this life of the process
 }
 
 // bytesOf is a seeded io.Reader.
@@ -104,6 +105,7 @@ func (h *host) boot() {
 		return
 	}
 	h.lives++
+	h.blindAt = h.s.w.Now()
 	// A host may believe in any date: after a flat battery, in 1970.
 	h.skew.Wall = time.Unix(int64(h.s.rng.Uint32()), 0).UTC()
 	h.agent = h.s.w.Host("agent "+h.name, h.skew)
@@ -270,7 +272,7 @@ func (h *host) pauseProcess() {
 
 func (h *host) resume() {
 	if h.paused {
-		h.paused = false
+		h.paused, h.blindAt = false, h.s.w.Now()
 		h.computer.Resume()
 		if h.agent != nil {
 			h.agent.Resume()

@@ -219,6 +219,7 @@ func (s *simulation) script() {
 	s.faults = s.startFaults()
 	s.op = s.startOperator()
 	observer := s.startObserver()
+	s.watchAwake()
 	s.drains.start()
 	for _, c := range s.clients {
 		s.c.Go(c.run)

@@ -15,6 +15,10 @@ import (
 // sooner is ejected by the writer anyway.
 const askTimeout = 2 * time.Second
 
+// stopGrace is how long an opening waits that has just taken a volume from the
+// writer on the host it asked: for the machine on it to stop.
+const stopGrace = time.Second
+
 // longAsk bounds a request that waits for a checkpoint of the replica's disk, or
 // that may read much of a map from it.
 const longAsk = 10 * time.Second
@@ -265,8 +269,8 @@ func (s *Service) servePromise(m *member, a replica.Ask, _, _ []byte) (transport
 	if err != nil {
 		return transport.Frame{}, err
 	}
-	if a.Epoch >= rep.Promise {
-		s.fenceBelow(m, a.Epoch)
+	if a.Epoch >= rep.Promise && s.fenceBelow(m, a.Epoch) {
+		rep.Lease = max(rep.Lease, stopGrace)
 	}
 	return transport.Frame{Head: rep.AppendTo(nil)}, nil
 }

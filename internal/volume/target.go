@@ -256,11 +256,14 @@ func (s *Service) forget(v *Volume) {
 }
 
 // fenceBelow ends this host's own writing of the volume of m if its epoch is
-// below e.
-func (s *Service) fenceBelow(m *member, e holdfast.Epoch) {
-	if v := s.Opened(m.r.State().Volume); v != nil && v.epoch < e {
-		v.fail(holdfast.Errorf(holdfast.Fenced, "volume %s was opened at epoch %d by another host", v.rec.Name, e))
+// below e, and reports whether it had to.
+func (s *Service) fenceBelow(m *member, e holdfast.Epoch) bool {
+	v := s.Opened(m.r.State().Volume)
+	if v == nil || v.epoch >= e {
+		return false
 	}
+	v.fail(holdfast.Errorf(holdfast.Fenced, "volume %s was opened at epoch %d by another host", v.rec.Name, e))
+	return true
 }
 
 // session is one initiator's use of an open volume on its writer's host.

@@ -101,10 +101,14 @@ func (v *Volume) leaseless(o *op) {
 	v.s.Clock.AfterFunc(10*time.Millisecond, func() { v.read(req) })
 }
 
-// Leased reports whether every other in-sync replica stands by this writer
-// now, so that the volume can serve without asking anybody.
-func (v *Volume) Leased() bool {
+// LeaseLeft is for how long every other in-sync replica is sure to stand by this
+// writer: so long nobody else opens the volume, and it serves without asking
+// anybody. Zero or less: they may not.
+func (v *Volume) LeaseLeft() time.Duration {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.failed == nil && v.m.Leased(v.localID, v.s.Clock.Now())
+	if v.failed != nil {
+		return 0
+	}
+	return v.m.LeaseLeft(v.localID, v.s.Clock.Now())
 }
