@@ -103,6 +103,40 @@ func TestANewLeaseCountsFromBeforeItWasAskedFor(t *testing.T) {
 	}
 }
 
+// A host that lost its lease and has a new one may have been given up in between:
+// its picture counts only once it is younger than its first word under the new one.
+func TestANewLeaseIsNoWordAboutAnOldPicture(t *testing.T) {
+	s := founded(t, 3, 3)
+	c := s.hosts[2]
+	s.run(5 * time.Second)
+	age := func() time.Duration {
+		at, ok := c.ka.Standing()
+		if !ok {
+			t.Fatal("nothing was ever confirmed")
+		}
+		return c.clk.Now() - at
+	}
+	if a := age(); a > 2*cluster.RenewEvery {
+		t.Fatalf("confirmed %v ago on a healthy host", a)
+	}
+	s.srv.Cut("c", true, true)
+	s.until("c's loss", 10*time.Second, func() bool { return len(s.hosts[0].c.State().Alive) == 2 })
+	lost := c.clk.Now()
+	s.srv.BreakWatches() // its picture stays as it was for a while
+	s.srv.Cut("c", false, false)
+	for range 1000 {
+		s.run(10 * time.Millisecond)
+		before := c.clk.Now()-age() < lost
+		if st := c.c.State(); !before && !st.AliveHost(c.id) {
+			t.Fatalf("confirmed by a picture in which it is lost (revision %d)", st.Rev)
+		}
+		if !before {
+			return
+		}
+	}
+	t.Error("a lease that was granted anew never counts")
+}
+
 func TestLostMessagesCostNobodyItsLease(t *testing.T) {
 	s := found(newSceneWith(t, 1, 3, func(c *memkv.Config) { c.LoseReply, c.LoseRequest = 0.01, 0.01 }))
 	for range 3000 {
