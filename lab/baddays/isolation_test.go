@@ -235,6 +235,7 @@ func TestRacksAreCutOff(t *testing.T) {
 			i.writesOn(name, moved.Host)
 			if name != "leave-3" {
 				i.said(vm, map[string]string{"pause-1": "paused", "off-2": "off"}[name])
+				i.stoodFirst(name, vm.Host, moved.Host)
 			}
 			i.heal()
 			after := i.settled()
@@ -250,6 +251,38 @@ func TestRacksAreCutOff(t *testing.T) {
 		})
 	}
 	all.verifyAll()
+}
+
+// stoodFirst checks that the machine of a VM on one host was held before the one
+// on another ran, by what both hosts say in their logs.
+func (i *isolation) stoodFirst(vm, from, to string) {
+	i.t.Helper()
+	held, ran := i.logged(from, "this host is cut off", vm), i.logged(to, "machine running", vm)
+	if !held.Before(ran) {
+		i.t.Errorf("VM %s was held on host %s at %v, after it ran on host %s at %v", vm, from, held, to, ran)
+	}
+	i.t.Logf("VM %s was held on host %s %.2f s before it ran on host %s", vm, from, ran.Sub(held).Seconds(), to)
+}
+
+// logged is when a host last said something of a VM.
+func (i *isolation) logged(host, msg, vm string) (at time.Time) {
+	i.t.Helper()
+	b, err := os.ReadFile(i.host(host).Log())
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, "msg=\""+msg+"\"") && strings.Contains(line+" ", " vm="+vm+" ") {
+			when, _, _ := strings.Cut(strings.TrimPrefix(line, "time="), " ")
+			if at, err = time.Parse(time.RFC3339Nano, when); err != nil {
+				i.t.Fatal(err)
+			}
+		}
+	}
+	if at.IsZero() {
+		i.t.Fatalf("host %s has not said %q of VM %s", host, msg, vm)
+	}
+	return at
 }
 
 // outside is the lab without a rack, whose hosts may not know the present.
