@@ -60,4 +60,6 @@ func victims(machines string) ([]cgroup.Victim, error) {
 }
 
 // extra are commands of packages that only main may know.
-func extra() []*cobra.Command { return []*cobra.Command{drill.Command(os.Getenv), sim.Command()} }
+func extra() []*cobra.Command {
+	return []*cobra.Command{drill.Command(os.Getenv), sim.Command(version)}
+}

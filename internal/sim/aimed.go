@@ -50,6 +50,7 @@ func (f *faults) strand() {
 		return
 	}
 	kv := f.rng.IntN(2) == 0
+	f.s.res.Partitions++
 	f.s.tell("fault: %s, which writes %s, is cut off from its other replicas (control plane %v)", w.name, v.Name, kv)
 	oneWay := f.rng.IntN(3) // answers get lost, questions get lost, or both
 	for _, r := range v.InSync {
@@ -156,6 +157,7 @@ func (f *faults) lateAddition(w, j *host, v holdfast.VolumeID) {
 			return
 		}
 	}
+	f.s.res.Partitions++
 	f.s.net.Cut(w.rec.ID, j.rec.ID)
 	f.s.net.Cut(j.rec.ID, w.rec.ID)
 	clock.Sleep(f.s.c, time.Duration(f.rng.Int64N(int64(2*time.Second))))

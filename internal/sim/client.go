@@ -24,6 +24,7 @@ type blockClient struct {
 	model *blockModel
 	tag   uint64
 	gen   uint32
+	epoch holdfast.Epoch // of the last session
 	ops   int
 	spare [][]byte
 	done  clock.Event
@@ -148,6 +149,10 @@ func (c *blockClient) connect() bool {
 	c.h, c.disk, c.life = h, d, life
 	c.patience = opPatience >> (2 * c.rng.IntN(3)) // some give up before anybody is ejected
 	c.s.res.Opened++
+	if c.epoch != 0 && rec.Epoch > c.epoch {
+		c.s.res.TakeOvers++
+	}
+	c.epoch = rec.Epoch
 	if rec.Generation != c.gen {
 		c.s.tell("client %d: unflushed writes may be lost (generation %d → %d)", c.n, c.gen, rec.Generation)
 		c.s.res.Lost++

@@ -12,8 +12,8 @@ import (
 
 // Command returns `holdfast sim`. Standard output is the same for the same
 // seed, steps and build; what the run took by the wall clock goes to standard
-// error.
-func Command() *cobra.Command {
+// error. version is the binary's.
+func Command(version string) *cobra.Command {
 	var o Options
 	var seeds int
 	var trace bool
@@ -26,6 +26,9 @@ clients do and what breaks; everything that was acknowledged is checked.
 
 A run prints its history and one line of figures. It ends with status 1 if a
 promise was broken, and with the line that plays the same history again.`,
+		Example: `  holdfast sim --seed 7
+  holdfast sim --seed 7 --trace | less
+  holdfast sim campaign --hours 2    # as many seeds as there is time for`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Steps < 1 || seeds < 1 {
@@ -56,5 +59,6 @@ promise was broken, and with the line that plays the same history again.`,
 	c.Flags().IntVar(&o.Steps, "steps", defaultSteps, "client operations")
 	c.Flags().IntVar(&seeds, "count", 1, "how many seeds to play, one after the other")
 	c.Flags().BoolVar(&trace, "trace", false, "print the hosts' logs too, between the lines of the history")
+	c.AddCommand(campaignCommand(version))
 	return c
 }

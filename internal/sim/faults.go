@@ -255,6 +255,7 @@ func (f *faults) isolateHost() {
 	}
 	f.s.tell("fault: %s is cut off (in %v, out %v)", h.name, in, out)
 	f.s.net.CutHost(h.rec.ID, in, out)
+	f.s.res.Partitions++
 	withKV := f.rng.IntN(2) == 0
 	if withKV {
 		f.s.kv.Cut(h.name, out, in)
@@ -266,6 +267,7 @@ func (f *faults) isolateRack() {
 	name, hosts := f.rack()
 	f.s.tell("fault: rack %s is cut off", name)
 	f.s.net.CutRack(name, true, true)
+	f.s.res.Partitions++
 	for _, h := range hosts {
 		f.s.kv.Cut(h.name, true, true)
 	}

@@ -143,6 +143,9 @@ func (h *host) start(clk *simclock.Host) {
 			s.tell("%s: its disk %d cannot be used: %v", h.name, i+1, err)
 		} else {
 			n.AddStore(st)
+			if h.lives > 1 {
+				s.res.Recoveries++
+			}
 		}
 	}
 	if err := ep.Start(); err != nil {

@@ -34,13 +34,17 @@ type Result struct {
 	Seed     uint64
 	Ops      int
 	Faults   int
-	Opened   int           // sessions that clients opened
-	Observed int           // reads by who is not the volume's client
-	Lost     int           // cache losses, each after power was lost everywhere
-	Time     time.Duration // simulated
-	Busy     time.Duration // of it, before everything was put right
-	Hash     uint64        // of the history
-	Failures []string
+	Opened   int // sessions that clients opened
+	Observed int // reads by who is not the volume's client
+	Lost     int // cache losses, each after power was lost everywhere
+	// TakeOvers are the sessions of clients at a new epoch over one that was there,
+	// Recoveries the disks that were opened after their process or power had gone,
+	// Partitions the cuts of the network, whole or in one direction.
+	TakeOvers, Recoveries, Partitions int
+	Time                              time.Duration // simulated
+	Busy                              time.Duration // of it, before everything was put right
+	Hash                              uint64        // of the history
+	Failures                          []string
 }
 
 // rate is how often something happened in a second of the time that clients

@@ -1,0 +1,267 @@
+package sim
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-cloud/holdfast"
+)
+
+// Campaign is many seeds, one after the other on every processor.
+type Campaign struct {
+	First uint64        // seed
+	Seeds uint64        // at most; 0: as many as there is time for
+	Lasts time.Duration // no seed is begun after it; 0: until Seeds are played
+	Steps int           // client operations a seed; 0: 10000
+	Jobs  int           // seeds at once; 0: one a processor
+
+	Version string          // of the binary, for the summary
+	End     <-chan struct{} // closed: no seed is begun any more; nil: never
+	Out     io.Writer       // progress, and what every failed seed found
+}
+
+// Summary is what a campaign came to. Those that are kept stand in
+// docs/campaigns and are added up.
+type Summary struct {
+	Version   string  `json:"version"`    // of the binary, which names its commit
+	Begun     string  `json:"begun"`      // RFC 3339
+	Hours     float64 `json:"hours"`      // by the wall clock
+	Jobs      int     `json:"jobs"`       // seeds at once
+	First     uint64  `json:"first_seed"` // and those after it
+	Seeds     uint64  `json:"seeds"`
+	Steps     int     `json:"steps"`           // client operations of a seed, at least
+	Simulated float64 `json:"simulated_hours"` // clusters' time, all seeds together
+	Busy      float64 `json:"busy_hours"`      // of it, with clients and faults going on
+
+	Operations  int `json:"operations"` // of clients
+	Faults      int `json:"faults"`
+	TakeOvers   int `json:"take_overs"`       // sessions that a client opened at a new epoch over one that was there
+	Recoveries  int `json:"crash_recoveries"` // of disks, after their process or power had gone
+	Partitions  int `json:"partitions"`       // of the network, whole or in one direction
+	CacheLosses int `json:"cache_losses"`     // all power was lost, and with it what was not flushed
+	Reads       int `json:"reads_beside"`     // by others than the volume's client
+
+	Failed []Failed `json:"failed,omitempty"`
+}
+
+// Failed is a seed that broke a promise.
+type Failed struct {
+	Seed uint64 `json:"seed"`
+	Why  string `json:"why"` // the first finding
+}
+
+func (s *Summary) add(r *Result) {
+	s.Seeds++
+	s.Simulated += r.Time.Hours()
+	s.Busy += r.Busy.Hours()
+	s.Operations += r.Ops
+	s.Faults += r.Faults
+	s.TakeOvers += r.TakeOvers
+	s.Recoveries += r.Recoveries
+	s.Partitions += r.Partitions
+	s.CacheLosses += r.Lost
+	s.Reads += r.Observed
+	if len(r.Failures) > 0 {
+		s.Failed = append(s.Failed, Failed{Seed: r.Seed, Why: r.Failures[0]})
+	}
+}
+
+// String is one line.
+func (s *Summary) String() string {
+	rate := func(n int) float64 { return float64(n) / max(s.Busy*3600, 1) }
+	return fmt.Sprintf("%d seeds, %d failed, %.2f hours: %.1f simulated, %.0f operations and %.2f faults a simulated second, %d take-overs, %d crash recoveries, %d partitions",
+		s.Seeds, len(s.Failed), s.Hours, s.Simulated, rate(s.Operations), rate(s.Faults), s.TakeOvers, s.Recoveries, s.Partitions)
+}
+
+const tellEvery = 10 * time.Second
+
+// Run plays the seeds. A seed that was begun is played to its end.
+func (c Campaign) Run() Summary {
+	if c.Jobs == 0 {
+		c.Jobs = runtime.GOMAXPROCS(0)
+	}
+	if c.Steps == 0 {
+		c.Steps = defaultSteps
+	}
+	if c.Out == nil {
+		c.Out = io.Discard
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a world's garbage is short-lived
+	begun := time.Now()
+	sum := Summary{Version: c.Version, Begun: begun.UTC().Format(time.RFC3339), Jobs: c.Jobs, First: c.First, Steps: c.Steps}
+	var mu sync.Mutex // guards sum, next, told
+	next, told := c.First, begun
+	take := func() (seed uint64, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		select {
+		case <-c.End:
+			return 0, false
+		default:
+		}
+		if c.Seeds > 0 && next-c.First >= c.Seeds || c.Lasts > 0 && time.Since(begun) >= c.Lasts {
+			return 0, false
+		}
+		next++
+		return next - 1, true
+	}
+	var all sync.WaitGroup
+	for range c.Jobs {
+		all.Go(func() {
+			for seed, ok := take(); ok; seed, ok = take() {
+				r := Run(Options{Seed: seed, Steps: c.Steps})
+				mu.Lock()
+				sum.add(&r)
+				sum.Hours = time.Since(begun).Hours()
+				if len(r.Failures) > 0 {
+					fmt.Fprintf(c.Out, "seed %d: %s; again with: holdfast sim --seed %d --steps %d\n", seed, r.Failures[0], seed, c.Steps)
+				}
+				if time.Since(told) >= tellEvery {
+					told = time.Now()
+					fmt.Fprintln(c.Out, &sum)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	sum.Hours = time.Since(begun).Hours()
+	return sum
+}
+
+// Save puts the summary beside those of other campaigns, and returns the file.
+func (s *Summary) Save(dir string) (path string, err error) {
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err == nil {
+		err = os.MkdirAll(dir, 0o777)
+	}
+	var f *os.File
+	if err == nil {
+		path = filepath.Join(dir, fmt.Sprintf("seed-%09d.json", s.First))
+		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	}
+	if err == nil {
+		_, err = f.Write(append(b, '\n'))
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return "", holdfast.Errorf(holdfast.IO, "the summary of a campaign: %w", err)
+	}
+	return path, nil
+}
+
+// Summaries reads those that were saved in a directory, which need not be there,
+// by their first seeds.
+func Summaries(dir string) (all []Summary, err error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "seed-*.json"))
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.Invalid, "summaries of campaigns in %q: %w", dir, err)
+	}
+	for _, path := range paths {
+		var s Summary
+		b, err := os.ReadFile(path)
+		if err == nil {
+			err = json.Unmarshal(b, &s)
+		}
+		if err != nil {
+			return nil, holdfast.Errorf(holdfast.Invalid, "%s is no summary of a campaign: %w", path, err)
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b Summary) int { return cmp.Compare(a.First, b.First) })
+	return all, nil
+}
+
+// Total adds summaries up: their seeds, hours and what was counted.
+func Total(all []Summary) (t Summary) {
+	for _, s := range all {
+		t.Hours += s.Hours
+		t.Seeds += s.Seeds
+		t.Simulated += s.Simulated
+		t.Busy += s.Busy
+		t.Operations += s.Operations
+		t.Faults += s.Faults
+		t.TakeOvers += s.TakeOvers
+		t.Recoveries += s.Recoveries
+		t.Partitions += s.Partitions
+		t.CacheLosses += s.CacheLosses
+		t.Reads += s.Reads
+		t.Failed = append(t.Failed, s.Failed...)
+	}
+	return t
+}
+
+// campaignCommand is `holdfast sim campaign`.
+func campaignCommand(version string) *cobra.Command {
+	c := Campaign{Version: version}
+	var dir string
+	var hours float64
+	cmd := &cobra.Command{
+		Use:   "campaign",
+		Short: "Play seeds on every processor for some hours, and count what happened",
+		Long: `Play seed after seed on every processor, go on when one breaks a promise, and
+write a summary: how many seeds of which binary, and how many take-overs, crash
+recoveries and partitions there were in them. Summaries stay beside each other
+in a directory. A campaign begins with the seed after the last one of them, so
+that no seed counts twice.
+
+Ctrl-C ends it after the seeds under way. Exit status 1 if one broke a promise.`,
+		Example: `  holdfast sim campaign --hours 2
+  holdfast sim campaign --seeds 1000 --first-seed 1 --summaries /tmp/try`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if hours <= 0 && c.Seeds == 0 || hours < 0 || hours > 24*365 || c.Jobs < 0 || c.Steps < 0 {
+				return holdfast.Errorf(holdfast.Invalid, "sim campaign: say for how long (--hours, up to a year) or how many (--seeds)")
+			}
+			before, err := Summaries(dir)
+			if err != nil {
+				return err
+			}
+			next := uint64(1)
+			for _, s := range before {
+				next = max(next, s.First+s.Seeds)
+			}
+			if c.First == 0 {
+				c.First = next
+			}
+			if c.First < next {
+				return holdfast.Errorf(holdfast.Invalid, "sim campaign: seeds up to %d count in %s; begin after them, or name another directory for --summaries", next-1, dir)
+			}
+			c.Lasts, c.End, c.Out = time.Duration(hours*float64(time.Hour)), cmd.Context().Done(), cmd.ErrOrStderr()
+			sum := c.Run()
+			if sum.Seeds == 0 {
+				return holdfast.Errorf(holdfast.Other, "sim campaign: ended before the first seed")
+			}
+			path, err := sum.Save(dir)
+			if err != nil {
+				return err
+			}
+			all := Total(append(before, sum))
+			fmt.Fprintf(cmd.OutOrStdout(), "%s\nwritten to %s; with those before it:\n%s\n", &sum, path, &all)
+			if n := len(sum.Failed); n > 0 {
+				return holdfast.Errorf(holdfast.Other, "sim campaign: %d of %d seeds broke a promise, the first of them %d", n, sum.Seeds, sum.Failed[0].Seed)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.Float64Var(&hours, "hours", 0, "no seed is begun after so many `hours`")
+	f.Uint64Var(&c.Seeds, "seeds", 0, "at most so many seeds")
+	f.Uint64Var(&c.First, "first-seed", 0, "the first one (default: after those that were played)")
+	f.IntVar(&c.Jobs, "jobs", 0, "seeds at once (default: one a processor)")
+	f.IntVar(&c.Steps, "steps", defaultSteps, "client operations of each seed")
+	f.StringVar(&dir, "summaries", "docs/campaigns", "`directory` of the summaries")
+	return cmd
+}

@@ -1,0 +1,77 @@
+package sim
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-cloud/holdfast"
+)
+
+func TestCampaignsAddUp(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "campaigns")
+	play := func(args ...string) (string, error) {
+		c := Command("v1-test")
+		var out bytes.Buffer
+		c.SetOut(&out)
+		c.SetErr(&out)
+		c.SilenceUsage, c.SilenceErrors = true, true
+		c.SetArgs(append([]string{"campaign", "--summaries", dir, "--steps", "300"}, args...))
+		err := c.Execute()
+		return out.String(), err
+	}
+	for range 2 {
+		if out, err := play("--seeds", "3", "--jobs", "2"); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	all, err := Summaries(dir)
+	if err != nil || len(all) != 2 || all[0].First != 1 || all[1].First != 4 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	for _, s := range all {
+		var want Summary
+		for seed := s.First; seed < s.First+3; seed++ {
+			r := Run(Options{Seed: seed, Steps: 300})
+			want.add(&r)
+		}
+		if s.Version != "v1-test" || s.Seeds != 3 || s.Operations < 900 || s.Operations != want.Operations || s.Faults != want.Faults ||
+			s.TakeOvers != want.TakeOvers || s.Recoveries != want.Recoveries || s.Partitions != want.Partitions || s.Hours <= 0 {
+			t.Errorf("%+v, each by itself %+v", s, want)
+		}
+	}
+	if sum := Total(all); sum.Seeds != 6 || sum.Operations != all[0].Operations+all[1].Operations || sum.TakeOvers == 0 || sum.Recoveries == 0 {
+		t.Errorf("%+v", sum)
+	}
+	if out, err := play("--seeds", "1", "--first-seed", "4"); !holdfast.IsKind(err, holdfast.Invalid) {
+		t.Errorf("a seed that was played: %v\n%s", err, out)
+	}
+	if _, err := play(); !holdfast.IsKind(err, holdfast.Invalid) {
+		t.Errorf("without an end: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "seed-9.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := play("--seeds", "1"); !holdfast.IsKind(err, holdfast.Invalid) || !strings.Contains(err.Error(), "seed-9.json") {
+		t.Errorf("beside a damaged summary: %v", err)
+	}
+}
+
+func TestABrokenPromiseIsCountedAndNamed(t *testing.T) {
+	var s Summary
+	s.add(&Result{Seed: 7, Failures: []string{"a read went back", "and more"}})
+	s.add(&Result{Seed: 8})
+	if s.Seeds != 2 || len(s.Failed) != 1 || s.Failed[0] != (Failed{7, "a read went back"}) {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestACampaignEnds(t *testing.T) {
+	end := make(chan struct{})
+	close(end)
+	if s := (Campaign{First: 1, Seeds: 1000, End: end}).Run(); s.Seeds != 0 {
+		t.Errorf("%d seeds were played", s.Seeds)
+	}
+}
