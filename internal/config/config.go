@@ -42,6 +42,7 @@ type Config struct {
 	ScrubEvery  string `yaml:"scrub_every"`  // from one scrub of a disk to the next; default 7d; "never"
 	ScrubRate   Size   `yaml:"scrub_rate"`   // bytes a second that a scrub of a disk reads at most; default 64 MiB
 	RebuildRate Size   `yaml:"rebuild_rate"` // bytes a second that rebuilds move at most at a disk; default: no limit
+	KeepAwake   string `yaml:"keep_awake"`   // processors, while initiators wait for each answer: auto (default) or never
 	KeyFile     string `yaml:"key_file"`     // with the cluster key for encrypted volumes; default: none
 	Log         Log    `yaml:"log"`
 }
@@ -156,6 +157,7 @@ func (c *Config) fill(hostname string) {
 		c.MapMemory = DefaultMapMemory
 	}
 	def(&c.ScrubEvery, "7d")
+	def(&c.KeepAwake, "auto")
 	if c.ScrubRate == 0 {
 		c.ScrubRate = DefaultScrubRate
 	}
@@ -179,6 +181,9 @@ func (c *Config) check() error {
 		}
 	}
 	if err := oneOf("accelerator", c.Accelerator, "auto", "kvm", "tcg"); err != nil {
+		return err
+	}
+	if err := oneOf("keep_awake", c.KeepAwake, "auto", "never"); err != nil {
 		return err
 	}
 	if err := oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error"); err != nil {

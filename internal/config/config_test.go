@@ -46,6 +46,7 @@ func TestMistakesAreNamedAndTaught(t *testing.T) {
 		{"rack: &x a\nname: *x", "must be one value"},
 		{"rack: 'a", "not YAML"},
 		{"rack: a\naccelerator: kvn", "did you mean kvm?"},
+		{"rack: a\nkeep_awake: newer", "did you mean never?"},
 		{"rack: a\ndata_dir: here", "absolute path"},
 		{"rack: a\nlisten: {api: '127.0.0.1'}", "give address:port"},
 		{"rack: a\nlisten: {api: '127.0.0.1:99999'}", "give address:port"},

@@ -37,6 +37,10 @@ type Request struct {
 	// Later is set by the disk before Done, and cleared by whoever submits: once
 	// this is answered, a Push is welcome.
 	Later bool
+	// Alone says that whoever submits has nothing else to do until this has been
+	// done: Submit may do on its task, and block for, what otherwise another task
+	// would do.
+	Alone bool
 	// Done is called exactly once, from any task, possibly before Submit
 	// returns. It must not block.
 	Done func(r *Request, err error)
@@ -66,8 +70,10 @@ type Disk interface {
 // told that they come together.
 type Pusher interface {
 	// Push makes the disk go on with what was submitted with Next set, or
-	// completed with Later set.
-	Push()
+	// completed with Later set. It may do so on the caller's task, and block, if
+	// that is alone: nothing of its session is under way, and it has nothing else
+	// to do before more comes.
+	Push(alone bool)
 }
 
 // Target is a volume that may be opened.

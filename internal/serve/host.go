@@ -29,6 +29,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv/etcd"
 	"github.com/holdfast-cloud/holdfast/internal/node"
 	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/internal/transport/awake"
 	"github.com/holdfast-cloud/holdfast/internal/transport/tcp"
 )
 
@@ -41,7 +42,8 @@ type Host struct {
 	dir     *dataDir
 	api     *httpapi.Server
 	hyper   machines
-	exports *nbd.Server // nil: a witness
+	exports *nbd.Server   // nil: a witness
+	awake   *awake.Keeper // nil: a witness, or processors are not kept awake
 
 	imports sync.Map // holdfast.VolumeID → image.Progress, of those under way
 
@@ -144,12 +146,15 @@ func (h *Host) startMachines() error {
 		h.hyper = noMachines{h.cfg.Name}
 		return nil
 	}
+	if h.cfg.KeepAwake == "auto" {
+		h.awake = awake.Open()
+	}
 	hyper, err := qemu.New(qemu.Config{Dir: h.dir.file("vm"), Accelerator: h.cfg.Accelerator, Log: h.log})
 	if err != nil {
 		return err
 	}
 	h.hyper = hyper
-	h.exports, err = nbd.New(nbd.Config{Dir: h.dir.file("nbd"), Log: h.log})
+	h.exports, err = nbd.New(nbd.Config{Dir: h.dir.file("nbd"), Log: h.log, Awake: h.awake})
 	return err
 }
 
@@ -355,6 +360,7 @@ func (h *Host) Stop() {
 	}
 	if h.exports != nil {
 		h.exports.Close()
+		h.awake.Close()
 	}
 	if h.hyper != nil {
 		h.hyper.Close()

@@ -271,6 +271,7 @@ func (c *blockClient) submit(ops []*operation) bool {
 	}
 	d := c.disk
 	for _, o := range ops {
+		o.req.Alone = true // its task waits for nothing else
 		c.h.agent.Go(func() { d.Submit(o.req) })
 	}
 	for waited := time.Duration(0); left > 0; waited += 100 * time.Millisecond {

@@ -68,7 +68,7 @@ func (s *Store) commitTask() {
 		}
 		wait = s.noteIn()
 		s.lock()
-		stop := s.stopped || s.err != nil
+		stop := (s.stopped || s.err != nil) && !s.wal.busy // else who is at it sets the event
 		s.unlock()
 		if stop {
 			return
@@ -106,8 +106,39 @@ func (s *Store) note() {
 	}
 }
 
-// commitOnce does one round and reports whether there was work.
+// commitOnce does one round, unless somebody else is at it, and reports whether
+// there was work.
 func (s *Store) commitOnce() bool {
+	s.lock()
+	if s.wal.busy {
+		s.unlock()
+		return false
+	}
+	s.wal.busy = true
+	s.unlock()
+	work := s.commitRound()
+	s.lock()
+	defer s.unlock()
+	s.wal.busy = false
+	return work
+}
+
+// commitHere does a round on the caller's task instead of the commit task's, which
+// goes on with what has come meanwhile. The caller has made the log busy.
+func (s *Store) commitHere() {
+	s.commitRound()
+	s.lock()
+	defer s.unlock()
+	w := &s.wal
+	w.busy = false
+	if w.waiters > 0 || len(w.queue) > 0 || s.stopped || s.err != nil {
+		w.lone = 0
+		s.commit.Set()
+	}
+}
+
+// commitRound is a round of whoever has made the log busy.
+func (s *Store) commitRound() bool {
 	s.lock()
 	w := &s.wal
 	if w.open != nil && len(w.open.synced) > 0 {
@@ -208,6 +239,10 @@ func (s *Store) syncedLog() {
 	w.synced = w.written
 	flight := w.flight
 	w.flight = nil
+	w.lone++
+	if w.open != nil || len(w.queue) > 0 {
+		w.lone = 0
+	}
 	for _, b := range flight {
 		for _, t := range b.touched {
 			t.h.durable = max(t.h.durable, t.lsn)

@@ -21,6 +21,8 @@ type wal struct {
 	waiters int      // synced callbacks that are pending
 	pending int64    // bytes of payload buffered and unwritten
 	buffers []*buffer
+	busy    bool          // somebody does a round of commits
+	lone    int           // rounds in a row that ended with nothing more to do
 	stable  []*head       // heads whose stable is to be noted
 	since   int64         // bytes of log since the last checkpoint
 	rolled  time.Duration // when the last segment was begun
@@ -184,11 +186,19 @@ func (s *Store) frame(b *batch, synced, ckpt uint64, next uint32) []byte {
 // afterSync calls done once everything put into the log so far is on disk.
 // It may call it at once. Under the lock.
 func (s *Store) afterSync(done func(error)) {
+	if s.awaitSync(done) {
+		s.commit.Set()
+	}
+}
+
+// awaitSync is afterSync for who sees to it that there is a round of commits, if
+// it says that there must be.
+func (s *Store) awaitSync(done func(error)) bool {
 	w := &s.wal
 	switch {
 	case s.err != nil:
 		s.call(done, s.err)
-		return
+		return false
 	case w.open != nil:
 		w.open.synced = append(w.open.synced, done)
 	case len(w.queue) > 0:
@@ -199,10 +209,10 @@ func (s *Store) afterSync(done func(error)) {
 		b.synced = append(b.synced, done)
 	default:
 		s.call(done, nil)
-		return
+		return false
 	}
 	w.waiters++
-	s.commit.Set()
+	return true
 }
 
 // afterWrite calls done once everything put into the log so far was written.

@@ -90,7 +90,7 @@ func TestRequestsThatComeTogetherShareAFrame(t *testing.T) {
 		v.mu.Lock()
 		before := v.flying[1] + v.flying[0]
 		v.mu.Unlock()
-		d.(export.Pusher).Push()
+		d.(export.Pusher).Push(false)
 		v.mu.Lock()
 		after := v.flying[1] + v.flying[0]
 		v.mu.Unlock()

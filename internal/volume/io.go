@@ -114,6 +114,7 @@ func (v *Volume) submitFor(ss *session, r *export.Request) {
 func (v *Volume) admit(ss *session, r *export.Request, p *packed) {
 	o := newOp(r)
 	o.packed = p
+	alone := r.Alone
 	v.mu.Lock()
 	switch {
 	case v.failed != nil:
@@ -128,18 +129,20 @@ func (v *Volume) admit(ss *session, r *export.Request, p *packed) {
 		v.start(o)
 	}
 	done := v.takeDone()
+	done.sync.here = alone
 	v.mu.Unlock()
 	tell(done)
 }
 
 // Push implements export.Pusher.
-func (ss *session) Push() {
+func (ss *session) Push(alone bool) {
 	v := ss.v
 	v.mu.Lock()
 	v.pushed = true
 	v.pump()
 	v.pushed = false
 	done := v.takeDone()
+	done.sync.here = alone
 	v.mu.Unlock()
 	tell(done)
 }
@@ -393,6 +396,7 @@ func (v *Volume) mergeEdges(o *op, sp span) {
 // on disk at every in-sync replica.
 func (v *Volume) flush(ss *session, r *export.Request) {
 	o := newOp(r)
+	alone := r.Alone
 	v.mu.Lock()
 	switch {
 	case v.failed != nil:
@@ -407,6 +411,7 @@ func (v *Volume) flush(ss *session, r *export.Request) {
 		v.pump()
 	}
 	done := v.takeDone()
+	done.sync.here = alone
 	v.mu.Unlock()
 	tell(done)
 }

@@ -327,6 +327,8 @@ type localSync struct {
 	upto holdfast.LSN
 	// early: nobody waits for it, but perhaps for the operations that are completed.
 	early bool
+	// here: on this task, which may block.
+	here bool
 }
 
 // takeDone takes what has become due; v.mu is held. The caller unlocks and
@@ -367,7 +369,11 @@ func finishAll(done []finished) {
 func (d *due) startSync() {
 	l, v := d.sync, d.v
 	began := v.s.Clock.Now()
-	l.r.r.Sync(l.upto, func(err error) {
+	sync := l.r.r.Sync
+	if l.here {
+		sync = l.r.r.SyncHere
+	}
+	sync(l.upto, func(err error) {
 		now := v.s.Clock.Now()
 		l.r.governor.felt(now-began, now)
 		v.syncedLocal(l, err)

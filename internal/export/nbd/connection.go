@@ -137,6 +137,7 @@ func (c *connection) serve(cfg *tls.Config) {
 	c.raw.SetDeadline(time.Now().Add(s.lim.Handshake))
 	h := &handshake{house: c, tls: cfg, needTLS: cfg != nil, options: s.lim.Options, nc: c.raw}
 	if plain, ok := socket.New(c.raw); ok {
+		plain.Tell(s.awake)
 		h.nc = plain
 	}
 	a, err := h.run()

@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/export/buffer"
+	"github.com/holdfast-cloud/holdfast/internal/transport/awake"
 )
 
 // maxSocketPath is the longest path of a unix socket on Linux, in bytes
@@ -31,6 +32,9 @@ type Config struct {
 	Dir    string
 	Limits Limits
 	Log    *slog.Logger // nil discards
+	// Awake keeps processors from sleeping while clients wait for each answer;
+	// nil: they may.
+	Awake *awake.Keeper
 }
 
 // Server implements export.Server over NBD.
@@ -39,6 +43,8 @@ type Server struct {
 	lim  Limits
 	log  *slog.Logger
 	pool *buffer.Pool
+
+	awake *awake.Keeper
 
 	mu      sync.Mutex
 	byID    map[holdfast.VolumeID]*offer
@@ -58,7 +64,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		dir: cfg.Dir, lim: cfg.Limits.withDefaults(), log: cfg.Log, pool: &buffer.Pool{},
+		dir: cfg.Dir, lim: cfg.Limits.withDefaults(), log: cfg.Log, pool: &buffer.Pool{}, awake: cfg.Awake,
 		byID: map[holdfast.VolumeID]*offer{}, byName: map[string]*offer{}, conns: map[*connection]struct{}{},
 	}
 	if path := s.socketPath(holdfast.VolumeID{}); len(path) > maxSocketPath {

@@ -75,7 +75,7 @@ func newSession(nc, raw net.Conn, br *bufio.Reader, disk export.Disk, p *buffer.
 	s := &session{nc: nc, raw: raw, br: br, disk: disk, pool: p, lim: lim, out: &batch{}, spare: &batch{}}
 	if plain, ok := nc.(*socket.Conn); ok {
 		s.prompt = plain
-		plain.Watch()
+		plain.Watch(s.answered)
 	}
 	s.pusher, _ = disk.(export.Pusher)
 	s.room.L, s.work.L, s.none.L = &s.mu, &s.mu, &s.mu
@@ -93,7 +93,7 @@ func (s *session) run() error {
 		close(done)
 	}()
 	err := s.readAll()
-	s.push()
+	s.push(false)
 	// What was submitted is completed and answered, if the client is there.
 	s.nc.SetWriteDeadline(time.Now().Add(drainTimeout))
 	s.mu.Lock()
@@ -136,7 +136,7 @@ func (s *session) acquire(cmd request, cost int64) *slot {
 	for s.dead == nil && s.full(cost) {
 		if s.unpushed {
 			s.mu.Unlock()
-			s.push()
+			s.push(false)
 			s.mu.Lock()
 			continue
 		}
@@ -160,6 +160,7 @@ func (s *session) acquire(cmd request, cost int64) *slot {
 		sl.buf = s.pool.Get(int(cost))
 	}
 	s.count++
+	sl.req.Alone = s.pending == 0
 	s.pending++
 	s.bytes += cost
 	return sl
@@ -187,8 +188,11 @@ func (sl *slot) submit(op export.Op, fua bool) {
 		r.Length = sl.cost
 		r.Data = sl.buf.Mem[:sl.cost]
 	}
-	if s := sl.s; s.pusher != nil && s.br.Buffered() >= s.headerSize() {
-		r.Next, s.unpushed = true, true
+	if s := sl.s; s.br.Buffered() > 0 {
+		r.Alone = false
+		if s.pusher != nil && s.br.Buffered() >= s.headerSize() {
+			r.Next, s.unpushed = true, true
+		}
 	}
 	sl.submitting.Store(true)
 	sl.s.disk.Submit(r)
@@ -196,20 +200,28 @@ func (sl *slot) submit(op export.Op, fua bool) {
 }
 
 // push has the disk go on with what was submitted.
-func (s *session) push() {
+func (s *session) push(alone bool) {
 	if s.unpushed {
 		s.unpushed = false
-		s.pusher.Push()
+		s.pusher.Push(alone)
 	}
+}
+
+// answered reports whether the client has the answers to all that it asked for:
+// what it does next is to ask again. While it waits there is nothing to watch for.
+func (s *session) answered() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pending == 0
 }
 
 // settle is for the reader before it waits for the client: nothing is left that
 // waits for what may not come.
 func (s *session) settle() {
-	s.push()
+	s.push(false)
 	s.flush()
 	s.unpushed = s.later.Swap(false)
-	s.push()
+	s.push(s.unpushed && s.answered())
 }
 
 // done answers the request; it is the Done of export.Request.

@@ -11,8 +11,9 @@ import (
 	"net"
 	"os"
 	"syscall"
-	"time"
 	"unsafe"
+
+	"github.com/holdfast-cloud/holdfast/internal/transport/awake"
 )
 
 // Conn is a connection whose Read and Write are raw. At most one goroutine may
@@ -25,6 +26,9 @@ type Conn struct {
 	out   side
 	now   func(fd uintptr) (done bool) // out.step that never waits
 	watch *watch                       // nil: a read that has to wait parks at once
+
+	keeper *awake.Keeper // told of what a read has waited for
+	waited bool          // the read under way found nothing at first
 }
 
 // side is one direction: the memory of the call under way and its outcome.
@@ -52,25 +56,21 @@ func New(c net.Conn) (conn *Conn, ok bool) {
 	return s, true
 }
 
-// Watch has reads watch for a moment for what the other end sends next. It is
-// for the connections of initiators, which wait for each answer. Its caller is the
-// one who reads.
-func (c *Conn) Watch() { c.watch = new(watch) }
+// Watch has reads watch for a moment for what the other end sends next, when may
+// says that it has reason to. It is for the connections of initiators, which wait
+// for each answer. Its caller is the one who reads.
+func (c *Conn) Watch(may func() bool) { c.watch = &watch{may: may} }
+
+// Tell has k know of every read that had to wait. Its caller is the one who reads.
+func (c *Conn) Tell(k *awake.Keeper) { c.keeper = k }
 
 // receive reads what there is, or what comes within a moment.
 func (c *Conn) receive(fd uintptr) (done bool) {
 	if c.in.call(syscall.SYS_READ, fd) {
 		return true
 	}
-	if c.watch == nil || !c.watch.worthwhile() {
-		return false
-	}
-	for start := time.Now(); !done && time.Since(start) < watchFor; {
-		syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
-		done = c.in.call(syscall.SYS_READ, fd)
-	}
-	c.watch.over(done)
-	return done
+	c.waited = true
+	return c.watch.worthwhile() && c.watch.look(func() bool { return c.in.call(syscall.SYS_READ, fd) })
 }
 
 // call reports whether the call is over: it transferred something, or failed
@@ -106,12 +106,15 @@ func (c *Conn) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	c.in.b = b
+	c.in.b, c.waited = b, false
 	if err := c.rc.Read(c.in.step); err != nil {
 		c.in.b = nil
 		return 0, err
 	}
 	n, err := c.in.take("read")
+	if c.waited {
+		c.keeper.Came()
+	}
 	if n == 0 && err == nil {
 		err = io.EOF
 	}

@@ -1,11 +1,20 @@
 package socket
 
-import "time"
+import (
+	"runtime"
+	"syscall"
+	"time"
+)
 
 // watchFor is how long a reader watches an empty socket before it parks, giving
-// way to every other thread at each look. A processor that sleeps takes about as
-// long to wake up, in a virtual machine longer (docs/BENCHMARKS.md).
-const watchFor = 20 * time.Microsecond
+// way to every other task and thread at each look: about what it takes an initiator to be
+// woken with the answer and to send its next request. A processor that sleeps
+// takes as long to wake up, in a virtual machine longer (docs/BENCHMARKS.md).
+const watchFor = 80 * time.Microsecond
+
+// wanted is how long a look may take. If it takes longer and nothing has come,
+// the processor was given to somebody else, who has better use for it.
+const wanted = 30 * time.Microsecond
 
 // watchRest is how many waits at most go by unwatched after one that was watched
 // in vain.
@@ -15,12 +24,16 @@ const watchRest = 63
 // answers at once. After each that was in vain about twice as many are left
 // alone, so that a quiet connection costs nothing.
 type watch struct {
-	rest int // waits to leave alone after the next in vain
-	left int // of these
+	may  func() bool // whether the other end has reason to send
+	rest int         // waits to leave alone after the next in vain
+	left int         // of these
 }
 
 // worthwhile reports whether the wait that begins is to be watched.
 func (w *watch) worthwhile() bool {
+	if w == nil || !w.may() {
+		return false
+	}
 	if w.left == 0 {
 		return true
 	}
@@ -36,4 +49,28 @@ func (w *watch) over(came bool) {
 	}
 	w.rest = min(2*w.rest+1, watchRest)
 	w.left = w.rest
+}
+
+// tasksEvery is how often other tasks of this process are given way as well, which
+// costs more than a look.
+const tasksEvery = 20 * time.Microsecond
+
+// look calls try again and again, for a moment, and reports whether it was done.
+func (w *watch) look(try func() (done bool)) (done bool) {
+	start := time.Now()
+	yield := tasksEvery
+	for spent := time.Duration(0); !done && spent < watchFor; {
+		before := spent
+		if spent >= yield {
+			yield += tasksEvery
+			runtime.Gosched()
+		}
+		syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
+		done = try()
+		if spent = time.Since(start); spent-before > wanted {
+			break
+		}
+	}
+	w.over(done)
+	return done
 }

@@ -17,14 +17,14 @@ func (w *watch) watched(n int, came bool) (k int) {
 }
 
 func TestAnOtherEndThatAnswersAtOnceIsWatched(t *testing.T) {
-	var w watch
+	w := watch{may: func() bool { return true }}
 	if k := w.watched(1000, true); k != 1000 {
 		t.Errorf("%d of 1000 waits are watched", k)
 	}
 }
 
 func TestAQuietConnectionIsLeftAlone(t *testing.T) {
-	var w watch
+	w := watch{may: func() bool { return true }}
 	if k := w.watched(64000, false); k > 64000/watchRest+8 {
 		t.Errorf("%d of 64000 waits are watched in vain", k)
 	}
@@ -40,7 +40,7 @@ func TestAQuietConnectionIsLeftAlone(t *testing.T) {
 // another that it is waited for.
 func TestWhatComesWhileWatchedIsRead(t *testing.T) {
 	each(t, func(t *testing.T, a, b *Conn) {
-		a.Watch()
+		a.Watch(func() bool { return true })
 		go func() {
 			p := make([]byte, 1)
 			for {
