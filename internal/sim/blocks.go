@@ -55,6 +55,15 @@ func newBlockModel(n int) *blockModel {
 	return m
 }
 
+// clone returns a copy that nobody watches.
+func (m *blockModel) clone() *blockModel {
+	c := &blockModel{blocks: make([]blockState, len(m.blocks))}
+	for i, b := range m.blocks {
+		c.blocks[i] = blockState{now: slices.Clone(b.now), floor: slices.Clone(b.floor), flying: slices.Clone(b.flying)}
+	}
+	return c
+}
+
 func with(set []uint64, tag uint64) []uint64 {
 	if slices.Contains(set, tag) {
 		return set

@@ -49,6 +49,8 @@ type host struct {
 	blindAt  time.Duration // when the process last began, or went on
 	unsound  string        // why the disk could not be used, from the last boot
 	reopened int           // disks, in this life of the process
+
+	floor cluster.Floor // what it has kept of the control plane, when that is set back
 }
 
 // bytesOf is a seeded io.Reader.
@@ -125,7 +127,7 @@ func (h *host) start(clk *simclock.Host) {
 	log := s.log.With("host", h.name)
 	n := node.New(node.Config{
 		Host: cluster.Alive{Host: h.rec.ID, Boot: holdfast.BootID{UUID: boot}, CPUs: 4, MemoryMiB: 4096, Accelerator: "tcg", Sandbox: "full", Version: "sim"},
-		Log:  log,
+		Log:  log, Floor: h.floor,
 		Reopen: func(was *store.Store) (*store.Store, error) {
 			return h.reopen(was, clk, rnd)
 		},

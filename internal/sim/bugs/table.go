@@ -33,6 +33,8 @@ const (
 	sealGo     = "internal/seal/seal.go"
 	keysGo     = "internal/provision/keys.go"
 	renewGo    = "internal/volume/renew.go"
+	recoverGo  = "internal/cluster/recover.go"
+	mirrorGo   = "internal/cluster/mirror.go"
 )
 
 // bugs are the bugs that are planted, in the order of the rules.
@@ -107,5 +109,9 @@ func bugs() []bug {
 			{sealGo, "PutUint64(x.nonce[4:], uint64(lsn))", "PutUint64(x.nonce[4:], lsn.Counter())"}}},
 		{name: "write-through-a-barrier", rule: "a group snapshot is cut behind barriers (13)", edits: []edit{
 			{ioGo, "if v.barrier != nil || v.bytes > window {", "if v.bytes > window {"}}},
+		{name: "recover-without-a-gap", rule: "no epoch is given out again by a recovery from records that are older than it (5)", edits: []edit{
+			{recoverGo, "min(o.Epoch+gap+holdfast.Epoch(r.s.Chance(uint32(EpochGap))), holdfast.MaxEpoch)", "min(o.Epoch+0*gap, holdfast.MaxEpoch)"}}},
+		{name: "believe-an-older-backup", rule: "who has read later records opens nothing from older ones (1, 5)", edits: []edit{
+			{mirrorGo, "\tif !back {\n", "\tif true {\n"}}},
 	}
 }
