@@ -11,7 +11,7 @@ import (
 
 // FormatVersion is the version of everything a store writes, a date;
 // docs/format/store.md. A disk of a newer version is refused.
-const FormatVersion = 20261125
+const FormatVersion = 20261126
 
 const (
 	superMagic = 0x31534648 // "HFS1"
@@ -37,6 +37,7 @@ type superblock struct {
 	size         int64
 	segmentBytes int64
 	dataStart    int64
+	kept         int64 // bytes of each of two places, just before dataStart, for what the host keeps
 	places       uint32
 }
 
@@ -51,6 +52,7 @@ func (b *superblock) encode() []byte {
 	le.PutUint64(p[72:], uint64(b.segmentBytes))
 	le.PutUint64(p[80:], uint64(b.dataStart))
 	le.PutUint32(p[88:], b.places)
+	le.PutUint64(p[96:], uint64(b.kept))
 	seal(p)
 	return p
 }
@@ -92,8 +94,9 @@ func decodeSuper(p []byte) (b superblock, err error) {
 	b.segmentBytes = int64(le.Uint64(p[72:]))
 	b.dataStart = int64(le.Uint64(p[80:]))
 	b.places = le.Uint32(p[88:])
-	ok := checkSegmentBytes(b.segmentBytes) == nil && b.dataStart >= mirrorOffset+3*blockSize && b.dataStart%blockSize == 0 &&
-		b.places >= minPlaces && b.size > 0 && b.dataStart <= b.size && int64(b.places) <= (b.size-b.dataStart)/b.segmentBytes
+	b.kept = int64(le.Uint64(p[96:]))
+	ok := b.kept >= minKept && b.kept <= maxKept && b.kept%blockSize == 0 && b.dataStart >= 2*(mirrorOffset+b.kept) &&
+		b.dataStart%blockSize == 0 && checkSegmentBytes(b.segmentBytes) == nil && b.places >= minPlaces && b.size > 0 && b.dataStart <= b.size && int64(b.places) <= (b.size-b.dataStart)/b.segmentBytes
 	if !ok {
 		return b, holdfast.Errorf(holdfast.Corrupt, "superblock: its sizes contradict each other")
 	}
@@ -194,7 +197,8 @@ func Format(dev disk.Device, id Identity, o Options) error {
 	if geo.Sector <= 0 || blockSize%geo.Sector != 0 || geo.Sector%sectorSize != 0 {
 		return holdfast.Errorf(holdfast.Invalid, "format disk: sectors of %d bytes; a divisor of %d and a multiple of %d is needed", geo.Sector, blockSize, sectorSize)
 	}
-	sb := superblock{id: id, size: geo.Size, segmentBytes: o.SegmentBytes, dataStart: dataStart(o.SegmentBytes)}
+	sb := superblock{id: id, size: geo.Size, segmentBytes: o.SegmentBytes, kept: keptRoom(geo.Size)}
+	sb.dataStart = dataStart(o.SegmentBytes, sb.kept)
 	places := (geo.Size - sb.dataStart) / o.SegmentBytes
 	if places < minPlaces {
 		return holdfast.Errorf(holdfast.Invalid, "format disk: %d bytes hold %d segments of %d bytes, at least %d are needed; use a larger disk or smaller segments",
@@ -213,11 +217,14 @@ func Format(dev disk.Device, id Identity, o Options) error {
 	return writeEmpty(dev, sb)
 }
 
-func dataStart(segmentBytes int64) int64 {
+// dataStart is where the first place is: behind superblock, roots, scrub pages and
+// what the host keeps, on a whole MiB if segments have one or more.
+func dataStart(segmentBytes, kept int64) int64 {
+	n := 2*mirrorOffset + 2*kept
 	if segmentBytes >= 1<<20 {
-		return 1 << 20
+		n = (n + 1<<20 - 1) >> 20 << 20
 	}
-	return 128 << 10
+	return n
 }
 
 // writeEmpty writes an empty catalog and its roots, and the superblock last: a

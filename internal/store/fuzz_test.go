@@ -17,7 +17,7 @@ func scratch(tb testing.TB) *Store {
 		tb.Fatal(err)
 	}
 	return newStore(dev, Options{Clock: clock.System{}}.withDefaults(), superblock{id: testIdentity(), size: 8 << 20,
-		segmentBytes: testSegment, dataStart: dataStart(testSegment), places: 31})
+		segmentBytes: testSegment, kept: minKept, dataStart: dataStart(testSegment, minKept), places: 31})
 }
 
 func FuzzCatalog(f *testing.F) {
@@ -87,10 +87,13 @@ func FuzzBatchHeader(f *testing.F) {
 }
 
 func FuzzSectors(f *testing.F) {
-	sb := superblock{id: testIdentity(), size: 8 << 20, segmentBytes: testSegment, dataStart: dataStart(testSegment), places: 31}
+	sb := superblock{id: testIdentity(), size: 8 << 20, segmentBytes: testSegment, kept: minKept, dataStart: dataStart(testSegment, minKept), places: 31}
 	f.Add(sb.encode()[:sectorSize])
 	root := rootBlock{seq: 3, life: 2, catalog: [2][]uint32{{0, 5}, {1, 6}}}
 	f.Add(root.encode()[:sectorSize])
+	kept := make([]byte, blockSize)
+	(&keptHead{disk: testIdentity().Disk, seq: 7, length: 100, crc: 1}).encode(kept)
+	f.Add(kept[:sectorSize])
 	f.Fuzz(func(t *testing.T, p []byte) {
 		for _, sealed := range []bool{false, true} {
 			if sealed && len(p) >= sectorSize {
@@ -98,6 +101,13 @@ func FuzzSectors(f *testing.F) {
 			}
 			if r, err := decodeRoot(p); err == nil && len(r.catalog[0]) > rootPlaces {
 				t.Fatalf("root with %d places", len(r.catalog[0]))
+			}
+			if h, err := decodeKept(p); err == nil {
+				again := make([]byte, blockSize)
+				h.encode(again)
+				if g, err := decodeKept(again); err != nil || g != h {
+					t.Fatalf("%+v became %+v, %v", h, g, err)
+				}
 			}
 			if b, err := decodeSuper(p); err == nil && b.dataStart+int64(b.places)*b.segmentBytes > b.size {
 				t.Fatalf("superblock %+v", b)

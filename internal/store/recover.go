@@ -17,7 +17,7 @@ import (
 // Only one store may be open on a device; the device sees to that.
 func Open(dev disk.Device, o Options) (*Store, error) {
 	o = o.withDefaults()
-	sb, err := readSuper(dev)
+	sb, err := readSuper(dev, true)
 	if err != nil {
 		return nil, err
 	}
@@ -53,8 +53,9 @@ func Open(dev disk.Device, o Options) (*Store, error) {
 	return s, nil
 }
 
-// readSuper reads the superblock from either copy and mends the other.
-func readSuper(dev disk.Device) (superblock, error) {
+// readSuper reads the superblock from either copy, and mends the other if it may
+// write.
+func readSuper(dev disk.Device, mend bool) (superblock, error) {
 	var good []byte
 	var sb superblock
 	var err error
@@ -92,6 +93,9 @@ func readSuper(dev disk.Device) (superblock, error) {
 		return sb, holdfast.Errorf(holdfast.Invalid, "open disk %s: the device has %d bytes, the disk was formatted with %d; give it its size back", sb.id.Disk, size, sb.size)
 	}
 	for _, off := range bad {
+		if !mend {
+			break
+		}
 		if err := dev.WriteAt(good, off); err != nil {
 			return sb, holdfast.Errorf(holdfast.IO, "open disk: mend the superblock: %w", err)
 		}

@@ -28,6 +28,8 @@ type Store struct {
 	id     Identity
 	life   uint64
 
+	keptSeq uint64 // number of what was kept last; 0: not known. Owned by the caller of Keep
+
 	shape   shape
 	nowhere *segment // stands for where lost blocks are
 
