@@ -8,6 +8,8 @@ type RecoverySpec struct {
 	Cluster    string `json:"cluster,omitempty" maxLength:"63" doc:"Name of the cluster, to confirm"`
 	Key        string `json:"key,omitempty" maxLength:"128" doc:"The line of the cluster's key file, if the kept records are sealed with it"`
 	Passphrase string `json:"passphrase,omitempty" maxLength:"1024" doc:"Or its passphrase"`
+	// Disks of lost hosts that are in this one now, which is in no cluster yet.
+	Disks []string `json:"disks,omitempty" maxItems:"64" doc:"Paths of disks of lost hosts that are in this host now, which is in no cluster: their records and replicas are used"`
 }
 
 // Recovery is what a recovery would do, is doing, or has done.

@@ -24,6 +24,7 @@ const (
 func (a *app) recoverCmd() *cobra.Command {
 	var f keyFlags
 	var plan, yes bool
+	var disks []string
 	c := &cobra.Command{Use: "recover", Short: "Rebuild the control plane on this host when its majority is lost for good", Args: args(),
 		Long: `Rebuild the control plane on the host that is called, when so many others are
 destroyed that it can have no majority any more. The host's own process must run;
@@ -39,13 +40,21 @@ whose copy had fallen behind stays closed.
 
 The plan comes first; then the cluster's name is asked for. Do this on one host
 only, the one with the newest records: run --plan on each that is left and compare
-the revision.`,
-		Example: "  holdfast cluster recover --plan\n  holdfast cluster recover\n  holdfast cluster recover --yes\n  holdfast cluster recover --passphrase-file -"}
+the revision.
+
+If only disks are left, put them into a computer whose Holdfast runs and is in no
+cluster, and name them there with --from-disk: every disk holds a copy of the
+records, too. That host takes them over with the volumes on them. Where the cluster
+has no cluster key, its disks hold nothing by which somebody could enter it: then
+a new authority is made, hosts that are left join anew, and iSCSI initiators with
+a secret are entered again.`,
+		Example: "  holdfast cluster recover --plan\n  holdfast cluster recover\n  holdfast cluster recover --yes\n  holdfast cluster recover --passphrase-file -\n  holdfast cluster recover --from-disk /dev/sdb --plan"}
 	c.RunE = a.with(func(ctx context.Context, c *client.Client, _ []string) error {
 		spec, err := f.recovery(a)
 		if err != nil {
 			return err
 		}
+		spec.Disks = disks
 		p, err := c.RecoveryPlan(ctx, spec)
 		if err != nil {
 			return err
@@ -81,6 +90,7 @@ the revision.`,
 	})
 	c.Flags().BoolVar(&plan, "plan", false, "only say what would be done")
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask for the cluster's name")
+	c.Flags().StringArrayVar(&disks, "from-disk", nil, "`path` of a disk of a lost host, in this host, which is in no cluster; may be given several times")
 	f.add(c, "`file` with the cluster key, if the kept records are sealed with one, or - for standard input")
 	c.MarkFlagsMutuallyExclusive("plan", "yes")
 	c.MarkFlagsMutuallyExclusive("file", "passphrase-file")

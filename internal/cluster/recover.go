@@ -27,6 +27,7 @@ type Survivor struct {
 	Last  int                      // the latest incarnation that it has been in; its records may be of an earlier one
 	Stay  map[holdfast.HostID]bool // other hosts that stay members
 	Found map[holdfast.ReplicaID]Found
+	Adopt map[holdfast.DiskID]string // disks of lost hosts that are in Self now: their paths
 	Wall  time.Time
 	// Chance returns a number below n.
 	Chance func(n uint32) uint32
@@ -67,6 +68,8 @@ type RecoveryPlan struct {
 	Stay    []Host  // members that stay, the host that recovers first
 	Volumes []VolumeOutlook
 	VMs     []VM
+	Adopted []Disk   // that were of lost hosts
+	Aside   []string // what is on them and is not taken into use
 	Bad     []string // records that cannot be read, which stay as they are
 	Items   []kv.Item
 }
@@ -88,6 +91,7 @@ func PlanRecovery(items []kv.Item, rev kv.Rev, s Survivor) (*RecoveryPlan, error
 	for _, it := range Lasting(items) {
 		r.out[it.Key] = it.Value
 	}
+	r.adopt()
 	r.p.Cluster.Incarnation = before + 1
 	r.p.Cluster.Past += rev + kv.Rev(r.gaps-1)*revisionGap
 	r.put(keyCluster, r.p.Cluster)
@@ -316,6 +320,10 @@ func (p *RecoveryPlan) Lines() []string {
 			}
 		}
 	}
+	for _, d := range p.Adopted {
+		out = append(out, fmt.Sprintf("disk %s is of this host now, as %s", d.ID.Short(), d.Path))
+	}
+	out = append(out, p.Aside...)
 	for _, b := range p.Bad {
 		out = append(out, "record "+b)
 	}
@@ -384,6 +392,18 @@ func HostsIn(items []kv.Item) (out []Host) {
 		if dirOf(it.Key) == dirHost {
 			if h, err := decode(hostKind(), it.Key, it.Value); err == nil {
 				out = append(out, h)
+			}
+		}
+	}
+	return out
+}
+
+// DisksIn returns the disks that stand in records, by identifier.
+func DisksIn(items []kv.Item) (out []Disk) {
+	for _, it := range items {
+		if dirOf(it.Key) == dirDisk {
+			if d, err := decode(diskKind(), it.Key, it.Value); err == nil {
+				out = append(out, d)
 			}
 		}
 	}

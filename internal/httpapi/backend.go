@@ -43,9 +43,15 @@ type Recoverer interface {
 	// RecoveryPlan says what a recovery here would do. Conflict: the control plane
 	// has its majority, or could have; Denied: the key is not the one that the kept
 	// records are sealed with, or none was given.
-	RecoveryPlan(ctx context.Context, k NewKey) (v1.Recovery, error)
+	RecoveryPlan(ctx context.Context, from RecoverFrom) (v1.Recovery, error)
 	// Recover begins a recovery; name is the cluster's, to confirm.
-	Recover(ctx context.Context, name string, k NewKey) (v1.Recovery, error)
+	Recover(ctx context.Context, name string, from RecoverFrom) (v1.Recovery, error)
+}
+
+// RecoverFrom is what a recovery begins with beside what the host has itself.
+type RecoverFrom struct {
+	Key   NewKey   // empty: what is in memory, or none is needed
+	Disks []string // of lost hosts, in a host that is in no cluster
 }
 
 // Integrity is about the bytes on the disks. local keeps a call from being

@@ -1,5 +1,5 @@
 // Package kept is the copy of the cluster's records that every host keeps in its
-// data directory, so that the control plane can be rebuilt on any host that is
+// data directory and on its disks, so that the control plane can be rebuilt on any host that is
 // left (docs/format/kept.md). It seals and opens copies and puts them on a shelf
 // of two places; what a record means it does not know.
 package kept
@@ -13,7 +13,7 @@ import (
 )
 
 // Format is the version of a copy's form.
-const Format = 20261122
+const Format = 20261126
 
 // Bounds of a copy.
 const (
@@ -35,8 +35,11 @@ type Head struct {
 	Made        time.Time          `json:"made"`     // by the host's calendar: for people
 	// Key is how the cluster key that seals it is found again; without it the
 	// copy is sealed under a key that the host keeps beside its identity.
-	Key  *keyring.Source `json:"key,omitempty"`
-	Salt []byte          `json:"salt"` // 32 random bytes: a key for each copy
+	Key *keyring.Source `json:"key,omitempty"`
+	// Open is the key itself, of a copy on a disk of a cluster that has no cluster
+	// key: whoever has the disk has all that is on it. Such a copy holds no secret.
+	Open []byte `json:"open,omitempty"`
+	Salt []byte `json:"salt"` // 32 random bytes: a key for each copy
 }
 
 // Copy is a cluster's records as of one revision, in the order of their keys.

@@ -51,6 +51,23 @@ func TestACopyOpensUnderItsKeyAlone(t *testing.T) {
 	}
 }
 
+func TestACopyMayBringItsKey(t *testing.T) {
+	c, k := sample(7), key(3)
+	c.Head.Open = k[:]
+	b := seal(t, c, k)
+	h, err := ReadHead(b)
+	if err != nil || len(h.Open) != len(k) {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	if got, err := Open(b, keyring.Key(h.Open)); err != nil || len(got.Items) != len(c.Items) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	c.Head.Open = k[:5]
+	if _, err := ReadHead(seal(t, c, k)); !holdfast.IsKind(err, holdfast.Corrupt) {
+		t.Errorf("half a key: %v", err)
+	}
+}
+
 func TestEveryDamageIsNoticed(t *testing.T) {
 	b := seal(t, sample(7), key(1))
 	for i := range b {

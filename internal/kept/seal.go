@@ -97,6 +97,9 @@ func split(b []byte) (h Head, bound, body []byte, err error) {
 	if h.Cluster.IsZero() || h.Host.IsZero() || len(h.Salt) != saltSize || h.Incarnation < 0 || h.Rev < 0 {
 		return h, nil, nil, holdfast.Errorf(holdfast.Corrupt, "the head of this copy of the cluster's records lacks something")
 	}
+	if n := len(h.Open); n != 0 && (n != keyring.KeySize || h.Key != nil) {
+		return h, nil, nil, holdfast.Errorf(holdfast.Corrupt, "the key in the head of this copy of the cluster's records is none")
+	}
 	if h.Key != nil {
 		if err := (&keyring.Record{Keys: []keyring.Source{*h.Key}}).Check(); err != nil {
 			return h, nil, nil, err

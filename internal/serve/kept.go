@@ -31,8 +31,9 @@ func (h *Host) shelf() kept.Shelf { return kept.Shelf{Dir: h.dir.file("kept")} }
 func (h *Host) keepRecords(m *member) {
 	mirror := cluster.NewMirror(m.kv, clock.System{})
 	defer mirror.Close()
-	var written, failed kv.Rev
+	var written kv.Rev
 	var next, confirm time.Time
+	disks, said := diskCopies{rev: make(map[holdfast.DiskID]kv.Rev)}, keptWhy{}
 	for {
 		mirror.Changed.Wait(keepLook)
 		select {
@@ -50,18 +51,19 @@ func (h *Host) keepRecords(m *member) {
 		if m.node.Cluster.State().Rev == 0 || m.node.Cluster.Err() != nil || now.Before(next) {
 			continue
 		}
+		if tried, err := h.keepOnDisks(m, mirror, &disks); tried {
+			said.disks = err
+			h.tellKept(m, &said)
+		}
 		switch {
 		case rev > written:
 			n, err := h.keepOnce(m, mirror)
 			next = now.Add(max(keepLeast, time.Duration(n)*time.Second/keepRate))
 			if err == nil {
 				written, confirm = rev, now.Add(keepConfirm)
-				m.node.Condition(keptCondition, "", "")
-			} else if failed != rev {
-				failed = rev
-				h.log.Warn("the cluster's records could not be kept", "error", err)
-				m.node.Condition(keptCondition, "warning", "host "+h.cfg.Name+" could not write down the cluster's records, from which the control plane can be rebuilt: "+err.Error())
 			}
+			said.shelf = err
+			h.tellKept(m, &said)
 		case now.After(confirm) && m.node.Lease().Valid():
 			confirm = now.Add(keepConfirm)
 			head := kept.Head{Incarnation: m.ms.Load().Incarnation, Rev: written}
@@ -72,6 +74,33 @@ func (h *Host) keepRecords(m *member) {
 	}
 }
 
+// keptWhy is why the records could not be kept, in the data directory or on disks,
+// and what was said of it last.
+type keptWhy struct {
+	shelf, disks error
+	told         string
+}
+
+// tellKept says whether the records are kept, if that has changed.
+func (h *Host) tellKept(m *member, w *keptWhy) {
+	err := w.shelf
+	if err == nil {
+		err = w.disks
+	}
+	text, level := "", ""
+	if err != nil {
+		level = "warning"
+		text = "host " + h.cfg.Name + " could not write down the cluster's records, from which the control plane can be rebuilt: " + err.Error()
+	}
+	if text != w.told {
+		w.told = text
+		if err != nil {
+			h.log.Warn("the cluster's records could not be kept", "error", err)
+		}
+		m.node.Condition(keptCondition, level, text)
+	}
+}
+
 // keepOnce seals the records and puts them on the shelf; n is their size.
 func (h *Host) keepOnce(m *member, mirror *cluster.Mirror) (n int, err error) {
 	items, rev := mirror.Records()
@@ -79,8 +108,7 @@ func (h *Host) keepOnce(m *member, mirror *cluster.Mirror) (n int, err error) {
 	if !ok {
 		return 0, holdfast.Errorf(holdfast.Corrupt, "the cluster's own record cannot be read")
 	}
-	copy := kept.Copy{Items: items, Head: kept.Head{Cluster: m.ms.Load().Cluster, Name: c.Name, Host: h.dir.id.Host,
-		Incarnation: c.Incarnation, Rev: rev, Made: time.Now().UTC()}}
+	copy := kept.Copy{Items: items, Head: h.keptHead(m, c, rev)}
 	if _, have, _, err := h.shelf().Newest(); err == nil && have.Cluster == m.ms.Load().Cluster && !copy.Newer(&have) {
 		return 0, nil // as before a restart
 	}

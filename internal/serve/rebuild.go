@@ -47,6 +47,9 @@ func (h *Host) rebuild(o *recoveryOrder) (v1.Recovery, error) {
 	if err != nil {
 		return v1.Recovery{}, err
 	}
+	if ms == nil {
+		ms = o.newMembership()
+	}
 	text := cluster.AuthorityIn(o.records.Items)
 	if text == nil {
 		return v1.Recovery{}, holdfast.Errorf(holdfast.Corrupt, "the records hold no certificate authority")

@@ -29,6 +29,7 @@ type recoveryOrder struct {
 	stay    map[holdfast.HostID]bool
 	found   map[holdfast.ReplicaID]cluster.Found
 	keys    []keyring.Key // to have on the ring afterwards
+	adopt   map[holdfast.DiskID]string
 }
 
 // records are where a recovery begins.
@@ -42,14 +43,14 @@ type records struct {
 const reachTime = 2 * time.Second
 
 // RecoveryPlan implements httpapi.Recoverer.
-func (h *Host) RecoveryPlan(ctx context.Context, k httpapi.NewKey) (v1.Recovery, error) {
-	_, p, err := h.planRecovery(ctx, k)
+func (h *Host) RecoveryPlan(ctx context.Context, from httpapi.RecoverFrom) (v1.Recovery, error) {
+	_, p, err := h.planRecovery(ctx, from)
 	return p, err
 }
 
 // Recover implements httpapi.Recoverer.
-func (h *Host) Recover(ctx context.Context, name string, k httpapi.NewKey) (v1.Recovery, error) {
-	o, p, err := h.planRecovery(ctx, k)
+func (h *Host) Recover(ctx context.Context, name string, from httpapi.RecoverFrom) (v1.Recovery, error) {
+	o, p, err := h.planRecovery(ctx, from)
 	if err != nil {
 		return p, err
 	}
@@ -73,9 +74,12 @@ func (h *Host) Recover(ctx context.Context, name string, k httpapi.NewKey) (v1.R
 // answerFirst lets the answer out before the API stops with the host.
 const answerFirst = 100 * time.Millisecond
 
-func (h *Host) planRecovery(ctx context.Context, k httpapi.NewKey) (*recoveryOrder, v1.Recovery, error) {
+func (h *Host) planRecovery(ctx context.Context, from httpapi.RecoverFrom) (*recoveryOrder, v1.Recovery, error) {
 	if len(h.cfg.KV.Endpoints) > 0 {
 		return nil, v1.Recovery{}, holdfast.Errorf(holdfast.Conflict, "the control plane is an external etcd, which is not Holdfast's to rebuild; restore it with etcd's own tools")
+	}
+	if len(from.Disks) > 0 {
+		return h.planFromDisks(ctx, from)
 	}
 	h.mu.Lock()
 	m := h.run
@@ -89,10 +93,10 @@ func (h *Host) planRecovery(ctx context.Context, k httpapi.NewKey) (*recoveryOrd
 		return nil, v1.Recovery{}, err
 	}
 	if ms == nil {
-		return nil, v1.Recovery{}, holdfast.Errorf(holdfast.Conflict, "this host is in no cluster; there is nothing to recover")
+		return nil, v1.Recovery{}, holdfast.Errorf(holdfast.Conflict, "this host is in no cluster; there is nothing to recover. With disks of a lost host in it, name them with --from-disk")
 	}
 	o := &recoveryOrder{last: ms.Incarnation}
-	if o.records, o.keys, err = h.gather(m, *ms, k); err != nil {
+	if o.records, o.keys, err = h.gather(m, *ms, from.Key); err != nil {
 		return nil, v1.Recovery{}, err
 	}
 	if ms.Ended > max(o.last, o.records.Incarnation) {
@@ -118,7 +122,7 @@ func (h *Host) planRecovery(ctx context.Context, k httpapi.NewKey) (*recoveryOrd
 func (h *Host) survivor(o *recoveryOrder, self cluster.Host) cluster.Survivor {
 	self.Peer, self.Client, self.Voter = h.peerURL(), h.clientURL(), true
 	self.Witness = h.cfg.Witness
-	return cluster.Survivor{Self: self, Last: o.last, Stay: o.stay, Found: o.found, Wall: time.Now(), Chance: func(n uint32) uint32 {
+	return cluster.Survivor{Self: self, Last: o.last, Stay: o.stay, Found: o.found, Adopt: o.adopt, Wall: time.Now(), Chance: func(n uint32) uint32 {
 		var b [4]byte
 		rand.Read(b[:])
 		return binary.LittleEndian.Uint32(b[:]) % n
@@ -213,29 +217,12 @@ func (h *Host) openKept(b []byte, head kept.Head, keys []keyring.Key) (kept.Copy
 // with the process's work: what is on it is not counted on.
 func (h *Host) examine(m *member, ms membership) (map[holdfast.ReplicaID]cluster.Found, error) {
 	out := make(map[holdfast.ReplicaID]cluster.Found)
-	look := func(st opened, memory bool) {
-		for _, r := range st.Replicas() {
-			s := r.State()
-			f := cluster.Found{Promise: s.Promise, Last: lastEpoch(s.History), Prefix: s.Prefix}
-			switch {
-			case memory:
-				f.Wrong = "it is on a disk in memory, which ends when this host begins anew"
-			case st.Err() != nil:
-				f.Wrong = "its disk failed: " + st.Err().Error()
-			case s.Damage != "":
-				f.Wrong = "it is damaged: " + s.Damage
-			case s.Building:
-				f.Wrong = "it was being built and is not complete"
-			}
-			out[s.Replica] = f
-		}
-	}
 	if m != nil {
 		m.mu.Lock()
 		stores := slices.Clone(m.stores)
 		m.mu.Unlock()
 		for _, st := range stores {
-			look(st, slices.ContainsFunc(ms.RAM, func(r ramDisk) bool { return r.Path == st.path }))
+			look(out, st, slices.ContainsFunc(ms.RAM, func(r ramDisk) bool { return r.Path == st.path }))
 		}
 		return out, nil
 	}
@@ -245,12 +232,31 @@ func (h *Host) examine(m *member, ms membership) (map[holdfast.ReplicaID]cluster
 			h.log.Warn("a disk cannot be read for the recovery", "path", path, "error", err)
 			continue
 		}
-		look(st, false)
+		look(out, st, false)
 		if err := st.close(); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// look notes how the replicas of a disk stand.
+func look(out map[holdfast.ReplicaID]cluster.Found, st opened, memory bool) {
+	for _, r := range st.Replicas() {
+		s := r.State()
+		f := cluster.Found{Promise: s.Promise, Last: lastEpoch(s.History), Prefix: s.Prefix}
+		switch {
+		case memory:
+			f.Wrong = "it is on a disk in memory, which ends when this host begins anew"
+		case st.Err() != nil:
+			f.Wrong = "its disk failed: " + st.Err().Error()
+		case s.Damage != "":
+			f.Wrong = "it is damaged: " + s.Damage
+		case s.Building:
+			f.Wrong = "it was being built and is not complete"
+		}
+		out[s.Replica] = f
+	}
 }
 
 func lastEpoch(h []record.Start) holdfast.Epoch {
@@ -381,7 +387,7 @@ func warnings(p *cluster.RecoveryPlan, o *recoveryOrder) []string {
 			}
 		}
 	}
-	return append(out, p.Bad...)
+	return append(append(out, p.Aside...), p.Bad...)
 }
 
 func emptyRecovery(state, name, host string) v1.Recovery {

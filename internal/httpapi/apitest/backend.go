@@ -522,11 +522,11 @@ func (b *Backend) Recovery(context.Context) (v1.Recovery, error) {
 }
 
 // RecoveryPlan implements httpapi.Backend: the fake's control plane is never lost.
-func (b *Backend) RecoveryPlan(context.Context, httpapi.NewKey) (v1.Recovery, error) {
+func (b *Backend) RecoveryPlan(context.Context, httpapi.RecoverFrom) (v1.Recovery, error) {
 	return v1.Recovery{}, holdfast.Errorf(holdfast.Conflict, "the control plane has its majority; there is nothing to recover")
 }
 
 // Recover implements httpapi.Backend.
-func (b *Backend) Recover(ctx context.Context, _ string, k httpapi.NewKey) (v1.Recovery, error) {
-	return b.RecoveryPlan(ctx, k)
+func (b *Backend) Recover(ctx context.Context, _ string, from httpapi.RecoverFrom) (v1.Recovery, error) {
+	return b.RecoveryPlan(ctx, from)
 }
