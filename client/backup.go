@@ -14,6 +14,7 @@ import (
 
 // BackupAsk says what of a volume is backed up.
 type BackupAsk struct {
+	Task     string // its name as a task, lower-case letters and digits; "": one is found
 	Snapshot string
 	Base     string // only what Snapshot does not hold as this one does; "": all that it holds
 	Offset   int64  // bytes of the volume: where to begin
@@ -22,7 +23,7 @@ type BackupAsk struct {
 // BackupVolume gives a snapshot of a volume as a backup, which is not sealed and
 // says itself where it ends (docs/format/backup.md).
 func (c *Client) BackupVolume(ctx context.Context, volume string, a BackupAsk) (io.ReadCloser, error) {
-	return c.stream(ctx, query(path("volumes", volume, "backup"), "snapshot", a.Snapshot, "base", a.Base, "offset", strconv.FormatInt(a.Offset, 10)))
+	return c.stream(ctx, query(path("volumes", volume, "backup"), "snapshot", a.Snapshot, "base", a.Base, "offset", strconv.FormatInt(a.Offset, 10), "task", a.Task))
 }
 
 // BackupCluster gives the records of the control plane likewise.
@@ -48,6 +49,7 @@ func (c *Client) stream(ctx context.Context, p string) (io.ReadCloser, error) {
 
 // NewRestore is a volume to be made of backups.
 type NewRestore struct {
+	Task     string // its name as a task; "": one is found
 	Name     string
 	Size     int64 // bytes; 0: as the first backup says
 	Copies   int   // 0: default
@@ -68,7 +70,7 @@ func (c *Client) RestoreVolume(ctx context.Context, n NewRestore, r io.Reader) (
 		size = strconv.FormatInt(n.Size, 10)
 	}
 	in := &failing{r: r}
-	req, err := c.request(ctx, "POST", query(path("restores"), "name", n.Name, "size", size, "copies", copies, "pool", n.Pool, "encrypt", n.Encrypt, "compress", n.Compress), io.NopCloser(in))
+	req, err := c.request(ctx, "POST", query(path("restores"), "name", n.Name, "size", size, "copies", copies, "pool", n.Pool, "encrypt", n.Encrypt, "compress", n.Compress, "task", n.Task), io.NopCloser(in))
 	if err != nil {
 		return out, err
 	}

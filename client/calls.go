@@ -224,6 +224,12 @@ func (c *Client) Work(ctx context.Context, local bool) (v1.Works, error) {
 	return fetch[v1.Works](ctx, c, "GET", path("work")+here(local), nil)
 }
 
+// CancelWork cancels a backup or a restore by its id; local: only on the host that
+// is called.
+func (c *Client) CancelWork(ctx context.Context, id string, local bool) error {
+	return c.call(ctx, "DELETE", path("work", id)+here(local), nil, nil)
+}
+
 // ScrubVolume has every copy of a volume scrubbed now.
 func (c *Client) ScrubVolume(ctx context.Context, volume string, local bool) error {
 	return c.call(ctx, "POST", path("volumes", volume, "scrub")+here(local), nil, nil)

@@ -2,7 +2,8 @@ package v1
 
 // Work is something long that a host is at, or that waits for its turn there.
 type Work struct {
-	Kind     string `json:"kind" enum:"rebuild,resync,evacuation,scrub" doc:"resync: only what changed since the copy was last in sync"`
+	ID       string `json:"id,omitempty" doc:"Of a backup or a restore, which can be canceled by it"`
+	Kind     string `json:"kind" enum:"rebuild,resync,evacuation,scrub,backup,restore" doc:"resync: only what changed since the copy was last in sync"`
 	Volume   string `json:"volume,omitempty" doc:"Name; absent: it is about a whole disk"`
 	VolumeID string `json:"volume_id,omitempty"`
 	Host     string `json:"host" doc:"Where the copy arrives, or the disk is"`

@@ -43,6 +43,10 @@ func workText(w v1.Work) string {
 		return "bringing " + of + " up to date: " + rebuildText(w.Rebuild)
 	case "evacuation":
 		return fmt.Sprintf("evacuating %s: %s to go, %s", of, copies(w.Copies), rebuildText(w.Rebuild))
+	case "backup":
+		return "backing up " + of + ": " + rebuildText(w.Rebuild) + " (task " + w.ID + ")"
+	case "restore":
+		return "restoring " + of + ": " + rebuildText(w.Rebuild) + " (task " + w.ID + ")"
 	}
 	text := "scrubbing " + of + ": " + rebuildText(w.Rebuild)
 	if w.Bad > 0 {

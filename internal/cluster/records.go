@@ -68,6 +68,7 @@ type Alive struct {
 	// what it could; Writes are then the volumes that initiators still write by way
 	// of it.
 	Drained bool                `json:"drained,omitempty"`
+	Tasks   int                 `json:"tasks,omitempty"` // backups and restores under way; which, the host tells who asks
 	Writes  []holdfast.VolumeID `json:"writes,omitempty"`
 }
 

@@ -82,6 +82,8 @@ type Reader interface {
 	// Work tells what long work the hosts are at, evacuations left out; local
 	// keeps the call from being handed on to other hosts.
 	Work(ctx context.Context, local bool) (v1.Works, error)
+	// CancelWork cancels a backup or a restore. NotFound: there is none of that id.
+	CancelWork(ctx context.Context, id string, local bool) error
 	// Activity returns counters of a volume from the host that writes it (or
 	// wrote it last), asking that host if it is another one. NotFound if no
 	// host has the volume open.

@@ -31,12 +31,14 @@ type Backups interface {
 // BackupAsk says what is to be backed up: what Snapshot holds and Base does not,
 // from block Addr on. Base zero: all that Snapshot holds.
 type BackupAsk struct {
+	Task           string // its name as a task; "": one is found
 	Snapshot, Base cluster.Snapshot
 	Addr           uint64
 }
 
 // NewRestore is a volume to be made of a backup.
 type NewRestore struct {
+	Task        string // its name as a task; "": one is found
 	Name        string
 	Blocks      uint64
 	Copies      int // 0: default
@@ -51,7 +53,8 @@ func (s *Server) backupRoutes() {
 		VolumeRef
 		Snapshot string `query:"snapshot" required:"true" maxLength:"63" doc:"What is backed up; name or identity"`
 		Base     string `query:"base" maxLength:"63" doc:"Only what it does not hold as this snapshot does; none: all that it holds"`
-		Offset   int64  `query:"offset" minimum:"0" maximum:"70368744177664" multipleOf:"4096" doc:"Where to begin, in bytes: to go on after an interruption"`
+		TaskName
+		Offset int64 `query:"offset" minimum:"0" maximum:"70368744177664" multipleOf:"4096" doc:"Where to begin, in bytes: to go on after an interruption"`
 	}
 	stream(s, "/v1/volumes/{volume}/backup", "volume-backup", "A snapshot of a volume, or what differs from another one, as a backup that is not sealed",
 		func(ctx context.Context, in *ask) (io.ReadCloser, error) {
@@ -59,7 +62,7 @@ func (s *Server) backupRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			b := BackupAsk{Addr: uint64(in.Offset) / holdfast.BlockSize}
+			b := BackupAsk{Task: in.Task, Addr: uint64(in.Offset) / holdfast.BlockSize}
 			if b.Snapshot, err = snapshot(v, in.Snapshot); err != nil {
 				return nil, err
 			}
@@ -101,6 +104,11 @@ func stream[I any](s *Server, path, id, summary string, open func(ctx context.Co
 	})
 }
 
+// TaskName is part of the requests of what can be canceled.
+type TaskName struct {
+	Task string `query:"task" pattern:"^[0-9a-z]{1,32}$" doc:"Its name as a task, by which it can be canceled; none: one is found"`
+}
+
 // restoreVolume is the request of a restore: the body is a chain of backups.
 type restoreVolume struct {
 	Name     string `query:"name" required:"true" maxLength:"63" doc:"Name of the new volume"`
@@ -109,7 +117,8 @@ type restoreVolume struct {
 	Pool     string `query:"pool" maxLength:"63" doc:"Pool whose disks hold it; none: default"`
 	Encrypt  string `query:"encrypt" enum:"true,false" doc:"Seal its blocks; none: if the volume was encrypted"`
 	Compress string `query:"compress" enum:"off,fast,auto" doc:"none: as the volume was"`
-	body     io.Reader
+	TaskName
+	body io.Reader
 }
 
 // Resolve keeps the body to be streamed; huma would read it into memory.
@@ -150,7 +159,7 @@ func (s *Server) restore(ctx context.Context, in *restoreVolume) (v1.Volume, err
 	case h.Sealed:
 		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "volume %s: the backup is sealed; hosts have no identities, so it is unsealed by who sends it", in.Name)
 	}
-	n := NewRestore{Name: in.Name, Blocks: h.Blocks(), Copies: in.Copies, Pool: pool.ID, Durability: cluster.Durability(h.Volume.Durability),
+	n := NewRestore{Task: in.Task, Name: in.Name, Blocks: h.Blocks(), Copies: in.Copies, Pool: pool.ID, Durability: cluster.Durability(h.Volume.Durability),
 		Encrypt: h.Volume.Encrypted, Compression: h.Volume.Compress}
 	if in.Size > 0 {
 		n.Blocks = uint64(in.Size) / holdfast.BlockSize

@@ -16,6 +16,12 @@ func (s *Server) workRoutes() {
 		func(ctx context.Context, in *local) (v1.Works, error) {
 			return s.o.Backend.Work(ctx, in.Local)
 		})
+	type which struct {
+		ID    string `path:"task" maxLength:"32" doc:"Its id, as the list of long work shows it"`
+		Local bool   `query:"local" doc:"Only on the answering host"`
+	}
+	do(s, s.operation("DELETE", "/v1/work/{task}", "work-cancel", "Cancel a backup or a restore; what else hosts are at goes on", 204),
+		func(ctx context.Context, in *which) error { return s.o.Backend.CancelWork(ctx, in.ID, in.Local) })
 }
 
 // progressOf is what health needs to know of it.
@@ -54,7 +60,7 @@ func (p picture) renderWork(w v1.Works) []v1.Work {
 }
 
 func workRank(w v1.Work) int {
-	return slices.Index([]string{"evacuation", "rebuild", "resync", "scrub"}, w.Kind)
+	return slices.Index([]string{"evacuation", "rebuild", "resync", "scrub", "backup", "restore"}, w.Kind)
 }
 
 // renderEvacuation sums up what the copies of the volumes that leave a disk are
@@ -65,7 +71,7 @@ func (p picture) renderEvacuation(d cluster.Disk, w v1.Works) (out v1.Work, ok b
 	on := func(r cluster.Replica) bool { return r.Disk == d.ID }
 	now := make(map[string]v1.Work)
 	for _, x := range w.Work {
-		if x.Kind != "scrub" && !x.Waits {
+		if (x.Kind == "rebuild" || x.Kind == "resync") && !x.Waits {
 			now[x.VolumeID] = x
 		}
 	}

@@ -35,7 +35,7 @@ func (h *Host) BackupVolume(ctx context.Context, id holdfast.VolumeID, b httpapi
 		out, err = h.backupHere(ctx, m, id, b)
 		return err
 	}, func(peer *client.Client) error {
-		ask := client.BackupAsk{Snapshot: b.Snapshot.ID.String(), Offset: int64(b.Addr) * holdfast.BlockSize}
+		ask := client.BackupAsk{Task: b.Task, Snapshot: b.Snapshot.ID.String(), Offset: int64(b.Addr) * holdfast.BlockSize}
 		if !b.Base.ID.IsZero() {
 			ask.Base = b.Base.ID.String()
 		}
@@ -57,7 +57,13 @@ func (h *Host) backupHere(ctx context.Context, m *member, id holdfast.VolumeID, 
 	}
 	ctx, stop := context.WithCancel(ctx)
 	r, w := io.Pipe()
-	o := &backingUp{ctx: ctx, v: v, ask: ask, disk: disk, stop: stop, PipeReader: r, ended: make(chan struct{})}
+	x, err := h.beginTask(m, ask.Task, "backup", id, stop)
+	if err != nil {
+		stop()
+		disk.Close()
+		return nil, err
+	}
+	o := &backingUp{ctx: ctx, task: x, over: func() { h.endTask(m, x) }, v: v, ask: ask, disk: disk, stop: stop, PipeReader: r, ended: make(chan struct{})}
 	o.spare.New = func() any {
 		return &chunkBuffers{data: make([]byte, backup.ChunkData), packed: make([]byte, backup.PackedLen(backup.ChunkData))}
 	}
@@ -65,8 +71,10 @@ func (h *Host) backupHere(ctx context.Context, m *member, id holdfast.VolumeID, 
 	if err != nil {
 		stop()
 		disk.Close()
+		o.over()
 		return nil, err
 	}
+	x.total.Store(header.Expect)
 	go func() {
 		defer close(o.ended)
 		w.CloseWithError(o.run(w, header))
@@ -79,6 +87,8 @@ type backingUp struct {
 	*io.PipeReader
 	ctx   context.Context
 	stop  func()
+	task  *task
+	over  func()
 	v     *volume.Volume
 	ask   httpapi.BackupAsk
 	disk  export.Disk
@@ -94,6 +104,7 @@ func (o *backingUp) Close() error {
 	o.PipeReader.Close()
 	<-o.ended
 	o.disk.Close()
+	o.over()
 	return nil
 }
 
@@ -189,6 +200,7 @@ func (o *backingUp) run(w io.Writer, h backup.Header) error {
 		}
 		if err == nil {
 			err = out.Put(p.part)
+			o.task.done.Add(int64(p.part.Size()))
 		}
 		if err != nil {
 			o.stop() // and wait for what is under way

@@ -45,6 +45,7 @@ type Host struct {
 	exports *nbd.Server   // nil: a witness
 	awake   *awake.Keeper // nil: a witness, or processors are not kept awake
 
+	streams tasks    // backups and restores under way
 	imports sync.Map // holdfast.VolumeID → image.Progress, of those under way
 
 	deriving sync.Mutex // held while a passphrase is worked on

@@ -31,7 +31,16 @@ func (h *Host) RestoreVolume(ctx context.Context, n httpapi.NewRestore, r *backu
 		return rec, err
 	}
 	defer h.imports.Delete(rec.ID)
-	err = h.fillRestored(ctx, m, rec, r)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	x, err := h.beginTask(m, n.Task, "restore", rec.ID, stop)
+	if err == nil {
+		err = h.fillRestored(ctx, m, rec, r, x)
+		h.endTask(m, x)
+		if err != nil && h.streams.wasCanceled(x.id) {
+			err = errCanceled(x.id)
+		}
+	}
 	if err == nil {
 		rec, err = m.node.Make.Restored(rec.ID)
 	}
@@ -45,7 +54,7 @@ func (h *Host) RestoreVolume(ctx context.Context, n httpapi.NewRestore, r *backu
 }
 
 // fillRestored lays a chain of backups over each other in a volume.
-func (h *Host) fillRestored(ctx context.Context, m *member, rec cluster.Volume, r *backup.Reader) error {
+func (h *Host) fillRestored(ctx context.Context, m *member, rec cluster.Volume, r *backup.Reader, x *task) error {
 	v, err := m.node.Volumes.Open(rec.ID)
 	if err != nil {
 		return err
@@ -57,7 +66,11 @@ func (h *Host) fillRestored(ctx context.Context, m *member, rec cluster.Volume, 
 	}
 	defer disk.Close()
 	re := &restoring{ctx: ctx, disk: disk, blocks: uint64(disk.Size()) / holdfast.BlockSize,
-		progress: func(done, total int64) { h.imports.Store(rec.ID, image.Progress{Done: done, Total: total}) }}
+		progress: func(done, total int64) {
+			h.imports.Store(rec.ID, image.Progress{Done: done, Total: total})
+			x.done.Store(done)
+			x.total.Store(total)
+		}}
 	return re.chain(r)
 }
 

@@ -46,7 +46,7 @@ func (h *Host) Work(ctx context.Context, local bool) (v1.Works, error) {
 
 // atWork is the hosts that have something to tell of, so that not all are asked
 // whenever somebody looks: those that write a volume of which a living copy is
-// not in sync, and those that say that they scrub.
+// not in sync, and those that say that they scrub, or have tasks.
 func atWork(st *cluster.State) map[holdfast.HostID]bool {
 	out := make(map[holdfast.HostID]bool)
 	for _, v := range st.Volumes {
@@ -55,7 +55,7 @@ func atWork(st *cluster.State) map[holdfast.HostID]bool {
 		}
 	}
 	for id, a := range st.Alive {
-		if slices.ContainsFunc(a.Val.Disks, func(d cluster.DiskUse) bool { return d.Scrubs }) {
+		if a.Val.Tasks > 0 || slices.ContainsFunc(a.Val.Disks, func(d cluster.DiskUse) bool { return d.Scrubs }) {
 			out[id] = true
 		}
 	}
@@ -64,7 +64,7 @@ func atWork(st *cluster.State) map[holdfast.HostID]bool {
 
 // ownWork is what this host is at.
 func (h *Host) ownWork(m *member, st *cluster.State) []v1.Work {
-	out := []v1.Work{}
+	out := append([]v1.Work{}, h.taskWork(st)...)
 	for _, c := range m.node.Volumes.Mendings() {
 		x := v1.Work{Kind: "rebuild", Volume: nameOf(st, c.Volume), VolumeID: c.Volume.String(), Host: st.Hosts[c.Host].Val.Name,
 			Rebuild: v1.Rebuild{Done: c.Done, Total: c.Bytes, Rate: c.Rate, LeftSecs: int64(c.Left / time.Second), Part: c.Part, Parts: c.Parts,

@@ -46,6 +46,7 @@ type Job struct {
 	FullAfter   int    // in Dir: a full one after so many differences; 0: never
 	Keep        bool   // to a File or Pipe: the snapshots that are made stay, to be a Base
 
+	Task       string // by which it can be canceled; "": one is chosen
 	Recipients []age.Recipient
 	Plaintext  bool // an encrypted volume may be backed up without them
 
@@ -82,6 +83,11 @@ type task struct {
 
 // Run makes the backups. What was made is returned with an error, too.
 func (j *Job) Run(ctx context.Context) (made []Made, err error) {
+	if j.Task == "" {
+		if j.Task, err = randomHex(4); err != nil {
+			return nil, err
+		}
+	}
 	tasks, err := j.volumes(ctx)
 	if err != nil {
 		return nil, err
@@ -130,11 +136,17 @@ func lock(dir string) (func(), error) {
 
 // snapshotName is that of a snapshot that is made for a backup.
 func snapshotName(now time.Time) (string, error) {
-	var b [3]byte
-	if _, err := rand.Read(b[:]); err != nil {
+	tail, err := randomHex(3)
+	return Prefix + now.UTC().Format("20060102-150405") + "-" + tail, err
+}
+
+// randomHex is n random bytes as text.
+func randomHex(n int) (string, error) {
+	b := make([]byte, n)
+	if _, err := rand.Read(b); err != nil {
 		return "", holdfast.Errorf(holdfast.IO, "a name: %w", err)
 	}
-	return Prefix + now.UTC().Format("20060102-150405") + "-" + hex.EncodeToString(b[:]), nil
+	return hex.EncodeToString(b), nil
 }
 
 // point gives every task its snapshot: the one that is there, or new ones of one

@@ -136,7 +136,7 @@ func (e *fromHost) again() bool {
 
 // once asks for what is left, and writes it.
 func (o *target) once(ctx context.Context) error {
-	ask := client.BackupAsk{Snapshot: o.task.snap.ID, Base: o.task.base}
+	ask := client.BackupAsk{Task: o.job.Task, Snapshot: o.task.snap.ID, Base: o.task.base}
 	if o.w != nil {
 		ask.Offset = int64(o.w.Next()) * holdfast.BlockSize
 	}

@@ -146,6 +146,18 @@ func (b *Backend) Work(context.Context, bool) (v1.Works, error) {
 	return b.Busy, nil
 }
 
+// CancelWork implements httpapi.Backend.
+func (b *Backend) CancelWork(_ context.Context, id string, _ bool) error {
+	return b.change(func() error {
+		is := func(w v1.Work) bool { return w.ID == id }
+		if !slices.ContainsFunc(b.Busy.Work, is) {
+			return holdfast.Errorf(holdfast.NotFound, "there is no task %s; see 'holdfast task list'", id)
+		}
+		b.Busy.Work = slices.DeleteFunc(b.Busy.Work, is)
+		return nil
+	})
+}
+
 // MuchWork is a host at everything that takes long with the volume "data".
 func (b *Backend) MuchWork() []v1.Work {
 	var id string
@@ -158,6 +170,7 @@ func (b *Backend) MuchWork() []v1.Work {
 		{Kind: "scrub", Host: "alpha", Disk: "alpha:/dev/vdb", Bad: 1, Rebuild: v1.Rebuild{Done: 0.25, Total: 4 << 30, Rate: 64 << 20, LeftSecs: 48}},
 		{Kind: "rebuild", Volume: "data", VolumeID: id, Host: "gamma", Rebuild: v1.Rebuild{Done: 0.43, Total: 12 << 30, Rate: 85 << 20, LeftSecs: 80, Part: 1, Parts: 3}},
 		{Kind: "resync", Volume: "other", Host: "gamma", Rebuild: v1.Rebuild{Done: 0.9, Total: 1 << 30, Rate: 5 << 20, Limit: 20 << 20, LimitedBy: "the foreground at its disk"}},
+		{ID: "5f0c11aa", Kind: "backup", Volume: "data", VolumeID: id, Host: "beta", Rebuild: v1.Rebuild{Done: 0.5, Total: 12 << 30, Rate: 256 << 20, LeftSecs: 24}},
 		{Kind: "rebuild", Volume: "third", Host: "gamma", Rebuild: v1.Rebuild{Waits: true, Ahead: 2}},
 	}
 }
