@@ -23,6 +23,8 @@ type VMSpec struct {
 	Initrd    string    `json:"initrd,omitempty" maxLength:"63"`
 	Append    string    `json:"append,omitempty" maxLength:"2048" doc:"Kernel command line"`
 	CDROM     string    `json:"cdrom,omitempty" maxLength:"63" doc:"Image that lies in its CD-ROM drive, as of an ISO file"`
+	Firmware  string    `json:"firmware,omitempty" enum:"bios,uefi" doc:"What starts it; empty: bios, or uefi if there are variables"`
+	Vars      string    `json:"vars,omitempty" maxLength:"63" doc:"Volume that holds the variables of its UEFI; empty: a new one"`
 	Boot      []string  `json:"boot,omitempty" maxItems:"2" doc:"What it is started from: disk, cdrom, in the order in which it is tried; empty: disk, cdrom"`
 }
 
@@ -73,6 +75,8 @@ type VM struct {
 	Kernel    string    `json:"kernel,omitempty"`
 	Initrd    string    `json:"initrd,omitempty"`
 	Append    string    `json:"append,omitempty"`
+	Firmware  string    `json:"firmware" enum:"bios,uefi" doc:"What starts it"`
+	Vars      string    `json:"vars,omitempty" doc:"The volume that holds the variables of its UEFI"`
 	CDROM     string    `json:"cdrom,omitempty" doc:"The image in its CD-ROM drive"`
 	Boot      []string  `json:"boot" doc:"What it is started from: disk, cdrom, in the order in which it is tried"`
 	MAC       string    `json:"mac"`

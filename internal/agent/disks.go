@@ -37,9 +37,9 @@ func (w *worker) volumeName(id holdfast.VolumeID) string {
 	return id.Short()
 }
 
-// volumesOf are the volumes that a machine has.
+// volumesOf are the volumes that a machine writes.
 func volumesOf(s hypervisor.Spec) (ids []holdfast.VolumeID) {
-	for _, d := range s.Disks {
+	for _, d := range s.Written() {
 		ids = append(ids, d.Volume)
 	}
 	return ids
@@ -55,17 +55,26 @@ func (w *worker) disk(v *volume.Volume, slot int) (hypervisor.Disk, error) {
 	return hypervisor.Disk{Slot: slot, Volume: rec.ID, Cache: rec.Generation, Socket: socket, Export: rec.Name}, nil
 }
 
-// disks are a VM's volumes, opened in the order of cluster.VM.Volumes, as its
-// machine gets them.
-func (w *worker) disks(vm cluster.VM, vols []*volume.Volume) (out []hypervisor.Disk, err error) {
+// disks gives a machine a VM's volumes, opened in the order of
+// cluster.VM.Volumes.
+func (w *worker) disks(vm cluster.VM, vols []*volume.Volume, s *hypervisor.Spec) error {
 	for _, v := range vols {
-		d, err := w.disk(v, vm.SlotOf(v.Record().ID))
-		if err != nil {
-			return nil, err
+		id := v.Record().ID
+		if vm.UEFI() && id == vm.Vars {
+			d, err := w.disk(v, hypervisor.SlotVars)
+			if err != nil {
+				return err
+			}
+			s.Vars = &d
+			continue
 		}
-		out = append(out, d)
+		d, err := w.disk(v, vm.SlotOf(id))
+		if err != nil {
+			return err
+		}
+		s.Disks = append(s.Disks, d)
 	}
-	return out, nil
+	return nil
 }
 
 // fitDisks gives a running machine the disks that its VM was given since, and

@@ -337,8 +337,11 @@ func (w *worker) spec(vm cluster.VM, vols []*volume.Volume) (hypervisor.Spec, er
 		CPUs: vm.CPUs, MemoryMiB: vm.MemoryMiB, Append: vm.Append, LeaveOn: vm.Isolation == cluster.IsolationLeave,
 		NIC: &hypervisor.NIC{MAC: vm.MAC}, Edition: vm.Edition,
 	}
-	var err error
-	if s.Disks, err = w.disks(vm, vols); err != nil {
+	err := w.disks(vm, vols, &s)
+	if err == nil && s.Vars != nil {
+		err = w.fillVars(vm)
+	}
+	if err != nil {
 		return s, err
 	}
 	s.Boot = vm.BootOrder()
@@ -393,8 +396,9 @@ func (w *worker) tend(m hypervisor.Machine, vm cluster.VM) {
 // lostCache reports whether a disk of a machine is of a later cache generation
 // than it was when the guest got it.
 func lostCache(s hypervisor.Spec, vols []*volume.Volume) bool {
+	written := s.Written()
 	for i, v := range vols {
-		if v.Record().Generation != s.Disks[i].Cache {
+		if v.Record().Generation != written[i].Cache {
 			return true
 		}
 	}

@@ -31,6 +31,8 @@ func vmColumns() []column[v1.VM] {
 		{"DISKS", true, func(v v1.VM) any { return diskNames(v) }},
 		{"SNAPSHOTS", true, func(v v1.VM) any { return some(v.Snapshots) }},
 		{"CDROM", true, func(v v1.VM) any { return v.CDROM }},
+		{"FIRMWARE", true, func(v v1.VM) any { return v.Firmware }},
+		{"UEFI VARS", true, func(v v1.VM) any { return v.Vars }},
 		{"BOOT", true, func(v v1.VM) any { return strings.Join(v.Boot, ",") }},
 		{"PRIORITY", true, func(v v1.VM) any { return v.Priority }},
 		{"ISOLATION", true, func(v v1.VM) any { return v.Isolation }},
@@ -192,6 +194,7 @@ func (a *app) vmCreateCmd() *cobra.Command {
   holdfast vm create web --image debian --user-data web.yaml --ssh-key ~/.ssh/id_ed25519.pub
   holdfast vm create tiny --volume scratch --off
   holdfast vm create new --size 20GiB --cdrom debian-iso    # an empty disk, to install on
+  holdfast vm create web2 --image debian --firmware uefi
   holdfast vm create -f db1.yaml    # as 'holdfast vm export' wrote it`,
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) (err error) {
 			switch {
@@ -244,6 +247,8 @@ func (a *app) vmCreateCmd() *cobra.Command {
 	f.StringVar(&s.Initrd, "initrd", "", "direct boot: `image` that holds the initrd")
 	f.StringVar(&s.Append, "append", "", "direct boot: kernel command `line`")
 	f.StringVar(&s.CDROM, "cdrom", "", "`image` that lies in its CD-ROM drive, as of an ISO file")
+	f.StringVar(&s.Firmware, "firmware", "", "bios (default) or uefi: what starts it; hosts without UEFI firmware do not run it then")
+	f.StringVar(&s.Vars, "vars", "", "`volume` that holds the variables of its UEFI, as another VM left it (default: a new one)")
 	f.StringSliceVar(&s.Boot, "boot", nil, "what it is started from, in the `order` in which it is tried (default disk,cdrom)")
 	f.BoolVar(&s.Off, "off", false, "do not start it")
 	f.BoolVar(&noWait, "no-wait", false, "return at once")

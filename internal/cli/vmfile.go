@@ -24,7 +24,10 @@ const maxVMFile = 1 << 20
 func vmFileOf(v v1.VM) v1.VMFile {
 	f := v1.VMFile{Format: v1.VMFileFormat, VMSpec: v1.VMSpec{Name: v.Name, Volume: v.Volume, CPUs: v.CPUs, MemoryMiB: v.MemoryMiB, Off: v.Power == "off",
 		Priority: v.Priority, Isolation: v.Isolation, Publish: v.Publish, UserData: v.UserData, SSHKeys: v.SSHKeys,
-		Kernel: v.Kernel, Initrd: v.Initrd, Append: v.Append, CDROM: v.CDROM, Boot: v.Boot}}
+		Kernel: v.Kernel, Initrd: v.Initrd, Append: v.Append, CDROM: v.CDROM, Boot: v.Boot, Vars: v.Vars}}
+	if v.Vars != "" {
+		f.Firmware = v.Firmware
+	}
 	for _, d := range v.Disks {
 		if d.Slot != 0 && d.State != "leaving" {
 			f.Disks = append(f.Disks, v1.VMDiskSpec{Volume: d.Volume})

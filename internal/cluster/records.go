@@ -57,8 +57,9 @@ type Alive struct {
 	Boot        holdfast.BootID `json:"boot"`
 	CPUs        int             `json:"cpus"`
 	MemoryMiB   int             `json:"memory_mib"`
-	Accelerator string          `json:"accelerator"` // "kvm" or "tcg"
-	Sandbox     string          `json:"sandbox"`     // "full" or "reduced"
+	Accelerator string          `json:"accelerator"`    // "kvm" or "tcg"
+	Sandbox     string          `json:"sandbox"`        // "full" or "reduced"
+	UEFI        bool            `json:"uefi,omitempty"` // it has firmware for VMs with UEFI
 	Version     string          `json:"version"`
 	Wall        time.Time       `json:"wall"` // to notice a clock that is wrong
 	Disks       []DiskUse       `json:"disks,omitempty"`
@@ -274,6 +275,7 @@ type VM struct {
 	Kernel    string            `json:"kernel,omitempty"` // direct boot: names of images
 	Initrd    string            `json:"initrd,omitempty"`
 	Append    string            `json:"append,omitempty"`
+	Vars      holdfast.VolumeID `json:"vars,omitzero"`  // where its UEFI keeps its variables; zero: it has a BIOS
 	CDROM     holdfast.VolumeID `json:"cdrom,omitzero"` // the image in its CD-ROM drive
 	Boot      []string          `json:"boot,omitempty"` // what it is started from, in order; empty: see BootOrder
 	MAC       string            `json:"mac"`

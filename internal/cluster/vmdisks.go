@@ -18,8 +18,18 @@ type VMDisk struct {
 	Leaving bool `json:"leaving,omitempty"`
 }
 
+// VarsBlocks is the size of the volume of a VM's UEFI variables, in blocks, and
+// VarsSlot its slot: behind all disks.
+const (
+	VarsBlocks = 132
+	VarsSlot   = MaxVMDisks + 1
+)
+
+// UEFI reports whether the VM is started by UEFI firmware.
+func (v *VM) UEFI() bool { return !v.Vars.IsZero() }
+
 // Volumes are the volumes that the VM's machine is to be started with, the boot
-// disk first.
+// disk first, and last that of its UEFI variables.
 func (v *VM) Volumes() []holdfast.VolumeID {
 	var out []holdfast.VolumeID
 	if !v.Volume.IsZero() {
@@ -30,11 +40,17 @@ func (v *VM) Volumes() []holdfast.VolumeID {
 			out = append(out, d.Volume)
 		}
 	}
+	if v.UEFI() {
+		out = append(out, v.Vars)
+	}
 	return out
 }
 
-// Has reports whether a volume is one of the VM's disks.
-func (v *VM) Has(id holdfast.VolumeID) bool { return v.Volume == id || v.Disk(id) >= 0 }
+// Has reports whether a volume is one of the VM's disks, or holds its UEFI
+// variables.
+func (v *VM) Has(id holdfast.VolumeID) bool {
+	return v.Volume == id || v.Disk(id) >= 0 || v.UEFI() && v.Vars == id
+}
 
 // Disk is the place of a volume among the VM's further disks, or -1.
 func (v *VM) Disk(id holdfast.VolumeID) int {
@@ -64,6 +80,9 @@ func (v *VM) WithoutDisks(ids ...holdfast.VolumeID) []VMDisk {
 
 // checkVMDisks refuses disks that share a slot or a volume.
 func checkVMDisks(v *VM) error {
+	if v.UEFI() && (v.Vars == v.Volume || v.Disk(v.Vars) >= 0) {
+		return bad("vm", v.Name, "its UEFI variables are on one of its disks")
+	}
 	last := 0
 	for i, d := range v.Disks {
 		switch {

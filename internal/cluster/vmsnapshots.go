@@ -68,6 +68,9 @@ func (v *VM) SlotOf(id holdfast.VolumeID) int {
 	if i := v.Disk(id); i >= 0 {
 		return v.Disks[i].Slot
 	}
+	if v.UEFI() && v.Vars == id {
+		return VarsSlot
+	}
 	return 0
 }
 

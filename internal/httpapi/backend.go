@@ -294,6 +294,8 @@ type NewVM struct {
 	Append    string
 	Pool      holdfast.PoolID
 	CDROM     holdfast.VolumeID // a sealed image, or zero
+	UEFI      bool              // it has UEFI, with new variables unless Vars are some
+	Vars      holdfast.VolumeID
 	Boot      []string
 }
 

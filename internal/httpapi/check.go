@@ -138,6 +138,9 @@ func (p picture) newVM(s v1.VMSpec) (NewVM, error) {
 	if n.CDROM, err = p.vmMedium(s.Name, s.CDROM); err != nil {
 		return n, err
 	}
+	if err := p.vmFirmware(s, &n); err != nil {
+		return n, err
+	}
 	n.Publish, err = p.vmPublish(holdfast.VMID{}, s)
 	return n, err
 }
@@ -151,6 +154,29 @@ func (p picture) vmBoot(s v1.VMSpec) error {
 		return holdfast.Errorf(holdfast.Invalid, "VM %s: %w", s.Name, err)
 	}
 	return checkSeed(s)
+}
+
+// vmFirmware checks what is to start a VM.
+func (p picture) vmFirmware(s v1.VMSpec, n *NewVM) error {
+	n.UEFI = s.Firmware == "uefi" || s.Firmware == "" && s.Vars != ""
+	if s.Vars == "" {
+		return nil
+	}
+	if !n.UEFI {
+		return holdfast.Errorf(holdfast.Invalid, "VM %s: UEFI variables are given, and it is to be started by a BIOS", s.Name)
+	}
+	v, err := p.volume(s.Vars)
+	if err != nil {
+		return err
+	}
+	if vm, ok := p.VMs[v.VM]; ok {
+		return holdfast.Errorf(holdfast.Busy, "volume %s is VM %s's; give it to no other", v.Name, vm.Val.Name)
+	}
+	if v.Blocks != cluster.VarsBlocks {
+		return holdfast.Errorf(holdfast.Invalid, "volume %s holds no UEFI variables: it has %d bytes, and these have %d", v.Name, v.Blocks*holdfast.BlockSize, cluster.VarsBlocks*holdfast.BlockSize)
+	}
+	n.Vars = v.ID
+	return nil
 }
 
 // vmMedium finds the image that is to lie in a VM's CD-ROM drive; "": none.

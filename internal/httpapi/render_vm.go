@@ -5,6 +5,7 @@ import (
 
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
 // priorityName and priorityOf translate the restart order.
@@ -48,9 +49,17 @@ func (p picture) vmState(v cluster.VM) (state, why string) {
 	case v.Power != cluster.On:
 		return "off", ""
 	case v.Host.IsZero():
-		return "waiting", "no host has been found for it yet"
+		return "waiting", p.noHost(v)
 	}
 	return "starting", ""
+}
+
+// noHost says why a VM has no host.
+func (p picture) noHost(v cluster.VM) string {
+	if to, why := placement.PlaceVM(p.State, v, placement.VMOptions{}); to.IsZero() {
+		return why.String()
+	}
+	return "no host has been found for it yet"
 }
 
 func (p picture) renderVM(v cluster.VM) v1.VM {
@@ -61,6 +70,10 @@ func (p picture) renderVM(v cluster.VM) v1.VM {
 	out.State, out.Reason = p.vmState(v)
 	out.Snapshots = len(v.Snapshots)
 	out.Disks = p.renderVMDisks(v)
+	out.Firmware = "bios"
+	if v.UEFI() {
+		out.Firmware, out.Vars = "uefi", p.volumeName(v.Vars)
+	}
 	if !v.CDROM.IsZero() {
 		out.CDROM = p.volumeName(v.CDROM)
 	}

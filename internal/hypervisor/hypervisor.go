@@ -6,6 +6,7 @@ package hypervisor
 
 import (
 	"io"
+	"slices"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -22,6 +23,7 @@ type Spec struct {
 	MemoryMiB  int            `json:"memory_mib"`
 	Disks      []Disk         `json:"disks"`            // in the order of their slots
 	CD         *Disk          `json:"cd,omitempty"`     // what lies in its CD-ROM drive, at SlotCD, read-only; nil: nothing
+	Vars       *Disk          `json:"vars,omitempty"`   // at SlotVars, where its UEFI keeps its variables; nil: it has a BIOS
 	Boot       []string       `json:"boot,omitempty"`   // BootDisk and BootCD, in the order in which they are tried; empty: in this one
 	Seed       string         `json:"seed,omitempty"`   // path of a NoCloud ISO
 	Kernel     string         `json:"kernel,omitempty"` // direct boot: paths of kernel and initrd
@@ -35,8 +37,12 @@ type Spec struct {
 // MaxDisks is how many disks a machine may have; their slots are below it.
 const MaxDisks = 20
 
-// SlotCD is the slot of what lies in a machine's CD-ROM drive.
-const SlotCD = MaxDisks
+// SlotCD is the slot of what lies in a machine's CD-ROM drive, and SlotVars that
+// of its UEFI's variables.
+const (
+	SlotCD   = MaxDisks
+	SlotVars = MaxDisks + 1
+)
 
 // What a machine may be started from.
 const (
@@ -54,9 +60,18 @@ type Disk struct {
 	ReadOnly bool              `json:"read_only,omitempty"`
 }
 
-// Disk returns the machine's disk that is a volume.
+// Written are the volumes that the machine writes: its disks, and last what its
+// UEFI keeps.
+func (s *Spec) Written() []Disk {
+	if s.Vars == nil {
+		return s.Disks
+	}
+	return append(slices.Clone(s.Disks), *s.Vars)
+}
+
+// Disk returns what the machine writes to a volume as.
 func (s *Spec) Disk(id holdfast.VolumeID) (Disk, bool) {
-	for _, d := range s.Disks {
+	for _, d := range s.Written() {
 		if d.Volume == id {
 			return d, true
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/agent"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/store"
@@ -160,6 +161,19 @@ func (n *Node) publishDisks() {
 	}
 	n.published = disks
 	n.alive.Update(func(a *cluster.Alive) { a.Disks = disks })
+}
+
+// tellFirmware tells the cluster whether VMs with UEFI can be started here, if
+// that has changed: firmware may be installed while the host runs.
+func (n *Node) tellFirmware() {
+	f, ok := n.Hyper.(agent.Firmware)
+	if !ok {
+		return
+	}
+	if now := f.UEFI(); now != n.uefi {
+		n.uefi = now
+		n.alive.Update(func(a *cluster.Alive) { a.UEFI = now })
+	}
 }
 
 // diskUse is the state of a disk. What nothing refers to is free, wherever it

@@ -90,6 +90,7 @@ type Node struct {
 	toldFaults []string          // conditions of volumes, owned by follow
 	toldSkew   bool              // owned by followClocks
 	clockStop  clock.Event
+	uefi       bool // what the host has said of its firmware; owned by follow
 }
 
 // New wires a node over its seams; Start sets it going. Handlers are on the
@@ -97,6 +98,7 @@ type Node struct {
 func New(c Config, s Seams) *Node {
 	n := &Node{Seams: s, Config: c, Self: c.Host.Host, Keys: keyring.NewRing(),
 		born: s.Clock.Now(), tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent(), keysStop: s.Clock.NewEvent(), keysWake: s.Clock.NewEvent(), clockStop: s.Clock.NewEvent()}
+	n.uefi = c.Host.UEFI
 	n.conds.set = make(map[string]cluster.Condition)
 	n.tended.disks = make(map[holdfast.DiskID]*failing)
 	n.Cluster = cluster.OpenAbove(s.KV, s.Clock, c.Log, c.Floor)
@@ -178,6 +180,7 @@ func (n *Node) follow() {
 		if now := n.Clock.Now(); now >= next {
 			next = now + diskReport
 			n.publishDisks()
+			n.tellFirmware()
 			n.tellRot()
 			n.tellRebuilds()
 			n.retireDisks()

@@ -112,6 +112,8 @@ func (rs rooms) fits(h *Host, vm cluster.VM) string {
 		return "a witness, which runs no VM"
 	case h.Drained:
 		return "drained"
+	case vm.UEFI() && !h.Alive.UEFI:
+		return "has no UEFI firmware; install it there (Debian and Ubuntu: apt install ovmf)"
 	case r.mem < vm.MemoryMiB+VMOverheadMiB:
 		return fmt.Sprintf("needs %d MiB of memory, %d of %d MiB left", vm.MemoryMiB+VMOverheadMiB, max(r.mem, 0), r.memTotal)
 	case r.cpus < vm.CPUs:
@@ -173,6 +175,9 @@ func (v *View) placeVM(rs rooms, vm cluster.VM, o VMOptions) (holdfast.HostID, W
 	}
 	if best == nil {
 		why.Short = fmt.Sprintf("no host has room for VM %s", vm.Name)
+		if vm.UEFI() && !slices.ContainsFunc(v.Hosts, func(h *Host) bool { return h.Up() && h.Alive.UEFI }) {
+			why.Short = fmt.Sprintf("no host that answers can start VM %s", vm.Name)
+		}
 		return holdfast.HostID{}, why
 	}
 	why.Chosen = append(why.Chosen, v.chosenText(rs, best, vm))

@@ -86,6 +86,9 @@ func clonesOf(st *cluster.State, id holdfast.VolumeID, snap holdfast.SnapshotID)
 func (p *Provisioner) DeleteVolume(id holdfast.VolumeID, erase bool) error {
 	_, err := p.change(id, func(st *cluster.State, rec *cluster.Volume) error {
 		if vm, ok := st.VMs[rec.VM]; ok && !vm.Val.Deleted {
+			if vm.Val.UEFI() && vm.Val.Vars == id {
+				return holdfast.Errorf(holdfast.Conflict, "volume %s holds the UEFI variables of VM %s; delete the VM first", rec.Name, vm.Val.Name)
+			}
 			if vm.Val.Volume != id {
 				return holdfast.Errorf(holdfast.Conflict, "volume %s is a disk of VM %s; take it away first: 'holdfast vm disk remove %s %s'", rec.Name, vm.Val.Name, vm.Val.Name, rec.Name)
 			}
@@ -105,7 +108,10 @@ func (p *Provisioner) DeleteVolume(id holdfast.VolumeID, erase bool) error {
 
 // GrowVolume makes a volume larger; its writer follows.
 func (p *Provisioner) GrowVolume(id holdfast.VolumeID, blocks uint64) (cluster.Volume, error) {
-	return p.change(id, func(_ *cluster.State, rec *cluster.Volume) error {
+	return p.change(id, func(st *cluster.State, rec *cluster.Volume) error {
+		if vm, ok := st.VMs[rec.VM]; ok && vm.Val.UEFI() && vm.Val.Vars == id {
+			return holdfast.Errorf(holdfast.Denied, "volume %s holds the UEFI variables of VM %s, whose size is the firmware's", rec.Name, vm.Val.Name)
+		}
 		if blocks < rec.Blocks || blocks > holdfast.MaxVolumeBlocks {
 			return holdfast.Errorf(holdfast.Invalid, "volume %s has %d blocks; it can grow to at most %d and never shrinks", rec.Name, rec.Blocks, uint64(holdfast.MaxVolumeBlocks))
 		}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
-	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
@@ -17,6 +16,7 @@ type VMSpec struct {
 	Blocks uint64
 	Copies int
 	Pool   holdfast.PoolID // of a new one
+	UEFI   bool            // with UEFI variables of its own, unless the VM names a volume that has some
 }
 
 // CreateVM makes a VM, its boot disk and its first assignment in one commit.
@@ -34,7 +34,7 @@ func (p *Provisioner) CreateVM(spec VMSpec) (cluster.VM, error) {
 		vm.Isolation = cluster.IsolationPause
 	}
 	if !vm.Volume.IsZero() {
-		return p.createOn(vm)
+		return p.createOn(vm, spec)
 	}
 	disk := VolumeSpec{Name: vm.Name, Blocks: spec.Blocks, Copies: spec.Copies, Pool: spec.Pool}
 	if !spec.Image.IsZero() {
@@ -49,15 +49,62 @@ func (p *Provisioner) CreateVM(spec VMSpec) (cluster.VM, error) {
 		return vm, holdfast.Errorf(holdfast.Exists, "a VM named %q exists; choose another name", vm.Name)
 	}
 	vm.Volume, rec.VM = rec.ID, vm.ID
-	p.assign(st, &vm, rec)
+	made := []cluster.Volume{rec}
 	tx := p.Cluster.Begin()
-	if err := p.putVolume(tx, st, rec); err != nil {
+	if vars, err := p.takeVars(tx, st, &vm, spec, rec); err != nil {
 		p.discard(rec)
 		return vm, err
+	} else if vars != nil {
+		made = append(made, *vars)
+	}
+	p.assign(st, &vm, made...)
+	for _, rec := range made {
+		if err == nil {
+			err = p.putVolume(tx, st, rec)
+		}
 	}
 	tx.PutVM(vm, 0)
-	return vm, p.commit(tx, rec)
+	if err == nil {
+		err = p.settled(tx)
+	}
+	for _, rec := range made {
+		if err != nil {
+			err = p.unmade(rec, err)
+		}
+	}
+	return vm, err
 }
+
+// takeVars gives a VM that is to have UEFI a place for its variables, beside its
+// boot disk: the volume that it names, or a new one, which is returned and has
+// no record yet.
+func (p *Provisioner) takeVars(tx *cluster.Txn, st *cluster.State, vm *cluster.VM, spec VMSpec, disk cluster.Volume) (*cluster.Volume, error) {
+	if vm.UEFI() {
+		v, err := freeVolume(st, vm.Vars, "the volume with the UEFI variables of VM "+vm.Name)
+		if err != nil {
+			return nil, err
+		}
+		if v.Val.Blocks != cluster.VarsBlocks {
+			return nil, holdfast.Errorf(holdfast.Invalid, "volume %s has %d blocks; UEFI variables have %d", v.Val.Name, v.Val.Blocks, cluster.VarsBlocks)
+		}
+		v.Val.VM = vm.ID
+		tx.PutVolume(v.Val, v.Mod)
+		return nil, nil
+	}
+	if !spec.UEFI {
+		return nil, nil
+	}
+	rec, _, err := p.prepare(VolumeSpec{Name: varsName(vm.Name), Blocks: cluster.VarsBlocks, Copies: disk.Copies, Pool: disk.Pool,
+		Durability: cluster.Always, Encrypt: disk.Encrypted()})
+	if err != nil {
+		return nil, err
+	}
+	vm.Vars, rec.VM = rec.ID, vm.ID
+	return &rec, nil
+}
+
+// varsName is the name of the volume of a VM's UEFI variables.
+func varsName(vm string) string { return vm[:min(len(vm), 58)] + "-uefi" }
 
 // identify makes a VM one of its own.
 func (p *Provisioner) identify(vm *cluster.VM, u holdfast.UUID) {
@@ -66,7 +113,7 @@ func (p *Provisioner) identify(vm *cluster.VM, u holdfast.UUID) {
 }
 
 // createOn makes a VM on an existing volume.
-func (p *Provisioner) createOn(vm cluster.VM) (cluster.VM, error) {
+func (p *Provisioner) createOn(vm cluster.VM, spec VMSpec) (cluster.VM, error) {
 	st, err := p.fresh()
 	if err != nil {
 		return vm, err
@@ -77,13 +124,24 @@ func (p *Provisioner) createOn(vm cluster.VM) (cluster.VM, error) {
 	}
 	rec := v.Val
 	rec.VM = vm.ID
-	p.assign(st, &vm, rec)
 	tx := p.Cluster.Begin()
+	vars, err := p.takeVars(tx, st, &vm, spec, rec)
+	if err != nil {
+		return vm, err
+	}
+	with := []cluster.Volume{rec}
+	if vars != nil {
+		with = append(with, *vars)
+		err = p.putVolume(tx, st, *vars)
+	}
+	p.assign(st, &vm, with...)
 	tx.PutVolume(rec, v.Mod)
 	tx.PutVM(vm, 0)
-	rev, err := tx.Settle(settle)
 	if err == nil {
-		p.Cluster.WaitRev(rev, kv.CallTimeout)
+		err = p.settled(tx)
+	}
+	if err != nil && vars != nil {
+		err = p.unmade(*vars, err)
 	}
 	return vm, err
 }
@@ -253,6 +311,7 @@ func deleteVM(st *cluster.State, tx *cluster.Txn, v cluster.Versioned[cluster.VM
 		tx.PutVolume(vol, rec.Mod)
 	}
 	letGo(v.Val.Volume, !r.KeepDisk)
+	letGo(v.Val.Vars, !r.KeepDisk)
 	for _, d := range v.Val.Disks {
 		letGo(d.Volume, r.Disks && !d.Leaving)
 	}

@@ -59,22 +59,36 @@ func (p *Provisioner) cloneDisks(vm *cluster.VM, disks []cluster.VMSnapshotDisk)
 	slices.SortFunc(disks, func(a, b cluster.VMSnapshotDisk) int { return a.Slot - b.Slot })
 	for i, d := range disks {
 		name := vm.Name
-		if d.Slot != 0 {
+		switch {
+		case d.Slot == cluster.VarsSlot:
+			name = varsName(vm.Name)
+		case d.Slot != 0:
 			name = fmt.Sprintf("%s-%d", vm.Name, d.Slot+1)
 		}
-		rec, _, err := p.prepare(VolumeSpec{Name: name, Origin: &cluster.Origin{Volume: d.Volume, Snapshot: d.Snapshot}})
+		rec, _, err := p.prepare(VolumeSpec{Name: name, Durability: durabilityOf(d), Origin: &cluster.Origin{Volume: d.Volume, Snapshot: d.Snapshot}})
 		if err != nil {
 			return made, err
 		}
 		rec.VM = vm.ID
 		made = append(made, rec)
-		if i == 0 {
+		switch {
+		case i == 0:
 			vm.Volume = rec.ID
-		} else {
+		case d.Slot == cluster.VarsSlot:
+			vm.Vars = rec.ID
+		default:
 			vm.Disks = append(vm.Disks, cluster.VMDisk{Volume: rec.ID, Slot: d.Slot})
 		}
 	}
 	return made, nil
+}
+
+// durabilityOf is that of a disk's clone: UEFI never flushes its variables.
+func durabilityOf(d cluster.VMSnapshotDisk) cluster.Durability {
+	if d.Slot == cluster.VarsSlot {
+		return cluster.Always
+	}
+	return cluster.OnFlush
 }
 
 // commitClone makes a VM and its disks known.

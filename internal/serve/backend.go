@@ -292,10 +292,10 @@ func (h *Host) CreateVM(ctx context.Context, n httpapi.NewVM) (cluster.VM, error
 	if err != nil {
 		return cluster.VM{}, err
 	}
-	return m.node.Make.CreateVM(provision.VMSpec{Image: n.Image, Blocks: n.Blocks, Copies: n.Copies, Pool: n.Pool, VM: cluster.VM{
+	return m.node.Make.CreateVM(provision.VMSpec{Image: n.Image, Blocks: n.Blocks, Copies: n.Copies, Pool: n.Pool, UEFI: n.UEFI, VM: cluster.VM{
 		Name: n.Name, Volume: n.Volume, CPUs: n.CPUs, MemoryMiB: n.MemoryMiB, Power: n.Power, Priority: n.Priority, Isolation: n.Isolation,
 		Publish: n.Publish, UserData: n.UserData, SSHKeys: n.SSHKeys, Kernel: n.Kernel, Initrd: n.Initrd, Append: n.Append,
-		CDROM: n.CDROM, Boot: n.Boot,
+		CDROM: n.CDROM, Boot: n.Boot, Vars: n.Vars,
 	}})
 }
 

@@ -331,7 +331,7 @@ func (h *Host) alive(boot holdfast.BootID) cluster.Alive {
 	accel, _ := h.hyper.Accelerator()
 	return cluster.Alive{
 		Host: h.dir.id.Host, Boot: boot, CPUs: runtime.NumCPU(), MemoryMiB: memoryMiB(),
-		Accelerator: accel, Sandbox: h.hyper.Sandbox(), Version: h.version,
+		Accelerator: accel, Sandbox: h.hyper.Sandbox(), Version: h.version, UEFI: h.hyper.UEFI(),
 	}
 }
 

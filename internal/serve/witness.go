@@ -21,6 +21,8 @@ type machines interface {
 	hypervisor.Hypervisor
 	// Sandbox says how well they are confined: "full", "reduced", "" for none.
 	Sandbox() string
+	// UEFI reports whether there is firmware for VMs with UEFI.
+	UEFI() bool
 	// SetDeny keeps guests from addresses.
 	SetDeny([]netip.Prefix) error
 	// Close lets go of them; they run on.
@@ -46,6 +48,9 @@ func (noMachines) Notify(func(holdfast.VMID, hypervisor.State)) {}
 
 // Sandbox implements machines.
 func (noMachines) Sandbox() string { return "" }
+
+// UEFI implements machines.
+func (noMachines) UEFI() bool { return false }
 
 // SetDeny implements machines.
 func (noMachines) SetDeny([]netip.Prefix) error { return nil }

@@ -358,6 +358,9 @@ func (b *Backend) CreateVM(_ context.Context, n httpapi.NewVM) (v cluster.VM, er
 			SSHKeys: n.SSHKeys, Kernel: n.Kernel, Initrd: n.Initrd, Append: n.Append, CDROM: n.CDROM, Boot: n.Boot, MAC: "52:54:00:00:00:01", Created: epoch0()}
 		vol.VM = v.ID
 		put(b, b.St.Volumes, vol.ID, vol)
+		if err := b.firmware(&v, n); err != nil {
+			return err
+		}
 		if v.Power == cluster.On {
 			b.run(&v)
 		}
@@ -365,6 +368,19 @@ func (b *Backend) CreateVM(_ context.Context, n httpapi.NewVM) (v cluster.VM, er
 		return nil
 	})
 	return v, err
+}
+
+// firmware gives a VM that has UEFI its variables.
+func (b *Backend) firmware(v *cluster.VM, n httpapi.NewVM) (err error) {
+	vars := b.St.Volumes[n.Vars].Val
+	if n.UEFI && n.Vars.IsZero() {
+		vars, err = b.newVolume(httpapi.NewVolume{Name: n.Name + "-uefi", Blocks: cluster.VarsBlocks, Copies: n.Copies, Durability: cluster.Always})
+	}
+	if n.UEFI && err == nil {
+		v.Vars, vars.VM = vars.ID, v.ID
+		put(b, b.St.Volumes, vars.ID, vars)
+	}
+	return err
 }
 
 // run assigns a VM to this host and has it running.

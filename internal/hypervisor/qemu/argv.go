@@ -35,6 +35,7 @@ const reconnectDelay = 3600
 type layout struct {
 	monitor, serial, serialLog, net string // sockets that QEMU listens on, and the serial port's history
 	kernel, initrd, seed            string // copies, "" if the spec has none
+	firmware                        string // UEFI, "" for a BIOS
 }
 
 // checkSpec refuses what could not start or would mean something else on
@@ -86,10 +87,18 @@ func checkBoot(s hypervisor.Spec) error {
 			return holdfast.Errorf(holdfast.Invalid, "it is to be started from %q; use %s and %s, each once", what, hypervisor.BootDisk, hypervisor.BootCD)
 		}
 	}
-	if s.CD == nil {
+	if s.CD != nil {
+		if err := checkMedium(*s.CD); err != nil {
+			return err
+		}
+	}
+	if s.Vars == nil {
 		return nil
 	}
-	return checkMedium(*s.CD)
+	if s.Vars.Slot != hypervisor.SlotVars || s.Vars.ReadOnly {
+		return holdfast.Errorf(holdfast.Invalid, "UEFI variables at slot %d; they are written, at %d", s.Vars.Slot, hypervisor.SlotVars)
+	}
+	return checkSocket(*s.Vars)
 }
 
 func checkMedium(d hypervisor.Disk) error {
@@ -124,8 +133,8 @@ func argv(s hypervisor.Spec, accel string, l layout) []string {
 		"-name", "guest=" + esc(s.Name) + ",debug-threads=on",
 		"-uuid", s.VM.String(),
 		"-nodefaults", "-no-user-config", "-display", "none",
-		"-machine", "pc,usb=off,vmport=off,dump-guest-core=off",
 	}
+	a = append(a, machineArgs(s, l)...)
 	a = append(a, accelArgs(accel, s.MemoryMiB)...)
 	a = append(a,
 		"-m", strconv.Itoa(s.MemoryMiB), "-smp", strconv.Itoa(s.CPUs),
@@ -162,6 +171,21 @@ func argv(s hypervisor.Spec, accel string, l layout) []string {
 			"-device", fmt.Sprintf("virtio-net-pci,netdev=net,mac=%s,romfile=,addr=%#x", s.NIC.MAC, slotNIC))
 	}
 	return a
+}
+
+// machineArgs say what the machine is. The variables of its UEFI are a disk of
+// the VM like others; what is written to it counts as durable at once, as flash
+// does, which is why its volume flushes always.
+func machineArgs(s hypervisor.Spec, l layout) []string {
+	const machine = "pc,usb=off,vmport=off,dump-guest-core=off"
+	if s.Vars == nil {
+		return []string{"-machine", machine}
+	}
+	return []string{
+		"-blockdev", "driver=raw,node-name=firmware,read-only=on,file.driver=file,file.locking=off,file.filename=" + esc(l.firmware),
+		"-blockdev", diskBackend(*s.Vars),
+		"-machine", machine + ",pflash0=firmware,pflash1=" + diskNode(s.Vars.Slot),
+	}
 }
 
 // bootOrder says from which place on each kind of device is tried by the
@@ -206,14 +230,19 @@ func accelArgs(accel string, memoryMiB int) []string {
 // boot is the disk's place in the order in which the firmware tries to start
 // from something.
 func diskArgs(d hypervisor.Disk, boot int) []string {
+	dev := fmt.Sprintf("virtio-blk-pci,drive=%s,id=%s,addr=%#x,bootindex=%d,serial=%s,write-cache=on,werror=stop,rerror=report",
+		diskNode(d.Slot), diskDevice(d.Slot), slotFirstDisk+d.Slot, boot, serial(d))
+	return []string{"-blockdev", diskBackend(d), "-device", dev}
+}
+
+// diskBackend is the side of a disk that its agent serves.
+func diskBackend(d hypervisor.Disk) string {
 	node := fmt.Sprintf("driver=nbd,node-name=%s,server.type=unix,server.path=%s,export=%s,reconnect-delay=%d,cache.direct=on,cache.no-flush=off,discard=unmap",
 		diskNode(d.Slot), esc(d.Socket), esc(d.Export), reconnectDelay)
 	if d.ReadOnly {
 		node += ",read-only=on"
 	}
-	dev := fmt.Sprintf("virtio-blk-pci,drive=%s,id=%s,addr=%#x,bootindex=%d,serial=%s,write-cache=on,werror=stop,rerror=report",
-		diskNode(d.Slot), diskDevice(d.Slot), slotFirstDisk+d.Slot, boot, serial(d))
-	return []string{"-blockdev", node, "-device", dev}
+	return node
 }
 
 // diskNode and diskDevice are what QEMU knows a disk's two sides by.

@@ -29,6 +29,8 @@ type Config struct {
 	Self string
 	// Accelerator is "auto" (or empty), "kvm" or "tcg".
 	Accelerator string
+	// Firmware is the directory of UEFI firmware; empty means /usr/share/OVMF.
+	Firmware string
 	// Deny lists networks that no guest may reach, besides the addresses of
 	// this host: the cluster's hosts. SetDeny changes it.
 	Deny []netip.Prefix
@@ -94,6 +96,9 @@ func New(cfg Config) (*Hypervisor, error) {
 	case "auto", "kvm", "tcg":
 	default:
 		return nil, holdfast.Errorf(holdfast.Invalid, "accelerator %q: use auto, kvm or tcg", cfg.Accelerator)
+	}
+	if cfg.Firmware == "" {
+		cfg.Firmware = firmwareDir
 	}
 	if cfg.UIDBase == 0 {
 		cfg.UIDBase = defaultUIDBase

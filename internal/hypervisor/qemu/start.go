@@ -184,9 +184,18 @@ func (h *Hypervisor) prepare(s hypervisor.Spec, d runDir, box sandbox, accel str
 		}
 	}
 	c := h.jailFor(box, d, uid)
+	if s.Vars != nil {
+		var err error
+		if l.firmware, err = h.firmware(firmwareCode); err != nil {
+			return err
+		}
+	}
 	if box.root {
+		if l.firmware != "" {
+			c.Binds = append(c.Binds, bind{Path: l.firmware})
+		}
 		shown := make(map[string]bool)
-		for _, disk := range s.Disks {
+		for _, disk := range s.Written() {
 			if dir := filepath.Dir(disk.Socket); !shown[dir] {
 				shown[dir] = true
 				c.Binds = append(c.Binds, bind{Path: dir})
