@@ -24,7 +24,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # What the build, the tests and the drills need of Debian or Ubuntu, and the
 # commands by which it is known to be there.
-PACKAGES    := qemu-system-x86 qemu-utils passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
+PACKAGES    := qemu-system-x86 qemu-utils ovmf passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
 .PHONY: help build check test sim sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation fuzz fuzz-smoke packages clean
