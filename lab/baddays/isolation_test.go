@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,11 +46,35 @@ func newIsolation(t *testing.T, racks int, responses ...string) *isolation {
 	}
 	i.d = diary.Follow(i.l, i.vms...)
 	t.Cleanup(i.d.Close)
+	tellStops(t)
 	for _, h := range i.l.Hosts {
 		i.serves[h.Name] = i.servePID(h)
 	}
 	i.settled()
 	return i
+}
+
+// tellStops logs when this machine itself stood still, which explains pauses that
+// nothing else does.
+func tellStops(t *testing.T) {
+	const every, much = 100 * time.Millisecond, time.Second
+	ended := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		last := time.Now()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-time.After(every):
+			}
+			if now := time.Now(); now.Sub(last) > much {
+				t.Logf("until %s this test itself did not run for %.1f s", now.UTC().Format(time.TimeOnly), now.Sub(last).Seconds())
+			}
+			last = time.Now()
+		}
+	})
+	t.Cleanup(func() { close(ended); watch.Wait() })
 }
 
 // in is the lab in a subtest.
