@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -14,9 +15,16 @@ import (
 const (
 	LeaseTTL   = 4 * time.Second // from the last renewal to the host counting as lost
 	RenewEvery = time.Second
+	// renewAgain is how soon a renewal that is not answered is followed by another,
+	// unless answers have lately taken longer: one that a cut link has swallowed is
+	// sent again by TCP only after as long again as the cut lasted.
+	renewAgain = 300 * time.Millisecond
 	// maxRenewals may be under way at once: one that hangs on a member that
-	// has just died must not cost the lease.
-	maxRenewals = 4
+	// has just died must not cost the lease. Once the lease has run out there is
+	// less hurry.
+	maxRenewals  = 16
+	fewRenewals  = 4
+	roundsBefore = 2 // round trips that a renewal is waited for
 )
 
 // KeepAlive keeps a host's lease renewed and, under it, what the host says of
@@ -31,6 +39,8 @@ type KeepAlive struct {
 	dirty      bool // alive differs from what is published
 	publishing bool
 	renewing   int
+	asked      time.Duration // when the newest renewal was begun
+	took       time.Duration // by the last that succeeded
 	lease      kv.LeaseID
 	confirmed  time.Duration // start of the last renewal known to have succeeded
 	published  kv.Rev        // of the first word of this host under the lease; 0: none yet
@@ -143,10 +153,12 @@ func (k *KeepAlive) run() {
 		if stop {
 			return
 		}
-		due := k.c.clk.Now() >= next
+		now := k.c.clk.Now()
+		due := now >= next
 		if due {
-			next = k.c.clk.Now() + RenewEvery
+			next = now + RenewEvery
 		}
+		due = due || now >= k.hurry()
 		switch {
 		case lease == 0:
 			k.grant()
@@ -166,9 +178,23 @@ func (k *KeepAlive) pause(next time.Duration) time.Duration {
 	now := k.c.clk.Now()
 	d := next - now
 	if left := k.leftLocked(); left > 0 {
-		d = min(d, left)
+		d = min(d, left, k.hurryLocked()-now)
 	}
 	return max(d, time.Millisecond)
+}
+
+// hurry is when another renewal is due because the newest has not been answered.
+func (k *KeepAlive) hurry() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.hurryLocked()
+}
+
+func (k *KeepAlive) hurryLocked() time.Duration {
+	if k.renewing == 0 || k.renewing >= maxRenewals || k.leftLocked() <= 0 {
+		return math.MaxInt64
+	}
+	return k.asked + max(renewAgain, roundsBefore*k.took)
 }
 
 // grant gets a lease; without one there is nothing else to do.
@@ -187,10 +213,11 @@ func (k *KeepAlive) grant() {
 func (k *KeepAlive) startRenewal(id kv.LeaseID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.renewing >= maxRenewals {
+	if k.renewing >= maxRenewals || k.renewing >= fewRenewals && k.leftLocked() <= 0 {
 		return
 	}
 	k.renewing++
+	k.asked = k.c.clk.Now()
 	k.wg.Go(func() { k.renew(id) })
 }
 
@@ -203,6 +230,7 @@ func (k *KeepAlive) renew(id kv.LeaseID) {
 	case k.lease != id:
 	case err == nil:
 		k.confirmed = max(k.confirmed, begun)
+		k.took = k.c.clk.Now() - begun
 	case holdfast.IsKind(err, holdfast.NotFound):
 		k.lease = 0
 	}

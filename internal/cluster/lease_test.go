@@ -149,6 +149,26 @@ func TestLostMessagesCostNobodyItsLease(t *testing.T) {
 	}
 }
 
+// A cut of 2.3 s leaves a lease with time to spare, whenever it begins: what was
+// asked meanwhile is lost, and is asked again at once when the link is back.
+func TestAShortCutLeavesALeaseTimeToSpare(t *testing.T) {
+	const spare = 250 * time.Millisecond
+	s := founded(t, 5, 3)
+	c := s.hosts[2]
+	for n := range 40 {
+		s.run(5*time.Second + time.Duration(n)*53*time.Millisecond)
+		s.srv.Cut("c", true, n%2 == 0)
+		s.run(2300 * time.Millisecond)
+		s.srv.Cut("c", false, false)
+		for range 200 {
+			if left := c.ka.Left(); left < spare {
+				t.Fatalf("cut %d left the lease %v", n, left)
+			}
+			s.run(10 * time.Millisecond)
+		}
+	}
+}
+
 func TestALeaderChangeCostsNobodyItsLease(t *testing.T) {
 	s := founded(t, 2, 3)
 	for range 10 {
