@@ -191,7 +191,7 @@ func (k *KeepAlive) hurry() time.Duration {
 }
 
 func (k *KeepAlive) hurryLocked() time.Duration {
-	if k.renewing == 0 || k.renewing >= maxRenewals || k.leftLocked() <= 0 {
+	if k.confirmed >= k.asked || k.renewing >= maxRenewals || k.leftLocked() <= 0 {
 		return math.MaxInt64
 	}
 	return k.asked + max(renewAgain, roundsBefore*k.took)
@@ -222,7 +222,7 @@ func (k *KeepAlive) startRenewal(id kv.LeaseID) {
 }
 
 func (k *KeepAlive) renew(id kv.LeaseID) {
-	begun := k.c.clk.Now()
+	begun := k.c.clk.Now() // not before asked
 	err := k.c.st.Renew(id)
 	k.mu.Lock()
 	k.renewing--
