@@ -65,8 +65,13 @@ With --netns, which needs root, the lab has a network of its own: each host
 lives in a network namespace and is connected to the others by a router of the
 lab, which can cut them off ('holdfast lab cut') or connect them badly
 ('holdfast lab link'). Nothing leads out of it; this machine reaches the hosts
-by their sockets, as all commands do.`,
-		Example: "  holdfast lab up --racks 3\n  holdfast lab up --racks 2 --witness\n  holdfast lab up --netns && holdfast lab cut a && holdfast lab links",
+by their sockets, as all commands do.
+
+With --volatile, which needs root, the data directory of each host lies on a
+file system of its own. When a host's power goes ('holdfast lab kill', 'holdfast
+drill power-loss'), what its processes had written and not synced is gone, the
+control plane's log included, as if the kernel had died with them.`,
+		Example: "  holdfast lab up --racks 3\n  holdfast lab up --racks 2 --witness\n  holdfast lab up --netns && holdfast lab cut a && holdfast lab links\n  holdfast lab up --volatile && holdfast drill power-loss",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Dir, err = c.where(); err != nil {
 				return err
@@ -89,6 +94,7 @@ by their sockets, as all commands do.`,
 	cmd.Flags().BoolVar(&o.Witness, "witness", false, "with a witness beside them, in rack "+WitnessRack+": of two racks either can be lost then")
 	cmd.Flags().IntVar(&o.PerRack, "hosts-per-rack", 1, "how many hosts in each")
 	cmd.Flags().BoolVar(&o.Netns, "netns", false, "give the lab a network of its own, whose cables can be cut (root only)")
+	cmd.Flags().BoolVar(&o.Volatile, "volatile", false, "have hosts forget what they have not synced when their power goes (root only)")
 	cmd.Flags().Int64Var(&gib, "disk-gib", DefaultDiskSize>>30, "size of each host's disk in GiB; the file is sparse")
 	return cmd
 }

@@ -106,6 +106,9 @@ func (h Host) keepers() []int {
 
 // launch starts a host's keeper, detached from this process.
 func (h Host) launch(binary string) error {
+	if err := h.mount(); err != nil {
+		return err
+	}
 	log, err := os.OpenFile(h.Log(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return holdfast.Errorf(holdfast.IO, "lab: %w", err)

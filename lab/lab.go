@@ -51,6 +51,8 @@ type Host struct {
 	Netns string `json:"netns,omitempty"`
 	// Witness: it votes and does nothing else; its rack is WitnessRack.
 	Witness bool `json:"witness,omitempty"`
+	// Volatile: what it has not synced goes with its power (volatile.go).
+	Volatile bool `json:"volatile,omitempty"`
 }
 
 // WitnessRack is the rack of a lab's witness.

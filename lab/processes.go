@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -142,8 +143,21 @@ func send(p proc, sig syscall.Signal) error {
 // Kill pulls the plug of some hosts: everything that runs on them is ended
 // with SIGKILL, machines included.
 // It returns when they are gone: what they held, such as locks and addresses,
-// is free again.
+// is free again. What volatile hosts have written and not synced is gone, too.
 func Kill(hosts []Host) error {
+	forgetful := volatiles(hosts)
+	if len(forgetful) > 0 { // at one moment, or others would be told of errors
+		if err := errors.Join(Freeze(hosts), each(forgetful, Host.forget)); err != nil {
+			return err
+		}
+	}
+	if err := killAll(hosts); err != nil {
+		return err
+	}
+	return each(forgetful, Host.unmount)
+}
+
+func killAll(hosts []Host) error {
 	seen := map[int]proc{}
 	err := signalAll(hosts, syscall.SIGKILL, func(p proc) bool {
 		seen[p.pid] = p

@@ -35,6 +35,7 @@ type Options struct {
 	Binary         string    // of holdfast
 	Progress       io.Writer // what is being done, a line each
 	Netns          bool      // with a network of its own: needs root
+	Volatile       bool      // hosts forget what they have not synced when their power goes: needs root
 	Getenv         func(string) string
 }
 
@@ -54,6 +55,9 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	}
 	if o.Netns && l.Network == nil {
 		return nil, holdfast.Errorf(holdfast.Exists, "the lab in %s has no network of its own, and gets none afterwards; end it with 'holdfast lab down --wipe', or use another --dir", l.Dir)
+	}
+	if o.Volatile && len(volatiles(l.Hosts)) == 0 {
+		return nil, holdfast.Errorf(holdfast.Exists, "the hosts of the lab in %s keep what they have not synced, and go on to; end it with 'holdfast lab down --wipe', or use another --dir", l.Dir)
 	}
 	if err := l.raise(); err != nil {
 		return nil, err
@@ -90,6 +94,14 @@ func create(o Options) (*Lab, error) {
 	l, err := plan(o.Dir, o.Racks, o.PerRack, o.Witness)
 	if err != nil {
 		return nil, err
+	}
+	if o.Volatile {
+		if err := CanVolatile(); err != nil {
+			return nil, err
+		}
+		for i := range l.Hosts {
+			l.Hosts[i].Volatile = true
+		}
 	}
 	if o.Netns {
 		err = l.giveNetwork(o.Binary)

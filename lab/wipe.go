@@ -18,7 +18,7 @@ func Destroy(hosts []Host, own bool) error {
 		}
 		gone := []string{h.Disk()}
 		if own {
-			gone = append(gone, h.Data())
+			gone = append(gone, h.Data(), h.image())
 		}
 		for _, path := range gone {
 			if err := os.RemoveAll(path); err != nil {

@@ -35,6 +35,7 @@ type PowerReport struct {
 	Verified float64   `json:"last_host_to_verified_seconds"` // from the last host's answer to the last guest's word
 	Acked    int64     `json:"acknowledged"`                  // flushed blocks that guests had reported
 	Lost     int64     `json:"lost"`                          // of these
+	Volatile bool      `json:"volatile"`                      // what was not synced went with the power
 	Checks   []Check   `json:"checks"`
 	OK       bool      `json:"ok"`
 }
@@ -64,7 +65,7 @@ func PowerLoss(ctx context.Context, o PowerOptions, times int) (s PowerSeries, e
 		if times > 1 {
 			fmt.Fprintf(o.Progress, "\nDrill %d of %d\n", i+1, times)
 		}
-		r := &powerLoss{d: d, guests: p, report: PowerReport{Seed: o.Seed + uint64(i), Guests: o.Guests, Order: []string{}, Checks: []Check{}}}
+		r := &powerLoss{d: d, guests: p, report: PowerReport{Seed: o.Seed + uint64(i), Guests: o.Guests, Volatile: !slices.ContainsFunc(o.Lab.Hosts, func(h lab.Host) bool { return !h.Volatile }), Order: []string{}, Checks: []Check{}}}
 		err = r.run(ctx)
 		r.conclude(err)
 		s.Rounds = append(s.Rounds, r.report)

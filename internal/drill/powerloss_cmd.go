@@ -22,15 +22,16 @@ drill ends when every guest runs again and has verified its whole disk: every
 block that it had reported as flushed must be there, and nothing may be corrupt.
 
 What was in the memory of processes is gone. Hosts write their volumes past the
-page cache; what the control plane had written and not synced stays there, which
-a real loss of power would take as well.
+page cache. What the control plane had written and not synced is gone as well in
+a lab that was brought up with --volatile; in any other one it stays in the page
+cache, and the drill says so.
 
 The seed is printed, and --seed repeats the order. With --times the drill goes
 on with the same guests, the seed one higher each time.
 
 Exit status 0 only if nothing acknowledged was lost, nothing was corrupt, and
 every VM runs once.`,
-		Example: "  holdfast lab up\n  holdfast drill power-loss\n  holdfast drill power-loss --guests 12 --times 20\n  holdfast drill power-loss --seed 7 -o json",
+		Example: "  holdfast lab up\n  holdfast drill power-loss\n  holdfast drill power-loss --guests 12 --times 20\n  holdfast drill power-loss --seed 7 -o json\n  holdfast lab up --volatile --dir /tmp/v && holdfast drill power-loss --dir /tmp/v",
 	}
 	f := c.Flags()
 	f.IntVar(&o.Guests, "guests", 3, "how many VMs")
@@ -78,6 +79,9 @@ func (r PowerReport) print(out io.Writer) error {
 	fmt.Fprintf(out, "All hosts lost power; they came back in the order %s (seed %d).\n\n", strings.Join(r.Order, ", "), r.Seed)
 	if err := printMarks(out, r.Timeline); err != nil {
 		return err
+	}
+	if !r.Volatile {
+		fmt.Fprintln(out, "What the control plane had written and not synced stayed: the lab was not brought up with --volatile.")
 	}
 	fmt.Fprintln(out)
 	printChecks(out, r.Checks)
