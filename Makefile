@@ -101,8 +101,13 @@ endif
 	@echo "  make drill GUEST=debian             # a stock Debian with PostgreSQL"
 	@echo "  make down                           # end it and remove its data"
 
-drill-power-loss: lab ## take the power of the whole lab, and give it back; DRILL="--guests 12 --times 20" and so on
+ifdef VOLATILE
+drill-power-loss: packages build
+	@$(call in-own-lab,power-loss,--volatile)
+else
+drill-power-loss: lab ## take the power of the whole lab, and give it back; DRILL="--guests 12 --times 20" and so on; VOLATILE=1: with all that was not synced (root)
 	$(BIN) drill power-loss $(DRILL)
+endif
 
 drill-wipe: lab ## destroy the disks of a rack, and build everything anew on empty ones; DRILL=--replace for new hosts, too
 	$(BIN) drill wipe $(DRILL)
