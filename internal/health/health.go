@@ -134,10 +134,11 @@ func (b *board) racks() {
 	}
 }
 
-// lostSince returns when the newest incident with a host was opened.
+// lostSince returns when the newest incident with a host was opened: the newest by
+// the order of the records, since clocks jump.
 func (b *board) lostSince(id holdfast.HostID) (at time.Time) {
-	for _, rec := range b.v.State.Incidents {
-		if slices.Contains(rec.Val.Hosts, id) && rec.Val.Opened.After(at) {
+	for _, rec := range b.v.State.SortedIncidents() {
+		if slices.Contains(rec.Val.Hosts, id) {
 			at = rec.Val.Opened
 		}
 	}
