@@ -71,7 +71,7 @@ With --volatile, which needs root, the data directory of each host lies on a
 file system of its own. When a host's power goes ('holdfast lab kill', 'holdfast
 drill power-loss'), what its processes had written and not synced is gone, the
 control plane's log included, as if the kernel had died with them.`,
-		Example: "  holdfast lab up --racks 3\n  holdfast lab up --racks 2 --witness\n  holdfast lab up --netns && holdfast lab cut a && holdfast lab links\n  holdfast lab up --volatile && holdfast drill power-loss",
+		Example: "  holdfast lab up --racks 3\n  holdfast lab up --racks 2 --witness\n  holdfast lab up --etcd https://127.0.0.1:2379 --etcd-ca ca.pem --etcd-cert host.pem --etcd-key host.key --etcd-prefix lab1\n  holdfast lab up --netns && holdfast lab cut a && holdfast lab links\n  holdfast lab up --volatile && holdfast drill power-loss",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Dir, err = c.where(); err != nil {
 				return err
@@ -81,6 +81,14 @@ control plane's log included, as if the kernel had died with them.`,
 			}
 			if o.Binary, err = os.Executable(); err != nil {
 				return err
+			}
+			for _, f := range []*string{&o.Etcd.CA, &o.Etcd.Cert, &o.Etcd.Key} {
+				if *f == "" {
+					continue
+				}
+				if *f, err = filepath.Abs(*f); err != nil {
+					return err
+				}
 			}
 			o.DiskSize = gib << 30
 			o.Progress = cmd.ErrOrStderr()
@@ -95,6 +103,11 @@ control plane's log included, as if the kernel had died with them.`,
 	cmd.Flags().IntVar(&o.PerRack, "hosts-per-rack", 1, "how many hosts in each")
 	cmd.Flags().BoolVar(&o.Netns, "netns", false, "give the lab a network of its own, whose cables can be cut (root only)")
 	cmd.Flags().BoolVar(&o.Volatile, "volatile", false, "have hosts forget what they have not synced when their power goes (root only)")
+	cmd.Flags().StringSliceVar(&o.Etcd.Endpoints, "etcd", nil, "put the control plane into an external etcd at these https `URLs`; its keys stay there when the lab is wiped")
+	cmd.Flags().StringVar(&o.Etcd.CA, "etcd-ca", "", "PEM `file` with the authority of its certificates")
+	cmd.Flags().StringVar(&o.Etcd.Cert, "etcd-cert", "", "PEM `file` with the certificate that the hosts show it")
+	cmd.Flags().StringVar(&o.Etcd.Key, "etcd-key", "", "PEM `file` with the key of that")
+	cmd.Flags().StringVar(&o.Etcd.Prefix, "etcd-prefix", "", "what all keys begin with; give each lab in one etcd another")
 	cmd.Flags().Int64Var(&gib, "disk-gib", DefaultDiskSize>>30, "size of each host's disk in GiB; the file is sparse")
 	return cmd
 }

@@ -205,7 +205,7 @@ func (h Host) Portal() string { return net.JoinHostPort(h.Addr, strconv.Itoa(con
 
 // writeConfig writes the configuration of a host: the same keys that a real
 // one has.
-func (h Host) writeConfig() error {
+func (h Host) writeConfig(etcd config.KV) error {
 	text := fmt.Sprintf(`# Host %s of a lab. See docs/protocol/config.md for the keys.
 name: %s
 rack: %s
@@ -217,6 +217,13 @@ advertise: %s
 		text += "witness: true\n"
 	} else {
 		text += fmt.Sprintf("publish_addr: %s\niscsi: %s\n", h.Addr, h.Portal())
+	}
+	if etcd.External() {
+		text += "kv:\n  endpoints:\n"
+		for _, u := range etcd.Endpoints {
+			text += "    - " + quote(u) + "\n"
+		}
+		text += fmt.Sprintf("  ca: %s\n  cert: %s\n  key: %s\n  prefix: %s\n", quote(etcd.CA), quote(etcd.Cert), quote(etcd.Key), quote(etcd.Prefix))
 	}
 	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
 		return holdfast.Errorf(holdfast.IO, "lab: %w", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/client"
+	"github.com/holdfast-cloud/holdfast/internal/config"
 )
 
 // DefaultDiskSize is the size of each host's disk file, which is sparse.
@@ -30,7 +31,8 @@ const (
 type Options struct {
 	Dir            string
 	Racks, PerRack int
-	Witness        bool // one host more, which only votes
+	Witness        bool      // one host more, which only votes
+	Etcd           config.KV // an etcd that somebody else runs; none: the lab's hosts have their own
 	DiskSize       int64
 	Binary         string    // of holdfast
 	Progress       io.Writer // what is being done, a line each
@@ -91,6 +93,9 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 }
 
 func create(o Options) (*Lab, error) {
+	if err := o.checkEtcd(); err != nil {
+		return nil, err
+	}
 	l, err := plan(o.Dir, o.Racks, o.PerRack, o.Witness)
 	if err != nil {
 		return nil, err
@@ -112,11 +117,25 @@ func create(o Options) (*Lab, error) {
 		return nil, err
 	}
 	for _, h := range l.Hosts {
-		if err := h.writeConfig(); err != nil {
+		if err := h.writeConfig(o.Etcd); err != nil {
 			return nil, err
 		}
 	}
 	return l, l.save()
+}
+
+// checkEtcd refuses an external etcd that this lab could not use.
+func (o Options) checkEtcd() error {
+	switch {
+	case !o.Etcd.External():
+		return nil
+	case o.Witness:
+		return holdfast.Errorf(holdfast.Invalid, "with an external etcd there is nothing for a witness to vote in; leave out --witness or --etcd")
+	case o.Netns:
+		return holdfast.Errorf(holdfast.Invalid, "the hosts of a lab with a network of its own reach no etcd outside of it; leave out --netns or --etcd")
+	}
+	c := config.Config{KV: o.Etcd}
+	return c.CheckKV()
 }
 
 // start launches the hosts that do not run and waits until all answer.

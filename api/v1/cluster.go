@@ -43,6 +43,8 @@ type Cluster struct {
 	Format int    `json:"format"`
 	// Incarnation of the control plane; 0: the first.
 	Incarnation int `json:"incarnation,omitempty" doc:"How often the control plane was rebuilt after its majority was lost"`
+	// External etcd.
+	External bool `json:"external,omitempty" doc:"The control plane is an etcd that somebody else runs; no host votes"`
 }
 
 // Counts are totals for a first look.
@@ -119,16 +121,17 @@ type HostJoin struct {
 // JoinRequest is what a joining host sends to a member, authorised by the
 // code's secret alone.
 type JoinRequest struct {
-	Secret string `json:"secret" maxLength:"128" doc:"The code's secret, hexadecimal"`
-	HostID string `json:"host_id" format:"uuid"`
-	Name   string `json:"name" maxLength:"63"`
-	Site   string `json:"site,omitempty" maxLength:"63"`
-	Rack   string `json:"rack" maxLength:"63"`
-	Addr   string `json:"addr" maxLength:"261" doc:"Transport, host:port"`
-	API    string `json:"api_addr" maxLength:"261" doc:"HTTPS API, host:port"`
-	Peer   string `json:"peer,omitempty" maxLength:"300" doc:"etcd peer URL"`
-	Client string `json:"client,omitempty" maxLength:"300" doc:"etcd client URL"`
-	CSR    string `json:"csr" maxLength:"16384" doc:"PEM certificate request"`
+	Secret   string `json:"secret" maxLength:"128" doc:"The code's secret, hexadecimal"`
+	HostID   string `json:"host_id" format:"uuid"`
+	Name     string `json:"name" maxLength:"63"`
+	Site     string `json:"site,omitempty" maxLength:"63"`
+	Rack     string `json:"rack" maxLength:"63"`
+	Addr     string `json:"addr" maxLength:"261" doc:"Transport, host:port"`
+	API      string `json:"api_addr" maxLength:"261" doc:"HTTPS API, host:port"`
+	Peer     string `json:"peer,omitempty" maxLength:"300" doc:"etcd peer URL"`
+	Client   string `json:"client,omitempty" maxLength:"300" doc:"etcd client URL"`
+	CSR      string `json:"csr" maxLength:"16384" doc:"PEM certificate request"`
+	External bool   `json:"external,omitempty" doc:"The host looks for the control plane in an external etcd"`
 	// Witness says what the host is to be.
 	Witness bool `json:"witness,omitempty" doc:"The host is to vote in the control plane and do nothing else; its rack has no other"`
 }

@@ -86,7 +86,7 @@ func Only() map[string][]string {
 // Fakes are the packages that exist for tests and simulation: product code does
 // not import them.
 func Fakes() []string {
-	return []string{"internal/clock/simclock", "internal/disk/memdisk", "internal/transport/simnet", "internal/kv/memkv",
+	return []string{"internal/clock/simclock", "internal/disk/memdisk", "internal/transport/simnet", "internal/kv/memkv", "internal/kv/etcdtest",
 		"internal/hypervisor/fakevm", "internal/fence/simfence", "internal/export/memexport", "internal/placement/sketch", "internal/httpapi/apitest"}
 }
 
@@ -116,7 +116,7 @@ func Pure() []string {
 // and wait through the clock seam only (docs/adr/0002).
 func Scheduled() []string {
 	return append(Pure(), "internal/store", "internal/volume", "internal/cluster", "internal/reconcile", "internal/provision",
-		"internal/agent", "internal/node", "internal/kv/memkv", "internal/disk/memdisk", "internal/transport/simnet", "internal/hypervisor/fakevm", "internal/fence/simfence")
+		"internal/agent", "internal/node", "internal/kv/memkv", "internal/kv/etcdtest", "internal/disk/memdisk", "internal/transport/simnet", "internal/hypervisor/fakevm", "internal/fence/simfence")
 }
 
 // Package is what `go list` says of one package.

@@ -214,6 +214,7 @@ func (a *app) serveCmd() *cobra.Command {
 	var file string
 	var mapMemory sizeFlag
 	var witness bool
+	var kv config.KV
 	c := &cobra.Command{Use: "serve --config FILE", Short: "Run this host", Args: args(),
 		Long: `Run this host until it is told to stop (SIGTERM). VMs go on running without it and are taken over again when it returns.
 
@@ -222,10 +223,18 @@ control plane and has no disks and no VMs, so that any small computer will do
 (an old laptop, a router; under 64 MB of memory). With it either rack can be
 lost and the other goes on. Its configuration gives it a rack of its own; it
 joins like every host: 'holdfast host code' on a member, 'holdfast host join
-CODE' on the witness.`,
+CODE' on the witness.
+
+With --etcd the cluster's records are in an etcd that somebody else runs, and no
+host votes. It is decided when the cluster is made, and every host is started so,
+each with a client certificate that the etcd accepts. Several clusters share one
+etcd under different prefixes. Its compaction, backups and room are its owner's
+business; 'holdfast status' tells when a member of it is away or it is full.`,
 		Example: "  holdfast serve --config /etc/holdfast.yaml\n" +
 			"  holdfast serve --config /etc/holdfast.yaml --map-memory 1GiB\n" +
-			"  holdfast serve --config /etc/holdfast.yaml --witness",
+			"  holdfast serve --config /etc/holdfast.yaml --witness\n" +
+			"  holdfast serve --config /etc/holdfast.yaml --etcd https://etcd1:2379,https://etcd2:2379,https://etcd3:2379 \\\n" +
+			"      --etcd-ca /etc/etcd/ca.pem --etcd-cert /etc/etcd/host.pem --etcd-key /etc/etcd/host.key",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
 				return usageError{errors.New("--config is missing; usage: holdfast serve --config FILE")}
@@ -245,6 +254,9 @@ CODE' on the witness.`,
 					return err
 				}
 			}
+			if err := overrideKV(&conf, kv); err != nil {
+				return err
+			}
 			if a.Serve == nil {
 				return holdfast.Errorf(holdfast.Unavailable, "this build cannot serve")
 			}
@@ -252,6 +264,11 @@ CODE' on the witness.`,
 		}}
 	c.Flags().StringVar(&file, "config", "", "configuration `file`, YAML")
 	c.Flags().BoolVar(&witness, "witness", false, "vote in the control plane and do nothing else (also: witness: true in the configuration)")
+	c.Flags().StringSliceVar(&kv.Endpoints, "etcd", nil, "the control plane is an external etcd at these https `URLs` (also: kv.endpoints in the configuration, and so on)")
+	c.Flags().StringVar(&kv.CA, "etcd-ca", "", "PEM `file` with the authority of its certificates")
+	c.Flags().StringVar(&kv.Cert, "etcd-cert", "", "PEM `file` with the certificate that this host shows it")
+	c.Flags().StringVar(&kv.Key, "etcd-key", "", "PEM `file` with the key of that")
+	c.Flags().StringVar(&kv.Prefix, "etcd-prefix", "", "what all keys begin with, for an etcd that several clusters share")
 	c.Flags().Var(&mapMemory, "map-memory", "memory for pages of block maps, over all disks of the host (default: map_memory of the configuration, else 256MiB)")
 	return c
 }

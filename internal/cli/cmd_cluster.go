@@ -97,6 +97,7 @@ func clusterColumns() []column[v1.Cluster] {
 		{"ID", false, func(c v1.Cluster) any { return c.ID }},
 		{"LEADER", false, func(c v1.Cluster) any { return c.Leader }},
 		{"VOTERS", false, func(c v1.Cluster) any { return c.Voters }},
+		{"EXTERNAL", true, func(c v1.Cluster) any { return c.External }},
 		{"FORMAT", true, func(c v1.Cluster) any { return c.Format }},
 	}
 }

@@ -38,6 +38,9 @@ says so, and leaves its disks as they are. Every volume is opened above all epoc
 that anybody may have used. Volumes whose copy here was in sync are served; one
 whose copy had fallen behind stays closed.
 
+Where the control plane is an external etcd that is lost for good, it leaves that:
+afterwards it is on the cluster's own hosts, and does not go back.
+
 The plan comes first; then the cluster's name is asked for. Do this on one host
 only, the one with the newest records: run --plan on each that is left and compare
 the revision.

@@ -23,6 +23,9 @@ type Cluster struct {
 	// of the ones before, so that what is named by a revision goes on rising.
 	Incarnation int    `json:"incarnation,omitempty"`
 	Past        kv.Rev `json:"past,omitempty"`
+	// External: the records are in an etcd that somebody else runs, and no host
+	// votes.
+	External bool `json:"external,omitempty"`
 }
 
 // Host is a member computer (desired: it stays when the host is away).

@@ -93,6 +93,7 @@ func PlanRecovery(items []kv.Item, rev kv.Rev, s Survivor) (*RecoveryPlan, error
 	}
 	r.adopt()
 	r.p.Cluster.Incarnation = before + 1
+	r.p.Cluster.External = false // whose etcd that is, nobody here knows any more
 	r.p.Cluster.Past += rev + kv.Rev(r.gaps-1)*revisionGap
 	r.put(keyCluster, r.p.Cluster)
 	r.hosts()

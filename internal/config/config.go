@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -60,9 +59,10 @@ type Listen struct {
 // KV points to an external etcd cluster; without endpoints etcd is embedded.
 type KV struct {
 	Endpoints []string `yaml:"endpoints"` // https URLs
-	CA        string   `yaml:"ca"`        // PEM files; default: the cluster's own certificates
-	Cert      string   `yaml:"cert"`
+	CA        string   `yaml:"ca"`        // PEM file: the authority of the etcd's certificates
+	Cert      string   `yaml:"cert"`      // PEM files: what this host shows the etcd
 	Key       string   `yaml:"key"`
+	Prefix    string   `yaml:"prefix"` // of all keys, ends with a slash or is empty
 }
 
 // Log says what is logged to standard error.
@@ -210,7 +210,7 @@ func (c *Config) check() error {
 	if err := c.CheckWitness(); err != nil {
 		return err
 	}
-	return c.KV.check()
+	return c.CheckKV()
 }
 
 // CheckWitness refuses a witness that is told to do what one does not.
@@ -277,22 +277,6 @@ func (c *Config) checkAddrs() error {
 			return invalid("%s and %s are both %s; each needs a port of its own", other, l.key, l.v)
 		}
 		seen[l.v] = l.key
-	}
-	return nil
-}
-
-func (k KV) check() error {
-	if (k.Cert == "") != (k.Key == "") {
-		return invalid("kv: cert and key go together; give both or neither")
-	}
-	if len(k.Endpoints) == 0 && (k.CA != "" || k.Cert != "") {
-		return invalid("kv: certificates are for an external etcd cluster; give its endpoints too, or none of them to have etcd built in")
-	}
-	for _, e := range k.Endpoints {
-		u, err := url.Parse(e)
-		if err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
-			return invalid("kv.endpoints: %q is not like https://etcd1:2379; only TLS is spoken, the cluster's state holds secrets", e)
-		}
 	}
 	return nil
 }

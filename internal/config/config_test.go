@@ -54,8 +54,14 @@ func TestMistakesAreNamedAndTaught(t *testing.T) {
 		{"rack: a\nadvertise: 0.0.0.0", "own address"},
 		{"rack: a\npublish_addr: everywhere", "IP address"},
 		{"rack: a\nkv: {endpoints: ['http://x:2379']}", "only TLS"},
-		{"rack: a\nkv: {cert: /x}", "go together"},
-		{"rack: a\nkv: {ca: /x}", "endpoints too"},
+		{"rack: a\nkv: {cert: /x}", "endpoints too"},
+		{"rack: a\nkv: {prefix: x}", "endpoints too"},
+		{"rack: a\nkv: {endpoints: ['https://x']}", "only TLS"},
+		{"rack: a\nkv: {endpoints: ['https://x:1'], ca: /x}", "kv.cert is missing (or --etcd-cert)"},
+		{"rack: a\nkv: {endpoints: ['https://x:1'], ca: x, cert: /x, key: /x}", "absolute path"},
+		{"rack: a\nkv: {endpoints: ['https://x:1'], ca: /x, cert: /x, key: /x, prefix: '/a'}", "site1/"},
+		{"rack: a\nkv: {endpoints: ['https://x:1'], ca: /x, cert: /x, key: /x, prefix: 'a//b'}", "site1/"},
+		{"rack: a\nwitness: true\nkv: {endpoints: ['https://x:1'], ca: /x, cert: /x, key: /x}", "nothing for a witness"},
 		{strings.Repeat("#", maxFile+1), "right file"},
 	} {
 		_, err := Parse([]byte(c.text), "host")
@@ -72,7 +78,7 @@ func TestAMissingFileIsSaid(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add([]byte("rack: a\nlisten: {api: '127.0.0.1:1'}\nkv:\n  endpoints: [https://x:1]\n"))
+	f.Add([]byte("rack: a\nlisten: {api: '127.0.0.1:1'}\nkv:\n  endpoints: [https://x:1]\n  ca: /a\n  cert: /b\n  key: /c\n  prefix: d\n"))
 	f.Add([]byte("a: &a [*a]"))
 	f.Add([]byte("{? {}: b}"))
 	f.Fuzz(func(t *testing.T, b []byte) {

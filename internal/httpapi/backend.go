@@ -100,6 +100,7 @@ type Self struct {
 	InCluster   bool
 	LeadsKV     bool   // its member leads the control plane
 	Witness     bool   // it votes and does nothing else
+	External    bool   // its cluster has the control plane in an external etcd
 	Accelerator string // "kvm" or "tcg", with why
 	Why         string
 	Sandbox     string // "full" or "reduced"

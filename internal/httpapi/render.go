@@ -17,7 +17,7 @@ func renderSelf(s Self) v1.Self {
 }
 
 func (p picture) renderCluster() v1.Cluster {
-	c := v1.Cluster{ID: p.Cluster.ID.String(), Name: p.Cluster.Name, Format: p.Cluster.Format, Incarnation: p.Cluster.Incarnation, Leader: p.hostName(p.Leader)}
+	c := v1.Cluster{ID: p.Cluster.ID.String(), Name: p.Cluster.Name, Format: p.Cluster.Format, Incarnation: p.Cluster.Incarnation, External: p.Cluster.External, Leader: p.hostName(p.Leader)}
 	for _, h := range p.hosts() {
 		if h.Voter {
 			c.Voters++

@@ -23,14 +23,18 @@ func (p picture) renderStatus(self Self, r Report, w v1.Works) v1.Status {
 		s.Sentence = "This may be out of date: " + r.Stale + ". Last known: " + s.Sentence
 		s.Level = health.Error
 		s.CanLose.Unknown = r.Stale
-		s.Conditions = append([]v1.Condition{unreached()}, s.Conditions...)
+		s.Conditions = append([]v1.Condition{unreached(self.External)}, s.Conditions...)
 	}
 	return s
 }
 
 // unreached says what it means that the control plane cannot be asked. Why stands
 // in the sentence.
-func unreached() v1.Condition {
+func unreached(external bool) v1.Condition {
+	if external {
+		return v1.Condition{ID: "etcd-away", Severity: health.Error,
+			Text: "the external etcd that holds the control plane cannot be asked: nothing can be changed and nothing is restarted elsewhere until it answers; VMs go on where their volumes do"}
+	}
 	return v1.Condition{ID: "control-plane-away", Severity: health.Error,
 		Text: "the control plane cannot be asked: nothing can be changed and nothing is restarted elsewhere until more than half of its voters are back; VMs go on where their volumes do"}
 }
@@ -71,7 +75,7 @@ func strayStatus(self Self) v1.Status {
 func blindStatus(self Self, why error) v1.Status {
 	return v1.Status{
 		Sentence: "Nothing is known of the cluster: " + why.Error(),
-		Level:    "error", Host: renderSelf(self), Conditions: []v1.Condition{unreached()}, Work: []v1.Work{},
+		Level:    "error", Host: renderSelf(self), Conditions: []v1.Condition{unreached(self.External)}, Work: []v1.Work{},
 		CanLose: v1.CanLose{Racks: []string{}, Hosts: []string{}, Unknown: why.Error()},
 	}
 }

@@ -36,6 +36,9 @@ func Judge(p Plan) Verdict {
 	if p.WantsWitness && slices.ContainsFunc(p.Racks, stops) {
 		v.Sentence += " With a witness either could be lost: see 'holdfast serve --help'."
 	}
+	if p.External && slices.ContainsFunc(slices.Concat(v.Racks, v.Hosts), func(j Judgment) bool { return j.Can }) {
+		v.Sentence += " That is without the external etcd, which is to stand elsewhere."
+	}
 	return v
 }
 

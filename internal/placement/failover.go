@@ -17,6 +17,9 @@ type Plan struct {
 	// WantsWitness says that there are two racks and no witness: the control plane
 	// cannot be spread so that either rack may be lost.
 	WantsWitness bool
+	// External says that the control plane is an external etcd: what that can lose
+	// is not judged here.
+	External bool
 }
 
 // Loss is what the loss of one fault domain would mean.
@@ -82,7 +85,7 @@ func (l Loss) Reasons() []string {
 func FailoverPlan(s *cluster.State) Plan {
 	v := Look(s)
 	base := settle(v)
-	p := Plan{WantsWitness: v.wantsWitness()}
+	p := Plan{WantsWitness: v.wantsWitness(), External: s.Cluster.External}
 	for _, r := range v.Racks {
 		if r.Up() {
 			p.Racks = append(p.Racks, base.lose(r.Domain.String(), r.Hosts))

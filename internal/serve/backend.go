@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -28,7 +29,7 @@ func (h *Host) Self() httpapi.Self {
 	}
 	accel, why := h.hyper.Accelerator()
 	return httpapi.Self{ID: h.dir.id.Host, Name: h.cfg.Name, Domain: h.cfg.Domain(), Version: h.version,
-		DataDir: h.dir.path, InCluster: m != nil || h.waits != nil, LeadsKV: leads, Witness: h.cfg.Witness, Accelerator: accel, Why: why, Sandbox: h.hyper.Sandbox()}
+		DataDir: h.dir.path, InCluster: m != nil || h.waits != nil, LeadsKV: leads, Witness: h.cfg.Witness, External: m != nil && m.ms.Load().External || errors.Is(h.waits, errLeft), Accelerator: accel, Why: why, Sandbox: h.hyper.Sandbox()}
 }
 
 // State implements httpapi.Reader.
@@ -44,6 +45,9 @@ func (h *Host) State(ctx context.Context) (*cluster.State, error) {
 	if st.Rev == 0 {
 		if err := m.node.Cluster.Err(); err != nil {
 			return nil, err
+		}
+		if m.ms.Load().External {
+			return nil, holdfast.Errorf(holdfast.Unavailable, "this host has not reached the external etcd since it started%s", m.whyAway())
 		}
 		return nil, holdfast.Errorf(holdfast.Unavailable, "this host has not reached the control plane since it started; it needs a majority of its members")
 	}
@@ -62,6 +66,9 @@ func (h *Host) Report(ctx context.Context) (httpapi.Report, error) {
 	var r httpapi.Report
 	if !m.node.Lease().Valid() {
 		r.Stale = "this host has not reached a majority of the control plane for a while"
+		if m.ms.Load().External {
+			r.Stale = "this host has not reached the external etcd for a while" + m.whyAway()
+		}
 	}
 	return r, nil
 }

@@ -36,15 +36,17 @@ type identity struct {
 // membership is DATA/cluster.json: which cluster the host is in. It is written
 // last when a host joins, so that its presence means all else is there.
 type membership struct {
-	Cluster   holdfast.ClusterID    `json:"cluster"`
-	Name      string                `json:"name"`
-	Endpoints []string              `json:"endpoints"`         // control plane client URLs, as last known
-	Member    bool                  `json:"member"`            // runs a member of the control plane
-	Initial   string                `json:"initial,omitempty"` // etcd's initial cluster, NAME=URL,…
-	Witness   bool                  `json:"witness,omitempty"` // as what it joined
-	Disks     []string              `json:"disks"`             // paths given to Holdfast on this host
-	IO        map[string]cluster.IO `json:"io,omitempty"`      // of those that use the page cache otherwise than by default
-	RAM       []ramDisk             `json:"ram,omitempty"`     // disks in memory, made anew by every life of the process
+	Cluster   holdfast.ClusterID `json:"cluster"`
+	Name      string             `json:"name"`
+	Endpoints []string           `json:"endpoints"`         // control plane client URLs, as last known
+	Member    bool               `json:"member"`            // runs a member of the control plane
+	Initial   string             `json:"initial,omitempty"` // etcd's initial cluster, NAME=URL,…
+	Witness   bool               `json:"witness,omitempty"` // as what it joined
+	// External: the control plane is an etcd that the configuration leads to.
+	External bool                  `json:"external,omitempty"`
+	Disks    []string              `json:"disks"`         // paths given to Holdfast on this host
+	IO       map[string]cluster.IO `json:"io,omitempty"`  // of those that use the page cache otherwise than by default
+	RAM      []ramDisk             `json:"ram,omitempty"` // disks in memory, made anew by every life of the process
 	// Keys are the SHA-256 of the members' public keys by host, as last known.
 	Keys map[string]string `json:"keys,omitempty"`
 	// APIs are where the members' APIs answer, as last known.

@@ -16,7 +16,7 @@ import (
 // as the host's record says where it is.
 func (h *Host) enlist(m *member, st *cluster.State) {
 	self, known := st.Hosts[h.dir.id.Host]
-	if !known || len(h.cfg.KV.Endpoints) > 0 || self.Val.Voter {
+	if !known || m.ms.Load().External || self.Val.Voter {
 		return
 	}
 	if e := m.etcd.Load(); e != nil && self.Val.Peer == "" && ended(e) {

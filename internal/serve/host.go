@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -78,6 +79,7 @@ type member struct {
 	stores  []opened
 	shown   atomic.Pointer[tls.Certificate] // by the API in place of that in creds, see showIncarnation
 	struck  atomic.Bool                     // the other members do not let this host in any more
+	away    atomic.Pointer[string]          // why the external etcd cannot be used, while it cannot
 	keys    []keyring.Key                   // to begin with
 	done    chan struct{}                   // closed when the member stops
 	tasks   sync.WaitGroup
@@ -164,10 +166,10 @@ func (h *Host) startMachines() error {
 // can be asked to rebuild it.
 func (h *Host) enterAgain(ms membership, after *recoveryOrder) error {
 	err := h.enter(ms, after)
-	if !holdfast.IsKind(err, holdfast.Damaged) {
+	if !holdfast.IsKind(err, holdfast.Damaged) && !errors.Is(err, errLeft) {
 		return err
 	}
-	if _, _, _, kerr := h.shelf().Newest(); kerr != nil {
+	if _, _, _, kerr := h.shelf().Newest(); kerr != nil && !errors.Is(err, errLeft) {
 		return err
 	}
 	h.waits = err
@@ -202,6 +204,9 @@ func (m *member) awaitPicture() {
 
 func (h *Host) build(m *member) (err error) {
 	if err := h.checkRole(*m.ms.Load()); err != nil {
+		return err
+	}
+	if err := h.checkControl(*m.ms.Load()); err != nil {
 		return err
 	}
 	if m.creds, err = auth.LoadCredentials(h.dir.file("pki"), m.ms.Load().credential()); err != nil {
@@ -268,6 +273,9 @@ func (h *Host) build(m *member) (err error) {
 	m.tasks.Go(func() { h.askStruck(m) })
 	m.tasks.Go(func() { h.askEnded(m) })
 	m.tasks.Go(func() { h.keepRecords(m) })
+	if m.ms.Load().External {
+		m.tasks.Go(func() { h.watchEtcd(m) })
+	}
 	if h.cfg.Witness {
 		return nil
 	}

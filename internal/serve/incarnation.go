@@ -145,7 +145,7 @@ func (h *Host) admittedTo(ms membership) (next membership, ok bool) {
 			if err == nil && r.Incarnation > ms.Incarnation && len(r.Endpoints) > 0 {
 				cancel()
 				ms.Incarnation, ms.Ended, ms.Endpoints = r.Incarnation, 0, r.Endpoints
-				ms.Member, ms.Initial, ms.Etcd = false, "", etcdDirOf(r.Incarnation)
+				ms.Member, ms.Initial, ms.Etcd, ms.External = false, "", etcdDirOf(r.Incarnation), false
 				return ms, true
 			}
 		}

@@ -73,7 +73,13 @@ func (h *Host) InitCluster(ctx context.Context, name string) (httpapi.Admin, err
 	if admin, err = adminOf(ca); err != nil {
 		return admin, err
 	}
-	ms := membership{Cluster: id, Name: name, Member: len(h.cfg.KV.Endpoints) == 0}
+	external := h.cfg.KV.External()
+	if external {
+		if err := h.tryExternal(); err != nil {
+			return admin, err
+		}
+	}
+	ms := membership{Cluster: id, Name: name, Member: !external, External: external}
 	if err := h.found(ms, creds, ca); err != nil {
 		return admin, err
 	}
@@ -103,7 +109,7 @@ func (h *Host) found(ms membership, creds auth.Credentials, ca *auth.CA) error {
 	if ms.Member {
 		rec.Peer, rec.Client, rec.Voter = h.peerURL(), h.clientURL(), true
 	}
-	if err := c.Init(cluster.Cluster{ID: ms.Cluster, Name: ms.Name}, rec); err != nil {
+	if err := c.Init(cluster.Cluster{ID: ms.Cluster, Name: ms.Name, External: ms.External}, rec); err != nil {
 		return err
 	}
 	text, err := ca.PEM()
@@ -236,7 +242,12 @@ func (h *Host) Join(ctx context.Context, code v1.JoinCode) error {
 		Secret: hex.EncodeToString(code.Secret), HostID: h.dir.id.Host.String(), Name: h.cfg.Name, Site: h.cfg.Site, Rack: h.cfg.Rack,
 		Addr: h.cfg.AdvertiseAddr(h.cfg.Listen.Transport), API: h.cfg.AdvertiseAddr(h.cfg.Listen.API), CSR: string(csr), Witness: h.cfg.Witness,
 	}
-	if len(h.cfg.KV.Endpoints) == 0 {
+	if h.cfg.KV.External() {
+		if err := h.findCluster(code); err != nil {
+			return err
+		}
+		req.External = true
+	} else {
 		req.Peer, req.Client = h.peerURL(), h.clientURL()
 	}
 	ans, err := client.Join(ctx, code, req)
@@ -285,7 +296,7 @@ func accept(ans v1.JoinAnswer) (ms membership, creds auth.Credentials, err error
 	if creds.Cert, err = auth.ParseCert([]byte(ans.Cert)); err != nil {
 		return ms, creds, err
 	}
-	ms = membership{Cluster: holdfast.ClusterID{UUID: u}, Name: ans.ClusterName, Endpoints: ans.Endpoints, Member: ans.Voter, Initial: strings.Join(ans.Initial, ","), Keys: ans.Keys, Incarnation: ans.Incarnation}
+	ms = membership{Cluster: holdfast.ClusterID{UUID: u}, Name: ans.ClusterName, Endpoints: ans.Endpoints, Member: ans.Voter, Initial: strings.Join(ans.Initial, ","), Keys: ans.Keys, Incarnation: ans.Incarnation, External: ans.External}
 	return ms, creds, nil
 }
 
@@ -301,6 +312,9 @@ func (h *Host) Admit(ctx context.Context, r v1.JoinRequest) (v1.JoinAnswer, erro
 	if err != nil {
 		return ans, err
 	}
+	if err := h.checkSameKind(m, r); err != nil {
+		return ans, err
+	}
 	ca, err := m.authority(m.ms.Load().Incarnation)
 	if err != nil {
 		return ans, err
@@ -314,7 +328,7 @@ func (h *Host) Admit(ctx context.Context, r v1.JoinRequest) (v1.JoinAnswer, erro
 	if err != nil {
 		return ans, err
 	}
-	member := len(h.cfg.KV.Endpoints) == 0 && r.Peer != "" && wantsMember(st, rec)
+	member := !m.ms.Load().External && r.Peer != "" && wantsMember(st, rec)
 	if err := checkPlace(st, rec, member); err != nil {
 		return ans, err
 	}
@@ -324,10 +338,9 @@ func (h *Host) Admit(ctx context.Context, r v1.JoinRequest) (v1.JoinAnswer, erro
 	if err := m.node.Cluster.Join(hash, rec); err != nil {
 		return ans, err
 	}
-	ms := m.ms.Load()
-	ans = v1.JoinAnswer{ClusterID: ms.Cluster.String(), ClusterName: ms.Name,
-		Incarnation: ms.Incarnation, CA: string(auth.EncodeCert(ca.Cert)), Cert: string(auth.EncodeCert(cert)), External: len(h.cfg.KV.Endpoints) > 0, Voter: member}
-	ans.Endpoints, ans.Keys = h.cfg.KV.Endpoints, hostKeys(st)
+	ans = v1.JoinAnswer{ClusterID: m.ms.Load().Cluster.String(), ClusterName: m.ms.Load().Name,
+		Incarnation: m.ms.Load().Incarnation, CA: string(auth.EncodeCert(ca.Cert)), Cert: string(auth.EncodeCert(cert)), External: m.ms.Load().External, Voter: member}
+	ans.Keys = hostKeys(st)
 	for _, host := range st.SortedHosts() {
 		if host.Val.Client != "" && !ans.External {
 			ans.Endpoints = append(ans.Endpoints, host.Val.Client)

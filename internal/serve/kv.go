@@ -18,16 +18,17 @@ import (
 // startKV starts this host's member of the control plane, if it has one, and
 // the client to all of them. founding: the cluster is being made.
 func (h *Host) startKV(m *member, founding bool) (err error) {
+	if m.ms.Load().External {
+		m.kv, err = h.dialExternal(*m.ms.Load(), founding)
+		return err
+	}
 	if m.ms.Load().Member {
 		if err := h.startMember(m, founding); err != nil {
 			return err
 		}
 	}
-	ms := m.ms.Load()
-	endpoints := ms.Endpoints
-	if len(h.cfg.KV.Endpoints) > 0 {
-		endpoints = h.cfg.KV.Endpoints
-	} else if ms.Member {
+	endpoints := m.ms.Load().Endpoints
+	if m.ms.Load().Member {
 		endpoints = append([]string{h.clientURL()}, endpoints...)
 	}
 	m.kv, err = etcd.Dial(etcd.DialConfig{Endpoints: dedupe(endpoints), TLS: auth.ClientTLS(m.creds, nil), Log: h.log})
@@ -142,7 +143,7 @@ func (h *Host) clientURL() string {
 // voters is the seam by which the reconciler changes who votes; nil with an
 // external control plane.
 func (h *Host) voters(m *member) reconcile.Voters {
-	if len(h.cfg.KV.Endpoints) > 0 {
+	if m.ms.Load().External {
 		return nil
 	}
 	return electorate{m.kv}
@@ -208,7 +209,7 @@ func (h *Host) followHosts(m *member) {
 		}
 		h.enlist(m, st)
 		h.tellSwap(m, os.DirFS("/"))
-		if len(h.cfg.KV.Endpoints) > 0 {
+		if m.ms.Load().External {
 			continue
 		}
 		var urls []string

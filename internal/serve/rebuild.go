@@ -71,6 +71,7 @@ func (h *Host) rebuild(o *recoveryOrder) (v1.Recovery, error) {
 	next := *ms
 	next.Incarnation, next.Etcd, next.Credential, next.Ended = n, etcdDirOf(n), credentialOf(n), 0
 	next.Member, next.Initial, next.Endpoints, next.APIs = true, "", []string{h.clientURL()}, nil
+	next.External = false // from now on the control plane is our own
 	next.Keys = map[string]string{}
 	for _, x := range p.Stay {
 		next.Keys[x.ID.String()] = x.CertKey

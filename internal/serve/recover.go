@@ -30,6 +30,8 @@ type recoveryOrder struct {
 	found   map[holdfast.ReplicaID]cluster.Found
 	keys    []keyring.Key // to have on the ring afterwards
 	adopt   map[holdfast.DiskID]string
+
+	external bool // the control plane that is lost was in an external etcd
 }
 
 // records are where a recovery begins.
@@ -75,9 +77,6 @@ func (h *Host) Recover(ctx context.Context, name string, from httpapi.RecoverFro
 const answerFirst = 100 * time.Millisecond
 
 func (h *Host) planRecovery(ctx context.Context, from httpapi.RecoverFrom) (*recoveryOrder, v1.Recovery, error) {
-	if len(h.cfg.KV.Endpoints) > 0 {
-		return nil, v1.Recovery{}, holdfast.Errorf(holdfast.Conflict, "the control plane is an external etcd, which is not Holdfast's to rebuild; restore it with etcd's own tools")
-	}
 	if len(from.Disks) > 0 {
 		return h.planFromDisks(ctx, from)
 	}
@@ -85,6 +84,9 @@ func (h *Host) planRecovery(ctx context.Context, from httpapi.RecoverFrom) (*rec
 	m := h.run
 	h.mu.Unlock()
 	setBack := m != nil && holdfast.IsKind(m.node.Cluster.Err(), holdfast.Damaged)
+	if m != nil && m.ms.Load().External && m.node.Lease().Valid() && !setBack {
+		return nil, v1.Recovery{}, holdfast.Errorf(holdfast.Conflict, "the external etcd answers; there is nothing to recover")
+	}
 	if m != nil && m.node.Lease().Valid() && !setBack {
 		return nil, v1.Recovery{}, holdfast.Errorf(holdfast.Conflict, "the control plane has its majority and answers; there is nothing to recover. To strike what is lost use 'holdfast rack remove --lost'")
 	}
@@ -111,6 +113,11 @@ func (h *Host) planRecovery(ctx context.Context, from httpapi.RecoverFrom) (*rec
 	}
 	if o.stay, err = h.survivors(ctx, creds, o, m != nil && ms.Member, setBack); err != nil {
 		return nil, v1.Recovery{}, err
+	}
+	if o.external = ms.External; ms.External && !setBack {
+		if err := h.nobodyReaches(ctx, creds, o); err != nil {
+			return nil, v1.Recovery{}, err
+		}
 	}
 	p, err := cluster.PlanRecovery(o.records.Items, o.records.Rev, h.survivor(o, h.record(creds)))
 	if err != nil {
@@ -365,6 +372,9 @@ func (h *Host) renderRecovery(p *cluster.RecoveryPlan, o *recoveryOrder) v1.Reco
 // warnings are what a recovery cannot know, or cannot have back.
 func warnings(p *cluster.RecoveryPlan, o *recoveryOrder) []string {
 	out := []string{}
+	if o.external {
+		out = append(out, "the control plane leaves the external etcd and is on the cluster's own hosts from now on; it does not go back. Take --etcd and kv.endpoints out of every host's configuration, and see to it that the old etcd never comes back with these records: delete what is under the prefix, or the etcd")
+	}
 	since := o.records.Made
 	if o.records.seen.After(since) || o.records.Host == (holdfast.HostID{}) {
 		since = o.records.seen

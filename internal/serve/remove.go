@@ -44,7 +44,7 @@ func (h *Host) RemoveHosts(ctx context.Context, ids []holdfast.HostID, lost bool
 
 // takeVote takes a host's member out of the control plane, if it is ours.
 func (h *Host) takeVote(m *member, rec cluster.Host) error {
-	if len(h.cfg.KV.Endpoints) > 0 {
+	if m.ms.Load().External {
 		return nil
 	}
 	return electorate{m.kv}.Retire(rec)

@@ -28,7 +28,11 @@ func (h *Host) askStruck(m *member) {
 			return
 		case <-time.After(struckEvery):
 		}
-		if m.node.Lease().Valid() || len(h.cfg.KV.Endpoints) > 0 {
+		if m.ms.Load().External {
+			h.askStruckOut(m)
+			continue
+		}
+		if m.node.Lease().Valid() {
 			m.struck.Store(false)
 			continue
 		}

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -52,7 +53,7 @@ func (s *Store) call(again bool, f func(context.Context, *grpc.ClientConn) error
 		left := s.left(end)
 		if left <= 0 {
 			if last == nil {
-				last = whyUnreachable(eps)
+				last = s.told(eps[0].url, whyUnreachable(eps))
 			}
 			return unavailable(last)
 		}
@@ -80,7 +81,7 @@ func (s *Store) call(again bool, f func(context.Context, *grpc.ClientConn) error
 		}
 		e.fail()
 		tried[e] = true
-		last = err
+		last = s.told(e.url, err)
 		s.sleep(min(pause, max(0, s.left(end))))
 	}
 }
@@ -111,6 +112,14 @@ func (s *Store) sleep(d time.Duration) {
 // is not an answer, a broken connection and a time-out above all, leaves open
 // whether a proposal got through.
 func judge(err error) verdict {
+	var not *notOurs
+	if errors.As(err, &not) {
+		return refused // before anything was asked
+	}
+	var before *notAsked
+	if errors.As(err, &before) && judge(before.err) != final {
+		return refused // likewise
+	}
 	if err == nil || holdfast.KindOf(err) != holdfast.Other {
 		return final
 	}
@@ -168,6 +177,15 @@ func whyUnreachable(eps []*endpoint) error {
 		_, err := etcdserverpb.NewMaintenanceClient(conn).Status(ctx, &etcdserverpb.StatusRequest{})
 		return err
 	})
+}
+
+// told is a failure as its reader can use it: about an etcd that somebody else
+// runs there is more to say than that it is away.
+func (s *Store) told(url string, err error) error {
+	if s.same == nil || err == nil {
+		return err
+	}
+	return explain(url, err)
 }
 
 func unavailable(last error) error {

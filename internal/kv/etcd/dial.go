@@ -31,14 +31,23 @@ type DialConfig struct {
 	// TLS holds the host's certificate, the cluster's authority and the server
 	// name to expect.
 	TLS *tls.Config
-	Log *slog.Logger // nil: silent
+	// Prefix stands before every key, which callers do not see: so several
+	// clusters share an etcd that somebody else runs.
+	Prefix string
+	// Check is asked, with a way to read single keys, whether an etcd is the
+	// right one before anything else is asked of it; nil: it is. With it, all
+	// endpoints must be members of one etcd.
+	Check func(get func(key string) (value []byte, found bool, err error)) error
+	Log   *slog.Logger // nil: silent
 }
 
 // Store is a client; it implements kv.Store, whose calls may be made from any
 // goroutine.
 type Store struct {
-	tls *tls.Config
-	log *slog.Logger
+	tls    *tls.Config
+	log    *slog.Logger
+	prefix string
+	same   *sameEtcd // nil: whoever answers is the right one
 
 	mu     sync.Mutex
 	eps    []*endpoint // replaced whole, never changed
@@ -67,7 +76,10 @@ func Dial(c DialConfig) (*Store, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{tls: c.TLS, log: c.Log.With("part", "kv"), closed: make(chan struct{})}
+	s := &Store{tls: c.TLS, log: c.Log.With("part", "kv"), prefix: c.Prefix, closed: make(chan struct{})}
+	if c.Check != nil {
+		s.same = &sameEtcd{prefix: c.Prefix, check: c.Check}
+	}
 	return s, s.SetEndpoints(c.Endpoints)
 }
 
@@ -91,7 +103,7 @@ func (s *Store) SetEndpoints(urls []string) error {
 			next = append(next, s.eps[i])
 			continue
 		}
-		e, err := newEndpoint(u, s.tls)
+		e, err := newEndpoint(u, s.tls, s.same)
 		if err != nil {
 			closeAll(fresh)
 			return err
@@ -104,7 +116,7 @@ func (s *Store) SetEndpoints(urls []string) error {
 	return nil
 }
 
-func newEndpoint(text string, conf *tls.Config) (*endpoint, error) {
+func newEndpoint(text string, conf *tls.Config, same *sameEtcd) (*endpoint, error) {
 	u, err := parseURL("control plane", text)
 	if err != nil {
 		return nil, err
@@ -113,7 +125,7 @@ func newEndpoint(text string, conf *tls.Config) (*endpoint, error) {
 	if conf.ServerName == "" {
 		conf.ServerName = u.Hostname()
 	}
-	conn, err := grpc.NewClient("passthrough:///"+hostPort(u),
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(credentials.NewTLS(conf)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
@@ -121,7 +133,12 @@ func newEndpoint(text string, conf *tls.Config) (*endpoint, error) {
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(), grpc.WithIdleTimeout(0),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64 << 20)),
+	}
+	if same != nil {
+		options = append(options, same.options(text)...)
+	}
+	conn, err := grpc.NewClient("passthrough:///"+hostPort(u), options...)
 	if err != nil {
 		return nil, holdfast.Errorf(holdfast.Invalid, "control plane endpoint %q: %w", text, err)
 	}

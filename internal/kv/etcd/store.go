@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"io"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -18,7 +19,7 @@ import (
 
 // Range implements kv.Store; it is linearizable.
 func (s *Store) Range(prefix string) (items []kv.Item, rev kv.Rev, err error) {
-	key, end := span(prefix)
+	key, end := span(s.prefix + prefix)
 	err = s.call(true, func(ctx context.Context, conn *grpc.ClientConn) error {
 		r, err := etcdserverpb.NewKVClient(conn).Range(ctx, &etcdserverpb.RangeRequest{
 			Key: key, RangeEnd: end,
@@ -29,11 +30,17 @@ func (s *Store) Range(prefix string) (items []kv.Item, rev kv.Rev, err error) {
 		}
 		rev, items = kv.Rev(r.Header.Revision), make([]kv.Item, len(r.Kvs))
 		for i, p := range r.Kvs {
-			items[i] = item(p)
+			items[i] = s.own(item(p))
 		}
 		return nil
 	})
 	return items, rev, translate(err)
+}
+
+// own is an item as callers know it.
+func (s *Store) own(it kv.Item) kv.Item {
+	it.Key = strings.TrimPrefix(it.Key, s.prefix)
+	return it
 }
 
 func item(p *mvccpb.KeyValue) kv.Item {
@@ -60,7 +67,7 @@ func (s *Store) Commit(conds []kv.Cond, ops []kv.Op) (rev kv.Rev, err error) {
 	if err := kv.CheckCommit(conds, ops); err != nil {
 		return 0, err
 	}
-	req := txn(conds, ops)
+	req := s.txn(conds, ops)
 	err = s.call(false, func(ctx context.Context, conn *grpc.ClientConn) error {
 		r, err := etcdserverpb.NewKVClient(conn).Txn(ctx, req)
 		if err != nil {
@@ -75,27 +82,27 @@ func (s *Store) Commit(conds []kv.Cond, ops []kv.Op) (rev kv.Rev, err error) {
 	return rev, translate(err)
 }
 
-func txn(conds []kv.Cond, ops []kv.Op) *etcdserverpb.TxnRequest {
+func (s *Store) txn(conds []kv.Cond, ops []kv.Op) *etcdserverpb.TxnRequest {
 	req := &etcdserverpb.TxnRequest{}
 	for _, c := range conds {
 		req.Compare = append(req.Compare, &etcdserverpb.Compare{
-			Key: []byte(c.Key), Target: etcdserverpb.Compare_MOD, Result: etcdserverpb.Compare_EQUAL,
+			Key: []byte(s.prefix + c.Key), Target: etcdserverpb.Compare_MOD, Result: etcdserverpb.Compare_EQUAL,
 			TargetUnion: &etcdserverpb.Compare_ModRevision{ModRevision: int64(c.Mod)},
 		})
 	}
 	for _, o := range ops {
-		req.Success = append(req.Success, requestOp(o))
+		req.Success = append(req.Success, s.requestOp(o))
 	}
 	return req
 }
 
-func requestOp(o kv.Op) *etcdserverpb.RequestOp {
+func (s *Store) requestOp(o kv.Op) *etcdserverpb.RequestOp {
 	if o.Delete {
 		return &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestDeleteRange{
-			RequestDeleteRange: &etcdserverpb.DeleteRangeRequest{Key: []byte(o.Key)}}}
+			RequestDeleteRange: &etcdserverpb.DeleteRangeRequest{Key: []byte(s.prefix + o.Key)}}}
 	}
 	return &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestPut{
-		RequestPut: &etcdserverpb.PutRequest{Key: []byte(o.Key), Value: o.Value, Lease: int64(o.Lease)}}}
+		RequestPut: &etcdserverpb.PutRequest{Key: []byte(s.prefix + o.Key), Value: o.Value, Lease: int64(o.Lease)}}}
 }
 
 // Grant implements kv.Store. The client chooses the identifier, so that a

@@ -57,7 +57,7 @@ func (s *Store) follow(ctx context.Context, w *watcher, prefix string, from kv.R
 	if err != nil {
 		return s.broken(e, err)
 	}
-	key, end := span(prefix)
+	key, end := span(s.prefix + prefix)
 	if err := stream.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{
 		CreateRequest: &etcdserverpb.WatchCreateRequest{Key: key, RangeEnd: end, StartRevision: int64(from) + 1},
 	}}); err != nil && !errors.Is(err, io.EOF) {
@@ -69,7 +69,7 @@ func (s *Store) follow(ctx context.Context, w *watcher, prefix string, from kv.R
 		defer close(gone)
 		s.tend(ctx, cancel, w, stream)
 	}()
-	err = w.read(ctx, stream)
+	err = s.read(ctx, w, stream)
 	cancel()
 	<-gone
 	if holdfast.IsKind(err, holdfast.Gap) {
@@ -128,7 +128,7 @@ func (s *Store) tend(ctx context.Context, cancel context.CancelFunc, w *watcher,
 
 // read hands over what the member sends. A revision comes in one piece unless
 // fragments were asked for, which they are not.
-func (w *watcher) read(ctx context.Context, stream etcdserverpb.Watch_WatchClient) error {
+func (s *Store) read(ctx context.Context, w *watcher, stream etcdserverpb.Watch_WatchClient) error {
 	for {
 		r, err := stream.Recv()
 		if err != nil {
@@ -144,7 +144,7 @@ func (w *watcher) read(ctx context.Context, stream etcdserverpb.Watch_WatchClien
 			continue
 		}
 		select {
-		case w.out <- events(r.Events):
+		case w.out <- s.events(r.Events):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -152,13 +152,13 @@ func (w *watcher) read(ctx context.Context, stream etcdserverpb.Watch_WatchClien
 	}
 }
 
-func events(in []*mvccpb.Event) []kv.Event {
+func (s *Store) events(in []*mvccpb.Event) []kv.Event {
 	out := make([]kv.Event, len(in))
 	for i, e := range in {
 		if e.Type == mvccpb.Event_DELETE {
-			out[i] = kv.Event{Item: kv.Item{Key: string(e.Kv.Key), Mod: kv.Rev(e.Kv.ModRevision)}, Deleted: true}
+			out[i] = kv.Event{Item: s.own(kv.Item{Key: string(e.Kv.Key), Mod: kv.Rev(e.Kv.ModRevision)}), Deleted: true}
 		} else {
-			out[i] = kv.Event{Item: item(e.Kv)}
+			out[i] = kv.Event{Item: s.own(item(e.Kv))}
 		}
 	}
 	return out

@@ -1,0 +1,125 @@
+package etcd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+
+	"github.com/holdfast-cloud/holdfast"
+)
+
+// lookTimeout is what an endpoint gets to say how it is.
+const lookTimeout = 2 * time.Second
+
+// usualQuota is etcd's own bound on its data if none is given.
+const usualQuota = 2 << 30
+
+// Seen is how one endpoint is, as it says itself.
+type Seen struct {
+	URL     string
+	Err     error // why it is not used; nil: it answers and is a member of the right etcd
+	Version string
+	Leads   bool   // it has a leader, which may be itself
+	Full    bool   // it takes no writes until its owner makes room
+	Used    int64  // bytes of its data
+	Quota   int64  // that it may have
+	Etcd    uint64 // identity of the etcd
+}
+
+// Look asks every endpoint how it is, one after another.
+func (s *Store) Look() []Seen {
+	eps, _ := s.endpoints()
+	out := make([]Seen, len(eps))
+	for i, e := range eps {
+		out[i] = look(e)
+	}
+	return out
+}
+
+func look(e *endpoint) Seen {
+	out := Seen{URL: e.url}
+	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+	defer cancel()
+	m := etcdserverpb.NewMaintenanceClient(e.conn)
+	st, err := m.Status(ctx, &etcdserverpb.StatusRequest{}) // waits for a first connection, not for another
+	if err != nil {
+		out.Err = explain(e.url, err)
+		return out
+	}
+	out.Version, out.Leads, out.Used, out.Quota, out.Etcd = st.Version, st.Leader != 0, st.DbSize, st.DbSizeQuota, st.Header.ClusterId
+	if out.Quota <= 0 {
+		out.Quota = usualQuota // older ones do not tell
+	}
+	al, err := m.Alarm(ctx, &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_GET})
+	if err != nil {
+		out.Err = explain(e.url, err)
+		return out
+	}
+	for _, a := range al.Alarms {
+		out.Full = out.Full || a.Alarm == etcdserverpb.AlarmType_NOSPACE
+	}
+	return out
+}
+
+// Open reports whether an endpoint lets somebody in who shows no certificate.
+func Open(url string, conf *tls.Config) bool {
+	bare := conf.Clone()
+	bare.Certificates, bare.GetClientCertificate = nil, nil
+	e, err := newEndpoint(url, bare, nil)
+	if err != nil {
+		return false
+	}
+	defer e.conn.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+	defer cancel()
+	_, err = etcdserverpb.NewMaintenanceClient(e.conn).Status(ctx, &etcdserverpb.StatusRequest{}, grpc.WaitForReady(true))
+	return err == nil
+}
+
+// explain says of a failure what a person can do about it.
+func explain(url string, err error) error {
+	var not *notOurs
+	if errors.As(err, &not) {
+		return holdfast.Errorf(holdfast.Conflict, "%w", not)
+	}
+	text := err.Error()
+	has := func(parts ...string) bool {
+		for _, p := range parts {
+			if strings.Contains(text, p) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case has("signed by unknown authority"):
+		return holdfast.Errorf(holdfast.Denied, "etcd %s: its certificate is of another authority than the one in kv.ca (--etcd-ca): %w", url, err)
+	case has("certificate is valid for", "doesn't contain any IP SANs", "not valid for any names"):
+		return holdfast.Errorf(holdfast.Denied, "etcd %s: its certificate does not name this address; use an address that it names, or have it issued anew: %w", url, err)
+	case has("expired or is not yet valid"):
+		return holdfast.Errorf(holdfast.Denied, "etcd %s: its certificate is not valid at this host's time (%s); look at the clock first: %w", url, time.Now().UTC().Format(time.RFC3339), err)
+	case has("remote error: tls:"):
+		return holdfast.Errorf(holdfast.Denied, "etcd %s refuses this host's certificate, that in kv.cert (--etcd-cert): is it of the authority that the etcd was given as --trusted-ca-file? %w", url, err)
+	case has("first record does not look like a TLS handshake"):
+		return holdfast.Errorf(holdfast.Denied, "etcd %s speaks plain text: start it with certificates; Holdfast's records hold secrets: %w", url, err)
+	case has("user name is empty", "permission denied", "invalid auth token"):
+		return holdfast.Errorf(holdfast.Denied, "etcd %s wants a user and a password, which Holdfast does not have: it is known by its certificate. Give the certificate's common name a role for the prefix ('etcdctl role grant-permission --prefix=true'), or use an etcd without users: %w", url, err)
+	case has("connection refused", "no route to host", "i/o timeout", "deadline exceeded", "DeadlineExceeded", "connect: "):
+		return holdfast.Errorf(holdfast.Unavailable, "etcd %s does not answer: %w", url, err)
+	}
+	return holdfast.Errorf(holdfast.Unavailable, "etcd %s: %w", url, err)
+}
+
+// String says how an endpoint is, in a line.
+func (s Seen) String() string {
+	if s.Err != nil {
+		return s.Err.Error()
+	}
+	return fmt.Sprintf("etcd %s, version %s, %d MiB of %d", s.URL, s.Version, s.Used>>20, s.Quota>>20)
+}
