@@ -127,10 +127,9 @@ func (s *Store) writeCheckpoint(c *capture) error {
 
 // adoptRoot makes free what the checkpoint that is now durable does not need.
 func (s *Store) adoptRoot(root *rootBlock, free map[uint32]bool) {
-	for _, places := range s.catalog {
-		s.space.free = append(s.space.free, places...)
-	}
-	s.catalog, s.catalogBytes = root.catalog, root.bytes
+	was := rootBlock{catalog: s.catalog, list: s.catalogList}
+	s.space.free = append(s.space.free, was.places()...)
+	s.catalog, s.catalogList, s.catalogBytes = root.catalog, root.list, root.bytes
 	s.ckptSeq = root.seq
 	s.ckptSeg = root.log.seg
 	s.cleaner.empty = 0
@@ -227,25 +226,70 @@ func (s *Store) allocPage(level, size int, chunks *[]chunk) (blockmap.PageID, []
 // writeCatalog writes both copies of a catalog and makes everything that the
 // new checkpoint refers to durable.
 func (s *Store) writeCatalog(root *rootBlock, cat []byte) error {
-	per := int(s.sb.segmentBytes)
-	for c := range root.catalog {
-		for rest := cat; len(rest) > 0; {
-			s.lock()
-			place, ok := s.space.take()
-			s.unlock()
-			if !ok || len(root.catalog[c]) == rootPlaces {
-				s.returnPlaces(root)
-				return holdfast.Errorf(holdfast.NoSpace, "disk %s: no room for a checkpoint's catalog of %d bytes", s.id.Disk, len(cat))
-			}
-			root.catalog[c] = append(root.catalog[c], place)
-			n := min(len(rest), per)
-			if err := s.writeUnaligned(rest[:n], s.offset(place, 0)); err != nil {
-				return s.fenceFor("write of a checkpoint", err)
-			}
-			rest = rest[n:]
-		}
+	var err error
+	if len(cat) > maxCatalog {
+		err = holdfast.Errorf(holdfast.NoSpace, "a catalog has %d bytes at most", maxCatalog)
+	}
+	for c := 0; c < len(root.catalog) && err == nil; c++ {
+		err = s.writeCopy(root, c, cat)
+	}
+	if holdfast.IsKind(err, holdfast.NoSpace) {
+		s.returnPlaces(root)
+		return holdfast.Errorf(holdfast.NoSpace, "disk %s: no room for a checkpoint's catalog of %d bytes: %w", s.id.Disk, len(cat), err)
+	}
+	if err != nil {
+		return s.fenceFor("write of a checkpoint", err)
 	}
 	return s.sync("a checkpoint", s.dev.Sync)
+}
+
+// writeCopy writes one copy of a catalog, and where its places are too many for
+// the root, the list of them.
+func (s *Store) writeCopy(root *rootBlock, c int, cat []byte) error {
+	per := int(s.sb.segmentBytes)
+	for rest := cat; len(rest) > 0; {
+		place, err := s.takePlace()
+		if err != nil {
+			return err
+		}
+		root.catalog[c] = append(root.catalog[c], place)
+		n := min(len(rest), per)
+		if err := s.writeUnaligned(rest[:n], s.offset(place, 0)); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	if len(root.catalog[c]) <= s.rootNames() {
+		return nil
+	}
+	place, err := s.takePlace()
+	if err != nil {
+		return err
+	}
+	var list []byte
+	for _, x := range root.catalog[c] {
+		list = le.AppendUint32(list, x)
+	}
+	root.list[c] = placeList{known: true, place: place, crc: checksum.CRC(list)}
+	return s.writeUnaligned(list, s.offset(place, 0))
+}
+
+// rootNames is how many places of a copy a root names itself.
+func (s *Store) rootNames() int {
+	if s.o.listed {
+		return 0
+	}
+	return rootPlaces
+}
+
+func (s *Store) takePlace() (uint32, error) {
+	s.lock()
+	defer s.unlock()
+	place, ok := s.space.take()
+	if !ok {
+		return 0, holdfast.Errorf(holdfast.NoSpace, "no segment is left")
+	}
+	return place, nil
 }
 
 // writeUnaligned writes a part of a catalog through a small aligned buffer, filled
@@ -268,9 +312,7 @@ func (s *Store) writeUnaligned(p []byte, off int64) error {
 func (s *Store) returnPlaces(root *rootBlock) {
 	s.lock()
 	defer s.unlock()
-	for _, places := range root.catalog {
-		s.space.free = append(s.space.free, places...)
-	}
+	s.space.free = append(s.space.free, root.places()...)
 }
 
 // writeRoot writes both copies of a root, durably.

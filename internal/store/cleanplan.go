@@ -17,6 +17,9 @@ type levels struct{ floor, stall, low, high, batch int }
 func (s *Store) levels() levels {
 	step := max(1, int(s.sb.places)/100)
 	catalogs := 2 * max(1, len(s.catalog[0])) // the next checkpoint's
+	if s.catalogList[0].known {
+		catalogs += 2
+	}
 	inFlight := min(2, int(s.o.PressureBytes/s.sb.segmentBytes))
 	l := levels{floor: 2 + step + catalogs, batch: 3 + 2*step}
 	l.stall = l.floor + inFlight + 1
@@ -45,9 +48,15 @@ func (s *Store) floor() bool {
 	return s.space.freePlaces() <= s.levels().floor+int(s.wal.pending/s.sb.segmentBytes)
 }
 
-// full reports whether writers have to wait for room.
+// fullCatalog is from how many bytes of the catalog on nothing more is written: so
+// far from the most that no next checkpoint exceeds that, as one is due whenever
+// the log grew by 16 times the catalog.
+const fullCatalog = maxCatalog / 4 * 3
+
+// full reports whether writers have to wait for room: on the disk, or in what a
+// checkpoint may say of it.
 func (s *Store) full() bool {
-	return s.space.live >= s.usable() || s.space.freePlaces() <= s.levels().stall
+	return s.space.live >= s.usable() || s.space.freePlaces() <= s.levels().stall || s.catalogBytes >= fullCatalog
 }
 
 // effort is how the cleaner works now.

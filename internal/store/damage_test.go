@@ -21,8 +21,8 @@ type golden struct {
 
 // newGolden makes a disk with a checkpoint and a log behind it, as a power cut
 // leaves it; clean closes it in order.
-func newGolden(t *testing.T, clean bool) *golden {
-	b := newBedOf(t, 40, 12<<20, Options{SegmentBytes: testSegment}, memdisk.Options{})
+func newGolden(t *testing.T, clean, listed bool) *golden {
+	b := newBedOf(t, 40, 12<<20, Options{SegmentBytes: testSegment, listed: listed}, memdisk.Options{})
 	g := &golden{bed: b, want: make(map[uint64]uint64)}
 	g.v = b.create(1, 600)
 	for a := uint64(0); a < 520; a += 40 {
@@ -117,9 +117,9 @@ func (g *golden) flipped(t *testing.T, off int64, bit int) string {
 }
 
 func TestAFlippedBitIsFoundWhereverItIs(t *testing.T) {
-	for _, clean := range []bool{false, true} {
-		t.Run(fmt.Sprint("clean ", clean), func(t *testing.T) {
-			g := newGolden(t, clean)
+	for name, c := range map[string]struct{ clean, listed bool }{"crashed": {}, "clean": {clean: true}, "listed": {listed: true}} {
+		t.Run(name, func(t *testing.T) {
+			g := newGolden(t, c.clean, c.listed)
 			rng := rand.New(rand.NewPCG(1, 2))
 			seen := make(map[string]int)
 			var offs []int64
@@ -137,7 +137,7 @@ func TestAFlippedBitIsFoundWhereverItIs(t *testing.T) {
 				seen[g.flipped(t, off, rng.IntN(8))]++
 			}
 			t.Logf("%d flips: %v", len(offs), seen)
-			if seen["bad block"] == 0 || !clean && seen["damage"] == 0 {
+			if seen["bad block"] == 0 || !c.clean && seen["damage"] == 0 {
 				t.Fatalf("the flips did not reach blocks and log: %v", seen)
 			}
 		})

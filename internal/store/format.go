@@ -26,7 +26,8 @@ const (
 	rootOffset   = 1 * blockSize
 	mirrorOffset = 16 * blockSize
 
-	rootPlaces = 48 // places of one catalog copy
+	rootPlaces = 48  // places of one catalog copy that a root names itself
+	rootLists  = 255 // instead of their number: they stand in a list
 )
 
 var le = binary.LittleEndian
@@ -121,6 +122,26 @@ type rootBlock struct {
 	crc     uint32 // of the catalog
 	clean   bool   // the store was closed in order behind it
 	catalog [2][]uint32
+	list    [2]placeList // of those that are too many for the root
+}
+
+// placeList is the beginning of a place where the places of a catalog copy are
+// named, none if known is unset.
+type placeList struct {
+	known bool
+	place uint32
+	crc   uint32
+}
+
+// places are those of both copies of the catalog, and of their lists.
+func (r *rootBlock) places() (all []uint32) {
+	for c := range r.catalog {
+		all = append(all, r.catalog[c]...)
+		if r.list[c].known {
+			all = append(all, r.list[c].place)
+		}
+	}
+	return all
 }
 
 // logPos is where the next batch is expected.
@@ -149,6 +170,10 @@ func (r *rootBlock) encode() []byte {
 	}
 	for i, places := range r.catalog {
 		p[84+i] = byte(len(places))
+		if l := r.list[i]; l.known {
+			p[84+i] = rootLists
+			places = []uint32{l.place, l.crc}
+		}
 		for j, x := range places {
 			le.PutUint32(p[96+4*(i*rootPlaces+j):], x)
 		}
@@ -170,11 +195,16 @@ func decodeRoot(p []byte) (r rootBlock, err error) {
 	r.clean = p[86] == 1
 	for i := range r.catalog {
 		n := int(p[84+i])
+		at := p[96+4*i*rootPlaces:]
+		if n == rootLists {
+			r.list[i] = placeList{known: true, place: le.Uint32(at), crc: le.Uint32(at[4:])}
+			continue
+		}
 		if n > rootPlaces {
 			return r, holdfast.Errorf(holdfast.Corrupt, "checkpoint root: %d catalog places, at most %d fit", n, rootPlaces)
 		}
 		for j := range n {
-			r.catalog[i] = append(r.catalog[i], le.Uint32(p[96+4*(i*rootPlaces+j):]))
+			r.catalog[i] = append(r.catalog[i], le.Uint32(at[4*j:]))
 		}
 	}
 	return r, nil
@@ -205,6 +235,15 @@ func Format(dev disk.Device, id Identity, o Options) error {
 			geo.Size, max(places, 0), o.SegmentBytes, minPlaces)
 	}
 	sb.places = uint32(min(places, 1<<31))
+	if err := Wiped(dev); err != nil {
+		return err
+	}
+	return writeEmpty(dev, sb)
+}
+
+// Wiped is nil if a device holds no store, of whatever version. Kind Exists: it
+// does, or what is left of one.
+func Wiped(dev disk.Device) error {
 	p := make([]byte, blockSize)
 	for _, off := range []int64{superOffset, mirrorOffset} {
 		if err := dev.ReadAt(p, off); err != nil {
@@ -214,7 +253,7 @@ func Format(dev disk.Device, id Identity, o Options) error {
 			return holdfast.Errorf(holdfast.Exists, "format disk: it already holds a Holdfast store; to give it up, wipe its first MiB first")
 		}
 	}
-	return writeEmpty(dev, sb)
+	return nil
 }
 
 // dataStart is where the first place is: behind superblock, roots, scrub pages and

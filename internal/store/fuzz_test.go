@@ -36,7 +36,7 @@ func FuzzCatalog(f *testing.F) {
 		if err != nil {
 			return err
 		}
-		b, err := g.s.readCopy(&root, root.catalog[0])
+		b, err := g.s.readCopy(&root, 0)
 		f.Add(b)
 		return err
 	})
@@ -94,6 +94,8 @@ func FuzzSectors(f *testing.F) {
 	kept := make([]byte, blockSize)
 	(&keptHead{disk: testIdentity().Disk, seq: 7, length: 100, crc: 1}).encode(kept)
 	f.Add(kept[:sectorSize])
+	root.list[1] = placeList{known: true, place: 7, crc: 8}
+	f.Add(root.encode()[:sectorSize])
 	f.Fuzz(func(t *testing.T, p []byte) {
 		for _, sealed := range []bool{false, true} {
 			if sealed && len(p) >= sectorSize {

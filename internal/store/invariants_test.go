@@ -36,6 +36,11 @@ func (s *Store) checkSpace() error {
 			claim(p, fmt.Sprint("catalog ", c))
 		}
 	}
+	for c, l := range s.catalogList {
+		if l.known {
+			claim(l.place, fmt.Sprint("list of catalog ", c))
+		}
+	}
 	live := int64(0)
 	resident := make(map[*segment]int)
 	sp.each(func(g *segment) {

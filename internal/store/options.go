@@ -28,6 +28,10 @@ type Options struct {
 	PressureBytes   int64         // buffered and unwritten bytes above which no writer may add to them, whoever they are from; 0: 32 MiB
 	LogBytes        int64         // of that, what writers on this host may add together; 0: 4 MiB
 	SharedLogBytes  int64         // the same while there are several; 0: 512 KiB
+
+	// listed has the places of every catalog stand in a list, as only those of a
+	// large one do: for tests.
+	listed bool
 }
 
 const (

@@ -136,26 +136,37 @@ func (s *Store) readRoots() (best rootBlock, bad []int64, err error) {
 	return best, bad, nil
 }
 
-const maxCatalog = 1 << 30
+// maxCatalog bounds a catalog, in bytes: it is read and written as a whole, from
+// memory. A disk that comes near it takes no more writes (see full).
+const maxCatalog = 16 << 30
 
 func (s *Store) readCatalog(root *rootBlock) error {
+	for c := range root.catalog {
+		if err := s.readList(root, c); err != nil {
+			s.log.Warn("a list of places of the checkpoint catalog is bad", "disk", s.id.Disk.String(), "copy", c, "err", err)
+		}
+	}
 	err := holdfast.Errorf(holdfast.Damaged, "its root names none")
-	for c, places := range root.catalog {
+	for c := range root.catalog {
 		var b []byte
-		if b, err = s.readCopy(root, places); err != nil {
+		if b, err = s.readCopy(root, c); err != nil {
 			s.log.Warn("a copy of the checkpoint catalog is bad", "disk", s.id.Disk.String(), "copy", c, "err", err)
 			continue
 		}
 		if err = s.load(b); err != nil {
 			break
 		}
-		s.catalog = root.catalog
+		s.catalog, s.catalogList, s.catalogBytes = root.catalog, root.list, root.bytes
 		return nil
 	}
 	return holdfast.Errorf(holdfast.Damaged, "open disk %s: no copy of the checkpoint catalog can be read: %w; replace the disk and let its replicas be rebuilt", s.id.Disk, err)
 }
 
-func (s *Store) readCopy(root *rootBlock, places []uint32) ([]byte, error) {
+func (s *Store) readCopy(root *rootBlock, c int) ([]byte, error) {
+	if err := s.readList(root, c); err != nil {
+		return nil, err
+	}
+	places := root.catalog[c]
 	if root.bytes > maxCatalog || uint64(len(places))*uint64(s.sb.segmentBytes) < root.bytes {
 		return nil, holdfast.Errorf(holdfast.Corrupt, "it has %d bytes in %d places", root.bytes, len(places))
 	}
@@ -175,6 +186,30 @@ func (s *Store) readCopy(root *rootBlock, places []uint32) ([]byte, error) {
 		return nil, holdfast.Errorf(holdfast.Corrupt, "its checksum is %08x, its root says %08x", got, root.crc)
 	}
 	return b, nil
+}
+
+// readList reads the places of a copy that the root does not name itself.
+func (s *Store) readList(root *rootBlock, c int) error {
+	l := root.list[c]
+	if !l.known || root.catalog[c] != nil {
+		return nil
+	}
+	per := uint64(s.sb.segmentBytes)
+	n := (root.bytes + per - 1) / per
+	if root.bytes > maxCatalog || n > uint64(s.sb.places) || n*4 > per || l.place >= s.sb.places {
+		return holdfast.Errorf(holdfast.Corrupt, "it has %d bytes, and the list of its places is in place %d", root.bytes, l.place)
+	}
+	buf := newBuffer(shape{header: roundUp(int(n*4)) / blockSize}).b
+	if err := s.dev.ReadAt(buf, s.offset(l.place, 0)); err != nil {
+		return err
+	}
+	if got := checksum.CRC(buf[:n*4]); got != l.crc {
+		return holdfast.Errorf(holdfast.Corrupt, "the checksum of the list of its places is %08x, its root says %08x", got, l.crc)
+	}
+	for i := range n {
+		root.catalog[c] = append(root.catalog[c], le.Uint32(buf[4*i:]))
+	}
+	return nil
 }
 
 // recover brings the loaded checkpoint up to the end of the log. No other task
@@ -216,11 +251,10 @@ func (s *Store) recover(root *rootBlock, sc *scan) error {
 // freeUnused finds the places that nothing refers to.
 func (s *Store) freeUnused() {
 	used := make(map[uint32]bool)
-	for _, places := range s.catalog {
-		for _, p := range places {
-			used[p] = true
-			s.space.virgin = max(s.space.virgin, p+1)
-		}
+	was := rootBlock{catalog: s.catalog, list: s.catalogList}
+	for _, p := range was.places() {
+		used[p] = true
+		s.space.virgin = max(s.space.virgin, p+1)
 	}
 	s.space.each(func(g *segment) {
 		if g.place != noPlace {

@@ -68,6 +68,7 @@ type Store struct {
 	metaSegs     [2]*segment // open, for leaves of the maps and for what is above them
 	cleaner      cleaner
 	catalog      [2][]uint32 // places of the current catalog
+	catalogList  [2]placeList
 	catalogBytes uint64
 	ckptSeq      uint64
 	ckptSeg      uint32 // log segment of the current checkpoint
