@@ -91,6 +91,8 @@ type Node struct {
 	toldSkew   bool              // owned by followClocks
 	clockStop  clock.Event
 	uefi       bool // what the host has said of its firmware; owned by follow
+	// toldUnknown are conditions of disks, owned by whoever retires them.
+	toldUnknown []string
 }
 
 // New wires a node over its seams; Start sets it going. Handlers are on the

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -34,13 +35,20 @@ func (n *Node) tellUnknown(st *cluster.State) {
 	if st.Rev == 0 {
 		return
 	}
+	said := make(map[string]bool)
 	for _, s := range n.Volumes.Stores() {
-		id, text := s.Identity().Disk, ""
-		if _, ok := st.Disks[id]; !ok && len(placement.Holds(st, id)) == 0 {
-			text = fmt.Sprintf("disk %s of host %s was taken back while the host was away; nothing is put on it; wipe it and add it again to use it", id.Short(), n.hostName())
+		if id := s.Identity().Disk; placement.Unknown(st, id) {
+			c := "disk-unknown/" + id.String()
+			said[c] = true
+			n.Condition(c, "warning", fmt.Sprintf("disk %s of host %s was taken back while the host was away; nothing is put on it; wipe it and add it again to use it", id.Short(), n.hostName()))
 		}
-		n.Condition("disk-unknown/"+id.String(), "warning", text)
 	}
+	for _, c := range n.toldUnknown {
+		if !said[c] {
+			n.Condition(c, "", "")
+		}
+	}
+	n.toldUnknown = slices.Sorted(maps.Keys(said))
 }
 
 // retirable returns the disks to be removed that no volume names, in order. One

@@ -143,6 +143,13 @@ func Holds(s *cluster.State, disk holdfast.DiskID) (names []string) {
 	return names
 }
 
+// Unknown reports whether a disk is none of the cluster's, and no volume names it:
+// it was taken back while its host was away.
+func Unknown(s *cluster.State, disk holdfast.DiskID) bool {
+	_, known := s.Disks[disk]
+	return !known && len(Holds(s, disk)) == 0
+}
+
 // SpotName names a spot for people.
 func (v *View) SpotName(s Spot) string {
 	return v.DiskName(cluster.Replica{Host: s.Host, Disk: s.Disk})

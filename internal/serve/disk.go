@@ -51,6 +51,9 @@ func (h *Host) AddDisk(ctx context.Context, n httpapi.NewDisk) (cluster.Disk, er
 	}
 	m.taking.Lock() // nobody opens it before it is known
 	defer m.taking.Unlock()
+	if err := h.letGo(m, n.Path); err != nil {
+		return cluster.Disk{}, err
+	}
 	d, err := h.formatFile(m, n)
 	if err != nil {
 		return d, err
@@ -71,6 +74,33 @@ func (h *Host) AddDisk(ctx context.Context, n httpapi.NewDisk) (cluster.Disk, er
 		return d, err
 	}
 	return d, h.openDisk(m, n.Path)
+}
+
+// letGo ends the use of a disk that is none of the cluster's any more, because it
+// was taken back while this host was away, when one is to be added in its place.
+// It must have been wiped: whoever did that knows that nothing on it is needed.
+func (h *Host) letGo(m *member, path string) error {
+	st, err := m.node.Cluster.Refresh()
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	i := slices.IndexFunc(m.stores, func(o opened) bool { return o.path == path })
+	if i < 0 {
+		m.mu.Unlock()
+		return nil
+	}
+	o := m.stores[i]
+	m.mu.Unlock()
+	id := o.Identity().Disk
+	if !placement.Unknown(st, id) {
+		return nil // it is in use, which is said when it is opened
+	}
+	if err := store.Wiped(o.dev); err != nil {
+		return err
+	}
+	m.node.Volumes.RemoveStore(id)
+	return h.retireDisk(m, cluster.Disk{ID: id, Host: h.dir.id.Host, Path: path})
 }
 
 func cloned[K comparable, V any](in map[K]V) map[K]V {

@@ -135,7 +135,14 @@ func (r *refusals) tell(n *node.Node) {
 		if target == "" {
 			what = "the list of targets"
 		}
-		n.Condition(id, "warning", fmt.Sprintf("initiator %q at %s was refused %s over iSCSI, %d times, last at %s: %s; 'holdfast export allow' says who may",
-			k.last.Initiator, k.last.From, what, k.count, k.at.UTC().Format("15:04:05Z"), k.last.Why))
+		n.Condition(id, "warning", fmt.Sprintf("initiator %q at %s was refused %s over iSCSI, %s, last at %s: %s; 'holdfast export allow' says who may",
+			k.last.Initiator, k.last.From, what, times(k.count), k.at.UTC().Format("15:04:05Z"), k.last.Why))
 	}
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
