@@ -178,6 +178,22 @@ func textOf(t *testing.T, b []byte, name string) (at int, code []byte) {
 // not, so that the lab finds it.
 func (c clocks) at(year int) string {
 	c.t.Helper()
+	return c.by(time.Date(year, 2, 1, 0, 0, 0, 0, time.UTC), fmt.Sprint("in-", year))
+}
+
+// behind is one whose hosts' clocks are behind by so much.
+func (c clocks) behind(by string) string {
+	c.t.Helper()
+	d, err := time.ParseDuration(by)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return c.by(time.Now().Add(-d), "behind-"+by)
+}
+
+// by is one whose hosts' clocks say now what time it is.
+func (c clocks) by(now time.Time, name string) string {
+	c.t.Helper()
 	var up float64
 	b, err := os.ReadFile("/proc/uptime")
 	if err == nil {
@@ -186,9 +202,8 @@ func (c clocks) at(year int) string {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	offset := time.Date(year, 2, 1, 0, 0, 0, 0, time.UTC).Unix() - int64(up)
-	path := filepath.Join(c.dir, fmt.Sprint("in-", year))
-	text := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = serve ] && exec unshare --time --boottime %d %s \"$@\"\nexec %s \"$@\"\n", offset, c.program, program(c.t))
+	path := filepath.Join(c.dir, name)
+	text := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = serve ] && exec unshare --time --boottime %d %s \"$@\"\nexec %s \"$@\"\n", now.Unix()-int64(up), c.program, program(c.t))
 	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
 		c.t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/disk/filedisk"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/lab"
 )
 
 // copiesDiffer: while a host is down its disk is made to hold another write, well
@@ -21,28 +22,11 @@ import (
 func copiesDiffer(s *scene) {
 	a := s.host("a1")
 	s.done(a, nil, "volume", "create", "torn", "--size", "16MiB", "--copies", "3")
-	disk := s.attach(a, "torn") // stays: the epoch must be the same all the time
-	defer disk.Close()
-	write := func(b []byte) {
-		if _, err := disk.WriteAt(b, 0); err != nil {
-			s.t.Fatal(err)
-		}
-		if err := disk.Flush(); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	write(pattern(1, 1))
-	v := s.inSync("torn")
+	s.inSync("torn")
 	if out := s.done(a, nil, "volume", "verify", "torn"); !strings.Contains(out, "equal") {
 		s.t.Errorf("before anything is wrong: %s", out)
 	}
-	victim := s.host(s.other(a.Rack, v.Writer[:1]) + "1")
-	s.kill(victim.Rack)
-	s.stray(v, victim.Name)
-	write(pattern(2, 1)[:holdfast.BlockSize])
-	s.start(victim.Rack)
-	s.inSync("torn")
-
+	victim := s.differ(a, "torn")
 	out, code := s.run(a, nil, "volume", "verify", "torn")
 	if code != 1 || !strings.Contains(out, strings.ToUpper(victim.Name)) {
 		s.t.Errorf("the copies differ: exit status %d, %s", code, out)
@@ -56,8 +40,32 @@ func copiesDiffer(s *scene) {
 	if said := s.done(a, nil, "status"); strings.Contains(said, "copies of volume torn differ") {
 		s.t.Errorf("it is told that they differ when they do not: %s", said)
 	}
-	disk.Close()
 	s.holds(victim, "torn", append(pattern(2, 1)[:holdfast.BlockSize:holdfast.BlockSize], pattern(1, 1)[holdfast.BlockSize:]...))
+}
+
+// differ has the copies of a volume differ, of which one gets another write than
+// the others do while its host is down. It returns that host.
+func (s *scene) differ(a lab.Host, volume string) (victim lab.Host) {
+	s.t.Helper()
+	disk := s.attach(a, volume) // stays: the epoch must be the same all the time
+	defer disk.Close()
+	write := func(b []byte) {
+		if _, err := disk.WriteAt(b, 0); err != nil {
+			s.t.Fatal(err)
+		}
+		if err := disk.Flush(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	write(pattern(1, 1))
+	v := s.inSync(volume)
+	victim = s.host(s.other(a.Rack, v.Writer[:1]) + "1")
+	s.kill(victim.Rack)
+	s.stray(v, victim.Name)
+	write(pattern(2, 1)[:holdfast.BlockSize])
+	s.start(victim.Rack)
+	s.inSync(volume)
+	return victim
 }
 
 // stray gives a volume's copy on a host, which does not run, another write than

@@ -2,101 +2,81 @@ package baddays
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/holdfast-cloud/holdfast/docs/runbooks"
 )
 
-// TestRunbooks plays the commands of the runbooks in a lab, and looks that they
-// print what the pages say. testdata/runbooks.txt brings the lab from one state
-// into the next; in each, the blocks that name it are played. RUNBOOKS=all plays
-// the scenes as well that take long.
+// TestRunbooks plays the commands of the runbooks in labs, and looks that they
+// print what the pages say. Each file of testdata/runbooks is a lab, and what
+// brings it from one state into the next; in each, the blocks that name it are
+// played. RUNBOOKS=all plays the labs as well that take long.
 func TestRunbooks(t *testing.T) {
 	t.Parallel() // labs live side by side, and mostly wait
 	needs(t, "qemu-system-x86_64")
-	text, err := os.ReadFile("testdata/runbooks.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	todo, all, left := scenes(string(text)), allBlocks(t), 0
+	all, stories := allBlocks(t), stories(t)
 	for _, b := range all {
-		if b.notPlayed == "" && !slices.ContainsFunc(todo, func(s scenery) bool { return s.name == b.scene }) {
+		if b.notPlayed == "" && !slices.ContainsFunc(stories, func(s story) bool { return s.has(b.scene) }) {
 			t.Errorf("%s: there is no scene %q", b.at(), b.scene)
 		}
 	}
-	s := newLab(t, 3, 1<<30) // bytes; one is read to its end
-	s.importProbe()
-	played := 0
-	for _, sc := range todo {
-		mine := slices.DeleteFunc(slices.Clone(all), func(b block) bool { return b.scene != sc.name })
-		if sc.long && os.Getenv("RUNBOOKS") == "" {
-			left += len(mine)
+	done := tally{blocks: len(all)}
+	t.Cleanup(func() { done.tell(t) })
+	for _, b := range all {
+		if b.notPlayed != "" {
+			for _, c := range b.commands {
+				done.left(b.page+": "+c.line, b.notPlayed)
+			}
+		}
+	}
+	for _, st := range stories {
+		if st.long && os.Getenv("RUNBOOKS") == "" {
+			done.later += st.count(all)
 			continue
 		}
+		t.Run(st.name, func(t *testing.T) {
+			t.Parallel()
+			st.play(t, all, &done)
+		})
+	}
+}
+
+// play brings a lab up, and from one state into the next.
+func (st story) play(t *testing.T, all []block, done *tally) {
+	p := &player{scene: st.lab(t), done: done, means: &means{longer: t}}
+	for _, sc := range st.scenes {
 		if !t.Run(sc.name, func(t *testing.T) {
-			s := s.as(t)
+			p := p.in(t)
 			for _, step := range sc.steps {
-				s.step(step)
+				p.step(step)
 			}
-			for _, b := range mine {
-				s.play(b)
-				played++
+			for _, b := range all {
+				if b.scene == sc.name {
+					p.play(b)
+				}
 			}
 		}) {
 			t.Fatal("the lab is in no state to go on")
 		}
 	}
-	t.Logf("%d blocks of commands in %d pages: %d played, %d more by 'make runbooks', %d not in a lab", len(all), len(runbooks.Pages()), played, left, len(all)-played-left)
-	why := map[string]int{}
-	for _, b := range all {
-		if b.notPlayed != "" {
-			why[b.page+": "+b.notPlayed]++
-		}
-	}
-	for _, w := range slices.Sorted(maps.Keys(why)) {
-		t.Logf("%d blocks are not played of %s", why[w], w)
-	}
 }
 
-// step does one thing to the lab.
-func (s *scene) step(line string) {
-	s.t.Helper()
-	word, rest, _ := strings.Cut(line, " ")
-	args := strings.Fields(rest)
-	path := func(i int) string { return filepath.Join(s.l.Dir, args[i]) }
-	switch word {
-	case "holdfast":
-		s.until("holdfast "+rest, func() (bool, string) {
-			out, code := s.typed(typed{words: strings.Fields(line)})
-			return code == 0, out
-		})
-	case "until": // the status says that
-		s.until(rest, func() (bool, string) {
-			out, _ := s.typed(typed{words: []string{"holdfast", "status"}})
-			return said(out, []string{rest}), out
-		})
-	case "move": // a file below the directory of the lab
-		if err := os.Rename(path(0), path(1)); err != nil {
-			s.t.Fatal(err)
-		}
-	case "file": // where commands run
-		name, text, _ := strings.Cut(rest, " ")
-		if err := os.WriteFile(filepath.Join(s.home(), name), []byte(text+"\n"), 0o600); err != nil {
-			s.t.Fatal(err)
-		}
-	case "rot": // one block of a volume
-		s.rotOne(args[0])
-	default:
-		s.t.Fatalf("%q is no step", line)
-	}
+// player types what is on pages, in a lab.
+type player struct {
+	*scene
+	done *tally
+	*means
+}
+
+// in is the player in a subtest.
+func (p *player) in(t *testing.T) *player {
+	return &player{scene: p.as(t), done: p.done, means: p.means}
 }
 
 // home is the home directory of whoever types, where the lab is the current one.
@@ -104,59 +84,74 @@ func (s *scene) home() string { return filepath.Dir(s.l.Dir) }
 
 // play types the commands of a block. Those that only look are typed again until
 // they print what the page says.
-func (s *scene) play(b block) {
-	s.t.Helper()
-	looks := !slices.ContainsFunc(b.commands, func(c typed) bool { return !lookup(c.words) })
+func (p *player) play(b block) {
+	p.t.Helper()
+	refused := slices.ContainsFunc(b.want, func(w string) bool { return strings.HasPrefix(w, "Error: ") })
+	looks := !slices.ContainsFunc(b.commands, func(c typed) bool { return !lookup(c.words()) })
 	try := func() (bool, string) {
-		all := ""
+		all, exit := "", 0
 		for _, c := range b.commands {
-			if c.words[0] != "holdfast" {
-				s.t.Fatalf("%s: a lab cannot run %q", b.at(), c.words[0])
+			if why := cannot(c); why != "" {
+				p.done.left(b.page+": "+c.line, why)
+				continue
 			}
-			out, code := s.typed(c)
+			out, code := p.typed(c, b.on)
 			all += out
-			if code != 0 && !slices.ContainsFunc(b.want, func(w string) bool { return strings.HasPrefix(w, "Error: ") }) {
-				return false, strings.Join(c.words, " ") + ": " + out
+			if code != 0 && code != b.exit && !refused {
+				return false, c.line + ": " + out
 			}
+			exit = max(exit, code)
 		}
-		return said(all, b.want), all
+		return (exit == b.exit || refused) && said(all, b.want), all
 	}
 	if looks {
-		s.until(b.at()+" to print what it says", try)
+		p.until(b.at()+" to print what it says", try)
 	} else if ok, out := try(); !ok {
-		s.t.Fatalf("%s: it says\n%s\nand what came is\n%s", b.at(), strings.Join(b.want, "\n"), out)
+		p.t.Fatalf("%s: it says\n%s\nand what came is\n%s", b.at(), strings.Join(b.want, "\n"), out)
+	}
+	p.done.one(b)
+}
+
+// tally counts what of the pages was played.
+type tally struct {
+	mu            sync.Mutex
+	blocks, later int
+	played, part  int // blocks
+	commands      int
+	reasons       map[string]string
+}
+
+func (d *tally) one(b block) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := 0
+	for _, c := range b.commands {
+		if cannot(c) == "" {
+			n++
+		}
+	}
+	d.commands += n
+	if n == len(b.commands) {
+		d.played++
+	} else if n > 0 {
+		d.part++
 	}
 }
 
-// typed runs a command line of a page. The pages call the disk of every host
-// /dev/sdb; steps call the directory of the lab LAB.
-func (s *scene) typed(c typed) (string, int) {
-	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
-	defer cancel()
-	args := slices.Clone(c.words[1:])
-	for i, a := range args {
-		args[i] = strings.ReplaceAll(a, "LAB", s.l.Dir)
-		for _, h := range s.l.Hosts {
-			if a == h.Name+":/dev/sdb" {
-				args[i] = h.Name + ":" + h.Disk()
-			}
-		}
+func (d *tally) left(what, why string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.reasons == nil {
+		d.reasons = map[string]string{}
 	}
-	cmd := exec.CommandContext(ctx, program(s.t), args...)
-	cmd.Dir = s.home()
-	cmd.Env = append(os.Environ(), "HOME="+s.home(), "XDG_STATE_HOME="+s.home(), "HOLDFAST_SOCKET=", "HOLDFAST_HOST=")
-	cmd.Stdin = strings.NewReader(c.input)
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		s.t.Fatal(err)
+	d.reasons[what] = why
+}
+
+func (d *tally) tell(t *testing.T) {
+	t.Logf("%d blocks in %d pages: %d played, %d more in part, %d more by 'make runbooks'; %d commands were run", d.blocks, len(runbooks.Pages()), d.played, d.part, d.later, d.commands)
+	for _, w := range slices.Sorted(maps.Keys(d.reasons)) {
+		t.Logf("not run: %s (%s)", w, d.reasons[w])
 	}
-	text := string(out)
-	for _, h := range s.l.Hosts {
-		text = strings.ReplaceAll(text, h.Disk(), "/dev/sdb")
-	}
-	return text, cmd.ProcessState.ExitCode()
 }
 
 // rotOne writes to a volume that has one copy, and changes a bit of it where it

@@ -3,6 +3,7 @@ package baddays
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -12,30 +13,38 @@ import (
 // block is a fenced block of commands of a runbook, with what they print, or a
 // block of output alone, which is what 'holdfast status' prints.
 type block struct {
-	page      string
-	line      int
+	page string
+	line int
+	place
+	commands []typed
+	want     []string
+}
+
+// place is where the blocks below a mark are played, and how they end.
+type place struct {
 	scene     string // in which it is played
+	on        string // the host at which it is typed, "" any
+	exit      int    // the status with which one of the commands may end
 	notPlayed string // or why it is not
-	commands  []typed
-	want      []string
 }
 
 // typed is a command line, and what is typed when it asks.
 type typed struct {
-	words []string
+	line  string
 	input string
 }
+
+func (c typed) words() []string { return strings.Fields(c.line) }
 
 func (b block) at() string { return fmt.Sprintf("docs/runbooks/%s.md:%d", b.page, b.line) }
 
 // blocks reads the blocks of a page (docs/runbooks/README.md says how they are
 // written).
 func blocks(p runbooks.Page) (out []block, err error) {
-	var mark block
+	var mark place
 	fence, follows := "", false // follows: nothing but empty lines since a block of commands
 	for i, line := range strings.Split(p.Text, "\n") {
 		last := len(out) - 1
-		comment := strings.TrimSuffix(strings.TrimPrefix(line, "<!-- "), " -->")
 		switch {
 		case fence != "" && line == "```":
 			follows, fence = fence == "sh", ""
@@ -44,14 +53,14 @@ func blocks(p runbooks.Page) (out []block, err error) {
 				out[last].commands[n-1].input += line[2:] + "\n"
 			}
 		case fence == "sh":
-			out[last].commands = append(out[last].commands, typed{words: strings.Fields(line)})
+			out[last].commands = append(out[last].commands, typed{line: line})
 		case fence == "text":
 			out[last].want = append(out[last].want, line)
 		case line == "```sh", line == "```text" && !follows:
 			fence = line[3:]
-			b := block{page: p.Name, line: i + 1, scene: mark.scene, notPlayed: mark.notPlayed}
+			b := block{page: p.Name, line: i + 1, place: mark}
 			if fence == "text" {
-				b.commands = []typed{{words: []string{"holdfast", "status"}}}
+				b.commands, b.exit = []typed{{line: "holdfast status"}}, 0
 			}
 			if b.scene == "" && b.notPlayed == "" {
 				return nil, fmt.Errorf("%s: neither a scene nor why it is not played stands above this block", b.at())
@@ -59,17 +68,42 @@ func blocks(p runbooks.Page) (out []block, err error) {
 			out = append(out, b)
 		case line == "```text":
 			fence = "text"
-		case strings.HasPrefix(comment, "lab: "):
-			mark = block{scene: comment[len("lab: "):]}
-		case strings.HasPrefix(comment, "not played: "):
-			mark = block{notPlayed: comment[len("not played: "):]}
 		case strings.HasPrefix(line, "```"), strings.HasPrefix(line, "<!--"):
-			return nil, fmt.Errorf("docs/runbooks/%s.md:%d: %q is none of ```sh, ```text, <!-- lab: … -->, <!-- not played: … -->", p.Name, i+1, line)
+			if mark, err = marked(line); err != nil {
+				return nil, fmt.Errorf("docs/runbooks/%s.md:%d: %w", p.Name, i+1, err)
+			}
 		case line != "":
 			follows = false
 		}
 	}
 	return out, nil
+}
+
+// marked reads what stands above blocks.
+func marked(line string) (m place, err error) {
+	text := strings.TrimSuffix(strings.TrimPrefix(line, "<!-- "), " -->")
+	if why, ok := strings.CutPrefix(text, "not played: "); ok {
+		return place{notPlayed: why}, nil
+	}
+	lab, ok := strings.CutPrefix(text, "lab: ")
+	parts := strings.Split(lab, ", ")
+	m.scene = parts[0]
+	for _, p := range parts[1:] {
+		word, rest, _ := strings.Cut(p, " ")
+		switch word {
+		case "on":
+			m.on = rest
+		case "exit":
+			m.exit, err = strconv.Atoi(rest)
+			ok = ok && err == nil
+		default:
+			ok = false
+		}
+	}
+	if !ok {
+		return m, fmt.Errorf("%q is none of ```sh, ```text, <!-- lab: SCENE, on HOST, exit STATUS -->, <!-- not played: … -->", line)
+	}
+	return m, nil
 }
 
 // allBlocks are the blocks of all pages.
@@ -84,31 +118,6 @@ func allBlocks(t *testing.T) (out []block) {
 			t.Errorf("runbook %s has nothing to type", p.Name)
 		}
 		out = append(out, bs...)
-	}
-	return out
-}
-
-// scenery is a state that the lab is brought into, one after the other.
-type scenery struct {
-	name  string
-	long  bool // only at length
-	steps []string
-}
-
-// scenes reads testdata/runbooks.txt: "scene NAME" or "scene NAME, at length",
-// and its steps below it.
-func scenes(text string) (out []scenery) {
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		name, isScene := strings.CutPrefix(line, "scene ")
-		switch {
-		case line == "", strings.HasPrefix(line, "#"):
-		case isScene:
-			name, long := strings.CutSuffix(name, ", at length")
-			out = append(out, scenery{name: name, long: long})
-		case len(out) > 0:
-			out[len(out)-1].steps = append(out[len(out)-1].steps, line)
-		}
 	}
 	return out
 }

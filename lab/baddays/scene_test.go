@@ -25,7 +25,7 @@ import (
 
 // patience bounds every wait. It is generous: what is measured is whether
 // something happens, never how fast.
-const patience = 4 * time.Minute
+const patience = 50 * time.Second
 
 // scene is a lab that a test breaks.
 type scene struct {
