@@ -210,7 +210,7 @@ func known(severity string) string {
 // unreadable tells of records that could not be read.
 func (b *board) unreadable() {
 	if n := len(b.v.State.Bad); n > 0 {
-		b.cause("records-unreadable", Error, fmt.Sprintf("%s of the cluster cannot be read and stand as last read; give all hosts the newest version of Holdfast", count(n, "record", "records")), time.Time{})
+		b.cause("records-unreadable", Error, fmt.Sprintf("%s of the cluster cannot be read: what was last read counts; give all hosts the newest version of Holdfast", count(n, "record", "records")), time.Time{})
 	}
 }
 

@@ -226,52 +226,55 @@ func (s *Store) allocPage(level, size int, chunks *[]chunk) (blockmap.PageID, []
 // writeCatalog writes both copies of a catalog and makes everything that the
 // new checkpoint refers to durable.
 func (s *Store) writeCatalog(root *rootBlock, cat []byte) error {
-	var err error
-	if len(cat) > maxCatalog {
-		err = holdfast.Errorf(holdfast.NoSpace, "a catalog has %d bytes at most", maxCatalog)
+	fits := len(cat) <= maxCatalog
+	for c := 0; c < len(root.catalog) && fits; c++ {
+		var err error
+		if fits, err = s.writeCopy(root, c, cat); err != nil {
+			return s.fenceFor("write of a checkpoint", err)
+		}
 	}
-	for c := 0; c < len(root.catalog) && err == nil; c++ {
-		err = s.writeCopy(root, c, cat)
-	}
-	if holdfast.IsKind(err, holdfast.NoSpace) {
+	if !fits {
 		s.returnPlaces(root)
-		return holdfast.Errorf(holdfast.NoSpace, "disk %s: no room for a checkpoint's catalog of %d bytes: %w", s.id.Disk, len(cat), err)
-	}
-	if err != nil {
-		return s.fenceFor("write of a checkpoint", err)
+		return holdfast.Errorf(holdfast.NoSpace, "disk %s: no room for a checkpoint's catalog of %d bytes", s.id.Disk, len(cat))
 	}
 	return s.sync("a checkpoint", s.dev.Sync)
 }
 
 // writeCopy writes one copy of a catalog, and where its places are too many for
-// the root, the list of them.
-func (s *Store) writeCopy(root *rootBlock, c int, cat []byte) error {
+// the root, the list of them. It does not fit if no place is left.
+func (s *Store) writeCopy(root *rootBlock, c int, cat []byte) (fits bool, err error) {
 	per := int(s.sb.segmentBytes)
 	for rest := cat; len(rest) > 0; {
-		place, err := s.takePlace()
-		if err != nil {
-			return err
+		place, ok := s.takePlace()
+		if !ok {
+			return false, nil
 		}
 		root.catalog[c] = append(root.catalog[c], place)
 		n := min(len(rest), per)
 		if err := s.writeUnaligned(rest[:n], s.offset(place, 0)); err != nil {
-			return err
+			return true, err
 		}
 		rest = rest[n:]
 	}
 	if len(root.catalog[c]) <= s.rootNames() {
-		return nil
+		return true, nil
 	}
-	place, err := s.takePlace()
-	if err != nil {
-		return err
+	place, ok := s.takePlace()
+	if !ok {
+		return false, nil
 	}
 	var list []byte
 	for _, x := range root.catalog[c] {
 		list = le.AppendUint32(list, x)
 	}
 	root.list[c] = placeList{known: true, place: place, crc: checksum.CRC(list)}
-	return s.writeUnaligned(list, s.offset(place, 0))
+	return true, s.writeUnaligned(list, s.offset(place, 0))
+}
+
+func (s *Store) takePlace() (place uint32, ok bool) {
+	s.lock()
+	defer s.unlock()
+	return s.space.take()
 }
 
 // rootNames is how many places of a copy a root names itself.
@@ -280,16 +283,6 @@ func (s *Store) rootNames() int {
 		return 0
 	}
 	return rootPlaces
-}
-
-func (s *Store) takePlace() (uint32, error) {
-	s.lock()
-	defer s.unlock()
-	place, ok := s.space.take()
-	if !ok {
-		return 0, holdfast.Errorf(holdfast.NoSpace, "no segment is left")
-	}
-	return place, nil
 }
 
 // writeUnaligned writes a part of a catalog through a small aligned buffer, filled

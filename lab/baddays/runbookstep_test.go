@@ -235,6 +235,9 @@ func (p *player) startsAs(h lab.Host, args []string) {
 		by = p.wrapper("swapping", `exec unshare -m sh -c 'mount --bind "$0" /proc/swaps; exec "$@"' `+filepath.Join(p.home(), "swaps"))
 	case "nobody":
 		p.must(exec.Command("chown", "-R", "65534:65534", h.Dir).Run())
+		for _, dir := range []string{p.home(), p.l.Dir, filepath.Dir(program(p.t))} { // which it has to get through
+			p.must(os.Chmod(dir, 0o711))
+		}
 		by = p.wrapper("nobody", "exec setpriv --reuid 65534 --regid 65534 --clear-groups")
 	}
 	p.must(p.l.Start(p.t.Context(), by, h.Rack))

@@ -159,6 +159,9 @@ func noLab(t *testing.T) *scene {
 		t.Fatal(err)
 	}
 	s := &scene{t: t, l: &lab.Lab{Dir: filepath.Join(dir, "holdfast", "lab")}}
+	if err := os.Mkdir(s.home(), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if l, err := lab.Open(s.l.Dir); err == nil {
 			if err := l.Down(true, func(string) string { return dir }); err != nil {

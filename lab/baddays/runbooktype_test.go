@@ -124,8 +124,12 @@ func (p *player) output(c typed, on string, cmd *exec.Cmd) (string, int) {
 	if on != "" {
 		socket = p.socketOf(on)
 	}
+	state := p.home()
+	if len(p.l.Hosts) == 0 { // the page makes the lab, where labs are made
+		state = filepath.Dir(state)
+	}
 	cmd.Dir = p.home()
-	cmd.Env = append(os.Environ(), "HOME="+p.home(), "XDG_STATE_HOME="+p.home(), "HOLDFAST_HOST=", "HOLDFAST_SOCKET="+socket, "LAB="+p.l.Dir, "HOLDFAST="+program(p.t),
+	cmd.Env = append(os.Environ(), "HOME="+p.home(), "XDG_STATE_HOME="+state, "HOLDFAST_HOST=", "HOLDFAST_SOCKET="+socket, "LAB="+p.l.Dir, "HOLDFAST="+program(p.t),
 		"PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	cmd.Stdin = strings.NewReader(c.input)
 	out, err := cmd.CombinedOutput()
