@@ -25,7 +25,7 @@ import (
 
 // patience bounds every wait. It is generous: what is measured is whether
 // something happens, never how fast.
-const patience = 50 * time.Second
+const patience = 4 * time.Minute
 
 // scene is a lab that a test breaks.
 type scene struct {
