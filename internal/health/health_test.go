@@ -69,6 +69,12 @@ func say(t *testing.T, lines string) string {
 				a.Val.Conditions = []cluster.Condition{{ID: "clock", Severity: f[2], Text: strings.Join(f[3:], " ")}}
 				s.Alive[sketch.Host(f[1])] = a
 			})
+		case len(f) == 2 && f[0] == "reduced": // its sandbox, as a host says it
+			last = append(last, func(s *cluster.State) {
+				a := s.Alive[sketch.Host(f[1])]
+				a.Val.Sandbox = "reduced (the agent is not root: no user of its own per machine)"
+				s.Alive[sketch.Host(f[1])] = a
+			})
 		case len(f) == 3 && f[0] == "writes":
 			last = append(last, func(s *cluster.State) {
 				a := s.Alive[sketch.Host(f[1])]

@@ -139,7 +139,7 @@ func (b *board) hostsSay() {
 			b.causes = append(b.causes, &Condition{Condition: cluster.Condition{
 				ID: c.ID + "@" + h.Name, Severity: known(c.Severity), Text: ofHost(h.Name, c.Text), Since: c.Since}})
 		}
-		if h.Alive.Sandbox == "reduced" {
+		if strings.HasPrefix(h.Alive.Sandbox, "reduced") { // why is said behind it
 			reduced = append(reduced, h.Name)
 		}
 	}
