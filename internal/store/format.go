@@ -11,7 +11,7 @@ import (
 
 // FormatVersion is the version of everything a store writes, a date;
 // docs/format/store.md. A disk of a newer version is refused.
-const FormatVersion = 20261126
+const FormatVersion = 20261127
 
 const (
 	superMagic = 0x31534648 // "HFS1"
