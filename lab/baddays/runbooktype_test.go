@@ -48,7 +48,7 @@ func (p *player) pairs(on string) (pairs []string) {
 	for i, h := range p.l.Hosts {
 		add(fmt.Sprintf("192.0.2.%d", 11+i), h.Addr)
 	}
-	if on != "" {
+	if on != "" && p.socketOf(on) != p.newSock {
 		h := p.host(on)
 		add("/dev/sdb", h.Disk())
 		add("/dev/sdc", filepath.Join(h.Dir, "sdc"))
