@@ -16,7 +16,7 @@ import (
 
 // ofOthers are the programs of the computer itself that runbooks may name.
 func ofOthers() []string {
-	return []string{"systemctl", "journalctl", "dmesg", "lsblk", "smartctl", "dd", "ls", "chmod", "swapoff", "sed", "ss", "ip", "date", "timedatectl", "chronyc", "df"}
+	return []string{"systemctl", "journalctl", "dmesg", "lsblk", "smartctl", "dd", "ls", "chmod", "swapoff", "sed", "ss", "ip", "date", "timedatectl", "chronyc", "df", "etcdctl"}
 }
 
 // TestRunbooksTypeWhatThereIs: every command of a runbook exists, with its
