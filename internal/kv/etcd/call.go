@@ -53,7 +53,7 @@ func (s *Store) call(again bool, f func(context.Context, *grpc.ClientConn) error
 		left := s.left(end)
 		if left <= 0 {
 			if last == nil {
-				last = s.told(eps[0].url, whyUnreachable(eps))
+				last = s.told(eps[0], whyUnreachable(eps))
 			}
 			return unavailable(last)
 		}
@@ -81,7 +81,7 @@ func (s *Store) call(again bool, f func(context.Context, *grpc.ClientConn) error
 		}
 		e.fail()
 		tried[e] = true
-		last = s.told(e.url, err)
+		last = s.told(e, err)
 		s.sleep(min(pause, max(0, s.left(end))))
 	}
 }
@@ -181,11 +181,11 @@ func whyUnreachable(eps []*endpoint) error {
 
 // told is a failure as its reader can use it: about an etcd that somebody else
 // runs there is more to say than that it is away.
-func (s *Store) told(url string, err error) error {
+func (s *Store) told(e *endpoint, err error) error {
 	if s.same == nil || err == nil {
 		return err
 	}
-	return explain(url, err)
+	return e.explain(err)
 }
 
 func unavailable(last error) error {

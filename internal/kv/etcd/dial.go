@@ -62,6 +62,7 @@ var _ kv.Store = (*Store)(nil)
 // endpoint is one member and what is known of it.
 type endpoint struct {
 	url      string
+	tls      *tls.Config
 	conn     *grpc.ClientConn
 	shunned  atomic.Int64 // not chosen before this time (UnixNano of a monotonic base)
 	failures atomic.Int32 // in a row
@@ -143,7 +144,7 @@ func newEndpoint(text string, conf *tls.Config, same *sameEtcd) (*endpoint, erro
 		return nil, holdfast.Errorf(holdfast.Invalid, "control plane endpoint %q: %w", text, err)
 	}
 	conn.Connect()
-	return &endpoint{url: text, conn: conn}, nil
+	return &endpoint{url: text, tls: conf, conn: conn}, nil
 }
 
 func hostPort(u *url.URL) string { return net.JoinHostPort(u.Hostname(), u.Port()) }

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -49,7 +51,7 @@ func look(e *endpoint) Seen {
 	m := etcdserverpb.NewMaintenanceClient(e.conn)
 	st, err := m.Status(ctx, &etcdserverpb.StatusRequest{}) // waits for a first connection, not for another
 	if err != nil {
-		out.Err = explain(e.url, err)
+		out.Err = e.explain(err)
 		return out
 	}
 	out.Version, out.Leads, out.Used, out.Quota, out.Etcd = st.Version, st.Leader != 0, st.DbSize, st.DbSizeQuota, st.Header.ClusterId
@@ -58,7 +60,7 @@ func look(e *endpoint) Seen {
 	}
 	al, err := m.Alarm(ctx, &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_GET})
 	if err != nil {
-		out.Err = explain(e.url, err)
+		out.Err = e.explain(err)
 		return out
 	}
 	for _, a := range al.Alarms {
@@ -80,6 +82,41 @@ func Open(url string, conf *tls.Config) bool {
 	defer cancel()
 	_, err = etcdserverpb.NewMaintenanceClient(e.conn).Status(ctx, &etcdserverpb.StatusRequest{}, grpc.WaitForReady(true))
 	return err == nil
+}
+
+// explain says of a failure at an endpoint what a person can do about it. A
+// refused certificate may show as a connection that breaks while it is written to:
+// then the endpoint's own word is fetched by listening alone.
+func (e *endpoint) explain(err error) error {
+	for _, broken := range []string{"broken pipe", "connection reset", "EOF", "server preface"} {
+		if strings.Contains(err.Error(), broken) {
+			if word := e.word(); word != nil {
+				err = word
+			}
+			break
+		}
+	}
+	return explain(e.url, err)
+}
+
+// word is the alert with which an endpoint ends a connection of ours, or nil.
+func (e *endpoint) word() error {
+	u, err := url.Parse(e.url)
+	if err != nil {
+		return nil
+	}
+	conf := e.tls.Clone()
+	conf.NextProtos = []string{"h2"}
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: tryTimeout}, "tcp", hostPort(u), conf)
+	if err == nil {
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(tryTimeout))
+		_, err = c.Read(make([]byte, 1)) // TLS 1.3 tells a client only now
+	}
+	if err != nil && strings.Contains(err.Error(), "remote error: tls:") {
+		return err
+	}
+	return nil
 }
 
 // explain says of a failure what a person can do about it.
