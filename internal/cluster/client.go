@@ -33,6 +33,8 @@ type Client struct {
 	err    error // the cluster's format is newer than this build, or its records were set back
 	subs   []clock.Event
 	closed bool
+
+	compared bool // the records are those of the floor, gone on
 }
 
 // Open returns a client whose picture is empty (Rev 0) until the first read
@@ -121,6 +123,9 @@ func (c *Client) Refresh() (*State, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.compare(items, rev); err != nil {
+		return nil, err
+	}
 	return c.adopt(func(old *State) (*State, error) {
 		if err := c.floor.check(items, rev); err != nil {
 			return old, err
@@ -130,6 +135,25 @@ func (c *Client) Refresh() (*State, error) {
 		}
 		return repaint(old, items, rev)
 	})
+}
+
+// compare looks once whether the records are those that this host knows an earlier
+// state of. If they are not, nothing of them is taken in, and Err says why.
+func (c *Client) compare(items []kv.Item, rev kv.Rev) error {
+	c.mu.Lock()
+	done := c.compared
+	c.mu.Unlock()
+	if done || c.floor.Rev == 0 || rev < c.floor.Rev {
+		return nil
+	}
+	err := c.floor.compare(c.st, items, rev)
+	if holdfast.IsKind(err, holdfast.Damaged) {
+		_, err = c.adopt(func(old *State) (*State, error) { return old, err })
+	}
+	c.mu.Lock()
+	c.compared = err == nil
+	c.mu.Unlock()
+	return err
 }
 
 // ReadVolume reads one volume's record, as of a revision not older than the

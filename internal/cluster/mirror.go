@@ -185,6 +185,35 @@ func (f *Floor) check(items []kv.Item, rev kv.Rev) error {
 	if !back {
 		return nil
 	}
+	return f.setBack(rev)
+}
+
+// compare is check for records that may have gone on since they were set back, so
+// that their revisions tell nothing: what stood at the floor's revision must be
+// what was read then. What the control plane has forgotten is not compared.
+func (f *Floor) compare(st kv.Store, items []kv.Item, rev kv.Rev) error {
+	if c, ok := ClusterIn(items); f.Mods == nil || !ok || c.Incarnation != f.Incarnation {
+		return nil
+	}
+	then, err := st.RangeAt(root, f.Rev)
+	if holdfast.IsKind(err, holdfast.Gap) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	then = Lasting(then)
+	same := len(then) == len(f.Mods)
+	for _, it := range then {
+		same = same && it.Mod == f.Mods[it.Key]
+	}
+	if !same {
+		return f.setBack(rev)
+	}
+	return nil
+}
+
+func (f *Floor) setBack(rev kv.Rev) error {
 	return holdfast.Errorf(holdfast.Damaged, "the control plane was set back: this host has read its records as of revision %d, and now they are older (revision %d), as after an old backup was restored; which copies of volumes are good is not known from them, so nothing is opened. 'holdfast cluster recover --plan' on the host with the newest records says what can be done", f.Rev, rev)
 }
 

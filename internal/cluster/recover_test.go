@@ -291,10 +291,17 @@ func TestAControlPlaneThatWasSetBackIsNotBelieved(t *testing.T) {
 	}
 	other := higher
 	other.Incarnation = 1
+	passed := cluster.FloorOf(append(items[:len(items):len(items)], kv.Item{Key: items[0].Key + "-late", Mod: rev}), 0, rev) // others have written since it was set back
+	s.do(h, func() {
+		tx := h.c.Begin()
+		tx.PutVolume(volume("since"), 0)
+		_, err := tx.Commit()
+		s.ok(err)
+	})
 	for what, c := range map[string]struct {
 		floor   cluster.Floor
 		believe bool
-	}{"as it was": {now, true}, "nothing known": {cluster.Floor{}, true}, "another incarnation": {other, true}, "an older revision": {higher, false}, "an older record": {behind, false}} {
+	}{"as it was": {now, true}, "nothing known": {cluster.Floor{}, true}, "another incarnation": {other, true}, "an older revision": {higher, false}, "an older record": {behind, false}, "a record that went without a trace": {passed, false}} {
 		s.do(h, func() {
 			cl := cluster.OpenAbove(h.st, h.clk, slog.New(slog.DiscardHandler), c.floor)
 			defer cl.Close()
@@ -312,6 +319,14 @@ func TestAControlPlaneThatWasSetBackIsNotBelieved(t *testing.T) {
 			}
 		})
 	}
+	s.srv.Compact() // what is forgotten cannot be compared
+	s.do(h, func() {
+		cl := cluster.OpenAbove(h.st, h.clk, slog.New(slog.DiscardHandler), passed)
+		defer cl.Close()
+		if _, err := cl.Refresh(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestAMirrorHoldsWhatLasts(t *testing.T) {

@@ -63,6 +63,9 @@ type Store interface {
 	// Range returns all items whose key starts with prefix, in key order, as
 	// of one revision not older than the call.
 	Range(prefix string) ([]Item, Rev, error)
+	// RangeAt is Range as of the revision at. Kind Gap means that it was lost to
+	// compaction; kind Invalid that there is no such revision yet.
+	RangeAt(prefix string, at Rev) ([]Item, error)
 	// Commit applies ops atomically if every condition holds.
 	Commit(conds []Cond, ops []Op) (Rev, error)
 	// Watch streams the changes below prefix after revision from.

@@ -76,13 +76,27 @@ func (h *Host) dismiss(m *member, e *etcd.Member) error {
 	if err := h.remember(m, func(ms *membership) { ms.Member, ms.Initial = false, "" }); err != nil {
 		return err
 	}
+	m.endMember(e)
+	return h.clearMember(m)
+}
+
+// stepOut ends this host's member of a control plane that was set back. Else it
+// would be part of a majority by which a host that has read nothing later could
+// open volumes, at epochs that were given out (invariant 5).
+func (h *Host) stepOut(m *member) {
+	if e := m.etcd.Load(); e != nil && holdfast.IsKind(m.node.Cluster.Err(), holdfast.Damaged) {
+		h.log.Error("this host votes no more in a control plane that was set back", "error", m.node.Cluster.Err())
+		m.endMember(e)
+	}
+}
+
+func (m *member) endMember(e *etcd.Member) {
 	for _, g := range m.gates {
 		g.close()
 	}
 	m.gates = nil
 	e.Close()
 	m.etcd.Store(nil)
-	return h.clearMember(m)
 }
 
 // clearMember removes the files of a member that is none any more. Those of an

@@ -197,6 +197,7 @@ func (h *Host) followHosts(m *member) {
 			return
 		case <-time.After(endpointsEvery):
 		}
+		h.stepOut(m)
 		st := m.node.Cluster.State()
 		if st.Rev == 0 {
 			continue // nothing has been read since the start: what was written down counts

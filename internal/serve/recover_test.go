@@ -194,6 +194,58 @@ func TestAnOlderControlPlaneIsNotTakenForTheNewest(t *testing.T) {
 	b.serves(1, "early", "late")
 }
 
+// Older directories of the control plane are put back under two of three hosts.
+// The third was cut off all the time since, so it knows nothing later and believes
+// them: it must not find a majority, or it would give epochs out again.
+func TestWhoWasAwaySinceTheBackupFindsNoMajority(t *testing.T) {
+	t.Parallel()
+	a, b, c := newBox(t, 96, "a"), newBox(t, 97, "b"), newBox(t, 98, "c")
+	a.field("early")
+	b.joins(a)
+	c.joins(a)
+	until(t, "all vote", func() bool { names, _ := a.voters(); return names == "box96 box97 box98" })
+	boxes := []*box{a, b, c}
+	for _, x := range boxes {
+		x.soon("the records to be kept", func() error { return x.hasKept("early") })
+		x.stop()
+	}
+	old, now := func(x *box) string { return filepath.Join(x.conf.DataDir, "etcd.old") }, func(x *box) string { return filepath.Join(x.conf.DataDir, "etcd") }
+	replace := func(to, from string) {
+		if err := os.RemoveAll(to); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, x := range boxes {
+		replace(old(x), now(x))
+	}
+	a.start()
+	b.start()
+	a.soon("a volume", func() error {
+		_, err := a.api.CreateVolume(context.Background(), v1.VolumeSpec{Name: "late", Size: 1 << 20})
+		return err
+	})
+	for _, x := range boxes[:2] {
+		x.soon("the records to be kept", func() error { return x.hasKept("late") })
+		x.stop()
+	}
+	for _, x := range boxes {
+		replace(now(x), old(x))
+		x.start()
+	}
+	for _, x := range boxes[:2] {
+		until(t, "it votes no more", func() bool { return x.host.run.etcd.Load() == nil })
+	}
+	until(t, "the third finds no majority", func() bool { return !c.host.run.node.Lease().Valid() })
+	if _, err := c.api.CreateVolume(context.Background(), v1.VolumeSpec{Name: "never", Size: 1 << 20}); err == nil {
+		t.Error("the third went on by records that are older than what others have seen")
+	}
+	a.recovered()
+	a.serves(1, "early", "late")
+}
+
 // The only voter is given up for lost, a host without a vote goes on, and the
 // voter comes back with all it had.
 func TestTheOldMajorityFindsItsIncarnationEnded(t *testing.T) {

@@ -18,13 +18,25 @@ import (
 )
 
 // Range implements kv.Store; it is linearizable.
-func (s *Store) Range(prefix string) (items []kv.Item, rev kv.Rev, err error) {
+func (s *Store) Range(prefix string) ([]kv.Item, kv.Rev, error) { return s.rangeAt(prefix, 0) }
+
+// RangeAt implements kv.Store.
+func (s *Store) RangeAt(prefix string, at kv.Rev) ([]kv.Item, error) {
+	items, _, err := s.rangeAt(prefix, at)
+	return items, err
+}
+
+// rangeAt is Range, or as of a revision if at is not zero.
+func (s *Store) rangeAt(prefix string, at kv.Rev) (items []kv.Item, rev kv.Rev, err error) {
 	key, end := span(s.prefix + prefix)
 	err = s.call(true, func(ctx context.Context, conn *grpc.ClientConn) error {
 		r, err := etcdserverpb.NewKVClient(conn).Range(ctx, &etcdserverpb.RangeRequest{
-			Key: key, RangeEnd: end,
+			Key: key, RangeEnd: end, Revision: int64(at),
 			SortTarget: etcdserverpb.RangeRequest_KEY, SortOrder: etcdserverpb.RangeRequest_ASCEND,
 		})
+		if is(err, rpctypes.ErrGRPCCompacted) {
+			return holdfast.Errorf(holdfast.Gap, "revision %d is forgotten", at)
+		}
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package kvtest
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -27,6 +28,42 @@ func commitAndRange(t *tester) {
 	if its, rev, err := other.Range(t.dir); err != nil || len(its) != 3 || rev <= ab {
 		t.Errorf("another connection sees %d items at %d: %v", len(its), rev, err)
 	}
+}
+
+func rangePast(t *tester) {
+	r1 := t.put("a", "1")
+	t.put("b", "2")
+	r3 := t.commit(nil, kv.Op{Key: t.key("a"), Value: []byte("3")}, kv.Op{Key: t.key("b"), Delete: true}, kv.Op{Key: t.key("c"), Value: []byte("4")})
+	t.put("c", "5")
+	now := t.put("b", "6")
+	at := func(rev kv.Rev, want ...string) {
+		t.Helper()
+		items, err := t.st.RangeAt(t.dir, rev)
+		var got []string
+		for _, it := range items {
+			got = append(got, it.Key[len(t.dir):], string(it.Value))
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("at %d: %q, %v, want %q", rev, got, err, want)
+		}
+	}
+	at(r1, "a", "1")
+	at(r3-1, "a", "1", "b", "2")
+	at(r3, "a", "3", "c", "4")
+	at(now, "a", "3", "b", "6", "c", "5")
+	if items, err := t.st.RangeAt(t.dir, r3); err != nil || len(items) != 2 || items[0].Mod != r3 {
+		t.Errorf("%v, %v", items, err)
+	}
+	if items, err := t.st.RangeAt(t.dir, now+1<<40); !holdfast.IsKind(err, holdfast.Invalid) {
+		t.Errorf("of the future: %v, %v", items, err)
+	}
+	if err := t.h.Compact(); err != nil {
+		t.Fatalf("%v", err)
+	}
+	if items, err := t.st.RangeAt(t.dir, r1); !holdfast.IsKind(err, holdfast.Gap) {
+		t.Errorf("of what is forgotten: %v, %v", items, err)
+	}
+	t.has("a", "3", "b", "6", "c", "5")
 }
 
 func conditions(t *tester) {

@@ -36,6 +36,7 @@ func Run(t *testing.T, h Harness) {
 		f    func(*tester)
 	}{
 		{"commit and range", commitAndRange},
+		{"range of the past", rangePast},
 		{"conditions", conditions},
 		{"limits", limits},
 		{"watch", watch},

@@ -51,6 +51,15 @@ func (h *Handle) Range(prefix string) ([]kv.Item, kv.Rev, error) {
 	return a.items, a.rev, a.err
 }
 
+// RangeAt implements kv.Store.
+func (h *Handle) RangeAt(prefix string, at kv.Rev) ([]kv.Item, error) {
+	a := h.call(false, func() (a answer) {
+		a.items, a.err = h.s.rangeAtLocked(prefix, at)
+		return a
+	})
+	return a.items, a.err
+}
+
 // Commit implements kv.Store.
 func (h *Handle) Commit(conds []kv.Cond, ops []kv.Op) (kv.Rev, error) {
 	if err := kv.CheckCommit(conds, ops); err != nil {

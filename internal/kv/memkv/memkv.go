@@ -69,6 +69,7 @@ type Server struct {
 type change struct {
 	rev    kv.Rev
 	events []kv.Event
+	was    []*kv.Item // what stood under their keys before; nil: nothing
 }
 
 // NewServer returns an empty map.

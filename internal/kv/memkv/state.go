@@ -2,6 +2,7 @@ package memkv
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,8 +28,35 @@ type lease struct {
 }
 
 func (s *Server) rangeLocked(prefix string) ([]kv.Item, kv.Rev) {
+	return listed(s.items, prefix), s.rev
+}
+
+// rangeAtLocked undoes what was changed since.
+func (s *Server) rangeAtLocked(prefix string, at kv.Rev) ([]kv.Item, error) {
+	switch {
+	case at > s.rev:
+		return nil, holdfast.Errorf(holdfast.Invalid, "there is no revision %d yet, the map is at %d", at, s.rev)
+	case at < s.compacted:
+		return nil, holdfast.Errorf(holdfast.Gap, "revision %d is forgotten (compacted to %d)", at, s.compacted)
+	}
+	items := maps.Clone(s.items)
+	for _, c := range slices.Backward(s.log) {
+		if c.rev <= at {
+			break
+		}
+		for i, e := range c.events {
+			if delete(items, e.Key); c.was[i] != nil {
+				items[e.Key] = c.was[i]
+			}
+		}
+	}
+	return listed(items, prefix), nil
+}
+
+// listed returns what is below a prefix, in order.
+func listed(items map[string]*kv.Item, prefix string) []kv.Item {
 	var out []kv.Item
-	for k, it := range s.items {
+	for k, it := range items {
 		if strings.HasPrefix(k, prefix) {
 			c := *it
 			c.Value = bytes.Clone(c.Value)
@@ -36,7 +64,7 @@ func (s *Server) rangeLocked(prefix string) ([]kv.Item, kv.Rev) {
 		}
 	}
 	slices.SortFunc(out, func(a, b kv.Item) int { return strings.Compare(a.Key, b.Key) })
-	return out, s.rev
+	return out
 }
 
 func (s *Server) commitLocked(conds []kv.Cond, ops []kv.Op) (kv.Rev, error) {
@@ -62,6 +90,7 @@ func (s *Server) commitLocked(conds []kv.Cond, ops []kv.Op) (kv.Rev, error) {
 func (s *Server) applyLocked(ops []kv.Op) kv.Rev {
 	next := s.rev + 1
 	var events []kv.Event
+	var was []*kv.Item
 	for _, o := range ops {
 		old := s.items[o.Key]
 		if old != nil && old.Lease != 0 {
@@ -71,6 +100,7 @@ func (s *Server) applyLocked(ops []kv.Op) kv.Rev {
 			if old != nil {
 				delete(s.items, o.Key)
 				events = append(events, kv.Event{Item: kv.Item{Key: o.Key, Mod: next}, Deleted: true})
+				was = append(was, old)
 			}
 			continue
 		}
@@ -79,13 +109,13 @@ func (s *Server) applyLocked(ops []kv.Op) kv.Rev {
 		if o.Lease != 0 {
 			s.leases[o.Lease].keys[o.Key] = struct{}{}
 		}
-		events = append(events, kv.Event{Item: *it})
+		events, was = append(events, kv.Event{Item: *it}), append(was, old)
 	}
 	if len(events) == 0 {
 		return s.rev
 	}
 	s.rev = next
-	c := change{rev: next, events: events}
+	c := change{rev: next, events: events, was: was}
 	s.log = append(s.log, c)
 	if len(s.log) > s.cfg.History {
 		s.compactLocked(s.log[len(s.log)/2].rev)
