@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils ovmf passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation fuzz fuzz-smoke packages clean
+.PHONY: help build check test sim sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation power-orders fuzz fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -189,6 +189,9 @@ judge-iscsi: ## let libiscsi's suite and QEMU judge iSCSI over volumes of two co
 isolation: packages ## cut racks off and parts of them, flap a link and take the control plane away, FLAP (10m) each (root)
 	@mkdir -p build; HOLDFAST_ISOLATION=$(FLAP) $(GO) test -count=1 -v -timeout 24h -parallel 1 -run '$(ISOLATION)' ./lab/baddays >build/isolation.log 2>&1; status=$$?; \
 	sed -n 's/^ *isolation_test.go:[0-9]*: //p; /--- /p; /^FAIL/p; /^ok/p; /^panic/p' build/isolation.log; exit $$status
+
+power-orders: packages ## take all power of two racks and a witness, which come back in every order, and not all of them
+	HOLDFAST_ORDERS=1 $(GO) test -count=1 -v -timeout 1h -run TestTwoRacksAndAWitness ./lab/baddays
 
 # CI damages a few hundred with the ordinary tests.
 rot: ## damage ROT blocks of replicas (10,000): flipped, swapped, rolled back; found, told, restored
