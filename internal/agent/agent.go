@@ -43,6 +43,9 @@ type Control interface {
 	// DetachDisks takes volumes from a VM's disks and has them belong to nobody,
 	// if the VM's record was last changed at mod.
 	DetachDisks(v cluster.VM, ids []holdfast.VolumeID, mod kv.Rev) error
+	// PutVM replaces a VM's record if it was last changed at mod, and has a volume
+	// that it does without deleted, unless that is zero.
+	PutVM(v cluster.VM, without holdfast.VolumeID, mod kv.Rev) error
 	// DeleteVM removes a VM's records if it was last changed at mod.
 	DeleteVM(v cluster.VM, mod kv.Rev) error
 	// CommitVolume replaces a volume's record if it was last changed at mod.

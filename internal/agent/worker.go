@@ -49,6 +49,8 @@ type worker struct {
 	fitAt     time.Duration // not before: the next try to give it a disk, or to take one
 	said      string        // why that could not be, for people
 	sizes     map[holdfast.VolumeID]*shownSize
+	kept      *cluster.Kept              // what is told of the memory that is kept or read back
+	keptAt    time.Duration              // when it was whole
 	rested    map[holdfast.VolumeID]bool // closed since the machine ended: who opens it then is somebody else
 }
 
@@ -111,6 +113,10 @@ func (w *worker) step() (over bool) {
 		w.end(m, vm, mine)
 		m = nil
 	}
+	if mine && vm.Keeping != nil && (m == nil || vm.Keeping.Generation != vm.Generation) {
+		w.keepNot(m, vm, holdfast.Errorf(holdfast.Conflict, "its machine has ended meanwhile"))
+		return false
+	}
 	switch {
 	case !mine:
 		return w.leave()
@@ -150,6 +156,7 @@ func (w *worker) recall() {
 	}
 	if st := w.a.Control.State(); st != nil {
 		w.reported = st.Machines[w.id].Val
+		w.kept = w.reported.Kept
 		w.seen = true
 	}
 }
@@ -303,14 +310,14 @@ func (w *worker) launch(vm cluster.VM, vols []*volume.Volume) error {
 	w.mu.Lock()
 	w.starting = &spec
 	w.mu.Unlock()
-	m, err := w.a.Hyper.Start(spec)
+	m, err := w.begin(spec, vm)
 	if err != nil {
 		w.setMachine(nil)
 		return err
 	}
 	w.setMachine(m)
 	w.a.Log.Info("machine running", "vm", vm.Name, "epoch", uint32(spec.Epoch), "pid", m.PID())
-	w.report(observed(m, hypervisor.Running, spec.Epoch), vm)
+	w.report(observed(m, m.State(), spec.Epoch), vm)
 	return nil
 }
 
@@ -381,15 +388,25 @@ func (w *worker) tend(m hypervisor.Machine, vm cluster.VM) {
 		w.end(m, vm, true)
 		return
 	}
-	w.fitDisks(m, vm)
-	w.grow(m)
-	w.serveRequests(m, vm)
+	if vm.StandsStill(spec.Generation) {
+		w.standing(m, vm)
+	} else {
+		if w.kept != nil && w.kept.Failed == "" {
+			w.kept = nil
+		}
+		w.fitDisks(m, vm)
+		w.grow(m)
+		w.serveRequests(m, vm)
+	}
 	epoch := spec.Epoch
 	if len(vols) > 0 {
 		epoch = vols[0].Epoch()
 	}
 	seen := observed(m, m.State(), epoch)
 	seen.Reason = w.said
+	if seen.Reason == "" && vm.Keeping != nil {
+		seen.Reason = w.reported.Reason
+	}
 	w.report(seen, vm)
 }
 
@@ -435,7 +452,7 @@ func (w *worker) serveRequests(m hypervisor.Machine, vm cluster.VM) {
 func (w *worker) report(m cluster.Machine, vm cluster.VM) {
 	m.VM, m.Host, m.Generation = w.id, w.a.Self, vm.Generation
 	m.Shutdowns, m.Resets = w.reported.Shutdowns, w.reported.Resets
-	m.Since = w.reported.Since
+	m.Since, m.Kept = w.reported.Since, w.kept
 	last := w.lastReported()
 	if sameReport(m, last) {
 		return

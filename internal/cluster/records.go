@@ -60,9 +60,10 @@ type Alive struct {
 	Boot        holdfast.BootID `json:"boot"`
 	CPUs        int             `json:"cpus"`
 	MemoryMiB   int             `json:"memory_mib"`
-	Accelerator string          `json:"accelerator"`    // "kvm" or "tcg"
-	Sandbox     string          `json:"sandbox"`        // "full" or "reduced"
-	UEFI        bool            `json:"uefi,omitempty"` // it has firmware for VMs with UEFI
+	Accelerator string          `json:"accelerator"`        // "kvm" or "tcg"
+	Sandbox     string          `json:"sandbox"`            // "full" or "reduced"
+	UEFI        bool            `json:"uefi,omitempty"`     // it has firmware for VMs with UEFI
+	Machines    string          `json:"machines,omitempty"` // what its machines are made of: a memory goes on where that is the same
 	Version     string          `json:"version"`
 	Wall        time.Time       `json:"wall"` // to notice a clock that is wrong
 	Disks       []DiskUse       `json:"disks,omitempty"`
@@ -307,6 +308,11 @@ type VM struct {
 	// Reverting is the snapshot that the VM is being set back to: its disks may
 	// be of different points until that is done, and it is not started.
 	Reverting holdfast.GroupID `json:"reverting,omitzero"`
+	// Keeping says that its memory is being kept, nil: it is not.
+	Keeping *Keeping `json:"keeping,omitempty"`
+	// Wake is the snapshot whose memory its next machine goes on with. It is taken
+	// back before that runs: of a memory there is one use with these disks.
+	Wake holdfast.GroupID `json:"wake,omitzero"`
 }
 
 // Leaving reports whether the VM is on its way off its host.
@@ -350,6 +356,7 @@ type Machine struct {
 	// its drive.
 	Disks []holdfast.VolumeID `json:"disks,omitempty"`
 	CDROM holdfast.VolumeID   `json:"cdrom,omitzero"`
+	Kept  *Kept               `json:"kept,omitempty"` // how it is with its memory, while the VM's record asks
 }
 
 // JoinCode admits one host, once. Only its hash is stored.

@@ -22,6 +22,65 @@ type VMSnapshot struct {
 	Created time.Time        `json:"created"`
 	Disks   []VMSnapshotDisk `json:"disks"` // by slot
 	Config  VMConfig         `json:"config"`
+	Memory  *VMMemory        `json:"memory,omitempty"` // nil: only the disks were kept
+}
+
+// MaxKeptMemoryMiB is the largest memory that is kept: the guest stands still
+// until it is written.
+const MaxKeptMemoryMiB = 16 << 10
+
+// VMMemory is where the memory of a VM is kept, and what can go on with it.
+type VMMemory struct {
+	Volume holdfast.VolumeID `json:"volume"` // the VM's, and nobody's disk (docs/format/memory.md)
+	Bytes  int64             `json:"bytes"`
+	Kind   string            `json:"kind"` // of hosts that can go on with it, see Alive.Machines
+}
+
+// Keeping is a memory that is being kept. As long as the VM's record has one of
+// the generation of its machine, that stands still.
+type Keeping struct {
+	Name       string            `json:"name"`   // of the snapshot
+	Volume     holdfast.VolumeID `json:"volume"` // that it goes to
+	Generation int64             `json:"generation"`
+}
+
+// Kept is how far a host is with keeping a VM's memory, or with reading it back.
+type Kept struct {
+	Volume holdfast.VolumeID `json:"volume"`
+	Done   int64             `json:"done"`            // bytes
+	Whole  bool              `json:"whole,omitempty"` // all of it is durable, and the machine stands still
+	Failed string            `json:"failed,omitempty"`
+	Kind   string            `json:"kind,omitempty"` // of the host
+}
+
+// StandsStill reports whether a machine of a generation is not to go on, whatever
+// else is the case: its memory is being kept, or it has got one back and the
+// record does not say yet that it did.
+func (v *VM) StandsStill(generation int64) bool {
+	return v.Keeping != nil && v.Keeping.Generation == generation || !v.Wake.IsZero()
+}
+
+// WakesFrom is the memory that the VM's next machine goes on with; nil: it is
+// started.
+func (v *VM) WakesFrom() *VMMemory {
+	of, ok := v.Snapshot(v.Wake)
+	if !ok {
+		return nil
+	}
+	return of.Memory
+}
+
+// Memories are the volumes that hold memories of the VM.
+func (v *VM) Memories() (ids []holdfast.VolumeID) {
+	for _, s := range v.Snapshots {
+		if s.Memory != nil {
+			ids = append(ids, s.Memory.Volume)
+		}
+	}
+	if v.Keeping != nil {
+		ids = append(ids, v.Keeping.Volume)
+	}
+	return ids
 }
 
 // VMSnapshotDisk is what is kept of one disk.
@@ -52,6 +111,16 @@ func (v *VM) Config() VMConfig {
 // Change is the change that gives a VM this configuration.
 func (c VMConfig) Change() VMChange {
 	return VMChange{CPUs: &c.CPUs, MemoryMiB: &c.MemoryMiB, UserData: &c.UserData, SSHKeys: &c.SSHKeys, Kernel: &c.Kernel, Initrd: &c.Initrd, Append: &c.Append, Boot: &c.Boot}
+}
+
+// Discard has a volume that held a memory deleted, if it is there.
+func Discard(st *State, tx *Txn, id holdfast.VolumeID) {
+	rec, ok := st.Volumes[id]
+	if !ok || rec.Val.Deleted {
+		return
+	}
+	rec.Val.VM, rec.Val.Deleted, rec.Val.Keys = holdfast.VMID{}, true, nil // nobody reads it any more
+	tx.PutVolume(rec.Val, rec.Mod)
 }
 
 // Snapshot finds a snapshot of the VM.
@@ -106,6 +175,9 @@ func checkVMSnapshots(v *VM) error {
 		if err := holdfast.CheckName("snapshot", s.Name); err != nil {
 			return err
 		}
+	}
+	if !v.Wake.IsZero() && v.WakesFrom() == nil {
+		return bad("vm", v.Name, "it is to go on with a memory that it has not")
 	}
 	if text > maxVMText && len(v.Snapshots) > 0 {
 		return bad("vm", v.Name, "%d bytes of user data with that of its snapshots: at most %d are allowed; delete a snapshot first", text, maxVMText)

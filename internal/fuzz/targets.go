@@ -8,7 +8,7 @@ type target struct {
 
 // packages are those whose every fuzz target is run, the network's first.
 func packages() []string {
-	return []string{"export/nbd", "export/iscsi", "export/iscsi/scsi", "export/iscsi/pdu", "transport/tcp", "replica", "record", "blockmap", "store", "volume", "seal", "backup", "kept"}
+	return []string{"export/nbd", "export/iscsi", "export/iscsi/scsi", "export/iscsi/pdu", "transport/tcp", "replica", "record", "blockmap", "store", "volume", "seal", "backup", "kept", "saved"}
 }
 
 // targets are the decoders of protocols, of records and of checkpoints.
@@ -28,6 +28,7 @@ func targets() []target {
 		"seal":     {"FuzzOpen"},
 		"backup":   {"FuzzReader"},
 		"kept":     {"FuzzCopy", "FuzzItems"},
+		"saved":    {"FuzzHeader"},
 	}
 	var out []target
 	for _, p := range packages() {

@@ -13,16 +13,23 @@ import (
 // VMSnapshots is about what VMs were at some point.
 type VMSnapshots interface {
 	// SnapshotVM keeps all of a VM's disks at one point, and its configuration:
-	// wholly or not at all. Exists: it has a snapshot of that name.
-	SnapshotVM(ctx context.Context, id holdfast.VMID, name string) (cluster.VMSnapshot, error)
+	// wholly or not at all; with its memory if it runs and that is asked for. Exists:
+	// it has a snapshot of that name.
+	SnapshotVM(ctx context.Context, id holdfast.VMID, name string, memory bool) (cluster.VMSnapshot, error)
 	// DeleteVMSnapshot lets one go.
 	DeleteVMSnapshot(ctx context.Context, id holdfast.VMID, of cluster.VMSnapshot) error
-	// RevertVM sets a VM back, with stop ends it first, and unless nosafety keeps
-	// before what it is now: under the name that is returned. Conflict: it runs.
-	// What was interrupted may be repeated.
-	RevertVM(ctx context.Context, id holdfast.VMID, of cluster.VMSnapshot, stop, nosafety bool) (safety string, err error)
+	// RevertVM sets a VM back, and returns the name under which is kept what it was
+	// before. Conflict: it runs. What was interrupted may be repeated.
+	RevertVM(ctx context.Context, id holdfast.VMID, of cluster.VMSnapshot, how Revert) (safety string, err error)
 	// CloneVM makes a VM of linked clones of what was kept, nil: of what is now.
 	CloneVM(ctx context.Context, id holdfast.VMID, of *cluster.VMSnapshot, name string, p cluster.PowerState) (cluster.VM, error)
+}
+
+// Revert says how a VM is set back.
+type Revert struct {
+	Stop          bool // end it first
+	NoSafety      bool // do not keep what it is now
+	WithoutMemory bool // its disks only: it is off then
 }
 
 func (s *Server) vmSnapshotRoutes() {
@@ -39,7 +46,7 @@ func (s *Server) vmSnapshotRoutes() {
 			if err != nil {
 				return v1.VMSnapshot{}, err
 			}
-			of, err := s.o.Backend.SnapshotVM(ctx, v.ID, in.Body.Name)
+			of, err := s.o.Backend.SnapshotVM(ctx, v.ID, in.Body.Name, in.Body.Memory)
 			if err != nil {
 				return v1.VMSnapshot{}, err
 			}
@@ -102,7 +109,7 @@ func (s *Server) revertVM(ctx context.Context, vm, ref string, in v1.VMRevertSpe
 	}
 	out.Changed = []string{}
 	out.Changed = append(out.Changed, configChanges(v.Config(), of.Config)...)
-	if out.Safety, err = s.o.Backend.RevertVM(ctx, v.ID, of, in.Stop, in.NoSafety); err != nil {
+	if out.Safety, err = s.o.Backend.RevertVM(ctx, v.ID, of, Revert{Stop: in.Stop, NoSafety: in.NoSafety, WithoutMemory: in.WithoutMemory}); err != nil {
 		return out, err
 	}
 	p, err := s.picture(ctx)
@@ -110,6 +117,7 @@ func (s *Server) revertVM(ctx context.Context, vm, ref string, in v1.VMRevertSpe
 		return out, err
 	}
 	out.VM = p.renderVM(p.VMs[v.ID].Val)
+	out.Memory = of.Memory != nil && !in.WithoutMemory
 	for _, d := range v.Disks {
 		if !slices.ContainsFunc(of.Disks, func(o cluster.VMSnapshotDisk) bool { return o.Volume == d.Volume }) {
 			out.Kept = append(out.Kept, p.volumeName(d.Volume))
@@ -177,6 +185,10 @@ func (p picture) renderVMSnapshot(v cluster.VM, of cluster.VMSnapshot) v1.VMSnap
 	c := of.Config
 	out := v1.VMSnapshot{ID: of.ID.String(), Name: of.Name, Created: of.Created, Disks: []string{}, Whole: true,
 		CPUs: c.CPUs, MemoryMiB: c.MemoryMiB, UserData: c.UserData, SSHKeys: c.SSHKeys, Kernel: c.Kernel, Initrd: c.Initrd, Append: c.Append, Boot: c.Boot}
+	if m := of.Memory; m != nil {
+		rec, ok := p.Volumes[m.Volume]
+		out.Memory = &v1.KeptMemory{Volume: p.volumeName(m.Volume), Bytes: m.Bytes, Kind: m.Kind, Gone: !ok || rec.Val.Deleted}
+	}
 	for _, d := range of.Disks {
 		out.Disks = append(out.Disks, p.volumeName(d.Volume))
 		kept := slices.ContainsFunc(p.Volumes[d.Volume].Val.Snapshots, func(s cluster.Snapshot) bool { return s.ID == d.Snapshot })

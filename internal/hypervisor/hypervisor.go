@@ -131,6 +131,11 @@ type Machine interface {
 	// (nil), whatever the guest does with it just now. Of one that it holds it
 	// makes sure that its server is found again, if that has moved.
 	Load(medium *Disk) error
+	// Save writes what a machine that stands still has in memory, that of its
+	// devices included, to w. It stands still afterwards too, until Resume; what
+	// it wrote to its disks has then been handed to their server. Kind Conflict:
+	// it runs.
+	Save(w io.Writer) error
 	// Kill ends the process and returns when it is gone.
 	Kill() error
 	// Console attaches to the serial port: History first, then what follows.
@@ -148,6 +153,13 @@ type Hypervisor interface {
 	// are connected. A medium that cannot be had keeps no machine from starting:
 	// then its drive is empty, and Spec says so.
 	Start(s Spec) (Machine, error)
+	// Restore starts a machine with the memory that Save wrote of one of the same
+	// spec, on disks as they were then. It stands still until Resume. A memory
+	// that cannot be read whole, or is of another machine, leaves no machine.
+	Restore(s Spec, memory io.Reader) (Machine, error)
+	// Kind is what a memory that was saved here needs to be restored elsewhere:
+	// a host that says the same.
+	Kind() string
 	// Adopt finds the machines that outlived the agent. It stops none.
 	Adopt() ([]Machine, error)
 	// Accelerator says what was measured: "kvm" or "tcg", and why.

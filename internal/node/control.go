@@ -104,6 +104,16 @@ func (c *control) DetachDisks(v cluster.VM, ids []holdfast.VolumeID, mod kv.Rev)
 	return err
 }
 
+// PutVM implements agent.Control.
+func (c *control) PutVM(v cluster.VM, without holdfast.VolumeID, mod kv.Rev) error {
+	st := c.n.Cluster.State()
+	tx := c.n.Cluster.Begin()
+	tx.PutVM(v, mod)
+	cluster.Discard(st, tx, without)
+	_, err := tx.Commit()
+	return err
+}
+
 // DeleteVM implements agent.Control.
 func (c *control) DeleteVM(v cluster.VM, mod kv.Rev) error {
 	tx := c.n.Cluster.Begin()

@@ -101,6 +101,7 @@ func New(c Config, s Seams) *Node {
 	n := &Node{Seams: s, Config: c, Self: c.Host.Host, Keys: keyring.NewRing(),
 		born: s.Clock.Now(), tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent(), keysStop: s.Clock.NewEvent(), keysWake: s.Clock.NewEvent(), clockStop: s.Clock.NewEvent()}
 	n.uefi = c.Host.UEFI
+	c.Host.Machines = s.Hyper.Kind()
 	n.conds.set = make(map[string]cluster.Condition)
 	n.tended.disks = make(map[holdfast.DiskID]*failing)
 	n.Cluster = cluster.OpenAbove(s.KV, s.Clock, c.Log, c.Floor)

@@ -50,7 +50,7 @@ func TestAVMWithTwoDisksIsKeptSetBackAndCloned(t *testing.T) {
 		for _, d := range kept.Disks {
 			s.ok(p.Revert(d.Volume, d.Snapshot))
 		}
-		s.ok(p.EndRevert(vm.ID, kept.ID))
+		s.ok(p.EndRevert(vm.ID, kept.ID, true))
 		s.ok(p.StartVM(vm.ID))
 		var err error
 		copied, err = p.CloneVM(vm.ID, provision.VMCloneSpec{Name: "copy", Config: kept.Config, Disks: kept.Disks, Power: cluster.On})

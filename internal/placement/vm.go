@@ -103,6 +103,13 @@ func (rs rooms) clone() rooms {
 	return out
 }
 
+// wakesElsewhere reports whether a VM is to go on with a memory that this host
+// can do nothing with.
+func wakesElsewhere(h *Host, vm cluster.VM) bool {
+	m := vm.WakesFrom()
+	return m != nil && m.Kind != h.Alive.Machines
+}
+
 // fits says why a VM does not fit a host, or "".
 func (rs rooms) fits(h *Host, vm cluster.VM) string {
 	switch r := rs[h.ID]; {
@@ -114,6 +121,8 @@ func (rs rooms) fits(h *Host, vm cluster.VM) string {
 		return "drained"
 	case vm.UEFI() && !h.Alive.UEFI:
 		return "has no UEFI firmware; install it there (Debian and Ubuntu: apt install ovmf)"
+	case wakesElsewhere(h, vm):
+		return fmt.Sprintf("its machines (%s) cannot go on with a memory kept on %s; 'holdfast vm snapshot revert --without-memory' does without it", h.Alive.Machines, vm.WakesFrom().Kind)
 	case r.mem < vm.MemoryMiB+VMOverheadMiB:
 		return fmt.Sprintf("needs %d MiB of memory, %d of %d MiB left", vm.MemoryMiB+VMOverheadMiB, max(r.mem, 0), r.memTotal)
 	case r.cpus < vm.CPUs:

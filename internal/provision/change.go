@@ -89,6 +89,9 @@ func (p *Provisioner) DeleteVolume(id holdfast.VolumeID, erase bool) error {
 			if vm.Val.UEFI() && vm.Val.Vars == id {
 				return holdfast.Errorf(holdfast.Conflict, "volume %s holds the UEFI variables of VM %s; delete the VM first", rec.Name, vm.Val.Name)
 			}
+			if slices.Contains(vm.Val.Memories(), id) {
+				return holdfast.Errorf(holdfast.Conflict, "volume %s holds the memory of VM %s at a snapshot; delete that: 'holdfast vm snapshot list %s'", rec.Name, vm.Val.Name, vm.Val.Name)
+			}
 			if vm.Val.Volume != id {
 				return holdfast.Errorf(holdfast.Conflict, "volume %s is a disk of VM %s; take it away first: 'holdfast vm disk remove %s %s'", rec.Name, vm.Val.Name, vm.Val.Name, rec.Name)
 			}
@@ -212,6 +215,8 @@ func (p *Provisioner) Revert(id holdfast.VolumeID, snap holdfast.SnapshotID) err
 	}
 	if vm, ok := st.VMs[rec.Val.VM]; ok && vm.Val.Power == cluster.On {
 		return holdfast.Errorf(holdfast.Conflict, "VM %s runs on volume %s; stop it first", vm.Val.Name, rec.Val.Name)
+	} else if of, wakes := vm.Val.Snapshot(vm.Val.Wake); ok && wakes && vm.Val.Reverting.IsZero() {
+		return holdfast.Errorf(holdfast.Conflict, "VM %s is to go on with the memory of snapshot %s, on its disks as they were then; set it back with --without-memory first", vm.Val.Name, of.Name)
 	}
 	v, err := p.Volumes.Open(id)
 	if err != nil {

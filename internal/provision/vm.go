@@ -315,6 +315,9 @@ func deleteVM(st *cluster.State, tx *cluster.Txn, v cluster.Versioned[cluster.VM
 	for _, d := range v.Val.Disks {
 		letGo(d.Volume, r.Disks && !d.Leaving)
 	}
+	for _, id := range v.Val.Memories() {
+		letGo(id, true)
+	}
 	vm := v.Val
 	vm.Power, vm.Deleted = cluster.Stopped, true
 	if st.AliveHost(vm.Host) {

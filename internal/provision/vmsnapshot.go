@@ -11,6 +11,12 @@ import (
 // configuration, in one commit. Of a VM that runs it is what is on its disks: as
 // after a loss of power.
 func (p *Provisioner) SnapshotVM(id holdfast.VMID, name string) (cluster.VMSnapshot, error) {
+	return p.snapshotVM(id, name, nil)
+}
+
+// snapshotVM keeps a VM's disks, and of one that stands still for it names its
+// memory in the same commit.
+func (p *Provisioner) snapshotVM(id holdfast.VMID, name string, memory *cluster.VMMemory) (cluster.VMSnapshot, error) {
 	var out cluster.VMSnapshot
 	st, err := p.fresh()
 	if err != nil {
@@ -36,7 +42,13 @@ func (p *Provisioner) SnapshotVM(id holdfast.VMID, name string) (cluster.VMSnaps
 		if !slices.Equal(vm.Volumes(), ids) {
 			return holdfast.Errorf(holdfast.Conflict, "the disks of VM %s were changed while the snapshot was taken; take it again", vm.Name)
 		}
-		out = cluster.VMSnapshot{ID: g.ID, Name: name, Created: g.Created, Config: vm.Config()}
+		if memory != nil && (vm.Keeping == nil || vm.Keeping.Volume != memory.Volume || vm.Keeping.Generation != vm.Generation) {
+			return holdfast.Errorf(holdfast.Conflict, "the machine of VM %s went on while its snapshot was taken; take it again", vm.Name)
+		}
+		out = cluster.VMSnapshot{ID: g.ID, Name: name, Created: g.Created, Config: vm.Config(), Memory: memory}
+		if memory != nil {
+			vm.Keeping = nil
+		}
 		for _, m := range g.Members {
 			out.Disks = append(out.Disks, cluster.VMSnapshotDisk{Volume: m.Volume, Slot: vm.SlotOf(m.Volume), Snapshot: m.Snapshot.ID})
 		}
@@ -65,7 +77,12 @@ func mayKeep(vm cluster.VM, name string) error {
 // volumes are then snapshots of theirs like others.
 func (p *Provisioner) ForgetVMSnapshot(id holdfast.VMID, snap holdfast.GroupID) error {
 	seen := false
-	_, err := p.changeVM(id, func(_ *cluster.State, vm *cluster.VM) error {
+	return p.transact(func(st *cluster.State, tx *cluster.Txn) error {
+		v, err := vmIn(st, id)
+		if err != nil {
+			return err
+		}
+		vm := v.Val
 		of, ok := vm.Snapshot(snap)
 		switch {
 		case !ok && seen:
@@ -74,12 +91,17 @@ func (p *Provisioner) ForgetVMSnapshot(id holdfast.VMID, snap holdfast.GroupID) 
 			return holdfast.Errorf(holdfast.NotFound, "VM %s has no such snapshot", vm.Name)
 		case vm.Reverting == snap:
 			return holdfast.Errorf(holdfast.Conflict, "VM %s is being set back to snapshot %s", vm.Name, of.Name)
+		case vm.Wake == snap:
+			return holdfast.Errorf(holdfast.Conflict, "VM %s is to go on with the memory of snapshot %s; start it first", vm.Name, of.Name)
 		}
 		seen = true
+		if of.Memory != nil {
+			cluster.Discard(st, tx, of.Memory.Volume)
+		}
 		vm.Snapshots = slices.DeleteFunc(slices.Clone(vm.Snapshots), func(s cluster.VMSnapshot) bool { return s.ID == snap })
+		tx.PutVM(vm, v.Mod)
 		return nil
 	})
-	return err
 }
 
 // MayRevert says why a VM cannot be set back to a snapshot now.
@@ -127,15 +149,20 @@ func (p *Provisioner) BeginRevert(id holdfast.VMID, snap holdfast.GroupID) error
 	return err
 }
 
-// EndRevert gives a VM the configuration that it had, and lets it be started.
-func (p *Provisioner) EndRevert(id holdfast.VMID, snap holdfast.GroupID) error {
-	_, err := p.changeVM(id, func(_ *cluster.State, vm *cluster.VM) error {
+// EndRevert gives a VM the configuration that it had, and lets it be started. With
+// wake it goes on with the memory that was kept, if one was.
+func (p *Provisioner) EndRevert(id holdfast.VMID, snap holdfast.GroupID, wake bool) error {
+	_, err := p.changeVM(id, func(st *cluster.State, vm *cluster.VM) error {
 		of, ok := vm.Snapshot(snap)
 		if !ok || vm.Reverting != snap {
 			return errStands
 		}
 		of.Config.Change().Apply(vm)
-		vm.Reverting = holdfast.GroupID{}
+		vm.Reverting, vm.Wake = holdfast.GroupID{}, holdfast.GroupID{}
+		if wake && of.Memory != nil {
+			vm.Wake, vm.Power, vm.Leave = snap, cluster.On, 0
+			p.assign(st, vm)
+		}
 		return nil
 	})
 	return err

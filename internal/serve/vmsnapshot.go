@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/provision"
 )
 
@@ -14,10 +15,13 @@ import (
 const stopLimit = time.Minute
 
 // SnapshotVM implements httpapi.VMSnapshots.
-func (h *Host) SnapshotVM(ctx context.Context, id holdfast.VMID, name string) (cluster.VMSnapshot, error) {
+func (h *Host) SnapshotVM(ctx context.Context, id holdfast.VMID, name string, memory bool) (cluster.VMSnapshot, error) {
 	m, err := h.member()
 	if err != nil {
 		return cluster.VMSnapshot{}, err
+	}
+	if memory {
+		return m.node.Make.SnapshotVMMemory(id, name)
 	}
 	return m.node.Make.SnapshotVM(id, name)
 }
@@ -48,17 +52,12 @@ func (h *Host) dropKept(ctx context.Context, name string, disks []cluster.VMSnap
 // RevertVM implements httpapi.VMSnapshots. Between BeginRevert and EndRevert the
 // disks may be of different points, and the VM is not started; what an end in
 // between leaves is done by doing it again.
-func (h *Host) RevertVM(ctx context.Context, id holdfast.VMID, of cluster.VMSnapshot, stop, nosafety bool) (safety string, err error) {
+func (h *Host) RevertVM(ctx context.Context, id holdfast.VMID, of cluster.VMSnapshot, how httpapi.Revert) (safety string, err error) {
 	m, err := h.member()
 	if err != nil {
 		return "", err
 	}
 	ctx = context.WithoutCancel(ctx) // once begun it is brought to an end
-	if stop {
-		if err := m.stopped(id); err != nil {
-			return "", err
-		}
-	}
 	st, err := m.node.Cluster.Refresh()
 	if err != nil {
 		return "", err
@@ -67,10 +66,24 @@ func (h *Host) RevertVM(ctx context.Context, id holdfast.VMID, of cluster.VMSnap
 	if !ok {
 		return "", holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
 	}
+	if !how.WithoutMemory { // before anything is ended
+		if err := provision.MayWake(st, vm.Val, of); err != nil {
+			return "", err
+		}
+	}
+	if how.Stop {
+		if err := m.stopped(id); err != nil {
+			return "", err
+		}
+		if st, err = m.node.Cluster.Refresh(); err != nil {
+			return "", err
+		}
+		vm = st.VMs[id]
+	}
 	if err := provision.MayRevert(st, vm.Val, of); err != nil {
 		return "", err
 	}
-	if !nosafety && vm.Val.Reverting.IsZero() {
+	if !how.NoSafety && vm.Val.Reverting.IsZero() {
 		if safety, err = m.keepBefore(vm.Val, of.Name); err != nil {
 			return "", holdfast.Errorf(holdfast.KindOf(err), "VM %s is as it was: what it is now could not be kept first: %w", vm.Val.Name, err)
 		}
@@ -83,7 +96,7 @@ func (h *Host) RevertVM(ctx context.Context, id holdfast.VMID, of cluster.VMSnap
 			return safety, holdfast.Errorf(holdfast.KindOf(err), "VM %s is not set back yet, and is not started before it is; do it again: %w", vm.Val.Name, err)
 		}
 	}
-	return safety, m.node.Make.EndRevert(id, of.ID)
+	return safety, m.node.Make.EndRevert(id, of.ID, !how.WithoutMemory)
 }
 
 // keepBefore keeps what a VM is before it is set back, under a name that is free.

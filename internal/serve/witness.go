@@ -37,11 +37,19 @@ func (n noMachines) Start(s hypervisor.Spec) (hypervisor.Machine, error) {
 	return nil, errWitness(n.name, "runs no VMs")
 }
 
+// Restore implements hypervisor.Hypervisor.
+func (n noMachines) Restore(s hypervisor.Spec, _ io.Reader) (hypervisor.Machine, error) {
+	return n.Start(s)
+}
+
 // Adopt implements hypervisor.Hypervisor.
 func (noMachines) Adopt() ([]hypervisor.Machine, error) { return nil, nil }
 
 // Accelerator implements hypervisor.Hypervisor.
 func (noMachines) Accelerator() (name, why string) { return "", "a witness runs no VMs" }
+
+// Kind implements hypervisor.Hypervisor.
+func (noMachines) Kind() string { return "" }
 
 // Notify implements hypervisor.Hypervisor.
 func (noMachines) Notify(func(holdfast.VMID, hypervisor.State)) {}

@@ -30,8 +30,23 @@ func (b *Backend) keepVM(id holdfast.VMID, name string) (of cluster.VMSnapshot, 
 }
 
 // SnapshotVM implements httpapi.Backend.
-func (b *Backend) SnapshotVM(_ context.Context, id holdfast.VMID, name string) (of cluster.VMSnapshot, err error) {
-	err = b.change(func() (err error) { of, err = b.keepVM(id, name); return err })
+func (b *Backend) SnapshotVM(_ context.Context, id holdfast.VMID, name string, memory bool) (of cluster.VMSnapshot, err error) {
+	err = b.change(func() (err error) {
+		if of, err = b.keepVM(id, name); err != nil || !memory {
+			return err
+		}
+		v := b.St.VMs[id].Val
+		rec, err := b.newVolume(httpapi.NewVolume{Name: v.Name + "-memory-" + name, Durability: cluster.OnFlush, Blocks: uint64(v.MemoryMiB) << 8})
+		if err != nil {
+			return err
+		}
+		rec.VM = id
+		put(b, b.St.Volumes, rec.ID, rec)
+		of.Memory = &cluster.VMMemory{Volume: rec.ID, Bytes: 30 << 20, Kind: "QEMU 7.2.22, tcg, Nehalem"}
+		v.Snapshots[len(v.Snapshots)-1] = of
+		put(b, b.St.VMs, id, v)
+		return nil
+	})
 	return of, err
 }
 
@@ -46,13 +61,13 @@ func (b *Backend) DeleteVMSnapshot(_ context.Context, id holdfast.VMID, of clust
 }
 
 // RevertVM implements httpapi.Backend.
-func (b *Backend) RevertVM(_ context.Context, id holdfast.VMID, of cluster.VMSnapshot, stop, nosafety bool) (safety string, err error) {
+func (b *Backend) RevertVM(_ context.Context, id holdfast.VMID, of cluster.VMSnapshot, how httpapi.Revert) (safety string, err error) {
 	err = b.change(func() error {
 		v := b.St.VMs[id].Val
-		if v.Power == cluster.On && !stop {
+		if v.Power == cluster.On && !how.Stop {
 			return holdfast.Errorf(holdfast.Conflict, "VM %s runs; stop it first, or have it ended with --stop", v.Name)
 		}
-		for n := 1; !nosafety && safety == ""; n++ {
+		for n := 1; !how.NoSafety && safety == ""; n++ {
 			name := fmt.Sprintf("before-%s-%d", of.Name, n)
 			if _, err := b.keepVM(id, name); err == nil {
 				safety = name

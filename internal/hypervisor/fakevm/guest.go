@@ -40,37 +40,48 @@ func (m *Machine) run() {
 	}
 }
 
-// boot is the guest's program (docs/format/probe.md).
+// boot is the guest's program (docs/format/probe.md); a guest that has got its
+// memory back goes on in the midst of it.
 func (m *Machine) boot(boot int) {
-	m.pause(m.host.cfg.Boot, boot)
-	if !m.mayRun(boot) {
-		return
-	}
-	m.say("probe start\n")
-	first := &ring{slots: m.host.cfg.Slots, verified: probe.VerifiedLine, flushed: probe.FlushedLine}
-	rings := []*ring{first}
-	spec := m.Spec()
-	if _, two := spec.At(probe.SecondDisk); two {
-		second := &ring{disk: probe.SecondDisk, slots: probe.SecondSlots, verified: probe.SecondVerifiedLine, flushed: probe.SecondFlushedLine}
-		rings = []*ring{second, first}
-	}
-	for _, r := range rings {
-		if !m.verify(boot, r) || !m.mayRun(boot) {
+	rings := m.rings()
+	if !m.remembered(rings) {
+		if rings = m.comeUp(boot); rings == nil {
 			return
 		}
 	}
-	m.say("probe ready\n")
+	if !m.mayRun(boot) {
+		return
+	}
 	for {
 		for _, r := range rings {
 			if !m.advance(boot, r) {
 				return
 			}
+			m.remember(boot, rings)
 		}
 		m.pause(m.host.cfg.Pace, boot)
 		if !m.mayRun(boot) {
 			return
 		}
 	}
+}
+
+// comeUp starts the guest and has it verify its disks; nil: it goes no further.
+func (m *Machine) comeUp(boot int) []*ring {
+	m.pause(m.host.cfg.Boot, boot)
+	if !m.mayRun(boot) {
+		return nil
+	}
+	m.say("probe start\n")
+	rings := m.rings()
+	for _, r := range rings {
+		if !m.verify(boot, r) || !m.mayRun(boot) {
+			return nil
+		}
+	}
+	m.say("probe ready\n")
+	m.remember(boot, rings)
+	return rings
 }
 
 // ring is what the guest writes on one of its disks.
@@ -159,6 +170,7 @@ func (m *Machine) reset(boot int) {
 	var gone []*session
 	if m.boots == boot {
 		m.boots++
+		m.forget()
 		gone = m.letGo()
 	}
 	m.mu.Unlock()

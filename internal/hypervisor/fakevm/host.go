@@ -33,6 +33,9 @@ type Config struct {
 	Pace time.Duration
 	// Boot is what a guest takes before it reads its disk; 0 means 500 ms.
 	Boot time.Duration
+	// Kind is what its machines are made of; hosts with another one cannot go on
+	// with a memory saved here. Empty means "simulated".
+	Kind string
 	// Report, if set, gets every line that a guest prints, in order. It runs
 	// on the machine's task and must not wait.
 	Report func(holdfast.VMID, probe.Line)
@@ -53,6 +56,9 @@ type Host struct {
 func NewHost(cfg Config) *Host {
 	if cfg.Slots == 0 {
 		cfg.Slots = 64
+	}
+	if cfg.Kind == "" {
+		cfg.Kind = "simulated"
 	}
 	if cfg.Pace == 0 {
 		cfg.Pace = 20 * time.Millisecond
@@ -180,11 +186,18 @@ func (v *Hypervisor) Adopt() ([]hypervisor.Machine, error) {
 }
 
 // Start implements hypervisor.Hypervisor.
-func (v *Hypervisor) Start(s hypervisor.Spec) (hypervisor.Machine, error) {
+func (v *Hypervisor) Start(s hypervisor.Spec) (hypervisor.Machine, error) { return v.startFrom(s, nil) }
+
+// startFrom starts a machine, which stands still with a memory if it is given
+// one.
+func (v *Hypervisor) startFrom(s hypervisor.Spec, has *memory) (hypervisor.Machine, error) {
 	if s.VM.IsZero() || len(s.Disks) == 0 {
 		return nil, holdfast.Errorf(holdfast.Invalid, "machine %s: a simulated machine needs an identifier and a disk", s.Name)
 	}
 	m := newMachine(v.host, s, v.clock.Wall())
+	if has != nil {
+		m.memory, m.state, m.asked = *has, hypervisor.Paused, true
+	}
 	if err := v.host.add(m); err != nil {
 		return nil, err
 	}

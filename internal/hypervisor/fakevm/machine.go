@@ -33,6 +33,7 @@ type Machine struct {
 	flushed  uint32 // on the boot disk
 	second   uint32 // on the one at slot 1
 	corrupt  int
+	memory   memory
 	waiting  []clock.Event // those who wait in Kill
 	ended    bool          // the task is over
 }
@@ -120,6 +121,7 @@ func (m *Machine) Reset() error {
 	return m.command(func() {
 		m.mu.Lock()
 		m.boots++
+		m.forget()
 		gone := m.letGo()
 		m.mu.Unlock()
 		for _, s := range gone {

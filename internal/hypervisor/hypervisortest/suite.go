@@ -57,6 +57,7 @@ func Run(t *testing.T, newLab func(t *testing.T) Lab) {
 		"two consoles see the same":                     situation.consoles,
 		"a disk comes and goes":                         situation.plugs,
 		"what lies in the drive is changed":             situation.loads,
+		"a memory is saved and given back":              situation.remembers,
 		"nonsense is refused":                           situation.nonsense,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -36,6 +36,7 @@ type layout struct {
 	monitor, serial, serialLog, net string // sockets that QEMU listens on, and the serial port's history
 	kernel, initrd, seed            string // copies, "" if the spec has none
 	firmware                        string // UEFI, "" for a BIOS
+	waits                           bool   // for the memory that it is to go on with
 }
 
 // checkSpec refuses what could not start or would mean something else on
@@ -156,6 +157,9 @@ func argv(s hypervisor.Spec, accel string, l layout) []string {
 	if l.seed != "" {
 		a = append(a, "-blockdev", "driver=raw,node-name=seed,read-only=on,file.driver=file,file.locking=off,file.filename="+esc(l.seed),
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=seed,addr=%#x", slotSeed))
+	}
+	if l.waits {
+		a = append(a, "-incoming", "defer")
 	}
 	if l.kernel != "" {
 		a = append(a, "-kernel", l.kernel)

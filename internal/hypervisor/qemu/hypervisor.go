@@ -59,6 +59,9 @@ type Hypervisor struct {
 	accelOnce  sync.Once
 	accel, why string
 
+	kindOnce sync.Once
+	kind     string
+
 	sandboxOnce sync.Once
 	sandbox     sandbox
 

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"encoding/json"
+	"io"
 	"net"
 	"slices"
 	"sync"
@@ -21,6 +22,8 @@ type Machine struct {
 	proc  *handle
 	gone  chan struct{} // closed when everything of it is gone
 	ended chan struct{} // closed when watch has returned
+
+	memory io.Reader // that it is to get while it is brought up
 
 	stopNet, netEnded chan struct{} // ask keepNet to end; it has
 

@@ -25,7 +25,8 @@ import (
 //	sock/          monitor, serial, serial.log, net: QEMU's own; it may write here only
 //	net/           what the network companion owns
 //	disks/         sockets of disks that came while the machine ran, and of what
-//	               lies in its CD-ROM drive, by slot
+//	               lies in its CD-ROM drive, by slot; and where its memory goes to
+//	               when that is saved (one that is restored comes by sock/memory)
 //
 // The lock is the truth about whether the machine is alive: it is inherited
 // across exec and goes when the last holder is gone, however it ended.
@@ -44,6 +45,8 @@ func (d runDir) serial() string     { return d.path("sock", "serial") }
 func (d runDir) serialLog() string  { return d.path("sock", "serial.log") }
 func (d runDir) netSocket() string  { return d.path("sock", "net") }
 func (d runDir) dialSocket() string { return d.path("net", "dial") }
+func (d runDir) memoryOut() string  { return d.path("disks", "memory") }
+func (d runDir) memoryIn() string   { return d.path("sock", "memory") }
 func (d runDir) netConfig() string  { return d.path("net", "config.json") }
 
 // disk is where QEMU finds the socket of a disk that came while it ran.

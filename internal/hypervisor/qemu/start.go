@@ -26,7 +26,11 @@ const (
 
 // Start implements hypervisor.Hypervisor. Kind Busy: a machine of this VM runs
 // already.
-func (h *Hypervisor) Start(s hypervisor.Spec) (hypervisor.Machine, error) {
+func (h *Hypervisor) Start(s hypervisor.Spec) (hypervisor.Machine, error) { return h.startFrom(s, nil) }
+
+// startFrom starts a machine, with the memory that it is to have unless that is
+// nil.
+func (h *Hypervisor) startFrom(s hypervisor.Spec, memory io.Reader) (hypervisor.Machine, error) {
 	if err := checkSpec(s); err != nil {
 		return nil, err
 	}
@@ -40,7 +44,7 @@ func (h *Hypervisor) Start(s hypervisor.Spec) (hypervisor.Machine, error) {
 		return nil, err
 	}
 	// Ours must go as soon as QEMU has inherited it.
-	m, err := h.launch(s, d, lock)
+	m, err := h.launch(s, d, lock, memory)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +70,7 @@ func (h *Hypervisor) unclaim(vm holdfast.VMID) {
 	delete(h.starting, vm)
 }
 
-func (h *Hypervisor) launch(s hypervisor.Spec, d runDir, lock *os.File) (*Machine, error) {
+func (h *Hypervisor) launch(s hypervisor.Spec, d runDir, lock *os.File, memory io.Reader) (*Machine, error) {
 	defer lock.Close()
 	if err := d.create(); err != nil {
 		return nil, err
@@ -74,7 +78,7 @@ func (h *Hypervisor) launch(s hypervisor.Spec, d runDir, lock *os.File) (*Machin
 	accel, _ := h.Accelerator()
 	box := h.confinement()
 	rec := record{Spec: s, Accelerator: accel, Sandbox: h.Sandbox(), StartedUnix: time.Now().Unix()}
-	if err := h.prepare(s, d, box, accel); err != nil {
+	if err := h.prepare(s, d, box, accel, memory != nil); err != nil {
 		return nil, err
 	}
 	if err := d.writeRecord(rec); err != nil {
@@ -107,7 +111,7 @@ func (h *Hypervisor) launch(s hypervisor.Spec, d runDir, lock *os.File) (*Machin
 		return nil, failed(d, err)
 	}
 	p.child = cmd.Process
-	m, err := h.bringUp(d, rec, p)
+	m, err := h.bringUp(d, rec, p, memory)
 	if err != nil {
 		p.signal(unix.SIGKILL)
 		p.wait(killTimeout)
@@ -119,8 +123,8 @@ func (h *Hypervisor) launch(s hypervisor.Spec, d runDir, lock *os.File) (*Machin
 }
 
 // bringUp writes down the process, waits for the monitor, starts the network
-// and lets the guest go.
-func (h *Hypervisor) bringUp(d runDir, rec record, p *handle) (*Machine, error) {
+// and lets the guest go, or gives it its memory.
+func (h *Hypervisor) bringUp(d runDir, rec record, p *handle, memory io.Reader) (*Machine, error) {
 	if err := d.writeRecord(rec); err != nil {
 		return nil, err
 	}
@@ -140,7 +144,10 @@ func (h *Hypervisor) bringUp(d runDir, rec record, p *handle) (*Machine, error) 
 			return nil, err
 		}
 	}
-	m, err := h.attach(d, rec, p, conn, true)
+	m := newMachine(h, d, rec, p)
+	m.memory = memory
+	err = m.hold(conn, true)
+	m.memory = nil
 	if err != nil {
 		endNet(companion)
 		return nil, err
@@ -160,7 +167,7 @@ func failed(d runDir, err error) error {
 }
 
 // prepare writes the helper's instructions and copies the machine's inputs.
-func (h *Hypervisor) prepare(s hypervisor.Spec, d runDir, box sandbox, accel string) error {
+func (h *Hypervisor) prepare(s hypervisor.Spec, d runDir, box sandbox, accel string, waits bool) error {
 	uid := -1
 	if box.uid {
 		uid = h.uid(s.VM)
@@ -170,7 +177,7 @@ func (h *Hypervisor) prepare(s hypervisor.Spec, d runDir, box sandbox, accel str
 			}
 		}
 	}
-	l := layout{monitor: d.monitor(), serial: d.serial(), serialLog: d.serialLog(), net: d.netSocket()}
+	l := layout{monitor: d.monitor(), serial: d.serial(), serialLog: d.serialLog(), net: d.netSocket(), waits: waits}
 	for _, in := range []struct {
 		src, name string
 		dst       *string
@@ -261,18 +268,10 @@ func endUnrecorded(d runDir) {
 	}
 }
 
-// attach takes hold of a machine whose QEMU runs: its monitor and its serial
-// port. A guest that has not run yet is let go if launching, and is an error
-// of kind NotFound otherwise. conn is the monitor's and is closed on failure.
-func (h *Hypervisor) attach(d runDir, rec record, p *handle, conn net.Conn, launching bool) (*Machine, error) {
-	m := newMachine(h, d, rec, p)
-	if err := m.hold(conn, launching); err != nil {
-		return nil, err
-	}
-	return m, nil
-}
-
-// hold connects m to a QEMU that runs.
+// hold connects m to a QEMU that runs, over its monitor and its serial port. A
+// guest that has not run yet is let go, or given its memory, if launching, and is
+// an error of kind NotFound otherwise. conn is the monitor's and is closed on
+// failure.
 func (m *Machine) hold(conn net.Conn, launching bool) error {
 	mon, err := newMonitor(conn, commandTimeout, m.onEvent)
 	if err != nil {
@@ -290,17 +289,15 @@ func (m *Machine) hold(conn net.Conn, launching bool) error {
 		mon.close()
 		return holdfast.Errorf(holdfast.Unavailable, "connect to the machine's serial port: %w", err)
 	}
-	if st.Status == "prelaunch" {
+	if st.Status == "prelaunch" || st.Status == "inmigrate" {
 		if err = holdfast.Errorf(holdfast.NotFound, "the guest never ran"); launching {
-			m.loadFirst(mon)
-			err = mon.execute("cont", nil, nil, commandTimeout)
+			st.Status, err = m.first(mon)
 		}
 		if err != nil {
 			serial.Close()
 			mon.close()
 			return err
 		}
-		st.Status = "running"
 	}
 	if !launching {
 		if err := m.tidyDisks(mon); err != nil {
@@ -320,6 +317,16 @@ func (m *Machine) hold(conn net.Conn, launching bool) error {
 		m.retryLater()
 	}
 	return nil
+}
+
+// first has a machine that has not run yet do so, or wait with the memory that it
+// was given.
+func (m *Machine) first(mon *monitor) (status string, err error) {
+	m.loadFirst(mon)
+	if m.memory != nil {
+		return "paused", m.remember(mon, m.memory)
+	}
+	return "running", mon.execute("cont", nil, nil, commandTimeout)
 }
 
 // tail returns the last n bytes of a file.
