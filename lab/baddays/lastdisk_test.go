@@ -27,10 +27,15 @@ func TestOneDiskAndAPassphrase(t *testing.T) {
 	w := s.startProbe("witness")
 	v := s.inSync("witness")
 	h := s.host(v.Replicas[0].Host)
+	newest := func() int { return max(revision(t, h.Data()+"/kept/0"), revision(t, h.Data()+"/kept/1")) }
+	// What the host has kept by now may be from before the guest was made; what it
+	// keeps after one more change is not.
+	before := newest()
+	s.done(h, nil, "volume", "create", "later", "--size", "1MiB")
+	s.until("records that know the guest to be kept", func() (bool, string) { return newest() > before, strconv.Itoa(before) })
 	s.until("the newest records to stand on the disk", func() (bool, string) {
-		newest := max(revision(t, h.Data()+"/kept/0"), revision(t, h.Data()+"/kept/1"))
-		on := revision(t, h.Disk())
-		return newest > 0 && on >= newest, strconv.Itoa(on) + " of " + strconv.Itoa(newest)
+		have, on := newest(), revision(t, h.Disk())
+		return on >= have, strconv.Itoa(on) + " of " + strconv.Itoa(have)
 	})
 	w.goesOn()
 	for _, rack := range []string{"a", "b", "c"} {
