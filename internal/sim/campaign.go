@@ -35,13 +35,18 @@ type Campaign struct {
 // Summary is what a campaign came to. Those that are kept stand in
 // docs/campaigns and are added up.
 type Summary struct {
-	Version   string  `json:"version"`    // of the binary, which names its commit
-	Begun     string  `json:"begun"`      // RFC 3339
-	Hours     float64 `json:"hours"`      // by the wall clock
-	Jobs      int     `json:"jobs"`       // seeds at once
-	First     uint64  `json:"first_seed"` // and those after it
+	Version string `json:"version"`    // of the binary, which names its commit
+	Begun   string `json:"begun"`      // RFC 3339
+	Jobs    int    `json:"jobs"`       // seeds at once
+	First   uint64 `json:"first_seed"` // and those after it
+	Steps   int    `json:"steps"`      // client operations of a seed, at least
+	Counts
+}
+
+// Counts are what adds up.
+type Counts struct {
+	Hours     float64 `json:"hours"` // by the wall clock
 	Seeds     uint64  `json:"seeds"`
-	Steps     int     `json:"steps"`           // client operations of a seed, at least
 	Simulated float64 `json:"simulated_hours"` // clusters' time, all seeds together
 	Busy      float64 `json:"busy_hours"`      // of it, with clients and faults going on
 
@@ -62,27 +67,37 @@ type Failed struct {
 	Why  string `json:"why"` // the first finding
 }
 
-func (s *Summary) add(r *Result) {
-	s.Seeds++
-	s.Simulated += r.Time.Hours()
-	s.Busy += r.Busy.Hours()
-	s.Operations += r.Ops
-	s.Faults += r.Faults
-	s.TakeOvers += r.TakeOvers
-	s.Recoveries += r.Recoveries
-	s.Partitions += r.Partitions
-	s.CacheLosses += r.Lost
-	s.Reads += r.Observed
+// countsOf are those of one seed.
+func countsOf(r *Result) Counts {
+	c := Counts{Seeds: 1, Simulated: r.Time.Hours(), Busy: r.Busy.Hours(), Operations: r.Ops, Faults: r.Faults,
+		TakeOvers: r.TakeOvers, Recoveries: r.Recoveries, Partitions: r.Partitions, CacheLosses: r.Lost, Reads: r.Observed}
 	if len(r.Failures) > 0 {
-		s.Failed = append(s.Failed, Failed{Seed: r.Seed, Why: r.Failures[0]})
+		c.Failed = []Failed{{Seed: r.Seed, Why: r.Failures[0]}}
 	}
+	return c
+}
+
+// Add adds others up with these.
+func (c *Counts) Add(o Counts) {
+	c.Hours += o.Hours
+	c.Seeds += o.Seeds
+	c.Simulated += o.Simulated
+	c.Busy += o.Busy
+	c.Operations += o.Operations
+	c.Faults += o.Faults
+	c.TakeOvers += o.TakeOvers
+	c.Recoveries += o.Recoveries
+	c.Partitions += o.Partitions
+	c.CacheLosses += o.CacheLosses
+	c.Reads += o.Reads
+	c.Failed = append(c.Failed, o.Failed...)
 }
 
 // String is one line.
-func (s *Summary) String() string {
-	rate := func(n int) float64 { return float64(n) / max(s.Busy*3600, 1) }
+func (c *Counts) String() string {
+	rate := func(n int) float64 { return float64(n) / max(c.Busy*3600, 1) }
 	return fmt.Sprintf("%d seeds, %d failed, %.2f hours: %.1f simulated, %.0f operations and %.2f faults a simulated second, %d take-overs, %d crash recoveries, %d partitions",
-		s.Seeds, len(s.Failed), s.Hours, s.Simulated, rate(s.Operations), rate(s.Faults), s.TakeOvers, s.Recoveries, s.Partitions)
+		c.Seeds, len(c.Failed), c.Hours, c.Simulated, rate(c.Operations), rate(c.Faults), c.TakeOvers, c.Recoveries, c.Partitions)
 }
 
 const tellEvery = 10 * time.Second
@@ -123,14 +138,14 @@ func (c Campaign) Run() Summary {
 			for seed, ok := take(); ok; seed, ok = take() {
 				r := Run(Options{Seed: seed, Steps: c.Steps})
 				mu.Lock()
-				sum.add(&r)
+				sum.Add(countsOf(&r))
 				sum.Hours = time.Since(begun).Hours()
 				if len(r.Failures) > 0 {
 					fmt.Fprintf(c.Out, "seed %d: %s; again with: holdfast sim --seed %d --steps %d\n", seed, r.Failures[0], seed, c.Steps)
 				}
 				if time.Since(told) >= tellEvery {
 					told = time.Now()
-					fmt.Fprintln(c.Out, &sum)
+					fmt.Fprintln(c.Out, &sum.Counts)
 				}
 				mu.Unlock()
 			}
@@ -184,25 +199,6 @@ func Summaries(dir string) (all []Summary, err error) {
 	return all, nil
 }
 
-// Total adds summaries up: their seeds, hours and what was counted.
-func Total(all []Summary) (t Summary) {
-	for _, s := range all {
-		t.Hours += s.Hours
-		t.Seeds += s.Seeds
-		t.Simulated += s.Simulated
-		t.Busy += s.Busy
-		t.Operations += s.Operations
-		t.Faults += s.Faults
-		t.TakeOvers += s.TakeOvers
-		t.Recoveries += s.Recoveries
-		t.Partitions += s.Partitions
-		t.CacheLosses += s.CacheLosses
-		t.Reads += s.Reads
-		t.Failed = append(t.Failed, s.Failed...)
-	}
-	return t
-}
-
 // campaignCommand is `holdfast sim campaign`.
 func campaignCommand(version string) *cobra.Command {
 	c := Campaign{Version: version}
@@ -248,8 +244,11 @@ Ctrl-C ends it after the seeds under way. Exit status 1 if one broke a promise.`
 			if err != nil {
 				return err
 			}
-			all := Total(append(before, sum))
-			fmt.Fprintf(cmd.OutOrStdout(), "%s\nwritten to %s; with those before it:\n%s\n", &sum, path, &all)
+			all := sum.Counts
+			for _, b := range before {
+				all.Add(b.Counts)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s\nwritten to %s; with those before it:\n%s\n", &sum.Counts, path, &all)
 			if n := len(sum.Failed); n > 0 {
 				return holdfast.Errorf(holdfast.Other, "sim campaign: %d of %d seeds broke a promise, the first of them %d", n, sum.Seeds, sum.Failed[0].Seed)
 			}

@@ -32,17 +32,18 @@ func TestCampaignsAddUp(t *testing.T) {
 		t.Fatalf("%+v, %v", all, err)
 	}
 	for _, s := range all {
-		var want Summary
+		var want Counts
 		for seed := s.First; seed < s.First+3; seed++ {
 			r := Run(Options{Seed: seed, Steps: 300})
-			want.add(&r)
+			want.Add(countsOf(&r))
 		}
 		if s.Version != "v1-test" || s.Seeds != 3 || s.Operations < 900 || s.Operations != want.Operations || s.Faults != want.Faults ||
 			s.TakeOvers != want.TakeOvers || s.Recoveries != want.Recoveries || s.Partitions != want.Partitions || s.Hours <= 0 {
 			t.Errorf("%+v, each by itself %+v", s, want)
 		}
 	}
-	if sum := Total(all); sum.Seeds != 6 || sum.Operations != all[0].Operations+all[1].Operations || sum.TakeOvers == 0 || sum.Recoveries == 0 {
+	sum := all[0].Counts
+	if sum.Add(all[1].Counts); sum.Seeds != 6 || sum.Operations != all[0].Operations+all[1].Operations || sum.TakeOvers == 0 || sum.Recoveries == 0 {
 		t.Errorf("%+v", sum)
 	}
 	if out, err := play("--seeds", "1", "--first-seed", "4"); !holdfast.IsKind(err, holdfast.Invalid) {
@@ -60,9 +61,8 @@ func TestCampaignsAddUp(t *testing.T) {
 }
 
 func TestABrokenPromiseIsCountedAndNamed(t *testing.T) {
-	var s Summary
-	s.add(&Result{Seed: 7, Failures: []string{"a read went back", "and more"}})
-	s.add(&Result{Seed: 8})
+	s := countsOf(&Result{Seed: 7, Failures: []string{"a read went back", "and more"}})
+	s.Add(countsOf(&Result{Seed: 8}))
 	if s.Seeds != 2 || len(s.Failed) != 1 || s.Failed[0] != (Failed{7, "a read went back"}) {
 		t.Errorf("%+v", s)
 	}

@@ -339,18 +339,20 @@ func (v *Volume) takeDone() due {
 	return d
 }
 
-// tell starts the local sync and completes operations; no lock is held. The
-// last completion of a session is marked, so that its server may answer all of
-// them at once.
+// tell starts the local sync and completes operations; no lock is held. Nobody
+// who is completed waits for a sync that is done on this task. The last completion
+// of a session is marked, so that its server may answer all of them at once.
 func tell(d due) {
-	if d.sync.upto != 0 && !d.sync.early {
+	wanted := d.sync.upto != 0
+	last := d.sync.early || d.sync.here
+	if wanted && !last {
 		d.startSync()
 	}
 	if d.done != nil {
 		finishAll(*d.done)
 		doneSlices.put(d.done)
 	}
-	if d.sync.early {
+	if wanted && last {
 		d.startSync()
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // watchFor is how long a reader watches an empty socket before it parks, giving
-// way to every other task and thread at each look: about what it takes an initiator to be
+// way to every other thread at each look: about what it takes an initiator to be
 // woken with the answer and to send its next request. A processor that sleeps
 // takes as long to wake up, in a virtual machine longer (docs/BENCHMARKS.md).
 const watchFor = 80 * time.Microsecond
