@@ -9,13 +9,19 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 )
 
-// sorted returns the records of m in the order of less's keys.
+// sorted returns the records of m in order.
 func sorted[K comparable, T any](m map[K]Versioned[T], cmp func(a, b *T) int) []Versioned[T] {
-	out := make([]Versioned[T], 0, len(m))
+	all := make([]Versioned[T], 0, len(m))
+	order := make([]*Versioned[T], 0, len(m)) // records are large: they are moved once
 	for _, v := range m {
-		out = append(out, v)
+		all = append(all, v)
+		order = append(order, &all[len(all)-1])
 	}
-	slices.SortFunc(out, func(a, b Versioned[T]) int { return cmp(&a.Val, &b.Val) })
+	slices.SortFunc(order, func(a, b *Versioned[T]) int { return cmp(&a.Val, &b.Val) })
+	out := make([]Versioned[T], len(order))
+	for i, v := range order {
+		out[i] = *v
+	}
 	return out
 }
 

@@ -26,12 +26,17 @@ type scan struct {
 
 const windowBlocks = 256
 
-// block returns a block of a place, reading ahead.
+// scanBlock returns a block of a place, reading ahead; it is valid until the next
+// is asked for.
 func (s *Store) scanBlock(sc *scan, place, block uint32) ([]byte, error) {
 	off := s.offset(place, block)
 	if sc.window == nil || off < sc.from || off+blockSize > sc.from+int64(len(sc.window)) {
-		n := min(windowBlocks, s.space.segBlocks-block)
-		buf := newBuffer(shape{header: int(n)}).b
+		n := int(min(windowBlocks, s.space.segBlocks-block)) * blockSize
+		buf := sc.window[:cap(sc.window)]
+		if sc.window = nil; len(buf) < n {
+			buf = newBuffer(shape{header: n / blockSize}).b
+		}
+		buf = buf[:n]
 		if err := s.dev.ReadAt(buf, off); err != nil {
 			buf = buf[:blockSize]
 			if err := s.dev.ReadAt(buf, off); err != nil {
