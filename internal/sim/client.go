@@ -17,17 +17,20 @@ import (
 // zeroes and flushes, several operations at a time on distinct blocks, and
 // holds what it reads against its model.
 type blockClient struct {
-	s     *simulation
-	n     int
-	vol   cluster.Volume
-	rng   *rand.Rand
-	model *blockModel
-	tag   uint64
-	gen   uint32
-	epoch holdfast.Epoch // of the last session
-	ops   int
-	spare [][]byte
-	done  clock.Event
+	s         *simulation
+	n         int
+	vol       cluster.Volume
+	rng       *rand.Rand
+	model     *blockModel
+	tag       uint64
+	gen       uint32
+	epoch     holdfast.Epoch // of the last session
+	ops       int
+	spare     [][]byte
+	done      clock.Event
+	since     ordered // what was written since the last flush
+	lostCache bool    // and it has not been seen yet what is left of that
+
 	held  bool // it is asked to use no session
 	rests bool // and does not
 
@@ -113,7 +116,7 @@ func (c *blockClient) keepPace() {
 // that held unflushed writes was lost since the last one.
 func (c *blockClient) connect() bool {
 	h := c.s.hosts[c.rng.IntN(len(c.s.hosts))]
-	if !h.serving() {
+	if !h.serving() || h.deceived(c.vol) {
 		return false
 	}
 	life := &clockLife{h, h.lives}
@@ -158,8 +161,13 @@ func (c *blockClient) connect() bool {
 		c.s.res.Lost++
 		c.gen = rec.Generation
 		c.model.lost()
+		c.lostCache = true
 	}
 	c.s.note("client %d: session at %s\n", c.n, h.name)
+	if c.lostCache && !c.audit() {
+		c.drop()
+		return false
+	}
 	return true
 }
 
@@ -241,6 +249,7 @@ func (c *blockClient) choose(b int) *operation {
 func (c *blockClient) submitted(b int, tag uint64) {
 	c.model.submitted(b, tag)
 	c.s.groups.submitted(c, b, tag)
+	c.logged(b, tag)
 }
 
 func (c *blockClient) reading(b int) *operation {
@@ -308,6 +317,8 @@ func (c *blockClient) outcome(o *operation) {
 		if good {
 			c.model.acknowledged(o.block, o.tag)
 			c.s.groups.acknowledged(c, o.block, o.tag)
+			c.landedInLog(o.block, o.tag)
+			c.s.members.acknowledged(c, o.req.FUA)
 		} else {
 			c.model.landed(o.block, o.tag)
 		}
@@ -335,6 +346,8 @@ func (c *blockClient) flush() bool {
 	good := c.submit([]*operation{o})
 	if o.ended && o.err == nil {
 		c.model.flushed()
+		c.since = ordered{}
+		c.s.members.acknowledged(c, true)
 	}
 	return good
 }

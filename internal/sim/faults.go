@@ -56,6 +56,13 @@ func faultKinds() []faultKind {
 		{6, (*faults).restart},
 		{10, (*faults).strand},
 		{8, (*faults).trap},
+		{6, (*faults).standStill},
+		{2, (*faults).jumpClock},
+		{6, (*faults).flap},
+		{5, (*faults).crashAgain},
+		{3, (*faults).kvElects},
+		{3, (*faults).oldCopy},
+		{2, (*faults).swapDisks},
 	}
 }
 
@@ -347,6 +354,7 @@ func (s *simulation) heal() {
 	s.kv.SetLoss(0, 0)
 	s.kv.SetLatency(memkv.LeastLatency, memkv.MostLatency)
 	for _, h := range s.hosts {
+		s.swapBack(h)
 		s.kv.Cut(h.name, false, false)
 		h.disk.SetSlow(1)
 		h.disk.SetHung(false)

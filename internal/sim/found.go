@@ -26,6 +26,7 @@ func (s *simulation) found() {
 	s.drawDisks()
 	s.sealings, s.limits, s.groups, s.drains = s.newSealings(), s.newLimiting(), s.newGrouping(), s.newDrains()
 	s.vmDisks = newVMDisks(s)
+	s.members = &members{s: s}
 	for r := range racks {
 		for n := range perRack {
 			s.hosts = append(s.hosts, s.newHost(n+1, string(rune('a'+r))))

@@ -206,7 +206,7 @@ func (g *keptGroup) check(o *operator, st *cluster.State) {
 		}
 	}
 	for _, w := range g.did.writes {
-		if last != nil && w.done != 0 && w.done < last.submitted && holds[w.client] != nil && g.lacks(w, holds[w.client][w.block]) {
+		if last != nil && w.done != 0 && w.done < last.submitted && holds[w.client] != nil && g.did.lacks(w, holds[w.client][w.block]) {
 			o.s.fail("group snapshot %s: write %d of client %d is there, and write %d of client %d to block %d, which was acknowledged before, is not (invariant 13)",
 				g.name, last.tag, last.client.n, w.tag, w.client.n, w.block)
 			return
@@ -216,8 +216,8 @@ func (g *keptGroup) check(o *operator, st *cluster.State) {
 
 // lacks reports whether a block of that content certainly shows neither w nor a
 // write that came after it.
-func (g *keptGroup) lacks(w *orderedWrite, tag uint64) bool {
-	for _, x := range g.did.writes {
+func (o *ordered) lacks(w *orderedWrite, tag uint64) bool {
+	for _, x := range o.writes {
 		if x.client == w.client && x.block == w.block && x.tag == tag && x.submitted >= w.submitted {
 			return false
 		}

@@ -39,6 +39,8 @@ type host struct {
 	second   *memdisk.Disk // nil: it has one disk
 	secondID holdfast.DiskID
 
+	swapped *host // it and this one have each other's first disk
+
 	lives    int
 	computer *simclock.Host // nil: no power
 	vmhost   *fakevm.Host
@@ -46,6 +48,8 @@ type host struct {
 	node     *node.Node
 	exports  *exports
 	paused   bool
+	stood    bool          // paused with its clocks
+	wokeAt   time.Duration // when its clocks last went on; 0: they never stood still
 	blindAt  time.Duration // when the process last began, or went on
 	unsound  string        // why the disk could not be used, from the last boot
 	reopened int           // disks, in this life of the process
@@ -254,7 +258,7 @@ func (h *host) powerCut() {
 	h.vmhost.PowerOff()
 	h.computer.Kill()
 	h.computer, h.vmhost = nil, nil
-	h.paused = false
+	h.paused, h.stood = false, false
 }
 
 func (h *host) pause() {
@@ -277,6 +281,9 @@ func (h *host) pauseProcess() {
 
 func (h *host) resume() {
 	if h.paused {
+		if h.stood {
+			h.stood, h.wokeAt = false, h.s.w.Now()
+		}
 		h.paused, h.blindAt = false, h.s.w.Now()
 		h.computer.Resume()
 		if h.agent != nil {

@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
 )
 
@@ -39,4 +40,33 @@ func (f *faults) kvForgets() {
 	f.s.tell("fault: the control plane's watches break and its history is compacted")
 	f.s.kv.BreakWatches()
 	f.s.kv.Compact()
+}
+
+const ( // of an election, after a leader that is gone: etcd's, as the product sets it up
+	electionLeast = 1200 * time.Millisecond
+	electionMost  = 2400 * time.Millisecond
+)
+
+// kvElects has the control plane lose its leader, several times in a row: calls
+// are refused, swallowed, or done without an answer until there is the next one,
+// watches break, and no lease ends.
+func (f *faults) kvElects() {
+	n := 1 + f.rng.IntN(4)
+	f.s.tell("fault: the control plane loses its leader %d times", n)
+	kv := f.s.kv
+	f.s.c.Go(func() {
+		for range n {
+			if f.s.ending {
+				return
+			}
+			d := electionLeast + time.Duration(f.rng.Int64N(int64(electionMost-electionLeast)))
+			if f.rng.IntN(4) == 0 { // it hands its place over
+				d = time.Duration(1 + f.rng.Int64N(int64(200*time.Millisecond)))
+			}
+			kv.SetDown(true)
+			clock.Sleep(f.s.c, d)
+			kv.SetDown(false)
+			clock.Sleep(f.s.c, time.Duration(1+f.rng.Int64N(int64(3*time.Second))))
+		}
+	})
 }

@@ -55,7 +55,7 @@ func (s *simulation) museum(rng *rand.Rand) bool {
 		if slices.ContainsFunc(p.Volumes, func(v cluster.VolumeOutlook) bool {
 			return v.Volume.ID == c.vol.ID && v.Outlook == cluster.Served
 		}) {
-			c.model = had[i]
+			c.model, c.since = had[i], ordered{}
 			s.goesOn(c)
 		}
 	}

@@ -107,6 +107,7 @@ func (o *operator) revert() (string, error) {
 		return what, err
 	}
 	k.c.model.mayRevert(k.may)
+	k.c.since = ordered{} // what was written before may be gone
 	life := &clockLife{h, h.lives}
 	fin := clock.NewFuture[error](o.s.c)
 	maker := h.node.Make

@@ -78,6 +78,7 @@ type simulation struct {
 	eye      *cluster.Client // sees the records, for faults and checks that aim
 	op       *operator
 	sealings *sealings
+	members  *members
 	limits   *limiting
 	groups   *grouping
 	drains   *drains
@@ -86,6 +87,9 @@ type simulation struct {
 	ending   bool
 	settled  bool          // the operator has set everything right
 	begun    time.Duration // of clients and faults
+
+	oldCopies int // of disks that came in their place
+	audits    int // of what a loss of the cache has left
 
 	mapMemory int64 // of every disk's store
 

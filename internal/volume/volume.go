@@ -190,6 +190,14 @@ func (v *Volume) Record() cluster.Volume {
 	return v.rec
 }
 
+// Reached returns up to where writes may have been acknowledged, and up to where
+// flushes may have been.
+func (v *Volume) Reached() (acked, stable holdfast.LSN) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.m.Acked(), v.m.Stable()
+}
+
 // Stats returns what was counted since the opening.
 func (v *Volume) Stats() Stats {
 	v.mu.Lock()

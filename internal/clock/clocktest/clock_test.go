@@ -65,6 +65,45 @@ func TestPauseHoldsTasksNotTheClock(t *testing.T) {
 	}
 }
 
+// A host that is suspended as a virtual machine is knows nothing of it: whatever
+// it waits for takes as long by its own clock, drift and all.
+func TestSuspendHoldsTheClockToo(t *testing.T) {
+	for _, drift := range []float64{0, 0.01, -0.01} {
+		w := simclock.NewWorld(1)
+		h := w.Host("a", simclock.Skew{Drift: drift})
+		var slept, told, late time.Duration
+		h.Go(func() { clock.Sleep(h, time.Second); slept = h.Now() })
+		h.AfterFunc(8*time.Second, func() { late = h.Now() })
+		ev := h.NewEvent()
+		h.Go(func() { ev.Wait(clock.Forever); told = h.Now() })
+		stopped := h.AfterFunc(500*time.Millisecond, func() { t.Error("a timer that was stopped fired") })
+		w.Run(100 * time.Millisecond)
+		before, wall := h.Now(), h.Wall()
+		h.Suspend()
+		w.Run(5 * time.Second)
+		ev.Set()
+		w.Run(6 * time.Second)
+		if h.Now() != before || !h.Wall().Equal(wall) || slept != 0 || told != 0 {
+			t.Fatalf("drift %v: time went on, from %v to %v, slept %v, told %v", drift, before, h.Now(), slept, told)
+		}
+		h.Resume()
+		stopped.Stop()
+		w.Run(7*time.Second + 200*time.Millisecond)
+		if told != before || slept < time.Second || slept > time.Second+time.Microsecond {
+			t.Errorf("drift %v: told at %v, slept until %v, by its own clock", drift, told, slept)
+		}
+		w.Run(20 * time.Second)
+		if late < 8*time.Second || late > 8*time.Second+time.Microsecond {
+			t.Errorf("drift %v: a timer of 8s fired at %v by its own clock", drift, late)
+		}
+		h.JumpWall(time.Hour)
+		if now := h.Now(); h.Wall().Sub(wall) != now-before+time.Hour {
+			t.Errorf("drift %v: the calendar moved by %v in %v", drift, h.Wall().Sub(wall), now-before)
+		}
+		w.Close(h)
+	}
+}
+
 func TestSameSeedSameHistory(t *testing.T) {
 	history := func(seed uint64) (out []int) {
 		w := simclock.NewWorld(seed)

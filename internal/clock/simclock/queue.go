@@ -8,6 +8,8 @@ type event struct {
 	host *Host // whose it is: dead hosts drop it, paused ones keep it; nil: nobody's
 	run  func()
 	i    int // where it is in the queue; -1: no more
+
+	stood time.Duration // for how much of the world's time the host's clock had stood still when it was posted
 }
 
 // eventHeap is the queue, ordered by (time, sequence): a heap of four children

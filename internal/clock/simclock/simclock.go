@@ -82,7 +82,7 @@ func (w *World) step() {
 		w.now = e.at
 	}
 	if h := e.host; h != nil {
-		h.deliver(e.run)
+		h.deliver(e)
 	} else {
 		e.run()
 	}
@@ -98,10 +98,17 @@ func (w *World) at(t time.Duration, h *Host, run func()) *event {
 	if t < w.now {
 		t = w.now
 	}
-	w.seq++
 	e := &event{host: h, run: run}
-	w.queue.push(max(t, w.now), w.seq, e)
+	if h != nil {
+		e.stood = h.stood()
+	}
+	w.push(t, e)
 	return e
+}
+
+func (w *World) push(t time.Duration, e *event) {
+	w.seq++
+	w.queue.push(max(t, w.now), w.seq, e)
 }
 
 // Close unwinds every task of every host, so that a finished world leaves no
@@ -133,8 +140,12 @@ type Host struct {
 	skew   Skew
 	dead   bool
 	paused bool
-	held   []func() // what became due while paused
+	held   []entry // what became due while paused
 	live   map[*task]struct{}
+
+	stands bool          // its clock stands still
+	since  time.Duration // the world's time at which it began to
+	lost   time.Duration // for which it stood still before
 }
 
 // Host returns a new clock, whose tasks live until it is killed.
@@ -147,11 +158,23 @@ func (w *World) Host(name string, skew Skew) *Host {
 
 // Now implements clock.Clock.
 func (h *Host) Now() time.Duration {
-	return h.skew.Offset + h.w.now + time.Duration(float64(h.w.now)*h.skew.Drift)
+	t := h.w.now - h.stood()
+	return h.skew.Offset + t + time.Duration(float64(t)*h.skew.Drift)
+}
+
+// stood is for how much of the world's time the clock has stood still.
+func (h *Host) stood() time.Duration {
+	if h.stands {
+		return h.lost + h.w.now - h.since
+	}
+	return h.lost
 }
 
 // Wall implements clock.Clock.
 func (h *Host) Wall() time.Time { return h.skew.Wall.Add(h.Now()) }
+
+// JumpWall sets the wall clock by d forward, or back.
+func (h *Host) JumpWall(d time.Duration) { h.skew.Wall = h.skew.Wall.Add(d) }
 
 // worldTime converts a duration on this host's clock to the world's, rounded
 // up so that a timer never runs early by the host's own clock.
@@ -168,33 +191,56 @@ func (h *Host) post(d time.Duration, run func()) *event {
 	return h.w.at(h.w.now+h.worldTime(d), h, run)
 }
 
-func (h *Host) deliver(run func()) {
+func (h *Host) deliver(e entry) {
 	switch {
 	case h.dead:
 	case h.paused:
-		h.held = append(h.held, run)
+		h.held = append(h.held, e)
+	case e.stood != h.lost:
+		h.postpone(e)
 	default:
-		run()
+		e.run()
 	}
+}
+
+// postpone lets what is due wait as much longer as the clock has stood still since
+// it was posted.
+func (h *Host) postpone(e entry) {
+	at := e.at + h.lost - e.stood
+	e.stood = h.lost
+	h.w.push(at, e.event)
 }
 
 // Dead reports whether the host was killed.
 func (h *Host) Dead() bool { return h.dead }
 
-// Pause stops the host's tasks and timers: time stands still for it alone,
-// as when a hypervisor suspends it or a process gets SIGSTOP. Its clock goes on.
+// Pause stops the host's tasks and timers, as SIGSTOP does a process's, or a
+// kernel that hangs. Its clock goes on.
 func (h *Host) Pause() { h.paused = true }
 
-// Resume ends a Pause; everything that became due runs now, in order.
+// Suspend stops the host with its clocks, as a hypervisor suspends a virtual
+// machine: time stands still for it alone. Whatever it waits for takes as much
+// longer. It ends with Resume.
+func (h *Host) Suspend() {
+	if !h.stands {
+		h.paused, h.stands, h.since = true, true, h.w.now
+	}
+}
+
+// Resume ends a Pause or Suspend: what became due while the clock went on runs
+// now, in order.
 func (h *Host) Resume() {
 	if !h.paused {
 		return
 	}
+	if h.stands {
+		h.lost, h.stands = h.stood(), false
+	}
 	h.paused = false
 	held := h.held
 	h.held = nil
-	for _, run := range held {
-		h.w.at(h.w.now, h, run)
+	for _, e := range held {
+		h.postpone(e)
 	}
 }
 
