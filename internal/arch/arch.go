@@ -97,6 +97,7 @@ func Foreign() map[string][]string {
 		"go.etcd.io/":                    {"internal/kv/etcd"},
 		"github.com/spf13/cobra":         {"internal/cli", "lab", "internal/lab", "internal/drill", "internal/sim", "cmd/*"},
 		"github.com/vishvananda/":        {"lab"},
+		"github.com/prometheus/":         {"internal/telemetry"},
 		"github.com/danielgtaylor/huma/": {"internal/httpapi", "api/v1"},
 		"github.com/klauspost/compress/": {"internal/seal", "internal/image/qcow2", "internal/backup"},
 		"filippo.io/age":                 {"internal/backup", "internal/backup/run", "internal/cli"},

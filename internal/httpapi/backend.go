@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
+	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 )
 
 // Backend is what the API needs from the host it runs on. The API parses,
@@ -88,6 +89,9 @@ type Reader interface {
 	// wrote it last), asking that host if it is another one. NotFound if no
 	// host has the volume open.
 	Activity(ctx context.Context, id holdfast.VolumeID) (v1.Activity, error)
+	// Measure adds what this host knows of itself and of the disks and volumes that
+	// it has open. It does not wait.
+	Measure(m *telemetry.Samples)
 }
 
 // Self is this host.

@@ -45,6 +45,7 @@ func (s *Server) routes(r chi.Router) {
 	s.integrityRoutes()
 	s.workRoutes()
 	s.consoleRoute(r)
+	s.metricsRoute(r)
 }
 
 // picture reads the state for one request.

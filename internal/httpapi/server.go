@@ -21,6 +21,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 )
 
 const (
@@ -49,6 +50,9 @@ type Server struct {
 	o    Options
 	api  huma.API
 	mux  http.Handler
+
+	metrics *telemetry.Registry
+
 	base context.Context
 	stop context.CancelFunc
 
@@ -65,7 +69,9 @@ func New(o Options) *Server {
 	}
 	s := &Server{o: o}
 	s.base, s.stop = context.WithCancel(context.Background())
+	s.metrics = telemetry.New(s.gather)
 	r := chi.NewMux()
+	r.Use(s.counted)
 	r.NotFound(s.noRoute)
 	r.MethodNotAllowed(s.noMethod)
 	s.api = humachi.New(r, config(o.Version))

@@ -120,7 +120,7 @@ func (s *Service) endHanding(id holdfast.VolumeID, h *handing, to holdfast.HostI
 // writes in sessions that can go there. It reports whether any is on its way;
 // ended is called when one has gone or stays. It does not block.
 func (s *Service) HandOver(ended func()) (busy bool) {
-	for _, v := range s.volumes() {
+	for _, v := range s.Volumes() {
 		may, trying := v.mayLeave()
 		if may {
 			s.tasks.Go(func() { s.handOver(v); v.tried(); ended() })

@@ -68,7 +68,7 @@ func (s *Service) Used() []holdfast.VolumeID {
 		out = append(out, id)
 	}
 	s.mu.Unlock()
-	for _, v := range s.volumes() {
+	for _, v := range s.Volumes() {
 		if v.HasSession() && !slices.Contains(out, v.id) {
 			out = append(out, v.id)
 		}

@@ -67,7 +67,7 @@ type copied struct {
 // brought up to date, in the order of the volumes' identities; those that wait
 // for their turn as well.
 func (s *Service) Mendings() (out []VolumeMending) {
-	for _, v := range s.volumes() {
+	for _, v := range s.Volumes() {
 		if m, ok := v.Mending(); ok {
 			out = append(out, VolumeMending{v.id, m})
 		}

@@ -37,7 +37,7 @@ func (s *Service) RenewStore(was, st *store.Store, kept map[holdfast.ReplicaID]b
 	}
 	s.useStore(st)
 	s.mu.Unlock()
-	for _, v := range s.volumes() {
+	for _, v := range s.Volumes() {
 		v.renewLocal()
 	}
 	s.drained()

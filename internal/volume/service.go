@@ -185,14 +185,14 @@ func (s *Service) Stores() []*store.Store {
 
 // drained wakes the volumes that paused admission for a disk.
 func (s *Service) drained() {
-	for _, v := range s.volumes() {
+	for _, v := range s.Volumes() {
 		v := v
 		s.Clock.Go(v.admitWaiting)
 	}
 }
 
-// volumes returns the open volumes in order of identity.
-func (s *Service) volumes() []*Volume {
+// Volumes returns the volumes that are open here, in order of identity.
+func (s *Service) Volumes() []*Volume {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []*Volume
@@ -209,7 +209,7 @@ func (s *Service) volumes() []*Volume {
 // stores are closed by their owner afterwards.
 func (s *Service) Close() {
 	g := clock.NewGroup(s.Clock)
-	for _, v := range s.volumes() {
+	for _, v := range s.Volumes() {
 		g.Go(v.Close)
 	}
 	g.Wait()

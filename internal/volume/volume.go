@@ -95,6 +95,7 @@ type Stats struct {
 	Ejections, Joins        int
 	Repaired                int64 // blocks restored from another replica
 	Delayed                 int64 // requests that waited for the volume's limits
+	Under                   int   // writes and flushes that are not answered yet
 }
 
 // hold is why a member is sent no records.
@@ -202,7 +203,9 @@ func (v *Volume) Reached() (acked, stable holdfast.LSN) {
 func (v *Volume) Stats() Stats {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.stats
+	s := v.stats
+	s.Under = v.under
+	return s
 }
 
 // Err returns why the volume no longer serves, or nil.

@@ -1,0 +1,91 @@
+package serve
+
+import (
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
+	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/internal/telemetry"
+	"github.com/holdfast-cloud/holdfast/internal/volume"
+)
+
+// Measure implements httpapi.Reader.
+func (h *Host) Measure(to *telemetry.Samples) {
+	m, err := h.member()
+	if err != nil {
+		return // it waits for somebody to say what it shall do
+	}
+	st := m.node.Cluster.State()
+	to.Truth("holdfast_host_lease_valid", m.node.Lease().Valid())
+	for _, vm := range st.VMs {
+		if x := m.node.Agent.Machine(vm.Val.ID); x != nil {
+			to.Truth("holdfast_vm_up", x.State() == hypervisor.Running, vm.Val.Name)
+		}
+	}
+	for _, s := range m.node.Volumes.Stores() {
+		h.measureDisk(to, s, st)
+	}
+	for _, v := range m.node.Volumes.Volumes() {
+		measureVolume(to, v)
+	}
+	for _, c := range m.node.Volumes.Mendings() {
+		volume, host := nameOf(st, c.Volume), st.Hosts[c.Host].Val.Name
+		to.Add("holdfast_rebuild_done_ratio", c.Done, volume, host)
+		to.Add("holdfast_rebuild_rate_bytes_per_second", float64(c.Rate), volume, host)
+		to.Truth("holdfast_rebuild_waits", c.Waits, volume, host)
+	}
+}
+
+// measureDisk names a disk as people do, by its path on the host.
+func (h *Host) measureDisk(to *telemetry.Samples, s *store.Store, st *cluster.State) {
+	disk := st.Disks[s.Identity().Disk].Val.Path
+	if disk == "" {
+		disk = s.Identity().Disk.String()
+	}
+	u := s.Usage()
+	to.Truth("holdfast_disk_up", s.Err() == nil, disk)
+	for name, n := range map[string]int64{
+		"holdfast_disk_size_bytes": u.Total, "holdfast_disk_usable_bytes": u.Usable, "holdfast_disk_free_bytes": u.Free,
+		"holdfast_disk_live_bytes": u.Live, "holdfast_disk_appended_bytes_total": u.Appended, "holdfast_disk_map_memory_bytes": s.MapResident(),
+		"holdfast_disk_replicas": int64(len(s.Replicas())), "holdfast_disk_bad_blocks": bad(s),
+	} {
+		to.Add(name, float64(n), disk)
+	}
+	for what, n := range map[string]int64{"log": u.Log, "cleaned": u.Cleaned, "map": u.Mapped, "catalog": u.Catalog, "zeroed": u.Zeroed} {
+		to.Add("holdfast_disk_written_bytes_total", float64(n), disk, what)
+	}
+	scrub := s.Scrubbing()
+	to.Truth("holdfast_disk_scrub_running", scrub.Running, disk)
+	if scrub.Running {
+		to.Add("holdfast_disk_scrub_done_bytes", float64(scrub.Done), disk)
+		to.Add("holdfast_disk_scrub_left_bytes", float64(max(scrub.Total-scrub.Done, 0)), disk)
+	}
+	if !scrub.Last.IsZero() {
+		to.Add("holdfast_disk_scrubbed_timestamp_seconds", float64(scrub.Last.Unix()), disk)
+	}
+}
+
+// bad counts the blocks of a disk that are still bad.
+func bad(s *store.Store) (n int64) {
+	for _, f := range s.Faults() {
+		if !f.Repaired && !f.Gone {
+			n++
+		}
+	}
+	return n
+}
+
+func measureVolume(to *telemetry.Samples, v *volume.Volume) {
+	rec, s := v.Record(), v.Stats()
+	for name, n := range map[string]float64{
+		"holdfast_volume_reads_total": float64(s.Reads), "holdfast_volume_read_bytes_total": float64(s.ReadBytes),
+		"holdfast_volume_writes_total": float64(s.Writes), "holdfast_volume_written_bytes_total": float64(s.WrittenBytes),
+		"holdfast_volume_stored_bytes_total": float64(s.StoredBytes), "holdfast_volume_flushes_total": float64(s.Flushes),
+		"holdfast_volume_delayed_total": float64(s.Delayed), "holdfast_volume_ejections_total": float64(s.Ejections),
+		"holdfast_volume_joins_total": float64(s.Joins), "holdfast_volume_repaired_blocks_total": float64(s.Repaired),
+		"holdfast_volume_resync_bytes_total": float64(s.ResyncBytes), "holdfast_volume_copies": float64(rec.Copies),
+		"holdfast_volume_in_sync": float64(len(rec.InSync)), "holdfast_volume_epoch": float64(v.Epoch()),
+		"holdfast_volume_unanswered_requests": float64(s.Under),
+	} {
+		to.Add(name, n, rec.Name)
+	}
+}
