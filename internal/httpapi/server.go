@@ -47,9 +47,9 @@ type Options struct {
 
 // Server serves the API. Its methods may be called from any goroutine.
 type Server struct {
-	o    Options
-	api  huma.API
-	mux  http.Handler
+	o   Options
+	api huma.API
+	mux http.Handler
 
 	metrics *telemetry.Registry
 

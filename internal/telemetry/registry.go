@@ -7,7 +7,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
 )
 
 // scrapesAtOnce bounds what scrapers can have a host do at a time.
@@ -92,4 +91,3 @@ func (r *Registry) Call(operation string, code string, took time.Duration) {
 	r.calls.count.WithLabelValues(operation, code).Inc()
 	r.calls.took.WithLabelValues(operation).Observe(took.Seconds())
 }
-
