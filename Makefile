@@ -59,8 +59,8 @@ metamorphic: SEEDS = 5
 metamorphic: ## play SEEDS histories (5) in every configuration of volumes and troubles, which must all tell the same
 	METAMORPHIC_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 24h -run TestHistories ./internal/metamorphic
 
-bugs: ## plant known bugs, one by one, and have the simulator find them
-	$(GO) run ./internal/sim/bugs -seeds $(BUGSEEDS)
+bugs: ## plant known bugs, one by one, and have the simulator find them in up to BUGSEEDS seeds; BUGS="-left -jobs 1" and so on
+	$(GO) run ./internal/sim/bugs -seeds $(BUGSEEDS) $(BUGS)
 
 packages: ## install what is missing of Debian or Ubuntu
 	@missing=; for c in $(COMMANDS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$c >/dev/null || missing=$$c; done; \

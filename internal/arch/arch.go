@@ -64,6 +64,8 @@ func Rows() []Row {
 			Why: "people and programs come in here; CLI and UI speak REST (see Only)"},
 		{Name: "composition", Packages: []string{"internal/node"},
 			Why: "puts one host together from its seams, real or fake"},
+		{Name: "judges", Packages: []string{"internal/history"},
+			Why: "what clients say was done to them is judged without knowing the product, which knows nothing of it"},
 		{Name: "process", Packages: []string{"internal/serve", "lab", "lab/*", "internal/lab", "internal/drill"}, Within: true,
 			Why: "makes the real seams and runs nodes and labs as processes"},
 		{Name: "programs and proof", Packages: []string{"cmd/*", "internal/sim", "internal/sim/*", "internal/metamorphic", "internal/fuzz", "internal/arch", "bench", "bench/*", "images", "images/*", "docs/*", "lab/judges", "lab/judges/*"},
@@ -103,7 +105,7 @@ func Foreign() map[string][]string {
 		"filippo.io/age":                 {"internal/backup", "internal/backup/run", "internal/cli"},
 		"pgregory.net/rapid":             {},
 		"go.uber.org/goleak":             {},
-		"github.com/anishathalye/":       {"internal/sim", "internal/sim/*", "internal/kv/kvtest"},
+		"github.com/anishathalye/":       {"internal/history", "internal/kv/kvtest"},
 	}
 }
 

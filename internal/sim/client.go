@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/history"
 )
 
 // blockClient is an initiator: it uses one volume through the export of some
@@ -22,6 +23,7 @@ type blockClient struct {
 	vol       cluster.Volume
 	rng       *rand.Rand
 	model     *blockModel
+	did       *history.Recorder // nil when it was judged
 	tag       uint64
 	gen       uint32
 	epoch     holdfast.Epoch // of the last session
@@ -59,7 +61,7 @@ const (
 )
 
 func newBlockClient(s *simulation, n int, v cluster.Volume) *blockClient {
-	return &blockClient{s: s, n: n, vol: v, rng: s.w.Rand(fmt.Sprint("client ", n)), model: newBlockModel(volumeBlocks),
+	return &blockClient{s: s, n: n, vol: v, rng: s.w.Rand(fmt.Sprint("client ", n)), model: newBlockModel(volumeBlocks), did: new(history.Recorder),
 		done: s.c.NewEvent()}
 }
 
@@ -185,6 +187,7 @@ type operation struct {
 	req   *export.Request
 	block int
 	tag   uint64
+	noted int      // its number in the client's history
 	may   []uint64 // of a read: what the block may have held when it was submitted
 	err   error
 	ended bool
@@ -263,6 +266,7 @@ func (c *blockClient) submit(ops []*operation) bool {
 	left := len(ops)
 	for _, o := range ops {
 		c.ops++
+		c.note(o)
 		o.req.Done = func(_ *export.Request, err error) {
 			if o.given {
 				return
@@ -327,6 +331,7 @@ func (c *blockClient) outcome(o *operation) {
 			c.check(o)
 		}
 	}
+	c.noteEnd(o, good)
 }
 
 func (c *blockClient) check(o *operation) {

@@ -111,7 +111,7 @@ func (o *operator) group() (string, error) {
 	for i, c := range o.s.clients {
 		ids = append(ids, c.vol.ID)
 		known[i], fallen[i].blocks = c.gen, slices.Clone(c.model.blocks)
-		g.snaps = append(g.snaps, &keptSnapshot{c: c, may: c.model.watch()})
+		g.snaps = append(g.snaps, &keptSnapshot{c: c, n: uint64(o.made), may: c.model.watch(), asked: int64(o.s.w.Now())})
 	}
 	inTime := x.delay(o.s, h)
 	x.order, x.began = g.did, o.s.c.Now()
@@ -135,6 +135,8 @@ func (o *operator) group() (string, error) {
 	}
 	for i, k := range g.snaps {
 		k.snap = made.Members[i].Snapshot
+		w, _ := o.writer(k.c.vol.ID)
+		k.c.kept(k, w, known[i])
 	}
 	o.snaps = append(o.snaps, g.snaps...)
 	x.taken = append(x.taken, g)

@@ -46,6 +46,7 @@ func (o *observer) look() {
 	defer c.model.unwatch(may)
 	blocks := o.rng.Perm(volumeBlocks)[:observeBlocks]
 	got := make([][]byte, len(blocks))
+	seen := make([]func(tag uint64), len(blocks))
 	o.s.runOn(h, observePatience, func() {
 		t := h.exports.targets[c.vol.ID.String()]
 		if t == nil {
@@ -56,13 +57,19 @@ func (o *observer) look() {
 			return
 		}
 		defer d.Close()
+		w := c.writing(h)
 		for i, b := range blocks {
+			call := o.s.w.Now()
 			got[i] = readBlock(h.agent, d, b)
+			if end := o.s.w.Now(); w != nil && c.writing(h) == w {
+				gen := w.Record().Generation
+				seen[i] = func(tag uint64) { c.observed(b, tag, gen, int64(call), int64(end)) }
+			}
 		}
 	})
 	for i, data := range got {
 		if data != nil {
-			o.check(c, blocks[i], data, gen, may, excused || h.deceived(c.vol))
+			o.check(c, blocks[i], data, gen, may, excused || h.deceived(c.vol), seen[i])
 		}
 	}
 }
@@ -101,9 +108,12 @@ func (o *observer) where(c *blockClient) *host {
 	return nil
 }
 
-func (o *observer) check(c *blockClient, b int, data []byte, gen uint32, may [][]uint64, excused bool) {
+func (o *observer) check(c *blockClient, b int, data []byte, gen uint32, may [][]uint64, excused bool, seen func(uint64)) {
 	o.reads++
 	tag, ok := tagOf(data, c.n, b)
+	if ok && seen != nil && !excused {
+		seen(tag)
+	}
 	switch {
 	case !ok:
 		o.s.fail("observer: block %d of %s holds bytes that nobody wrote there (invariant 2)", b, c.vol.Name)

@@ -17,9 +17,11 @@ import (
 // keptSnapshot is a snapshot and what its blocks may hold: all that its volume
 // may have held from the moment it was asked for to the moment it was there.
 type keptSnapshot struct {
-	c    *blockClient
-	snap cluster.Snapshot
-	may  [][]uint64
+	c     *blockClient
+	n     uint64 // its number in the client's history
+	snap  cluster.Snapshot
+	may   [][]uint64
+	asked int64 // when, for the client's history
 }
 
 // keptClone is a linked clone and what its blocks may hold.
@@ -59,7 +61,7 @@ func (o *operator) snapshot() (string, error) {
 		return what, err
 	}
 	o.made++
-	k := &keptSnapshot{c: c, may: c.model.watch()}
+	k := &keptSnapshot{c: c, n: uint64(o.made), may: c.model.watch(), asked: int64(o.s.w.Now())}
 	fallen, known := slices.Clone(c.model.blocks), c.gen
 	err = o.on(h, func(p *provision.Provisioner) (err error) {
 		k.snap, err = p.Snapshot(c.vol.ID, name)
@@ -70,6 +72,7 @@ func (o *operator) snapshot() (string, error) {
 		(&blockModel{blocks: fallen}).fallBack(k.may)
 	}
 	if err == nil {
+		c.kept(k, h, known)
 		o.snaps = append(o.snaps, k)
 	}
 	return what, err
@@ -108,13 +111,15 @@ func (o *operator) revert() (string, error) {
 	}
 	k.c.model.mayRevert(k.may)
 	k.c.since = ordered{} // what was written before may be gone
+	good, done := false, k.c.setBack(k, k.c.writing(h))
+	defer func() { done(good) }()
 	life := &clockLife{h, h.lives}
 	fin := clock.NewFuture[error](o.s.c)
 	maker := h.node.Make
 	h.agent.Go(func() { fin.Resolve(maker.Revert(k.c.vol.ID, k.snap.ID)) })
 	for waited := time.Duration(0); ; waited += time.Second {
 		if err, ok := fin.Wait(time.Second); ok {
-			if err == nil {
+			if good = err == nil; good {
 				k.c.model.reverted(k.may)
 			}
 			return what, err

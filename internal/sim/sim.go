@@ -37,6 +37,7 @@ type Result struct {
 	Opened   int // sessions that clients opened
 	Observed int // reads by who is not the volume's client
 	Lost     int // cache losses, each after power was lost everywhere
+	Judged   int // reads that Porcupine has judged
 	// TakeOvers are the sessions of clients at a new epoch over one that was there,
 	// Recoveries the disks that were opened after their process or power had gone,
 	// Partitions the cuts of the network, whole or in one direction.
@@ -115,6 +116,7 @@ func Run(o Options) Result {
 	}
 	s := newSimulation(o)
 	s.play(s.script)
+	s.judge()
 	s.res.Time = s.w.Now()
 	s.close()
 	s.res.Hash = s.hist.Sum64()

@@ -98,6 +98,7 @@ func (s *simulation) verify() {
 	for _, c := range s.clients {
 		c.verify()
 	}
+	s.judge()
 	clock.Sleep(s.c, 3*time.Second) // stable follows within a second when nobody flushes
 	for _, v := range s.hosts[0].node.Cluster.State().SortedVolumes() {
 		// This opens it: of one that nobody has opened since power was lost, what

@@ -1,0 +1,67 @@
+package history
+
+import "sync"
+
+// Recorder takes down what clients do as they do it. Any number of tasks may use
+// one; a nil one takes nothing down.
+type Recorder struct {
+	mu  sync.Mutex
+	ops []Op
+}
+
+// Begin notes that an operation is called at o.Call, and returns its number for
+// End. Until then nobody knows what became of it.
+func (r *Recorder) Begin(o Op) int {
+	if r == nil {
+		return -1
+	}
+	o.Unknown, o.Return = true, 0
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ops = append(r.ops, o)
+	return len(r.ops) - 1
+}
+
+// End notes that operation n was done at a time; of a read, with what it read.
+func (r *Recorder) End(n int, at int64, value uint64) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := &r.ops[n]
+	o.Unknown, o.Return = false, at
+	if o.Kind == Read {
+		o.Value = value
+	}
+}
+
+// SetGen changes the generation of operation n, once it is known.
+func (r *Recorder) SetGen(n int, gen uint32) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ops[n].Gen = gen
+}
+
+// GiveUp notes that nobody waits for operation n any longer, at a time.
+func (r *Recorder) GiveUp(n int, at int64) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ops[n].Return = at
+}
+
+// Ops returns a copy of what was taken down so far.
+func (r *Recorder) Ops() []Op {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]Op(nil), r.ops...)
+}
