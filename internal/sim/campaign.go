@@ -27,19 +27,23 @@ type Campaign struct {
 	Steps int           // client operations a seed; 0: 10000
 	Jobs  int           // seeds at once; 0: one a processor
 
-	Version string          // of the binary, for the summary
-	End     <-chan struct{} // closed: no seed is begun any more; nil: never
-	Out     io.Writer       // progress, and what every failed seed found
+	Version  string          // of the binary, for the summary
+	Protocol string          // of the sources it was built from (ADR 0081); "" if they are not known
+	End      <-chan struct{} // closed: no seed is begun any more; nil: never
+	Out      io.Writer       // progress, and what every failed seed found
 }
 
 // Summary is what a campaign came to. Those that are kept stand in
 // docs/campaigns and are added up.
 type Summary struct {
-	Version string `json:"version"`    // of the binary, which names its commit
-	Begun   string `json:"begun"`      // RFC 3339
-	Jobs    int    `json:"jobs"`       // seeds at once
-	First   uint64 `json:"first_seed"` // and those after it
-	Steps   int    `json:"steps"`      // client operations of a seed, at least
+	Version string `json:"version"` // of the binary, which names its commit
+	// Protocol is a hash of the sources that decide what becomes of a write. Seeds
+	// count as evidence for the protocol that they were played with.
+	Protocol string `json:"protocol,omitempty"`
+	Begun    string `json:"begun"`      // RFC 3339
+	Jobs     int    `json:"jobs"`       // seeds at once
+	First    uint64 `json:"first_seed"` // and those after it
+	Steps    int    `json:"steps"`      // client operations of a seed, at least
 	Counts
 }
 
@@ -57,6 +61,7 @@ type Counts struct {
 	Partitions  int `json:"partitions"`       // of the network, whole or in one direction
 	CacheLosses int `json:"cache_losses"`     // all power was lost, and with it what was not flushed
 	Reads       int `json:"reads_beside"`     // by others than the volume's client
+	Judged      int `json:"reads_judged"`     // by Porcupine too
 
 	Failed []Failed `json:"failed,omitempty"`
 }
@@ -70,7 +75,7 @@ type Failed struct {
 // countsOf are those of one seed.
 func countsOf(r *Result) Counts {
 	c := Counts{Seeds: 1, Simulated: r.Time.Hours(), Busy: r.Busy.Hours(), Operations: r.Ops, Faults: r.Faults,
-		TakeOvers: r.TakeOvers, Recoveries: r.Recoveries, Partitions: r.Partitions, CacheLosses: r.Lost, Reads: r.Observed}
+		TakeOvers: r.TakeOvers, Recoveries: r.Recoveries, Partitions: r.Partitions, CacheLosses: r.Lost, Reads: r.Observed, Judged: r.Judged}
 	if len(r.Failures) > 0 {
 		c.Failed = []Failed{{Seed: r.Seed, Why: r.Failures[0]}}
 	}
@@ -90,6 +95,7 @@ func (c *Counts) Add(o Counts) {
 	c.Partitions += o.Partitions
 	c.CacheLosses += o.CacheLosses
 	c.Reads += o.Reads
+	c.Judged += o.Judged
 	c.Failed = append(c.Failed, o.Failed...)
 }
 
@@ -115,7 +121,7 @@ func (c Campaign) Run() Summary {
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a world's garbage is short-lived
 	begun := time.Now()
-	sum := Summary{Version: c.Version, Begun: begun.UTC().Format(time.RFC3339), Jobs: c.Jobs, First: c.First, Steps: c.Steps}
+	sum := Summary{Version: c.Version, Protocol: c.Protocol, Begun: begun.UTC().Format(time.RFC3339), Jobs: c.Jobs, First: c.First, Steps: c.Steps}
 	var mu sync.Mutex // guards sum, next, told
 	next, told := c.First, begun
 	take := func() (seed uint64, ok bool) {
@@ -234,6 +240,9 @@ Ctrl-C ends it after the seeds under way. Exit status 1 if one broke a promise.`
 			}
 			if c.First < next {
 				return holdfast.Errorf(holdfast.Invalid, "sim campaign: seeds up to %d count in %s; begin after them, or name another directory for --summaries", next-1, dir)
+			}
+			if c.Protocol, err = builtProtocol(version); err != nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "These seeds will count as evidence for no sources: %v\n", err)
 			}
 			c.Lasts, c.End, c.Out = time.Duration(hours*float64(time.Hour)), cmd.Context().Done(), cmd.ErrOrStderr()
 			sum := c.Run()

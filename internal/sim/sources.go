@@ -13,7 +13,6 @@ import (
 	"maps"
 	"os/exec"
 	"path"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -106,24 +105,11 @@ func hashFiles(files map[string][]byte) string {
 	return hex.EncodeToString(sum.Sum(nil))[:12]
 }
 
-// builtFrom is the commit that this binary was built from; "" if it is not known,
-// or if the sources had been changed since.
-func builtFrom() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
+// builtProtocol is the hash of the protocol of a binary's version, which names the
+// commit that it was built from as git describe does.
+func builtProtocol(version string) (string, error) {
+	if strings.HasSuffix(version, "-dirty") {
+		return "", holdfast.Errorf(holdfast.Invalid, "this program was built from changed sources; commit them, and build it again")
 	}
-	revision, clean := "", false
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			revision = s.Value
-		case "vcs.modified":
-			clean = s.Value == "false"
-		}
-	}
-	if !clean {
-		return ""
-	}
-	return revision
+	return HashRevision(version, ProtocolPackages())
 }

@@ -47,6 +47,14 @@ func TestACommitsHashIsThatOfItsFiles(t *testing.T) {
 	if b, err := HashSources(os.DirFS("../.."), []string{"internal/replica"}); err != nil || a != b {
 		t.Errorf("%s of the commit, %s of the files, %v", a, b, err)
 	}
+	if c, err := builtProtocol(strings.TrimSpace(string(head))); err != nil || c == a {
+		t.Errorf("of a version: %s, %v", c, err)
+	}
+	for _, version := range []string{"0123456-dirty", "unreleased"} {
+		if c, err := builtProtocol(version); err == nil {
+			t.Errorf("of version %s: %s", version, c)
+		}
+	}
 	if _, err := HashSources(os.DirFS("../.."), append(ProtocolPackages(), SimulatorPackages()...)); err != nil {
 		t.Error(err)
 	}
