@@ -181,12 +181,13 @@ func (a *Agent) Belongs(id holdfast.VolumeID) bool {
 
 // takeCare opens volumes that nobody uses and whose replicas are to change, on
 // the first living host that has a good one, so that they are mended too; it
-// closes them when that is done.
+// closes them when that is done. A VM that runs uses its disks, and of its
+// memories only one that is being kept or read back.
 func (a *Agent) takeCare(st *cluster.State) {
 	for _, v := range st.SortedVolumes() {
 		rec := v.Val
 		vm, attached := st.VMs[rec.VM]
-		if rec.Deleted || attached && vm.Val.Power == cluster.On {
+		if rec.Deleted || attached && vm.Val.Power == cluster.On && vm.Val.Uses(rec.ID) {
 			continue
 		}
 		open := a.Volumes.Opened(rec.ID)

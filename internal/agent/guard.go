@@ -81,8 +81,9 @@ func (w *worker) guard(m hypervisor.Machine, vm cluster.VM, known bool) time.Dur
 	case right <= 0 && held && known && vm.Isolation == cluster.IsolationOff && w.heldFor() >= offAfter:
 		w.a.Log.Warn("this host is still cut off: the machine is powered off", "vm", m.Spec().Name)
 		w.kill(m)
-	case known && vm.StandsStill(m.Spec().Generation):
-		// its memory is being kept, or it has got one and that is not on record
+	case !known || vm.StandsStill(m.Spec().Generation):
+		// its memory is being kept, or it has got one and that is not on record;
+		// or that may be so
 	case held && leased > 0, state == hypervisor.Paused && leased > 0:
 		w.goOn(m, held)
 	}

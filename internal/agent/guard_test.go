@@ -114,3 +114,14 @@ func TestAMachineThatIsLeftOnStaysSoBeforeAnythingIsKnown(t *testing.T) {
 	s.w.guard(s.m, cluster.VM{}, false)
 	s.did(t, "pause")
 }
+
+// A machine stands still since an earlier life of this agent, maybe for its memory
+// to be kept: before the VM's record is known it does not go on.
+func TestAMachineDoesNotGoOnBeforeItsRecordIsKnown(t *testing.T) {
+	s := running()
+	s.m.spec.Disks, s.m.state = nil, hypervisor.Paused // all its replicas stand by this writer
+	s.w.guard(s.m, cluster.VM{}, false)
+	s.did(t, "")
+	s.w.guard(s.m, s.vm, true)
+	s.did(t, "resume")
+}

@@ -55,7 +55,10 @@ func (w *worker) standing(m hypervisor.Machine, vm cluster.VM) {
 func (w *worker) keep(m hypervisor.Machine, vm cluster.VM) error {
 	id := vm.Keeping.Volume
 	w.keptAt = 0
-	w.kept = &cluster.Kept{Volume: id, Kind: w.a.Hyper.Kind()}
+	w.kept = &cluster.Kept{Volume: id, Kind: m.Kind()}
+	if w.kept.Kind == "" {
+		return holdfast.Errorf(holdfast.Unavailable, "nobody knows what its machine is made of; it is known when it was stopped and started")
+	}
 	if err := m.Pause(); err != nil {
 		return err
 	}
@@ -263,6 +266,7 @@ func (w *worker) memoryOn(id holdfast.VolumeID, readOnly bool) (*memoryVolume, e
 	}
 	d, err := vols[0].Session(readOnly)
 	if err != nil {
+		vols[0].Close()
 		return nil, err
 	}
 	return &memoryVolume{w: w, disk: d, end: vols[0].Close}, nil

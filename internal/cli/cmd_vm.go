@@ -113,7 +113,8 @@ func (a *app) vmCmd() *cobra.Command {
 			return a.done("vm", v.Name, "The reset button of VM "+v.Name+" is pressed.")
 		})}
 	del := &cobra.Command{Use: "delete VM", Short: "Delete a VM and its boot disk", Args: args("VM"),
-		Long:    "Delete a VM and the disk that it boots from. Its other disks stay, as volumes, unless --disks is given.",
+		Long: "Delete a VM, the disk that it boots from with its UEFI variables, and the memories that its snapshots kept.\n" +
+			"Its other disks stay, as volumes, unless --disks is given.",
 		Example: "  holdfast vm delete db1 --plan\n  holdfast vm delete db1\n  holdfast vm delete db1 --disks\n  holdfast vm delete db1 --force --keep-disk",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			if plan {
@@ -125,7 +126,7 @@ func (a *app) vmCmd() *cobra.Command {
 			return a.done("vm", args[0], "VM "+args[0]+" is deleted.")
 		})}
 	del.Flags().BoolVar(&removal.Force, "force", false, "also if it runs")
-	del.Flags().BoolVar(&removal.KeepDisk, "keep-disk", false, "keep its boot disk as a volume")
+	del.Flags().BoolVar(&removal.KeepDisk, "keep-disk", false, "keep its boot disk, and its UEFI variables, as volumes")
 	del.Flags().BoolVar(&removal.Disks, "disks", false, "delete its other disks too")
 	del.Flags().BoolVar(&plan, "plan", false, "only say what would be lost")
 	for _, c := range []*cobra.Command{start, stop} {
@@ -151,6 +152,13 @@ func (a *app) planDeleteVM(ctx context.Context, c *client.Client, name string, r
 		}
 		d.VM = "" // it goes with it
 		lines = append(lines, lossOf(d)...)
+	}
+	switch {
+	case v.Vars == "":
+	case r.KeepDisk:
+		lines = append(lines, fmt.Sprintf("Its UEFI variables would stay, as volume %s.", v.Vars))
+	default:
+		lines = append(lines, fmt.Sprintf("Its UEFI variables (volume %s) would be lost.", v.Vars))
 	}
 	return a.planned(lines...)
 }

@@ -41,11 +41,11 @@ func (a *app) createFrom(ctx context.Context, c *client.Client, file string, noW
 	if err != nil {
 		return err
 	}
-	var made []string // volumes that there were not
+	made := madeFor(v, f) // volumes that there were not
 	for _, d := range f.Disks {
 		with, err := c.AddVMDisk(ctx, v.ID, d)
 		if err != nil {
-			if left := undone(context.WithoutCancel(ctx), c, v.ID, f.Volume != "", made); left != nil {
+			if left := undone(context.WithoutCancel(ctx), c, v.ID, made); left != nil {
 				return holdfast.Errorf(holdfast.KindOf(err), "VM %s is not made whole: its disk %s%s: %w; what is there of it is left: %w", v.Name, d.Volume, d.Name, err, left)
 			}
 			return holdfast.Errorf(holdfast.KindOf(err), "VM %s is not made: its disk %s%s: %w", v.Name, d.Volume, d.Name, err)
@@ -61,10 +61,21 @@ func (a *app) createFrom(ctx context.Context, c *client.Client, file string, noW
 	return a.settled(ctx, c, v, err, "running", noWait || f.Off)
 }
 
+// madeFor are the volumes that were made for a VM of a file.
+func madeFor(v v1.VM, f v1.VMFile) (made []string) {
+	if f.Volume == "" {
+		made = append(made, v.Volume)
+	}
+	if f.Vars == "" && v.Vars != "" {
+		made = append(made, v.Vars)
+	}
+	return made
+}
+
 // undone deletes a VM that was not made whole, and the volumes that were made
 // for it.
-func undone(ctx context.Context, c *client.Client, vm string, keepDisk bool, made []string) error {
-	err := c.DeleteVM(ctx, vm, v1.VMRemoval{Force: true, KeepDisk: keepDisk})
+func undone(ctx context.Context, c *client.Client, vm string, made []string) error {
+	err := c.DeleteVM(ctx, vm, v1.VMRemoval{Force: true, KeepDisk: true})
 	for _, volume := range made {
 		if err == nil {
 			err = c.DeleteVolume(ctx, volume)

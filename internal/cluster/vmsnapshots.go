@@ -83,6 +83,18 @@ func (v *VM) Memories() (ids []holdfast.VolumeID) {
 	return ids
 }
 
+// Uses reports whether a machine of the VM, or its host for it, has one of the
+// VM's volumes open: all but memories that lie there.
+func (v *VM) Uses(id holdfast.VolumeID) bool {
+	if v.Keeping != nil && v.Keeping.Volume == id {
+		return true
+	}
+	if of := v.WakesFrom(); of != nil && of.Volume == id {
+		return true
+	}
+	return !slices.Contains(v.Memories(), id)
+}
+
 // VMSnapshotDisk is what is kept of one disk.
 type VMSnapshotDisk struct {
 	Volume   holdfast.VolumeID   `json:"volume"`

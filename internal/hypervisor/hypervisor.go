@@ -134,8 +134,10 @@ type Machine interface {
 	// Save writes what a machine that stands still has in memory, that of its
 	// devices included, to w. It stands still afterwards too, until Resume; what
 	// it wrote to its disks has then been handed to their server. Kind Conflict:
-	// it runs.
+	// it runs, or has not gone on since it was saved before.
 	Save(w io.Writer) error
+	// Kind is what Hypervisor.Kind was when it was started; "" if nobody knows.
+	Kind() string
 	// Kill ends the process and returns when it is gone.
 	Kill() error
 	// Console attaches to the serial port: History first, then what follows.
@@ -158,7 +160,8 @@ type Hypervisor interface {
 	// that cannot be read whole, or is of another machine, leaves no machine.
 	Restore(s Spec, memory io.Reader) (Machine, error)
 	// Kind is what a memory that was saved here needs to be restored elsewhere:
-	// a host that says the same.
+	// a host that says the same. "": it cannot be said, and none can be saved here.
+	// It may change at any time, for machines that are started then.
 	Kind() string
 	// Adopt finds the machines that outlived the agent. It stops none.
 	Adopt() ([]Machine, error)

@@ -173,17 +173,24 @@ func (n *Node) publishDisks() {
 	n.alive.Update(func(a *cluster.Alive) { a.Disks = disks })
 }
 
-// tellFirmware tells the cluster whether VMs with UEFI can be started here, if
-// that has changed: firmware may be installed while the host runs.
-func (n *Node) tellFirmware() {
-	f, ok := n.Hyper.(agent.Firmware)
-	if !ok {
-		return
+// tellMachines tells the cluster what machines of this host are made of, and
+// whether it can start VMs with UEFI, if that has changed: QEMU and firmware may
+// be installed while it runs.
+func (n *Node) tellMachines() {
+	now := machines{kind: n.Hyper.Kind(), uefi: n.toldMachines.uefi}
+	if f, ok := n.Hyper.(agent.Firmware); ok {
+		now.uefi = f.UEFI()
 	}
-	if now := f.UEFI(); now != n.uefi {
-		n.uefi = now
-		n.alive.Update(func(a *cluster.Alive) { a.UEFI = now })
+	if now != n.toldMachines {
+		n.toldMachines = now
+		n.alive.Update(func(a *cluster.Alive) { a.Machines, a.UEFI = now.kind, now.uefi })
 	}
+}
+
+// machines is what a host says of those that it starts.
+type machines struct {
+	kind string
+	uefi bool
 }
 
 // diskUse is the state of a disk. What nothing refers to is free, wherever it

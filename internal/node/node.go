@@ -71,26 +71,26 @@ type Node struct {
 	Make    *provision.Provisioner
 	Keys    *keyring.Ring // the cluster keys in this host's memory
 
-	alive      *cluster.KeepAlive
-	election   *cluster.Election
-	loop       *reconcile.Loop
-	tasks      *clock.Group
-	changed    clock.Event
-	stopping   clock.Event
-	keysStop   clock.Event
-	keysWake   clock.Event
-	born       time.Duration
-	conds      conditions
-	tended     tended
-	absent     absent
-	publishing sync.Mutex
-	published  []cluster.DiskUse // under publishing
-	toldDrain  drainSaid         // owned by follow
-	told       []keyring.ID      // keys that the host has said it has; owned by followKeys
-	toldFaults []string          // conditions of volumes, owned by follow
-	toldSkew   bool              // owned by followClocks
-	clockStop  clock.Event
-	uefi       bool // what the host has said of its firmware; owned by follow
+	alive        *cluster.KeepAlive
+	election     *cluster.Election
+	loop         *reconcile.Loop
+	tasks        *clock.Group
+	changed      clock.Event
+	stopping     clock.Event
+	keysStop     clock.Event
+	keysWake     clock.Event
+	born         time.Duration
+	conds        conditions
+	tended       tended
+	absent       absent
+	publishing   sync.Mutex
+	published    []cluster.DiskUse // under publishing
+	toldDrain    drainSaid         // owned by follow
+	told         []keyring.ID      // keys that the host has said it has; owned by followKeys
+	toldFaults   []string          // conditions of volumes, owned by follow
+	toldSkew     bool              // owned by followClocks
+	clockStop    clock.Event
+	toldMachines machines // owned by follow
 	// toldUnknown are conditions of disks, owned by whoever retires them.
 	toldUnknown []string
 }
@@ -100,8 +100,8 @@ type Node struct {
 func New(c Config, s Seams) *Node {
 	n := &Node{Seams: s, Config: c, Self: c.Host.Host, Keys: keyring.NewRing(),
 		born: s.Clock.Now(), tasks: clock.NewGroup(s.Clock), changed: s.Clock.NewEvent(), stopping: s.Clock.NewEvent(), keysStop: s.Clock.NewEvent(), keysWake: s.Clock.NewEvent(), clockStop: s.Clock.NewEvent()}
-	n.uefi = c.Host.UEFI
 	c.Host.Machines = s.Hyper.Kind()
+	n.toldMachines = machines{kind: c.Host.Machines, uefi: c.Host.UEFI}
 	n.conds.set = make(map[string]cluster.Condition)
 	n.tended.disks = make(map[holdfast.DiskID]*failing)
 	n.Cluster = cluster.OpenAbove(s.KV, s.Clock, c.Log, c.Floor)
@@ -183,7 +183,7 @@ func (n *Node) follow() {
 		if now := n.Clock.Now(); now >= next {
 			next = now + diskReport
 			n.publishDisks()
-			n.tellFirmware()
+			n.tellMachines()
 			n.tellRot()
 			n.tellRebuilds()
 			n.retireDisks()

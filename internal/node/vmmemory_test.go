@@ -219,3 +219,33 @@ func TestAMemoryIsOfOneMachine(t *testing.T) {
 	other.Memory = &memory
 	s.kind(provision.MayWake(s.eye.State(), s.eye.State().VMs[vm.ID].Val, other), holdfast.Conflict)
 }
+
+// A memory that is kept has its copies made up like every other volume, while the
+// VM runs.
+func TestAMemoryLosesACopy(t *testing.T) {
+	s := newScene(t, 5, 3)
+	a := s.boxes[0]
+	vm, kept := s.withMemory(a, "db")
+	s.until("it goes on", func(st *cluster.State) bool { return runs(st, "db") })
+	of := s.eye.State().Volumes[kept.Memory.Volume].Val
+	if len(of.InSync) != 2 {
+		t.Fatalf("copies: %+v", of.InSync)
+	}
+	lost := s.box(of.InSync[0].Host)
+	lost.pull()
+	s.until("both have two copies elsewhere", func(st *cluster.State) bool {
+		for _, id := range []holdfast.VolumeID{kept.Memory.Volume, vm.Volume} {
+			rec := st.Volumes[id].Val
+			n := 0
+			for _, r := range rec.InSync {
+				if r.Host != lost.rec.ID {
+					n++
+				}
+			}
+			if n != 2 {
+				return false
+			}
+		}
+		return runs(st, "db")
+	})
+}

@@ -30,6 +30,9 @@ func ChangeVolume(s *cluster.State, vol cluster.Volume, c Change) (next cluster.
 	v := Look(s)
 	next = vol
 	if c.Durability != nil && *c.Durability != vol.Durability {
+		if vm, ok := s.VMs[vol.VM]; ok && vm.Val.UEFI() && vm.Val.Vars == vol.ID {
+			return vol, nil, nil, holdfast.Errorf(holdfast.Denied, "volume %s holds the UEFI variables of VM %s: firmware never flushes, so each of its writes has to be on disk", vol.Name, vm.Val.Name)
+		}
 		next.Durability = *c.Durability
 		steps = append(steps, fmt.Sprintf("A write is acknowledged %s.", acknowledged(next.Durability)))
 	}

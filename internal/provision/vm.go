@@ -87,7 +87,7 @@ func (p *Provisioner) takeVars(tx *cluster.Txn, st *cluster.State, vm *cluster.V
 		if v.Val.Blocks != cluster.VarsBlocks {
 			return nil, holdfast.Errorf(holdfast.Invalid, "volume %s has %d blocks; UEFI variables have %d", v.Val.Name, v.Val.Blocks, cluster.VarsBlocks)
 		}
-		v.Val.VM = vm.ID
+		v.Val.VM, v.Val.Durability = vm.ID, cluster.Always
 		tx.PutVolume(v.Val, v.Mod)
 		return nil, nil
 	}

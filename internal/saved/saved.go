@@ -23,7 +23,7 @@ const (
 	sumAt      = headSize - sha256.Size
 	aboutAt    = 100
 	maxAbout   = sumAt - aboutAt
-	maxStream  = 1 << 46
+	maxStream  = 1 << 40 // bytes: its table, which is read as a whole, has 32 MiB
 	tableChunk = 256 << 10
 )
 
@@ -135,8 +135,11 @@ func (w *Writer) Close() (int64, error) {
 
 func (w *Writer) header() ([]byte, error) {
 	about, err := json.Marshal(w.about)
-	if err != nil || len(about) > maxAbout {
-		return nil, holdfast.Errorf(holdfast.Invalid, "what the memory is of takes %d bytes, at most %d fit: %w", len(about), maxAbout, err)
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.Invalid, "what the memory is of cannot be written down: %w", err)
+	}
+	if len(about) > maxAbout {
+		return nil, holdfast.Errorf(holdfast.Invalid, "what the memory is of takes %d bytes, at most %d fit", len(about), maxAbout)
 	}
 	head := make([]byte, headSize)
 	le := binary.LittleEndian

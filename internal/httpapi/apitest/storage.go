@@ -459,6 +459,9 @@ func (b *Backend) DeleteVM(_ context.Context, id holdfast.VMID, r cluster.VMRemo
 			}
 		}
 		letGo(v.Volume, !r.KeepDisk)
+		if v.UEFI() {
+			letGo(v.Vars, !r.KeepDisk)
+		}
 		for _, d := range v.Disks {
 			letGo(d.Volume, r.Disks)
 		}

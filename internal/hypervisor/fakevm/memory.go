@@ -52,6 +52,9 @@ func (v *Hypervisor) Restore(s hypervisor.Spec, from io.Reader) (hypervisor.Mach
 // Kind implements hypervisor.Hypervisor.
 func (v *Hypervisor) Kind() string { return v.host.cfg.Kind }
 
+// Kind implements hypervisor.Machine.
+func (m *Machine) Kind() string { return m.host.cfg.Kind }
+
 // remember notes how far the guest has come.
 func (m *Machine) remember(boot int, rings []*ring) {
 	m.mu.Lock()

@@ -2,7 +2,6 @@ package hypervisortest
 
 import (
 	"bytes"
-	"strings"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
@@ -26,7 +25,7 @@ func (s situation) remembers() {
 	s.reach(m, flushed(m)+5)
 	s.must("pause", m.Pause())
 	refusal := refusing{}
-	if err := m.Save(refusal); err == nil || !strings.Contains(err.Error(), "no room") {
+	if err := m.Save(refusal); !holdfast.IsKind(err, holdfast.NoSpace) || err.Error() != "no room" {
 		s.t.Fatalf("a memory that nobody takes: %v", err)
 	}
 	s.must("resume", m.Resume())

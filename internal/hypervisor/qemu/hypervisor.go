@@ -59,8 +59,9 @@ type Hypervisor struct {
 	accelOnce  sync.Once
 	accel, why string
 
-	kindOnce sync.Once
-	kind     string
+	kindMu sync.Mutex
+	kind   string
+	kindOf os.FileInfo // of the QEMU that it was asked of
 
 	sandboxOnce sync.Once
 	sandbox     sandbox

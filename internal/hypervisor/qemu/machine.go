@@ -214,8 +214,15 @@ func (m *Machine) retryLater() {
 		m.retry = nil
 		again, mon := !m.asked && !m.released, m.monitor
 		m.mu.Unlock()
-		if again && mon != nil {
-			mon.execute("cont", nil, nil, commandTimeout)
+		if !again || mon == nil {
+			return
+		}
+		mon.execute("cont", nil, nil, commandTimeout)
+		m.mu.Lock()
+		asked := m.asked
+		m.mu.Unlock()
+		if asked { // a pause came meanwhile, and may have come before this
+			mon.execute("stop", nil, nil, drainTimeout)
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package qemu
 
 import (
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -34,6 +33,11 @@ func (m *Machine) Save(w io.Writer) error {
 	if m.State() != hypervisor.Paused {
 		return holdfast.Errorf(holdfast.Conflict, "the machine of VM %s runs; its memory is saved while it stands still", m.rec.Spec.VM)
 	}
+	if status, err := runState(mon); err != nil {
+		return err
+	} else if status == "postmigrate" {
+		return holdfast.Errorf(holdfast.Conflict, "the machine of VM %s has handed over its memory and stood still since; it can again when it has gone on", m.rec.Spec.VM)
+	}
 	path := m.dir.memoryOut()
 	os.Remove(path)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -50,14 +54,18 @@ func (m *Machine) Save(w io.Writer) error {
 	if err := mon.execute("migrate", map[string]any{"uri": "unix:" + path}, nil, commandTimeout); err != nil {
 		return err
 	}
-	err = receive(l, w)
-	if err != nil {
-		mon.execute("migrate_cancel", nil, nil, commandTimeout)
+	if err = receive(l, w); err == nil {
+		return migrated(mon)
 	}
-	return errors.Join(err, migrated(mon))
+	mon.execute("migrate_cancel", nil, nil, commandTimeout)
+	if ended := migrated(mon); holdfast.IsKind(ended, holdfast.IO) && holdfast.IsKind(err, holdfast.Unavailable) {
+		return holdfast.Errorf(holdfast.IO, "%w: %w", err, ended) // it never came, and QEMU knows why
+	}
+	return err
 }
 
-// receive copies what comes over the first connection.
+// receive copies what comes over the first connection. Kind Unavailable: there
+// was none.
 func receive(l *net.UnixListener, w io.Writer) error {
 	l.SetDeadline(time.Now().Add(commandTimeout))
 	conn, err := l.Accept()
@@ -102,8 +110,10 @@ func migrated(mon *monitor) error {
 		switch is.Status {
 		case "completed":
 			return nil
-		case "failed", "cancelled":
-			return holdfast.Errorf(holdfast.IO, "QEMU could not hand over its memory: %s %s", is.Status, is.Why)
+		case "failed":
+			return holdfast.Errorf(holdfast.IO, "QEMU could not hand over its memory: %s", is.Why)
+		case "cancelled":
+			return holdfast.Errorf(holdfast.Conflict, "QEMU was told not to hand over its memory")
 		}
 		if time.Now().After(limit) {
 			return holdfast.Errorf(holdfast.Unavailable, "QEMU has not done with its memory after %v: %s", commandTimeout, is.Status)
@@ -138,39 +148,45 @@ func (m *Machine) remember(mon *monitor, memory io.Reader) error {
 		return err
 	}
 	for limit := time.Now().Add(commandTimeout); ; time.Sleep(startPoll) {
-		var st struct {
-			Status string `json:"status"`
-		}
-		if err := mon.execute("query-status", nil, &st, commandTimeout); err != nil {
+		status, err := runState(mon)
+		if err != nil || status == "paused" {
 			return err
 		}
-		if st.Status == "paused" {
-			return nil
-		}
 		if time.Now().After(limit) {
-			return holdfast.Errorf(holdfast.Corrupt, "the machine has its memory and is not ready to go on: %s", st.Status)
+			return holdfast.Errorf(holdfast.Corrupt, "the machine has its memory and is not ready to go on: %s", status)
 		}
 	}
 }
 
 // Kind implements hypervisor.Hypervisor: QEMU's version, which says what its type
-// of machine is made of, and what executes the guest.
+// of machine is made of, and what executes the guest. QEMU may be another one at
+// any time: it is asked anew when its file has changed.
 func (h *Hypervisor) Kind() string {
-	h.kindOnce.Do(func() {
-		out, err := exec.Command(h.cfg.Binary, "--version").Output()
-		if err != nil {
-			out = []byte("QEMU of unknown version")
-		}
-		h.kind = strings.TrimSpace(strings.TrimPrefix(firstLine(string(out)), "QEMU emulator version "))
-		accel, _ := h.Accelerator()
-		cpu := "Nehalem"
-		if accel == "kvm" {
-			cpu = processor()
-		}
-		h.kind = "QEMU " + h.kind + ", " + accel + ", " + cpu
-	})
+	fi, err := os.Stat(h.cfg.Binary)
+	if err != nil {
+		return ""
+	}
+	h.kindMu.Lock()
+	defer h.kindMu.Unlock()
+	if h.kindOf != nil && os.SameFile(h.kindOf, fi) && h.kindOf.ModTime().Equal(fi.ModTime()) {
+		return h.kind
+	}
+	out, err := exec.Command(h.cfg.Binary, "--version").Output()
+	version, ok := strings.CutPrefix(firstLine(string(out)), "QEMU emulator version ")
+	if err != nil || !ok {
+		return ""
+	}
+	accel, _ := h.Accelerator()
+	cpu := "Nehalem"
+	if accel == "kvm" {
+		cpu = processor()
+	}
+	h.kind, h.kindOf = "QEMU "+strings.TrimSpace(version)+", "+accel+", "+cpu, fi
 	return h.kind
 }
+
+// Kind implements hypervisor.Machine.
+func (m *Machine) Kind() string { return m.rec.Kind }
 
 // processor names the host's processor.
 func processor() string {

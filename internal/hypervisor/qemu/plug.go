@@ -154,7 +154,7 @@ func (m *Machine) showAgain(d hypervisor.Disk) error {
 }
 
 // tidyDisks takes out of the record of an adopted machine the disks that QEMU
-// does not have.
+// does not have, and out of its CD-ROM drive what the record does not name.
 func (m *Machine) tidyDisks(mon *monitor) error {
 	var devices []struct {
 		Name string `json:"name"`
@@ -166,9 +166,14 @@ func (m *Machine) tidyDisks(mon *monitor) error {
 	for _, d := range devices {
 		has[d.Name] = true
 	}
-	before := m.Spec().Disks
-	left := slices.DeleteFunc(slices.Clone(before), func(d hypervisor.Disk) bool { return !has[diskDevice(d.Slot)] })
-	if len(left) == len(before) {
+	spec := m.Spec()
+	if spec.CD == nil && has[driveCD] {
+		if err := m.load(mon, nil); err != nil {
+			m.h.cfg.Log.Warn("what lies in a machine's CD-ROM drive could not be taken out", "vm", spec.VM.String(), "error", err)
+		}
+	}
+	left := slices.DeleteFunc(slices.Clone(spec.Disks), func(d hypervisor.Disk) bool { return !has[diskDevice(d.Slot)] })
+	if len(left) == len(spec.Disks) {
 		return nil
 	}
 	return m.keepDisks(left)

@@ -113,6 +113,7 @@ func (d runDir) alive() bool {
 type record struct {
 	Version     int             `json:"version"`
 	Spec        hypervisor.Spec `json:"spec"`
+	Kind        string          `json:"kind,omitempty"` // Hypervisor.Kind when it was started
 	Accelerator string          `json:"accelerator"`
 	Sandbox     string          `json:"sandbox"`
 	StartedUnix int64           `json:"started_unix"` // seconds, wall clock, for display

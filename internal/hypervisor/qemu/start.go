@@ -77,7 +77,7 @@ func (h *Hypervisor) launch(s hypervisor.Spec, d runDir, lock *os.File, memory i
 	}
 	accel, _ := h.Accelerator()
 	box := h.confinement()
-	rec := record{Spec: s, Accelerator: accel, Sandbox: h.Sandbox(), StartedUnix: time.Now().Unix()}
+	rec := record{Spec: s, Kind: h.Kind(), Accelerator: accel, Sandbox: h.Sandbox(), StartedUnix: time.Now().Unix()}
 	if err := h.prepare(s, d, box, accel, memory != nil); err != nil {
 		return nil, err
 	}
@@ -277,10 +277,8 @@ func (m *Machine) hold(conn net.Conn, launching bool) error {
 	if err != nil {
 		return err
 	}
-	var st struct {
-		Status string `json:"status"`
-	}
-	if err := mon.execute("query-status", nil, &st, commandTimeout); err != nil {
+	status, err := runState(mon)
+	if err != nil {
 		mon.close()
 		return err
 	}
@@ -289,9 +287,9 @@ func (m *Machine) hold(conn net.Conn, launching bool) error {
 		mon.close()
 		return holdfast.Errorf(holdfast.Unavailable, "connect to the machine's serial port: %w", err)
 	}
-	if st.Status == "prelaunch" || st.Status == "inmigrate" {
+	if status == "prelaunch" || status == "inmigrate" {
 		if err = holdfast.Errorf(holdfast.NotFound, "the guest never ran"); launching {
-			st.Status, err = m.first(mon)
+			status, err = m.first(mon)
 		}
 		if err != nil {
 			serial.Close()
@@ -309,14 +307,23 @@ func (m *Machine) hold(conn net.Conn, launching bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.monitor, m.serial = mon, serial
-	m.state = stateOf(st.Status)
-	if st.Status == "running" || st.Status == "io-error" {
+	m.state = stateOf(status)
+	if status == "running" || status == "io-error" {
 		m.asked = false
 	}
-	if st.Status == "io-error" {
+	if status == "io-error" {
 		m.retryLater()
 	}
 	return nil
+}
+
+// runState is what QEMU says that it does (qapi/run-state.json).
+func runState(mon *monitor) (string, error) {
+	var st struct {
+		Status string `json:"status"`
+	}
+	err := mon.execute("query-status", nil, &st, commandTimeout)
+	return st.Status, err
 }
 
 // first has a machine that has not run yet do so, or wait with the memory that it
