@@ -2,8 +2,11 @@ package qemu
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
@@ -74,4 +77,38 @@ func TestAMemoryIsHandedOverOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitSaid(t, m, "flushed 50")
+}
+
+// QEMU is another one since the host began: machines are of the kind that they
+// were started as.
+func TestAKindIsOfTheQEMUThatThereIs(t *testing.T) {
+	dir := shortDir(t)
+	program := filepath.Join(dir, "qemu")
+	install := func(version string, at int64) {
+		text := "#!/bin/sh\necho 'QEMU emulator version " + version + "'\n"
+		if err := os.WriteFile(program, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(program, time.Unix(at, 0), time.Unix(at, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install("7.2.1", 1)
+	h, err := New(Config{Dir: dir, Accelerator: "tcg", Binary: program})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	then := h.Kind()
+	m := newMachine(h, "", record{Kind: then}, nil)
+	install("8.0.0", 2)
+	if now := h.Kind(); !strings.Contains(then, "7.2.1") || !strings.Contains(now, "8.0.0") || m.Kind() != then {
+		t.Errorf("first %q, then %q; the machine %q", then, now, m.Kind())
+	}
+	if err := os.Remove(program); err != nil {
+		t.Fatal(err)
+	}
+	if now := h.Kind(); now != "" {
+		t.Errorf("without QEMU: %q", now)
+	}
 }
