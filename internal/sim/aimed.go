@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"strings"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -46,49 +47,35 @@ func (f *faults) joining() (writer, joiner *host, v holdfast.VolumeID) {
 func (f *faults) strand() {
 	w, v := f.writer()
 	if w == nil {
-		f.killProcess(f.host())
+		f.strike("kill host %s for %v", f.host().name, f.length())
 		return
 	}
-	kv := f.rng.IntN(2) == 0
-	f.s.res.Partitions++
-	f.s.tell("fault: %s, which writes %s, is cut off from its other replicas (control plane %v)", w.name, v.Name, kv)
-	oneWay := f.rng.IntN(3) // answers get lost, questions get lost, or both
+	var others []string
 	for _, r := range v.InSync {
-		if r.Host == w.rec.ID {
-			continue
+		if r.Host != w.rec.ID {
+			others = append(others, f.s.byID(r.Host).name)
 		}
-		if oneWay != 0 {
-			f.s.net.Cut(w.rec.ID, r.Host)
-		}
-		if oneWay != 1 {
-			f.s.net.Cut(r.Host, w.rec.ID)
-		}
+	}
+	kv, way, lasts := f.rng.IntN(2) == 0, []string{" in", " out", ""}[f.rng.IntN(3)], f.length() // answers get lost, questions get lost, or both
+	if len(others) > 0 {
+		f.strike("cut host %s from %s%s for %v", w.name, strings.Join(others, ","), way, lasts)
 	}
 	if kv {
-		f.s.kv.Cut(w.name, true, true)
+		f.strike("cut host %s kv for %v", w.name, lasts)
 	}
-	wait := time.Duration(f.rng.Int64N(int64(4 * time.Second)))
 	what := f.rng.IntN(5)
-	f.s.c.Go(func() {
-		clock.Sleep(f.s.c, wait)
-		if !f.s.ending {
-			f.finish(w, what)
-		}
-	})
-	f.later(func() { f.mend(w) })
+	f.after(f.upTo(4*time.Second), func() { f.finish(w, what) })
 }
 
 // finish strikes a host that was stranded.
 func (f *faults) finish(h *host, what int) {
 	switch what {
 	case 0, 1:
-		f.cutPower([]*host{h}, h.name)
+		f.strike("power off host %s for %v", h.name, f.length())
 	case 2:
-		f.killProcess(h)
+		f.strike("kill host %s for %v", h.name, f.length())
 	case 3:
-		f.s.tell("fault: %s is frozen", h.name)
-		h.pause()
-		f.later(h.resume)
+		f.strike("freeze host %s for %v", h.name, f.length())
 	}
 }
 
@@ -100,21 +87,19 @@ const (
 // trap waits for a replica that joins a volume, and then strikes.
 func (f *faults) trap() {
 	what := f.rng.IntN(8)
-	after := time.Duration(f.rng.Int64N(int64(600 * time.Millisecond)))
-	f.s.tell("fault: something will happen when a replica joins (%d)", what)
+	after := f.upTo(600 * time.Millisecond)
 	f.s.c.Go(func() {
-		for end := f.s.c.Now() + trapLasts; f.s.c.Now() < end && !f.s.ending; clock.Sleep(f.s.c, trapLook) {
+		for end := f.s.c.Now() + trapLasts; f.s.c.Now() < end && !f.over; clock.Sleep(f.s.c, trapLook) {
 			w, j, v := f.joining()
 			if w == nil {
 				continue
 			}
-			f.s.res.Faults++
 			if what >= 6 {
 				f.lateAddition(w, j, v)
 				return
 			}
 			clock.Sleep(f.s.c, after)
-			if !f.s.ending {
+			if !f.over {
 				f.spring(w, j, what)
 			}
 			return
@@ -126,22 +111,19 @@ func (f *faults) trap() {
 func (f *faults) spring(w, j *host, what int) {
 	switch what {
 	case 0:
-		f.cutPower(f.s.hosts, "everything")
+		f.powerOff("everything")
 	case 1:
-		f.s.tell("fault: the joiner %s is slow", j.name)
-		j.disk.SetSlow(50 + 200*f.rng.Float64())
-		f.later(func() { j.disk.SetSlow(1) })
+		f.strike("disk slow %s x%d for %v", j.name, 50+f.rng.IntN(200), f.length())
 	case 2: // the addition may have been committed, and the joiner is gone
-		f.s.tell("fault: answers of the control plane to %s get lost, the joiner %s loses power", w.name, j.name)
-		f.s.kv.Cut(w.name, false, true)
-		f.later(func() { f.s.kv.Cut(w.name, false, false) })
-		f.cutPower([]*host{j}, j.name)
+		f.strike("cut host %s in kv for %v", w.name, f.length())
+		f.strike("power off host %s for %v", j.name, f.length())
 	case 3:
-		f.cutPower([]*host{w}, "the writer "+w.name)
+		f.strike("power off host %s for %v", w.name, f.length())
 	case 4:
-		f.cutPower([]*host{w, j}, "the writer "+w.name+" and the joiner "+j.name)
+		f.strike("power off host %s for %v", w.name, f.length())
+		f.strike("power off host %s for %v", j.name, f.length())
 	case 5:
-		f.killProcess(j)
+		f.strike("kill host %s for %v", j.name, f.length())
 	}
 }
 
@@ -149,20 +131,21 @@ func (f *faults) spring(w, j *host, what int) {
 // two off from one another as soon as it was, and then ends the writer: what it
 // acknowledged meanwhile must be at the joiner, which may take over.
 func (f *faults) lateAddition(w, j *host, v holdfast.VolumeID) {
-	f.s.tell("fault: answers of the control plane to %s get lost, and it will lose the joiner %s, and its power", w.name, j.name)
-	f.s.kv.Cut(w.name, false, true)
-	f.later(func() { f.mend(w) })
-	for end := f.s.c.Now() + additionWait; !f.added(j, v); clock.Sleep(f.s.c, time.Millisecond) {
-		if f.s.c.Now() > end || f.s.ending {
+	lasts := f.length()
+	f.strike("cut host %s in kv for %v", w.name, lasts)
+	end := f.s.c.Now() + additionWait
+	for until := f.s.c.Now() + lasts; !f.added(j, v); clock.Sleep(f.s.c, time.Millisecond) {
+		if f.s.c.Now() > end || f.over {
 			return
 		}
+		lasts = until - f.s.c.Now()
 	}
-	f.s.res.Partitions++
-	f.s.net.Cut(w.rec.ID, j.rec.ID)
-	f.s.net.Cut(j.rec.ID, w.rec.ID)
-	clock.Sleep(f.s.c, time.Duration(f.rng.Int64N(int64(2*time.Second))))
-	if !f.s.ending {
-		f.cutPower([]*host{w}, "the writer "+w.name)
+	if lasts > 0 {
+		f.strike("cut host %s from %s for %v", w.name, j.name, lasts)
+	}
+	clock.Sleep(f.s.c, f.upTo(2*time.Second))
+	if !f.over {
+		f.strike("power off host %s for %v", w.name, f.length())
 	}
 }
 

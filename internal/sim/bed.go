@@ -42,10 +42,7 @@ func OnBed(o BedOptions, script func(*Bed)) (failures []string) {
 		s.vms, s.sealings = newVMCheck(s), s.newSealings()
 		s.vmDisks = newVMDisks(s)
 		for i := range o.Hosts {
-			h := s.newHost(1, string(rune('a'+i)))
-			h.size = o.DiskBytes
-			h.disk = memdisk.New(h.size, s.w.Rand("disk "+h.name))
-			s.hosts = append(s.hosts, h)
+			s.hosts = append(s.hosts, s.newHost(hostPlan{name: rackName(i) + "1", domain: holdfast.FaultDomain{Rack: rackName(i)}, disks: 1, size: o.DiskBytes}))
 		}
 		s.gather()
 		b := &Bed{s}

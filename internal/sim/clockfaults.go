@@ -12,19 +12,11 @@ import (
 // processes and all its clocks stand still, and it notices nothing. Its calendar
 // is wrong afterwards, until somebody sets it.
 func (f *faults) standStill() {
-	h := f.host()
-	began := f.s.w.Now()
-	f.s.tell("fault: time stands still on %s", h.name)
-	h.standStill()
-	f.later(func() {
-		if !h.stood {
-			return
-		}
-		h.resume()
-		if f.rng.IntN(2) == 0 {
-			h.jump(f.s.w.Now() - began)
-		}
-	})
+	h, d := f.host(), f.length()
+	f.strike("suspend host %s for %v", h.name, d)
+	if f.rng.IntN(2) == 0 {
+		f.after(d+time.Millisecond, func() { f.strike("calendar %s forward by %v", h.name, d) })
+	}
 }
 
 // standStill stops the computer with its clocks; resume ends it.
@@ -52,13 +44,8 @@ func (h *host) jump(d time.Duration) {
 // jumpClock sets a host's calendar by anything between seconds and years, forward
 // or back: nothing that matters may follow it.
 func (f *faults) jumpClock() {
-	h := f.host()
-	by := time.Duration(f.rng.Int64N(int64([]time.Duration{time.Minute, 48 * time.Hour, 20 * 365 * 24 * time.Hour}[f.rng.IntN(3)])))
-	if f.rng.IntN(2) == 0 {
-		by = -by
-	}
-	f.s.tell("fault: the calendar of %s is set by %v", h.name, by.Round(time.Second))
-	h.jump(by)
+	by := f.upTo([]time.Duration{time.Minute, 48 * time.Hour, 20 * 365 * 24 * time.Hour}[f.rng.IntN(3)])
+	f.strike("calendar %s %s by %v", f.host().name, []string{"forward", "back"}[f.rng.IntN(2)], by)
 }
 
 // deceived reports whether the host's clocks stood still so lately that it may

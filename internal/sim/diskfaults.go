@@ -17,18 +17,11 @@ import (
 // the power goes.
 func (f *faults) failSync() {
 	h := f.host()
-	f.s.tell("fault: a sync of %s's disk fails", h.name)
-	h.disk.FailNext(memdisk.Sync, 1)
-	then := f.rng.IntN(3)
-	f.later(func() {
-		switch {
-		case then == 0:
-			f.s.powerCycle(h)
-		case then == 1 && h.computer != nil:
-			f.s.tell("%s's process is restarted", h.name)
-			h.resume()
-			h.processDies()
-			h.boot()
+	f.strike("disk failsync %s", h.name)
+	then := []string{"power cycle", "restart", ""}[f.rng.IntN(3)]
+	f.after(f.length(), func() {
+		if then != "" {
+			f.strike("%s host %s", then, h.name)
 		}
 	})
 }
@@ -36,34 +29,19 @@ func (f *faults) failSync() {
 // flakyDisk makes some writes and syncs of a disk fail for a while. Nobody does
 // anything about it.
 func (f *faults) flakyDisk() {
-	h := f.host()
-	all := h.media()
-	d := all[f.rng.IntN(len(all))]
-	c := memdisk.Chances{SyncError: 0.1 * f.rng.Float64(), WriteError: 0.02 * f.rng.Float64()}
-	f.s.tell("fault: %.1f %% of the syncs and %.1f %% of the writes of a disk of %s fail", 100*c.SyncError, 100*c.WriteError, h.name)
-	d.SetChances(c)
-	f.later(func() { d.SetChances(memdisk.Chances{}) })
+	f.strike("disk flaky %s syncs %.1f%% writes %.2f%% for %v", f.disk(f.host()), 10*f.rng.Float64(), 2*f.rng.Float64(), f.length())
 }
 
-// fullDisk takes away the room under a disk that is a sparse file.
+// fullDisk takes away the room under a disk that is a sparse file. If the host
+// has given it up, it gets another chance once there is room again.
 func (f *faults) fullDisk() {
-	h := f.host()
-	f.s.tell("fault: the file system under %s's disk is full", h.name)
-	h.disk.SetFull(true)
-	f.later(func() {
-		h.disk.SetFull(false)
+	h, d := f.host(), f.length()
+	f.strike("disk full %s for %v", h.name, d)
+	f.after(d+time.Millisecond, func() {
 		if h.fenced() {
-			f.s.powerCycle(h)
+			f.strike("power cycle host %s", h.name)
 		}
 	})
-}
-
-// hungDisk makes a disk answer nothing for a while.
-func (f *faults) hungDisk() {
-	h := f.host()
-	f.s.tell("fault: %s's disk does not answer", h.name)
-	h.disk.SetHung(true)
-	f.later(func() { h.disk.SetHung(false) })
 }
 
 // rests reports whether a disk of the host does not come back by itself: it could

@@ -30,7 +30,7 @@ const (
 
 func (s *simulation) newDrains() *drains {
 	d := &drains{s: s, rng: s.w.Rand("drains"), ended: s.c.NewEvent(), wake: s.c.NewEvent()}
-	d.on = d.rng.IntN(2) == 0
+	d.on = d.rng.IntN(2) == 0 && s.with("drains")
 	return d
 }
 

@@ -1,69 +1,88 @@
 package sim
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast/internal/clock"
-	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
-	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
-	"github.com/holdfast-cloud/holdfast/internal/transport/simnet"
+	"github.com/holdfast-cloud/holdfast/internal/story"
 )
 
-// faults is the hand that breaks things, one fault every few seconds, and puts
-// each right again some time later. Each seed plays a choice of the kinds of
-// faults only, so that the others do not drown what these do together.
+// faults is the hand that breaks things: it has the lines of a story happen, or
+// draws lines, one fault every few seconds, each of which is put right again
+// some time later. Each seed draws from a choice of the kinds of faults only, so
+// that the others do not drown what these do together.
 type faults struct {
 	s     *simulation
 	rng   *rand.Rand
 	kinds []faultKind // those of this seed
 	sum   int         // of their weights
+	every time.Duration
 	lasts time.Duration
+	drawn int // times that a kind was chosen
 	over  bool
 	ended clock.Event
+	told  clock.Event // the story is at its end
 	wake  clock.Event
 }
 
-// faultKind is one way to break things, and how often it is chosen.
+// faultKind is one way to break things, and how often it is chosen. It draws
+// whom it strikes, and for how long, and has that happen by faults.strike, at
+// once or later: it touches nothing itself.
 type faultKind struct {
+	name   string
 	weight int
 	strike func(*faults)
 }
 
 func faultKinds() []faultKind {
 	return []faultKind{
-		{16, func(f *faults) { f.killProcess(f.host()) }},
-		{14, func(f *faults) { f.cutPower([]*host{f.host()}, "host") }},
-		{10, (*faults).cutRack},
-		{5, func(f *faults) { f.cutPower(f.s.hosts, "everything") }},
-		{10, (*faults).isolateHost},
-		{8, (*faults).isolateRack},
-		{8, (*faults).freeze},
-		{4, (*faults).freezeProcess},
-		{5, (*faults).slowDisk},
-		{3, (*faults).hungDisk},
-		{3, (*faults).failSync},
-		{4, (*faults).flakyDisk},
-		{3, (*faults).fullDisk},
-		{4, (*faults).pullDisk},
-		{3, (*faults).kvAway},
-		{3, (*faults).kvSlow},
-		{4, (*faults).kvLossy},
-		{2, (*faults).kvForgets},
-		{3, (*faults).badNetwork},
-		{3, (*faults).slowNetwork},
-		{5, (*faults).blip},
-		{6, (*faults).restart},
-		{10, (*faults).strand},
-		{8, (*faults).trap},
-		{6, (*faults).standStill},
-		{2, (*faults).jumpClock},
-		{6, (*faults).flap},
-		{5, (*faults).crashAgain},
-		{3, (*faults).kvElects},
-		{3, (*faults).oldCopy},
-		{2, (*faults).swapDisks},
+		{"kill", 16, func(f *faults) { f.strike("kill host %s for %v", f.host().name, f.length()) }},
+		{"power-host", 14, func(f *faults) { f.strike("power off host %s for %v", f.host().name, f.length()) }},
+		{"power-rack", 10, func(f *faults) { f.powerOff("rack " + f.rack()) }},
+		{"power-everything", 5, func(f *faults) { f.powerOff("everything") }},
+		{"isolate-host", 10, (*faults).isolateHost},
+		{"isolate-rack", 8, func(f *faults) { f.strike("cut rack %s for %v", f.rack(), f.length()) }},
+		{"freeze", 8, func(f *faults) { f.strike("freeze host %s for %v", f.host().name, f.length()) }},
+		{"freeze-process", 4, func(f *faults) { f.strike("freeze process %s for %v", f.host().name, f.length()) }},
+		{"slow-disk", 5, func(f *faults) { f.strike("disk slow %s x%d for %v", f.host().name, 50+f.rng.IntN(200), f.length()) }},
+		{"hung-disk", 3, func(f *faults) { f.strike("disk hang %s for %v", f.host().name, f.length()) }},
+		{"failed-sync", 3, (*faults).failSync},
+		{"flaky-disk", 4, (*faults).flakyDisk},
+		{"full-disk", 3, (*faults).fullDisk},
+		{"pulled-disk", 4, (*faults).pullDisk},
+		{"kv-away", 3, (*faults).kvAway},
+		{"kv-slow", 3, func(f *faults) {
+			f.strike("kv slow %v for %v", time.Duration(1+f.rng.IntN(30))*100*time.Millisecond, f.length())
+		}},
+		{"kv-lossy", 4, func(f *faults) { f.strike("kv lossy %d%% for %v", 20+f.rng.IntN(81), f.length()) }},
+		{"kv-forgets", 2, func(f *faults) { f.strike("kv forget") }},
+		{"bad-network", 3, func(f *faults) { f.strike("storm for %v", f.length()) }},
+		{"slow-network", 3, (*faults).slowNetwork},
+		{"blip", 5, func(f *faults) { f.strike("power off host %s for %v", f.replicaHost().name, f.upTo(2*time.Second)) }},
+		{"restart", 6, (*faults).restart},
+		{"strand", 10, (*faults).strand},
+		{"trap", 8, (*faults).trap},
+		{"stand-still", 6, (*faults).standStill},
+		{"jump-clock", 2, (*faults).jumpClock},
+		{"flap", 6, (*faults).flap},
+		{"crash-again", 5, (*faults).crashAgain},
+		{"kv-elects", 3, (*faults).kvElects},
+		{"old-copy", 3, (*faults).oldCopy},
+		{"swap-disks", 2, (*faults).swapDisks},
 	}
+}
+
+// kindNames are the names of all kinds of faults.
+func kindNames() (list string) {
+	for i, k := range faultKinds() {
+		if i > 0 {
+			list += ", "
+		}
+		list += k.name
+	}
+	return list
 }
 
 const (
@@ -74,7 +93,11 @@ const (
 )
 
 func (s *simulation) startFaults() *faults {
-	f := &faults{s: s, rng: s.w.Rand("faults"), lasts: faultLasts, ended: s.c.NewEvent(), wake: s.c.NewEvent()}
+	f := &faults{s: s, rng: s.w.Rand("faults"), every: faultEvery, lasts: faultLasts, ended: s.c.NewEvent(), told: s.c.NewEvent(), wake: s.c.NewEvent()}
+	if len(s.story.Lines) > 0 || s.quiet {
+		s.c.Go(func() { f.playLines(s.story.Lines) })
+		return f
+	}
 	if f.rng.IntN(3) == 0 {
 		f.lasts /= 4
 	}
@@ -86,8 +109,30 @@ func (s *simulation) startFaults() *faults {
 			}
 		}
 	}
+	f.mix(s.story.Setup)
 	s.c.Go(f.run)
 	return f
+}
+
+// mix has the story say what is drawn instead.
+func (f *faults) mix(setup []story.Line) {
+	named := false
+	for _, l := range setup {
+		switch {
+		case l.Kind == "pace":
+			f.every, f.lasts = max(l.Time("every"), faultSoon+time.Millisecond), max(l.Time("lasting"), time.Millisecond)
+		case l.Kind == "mix":
+			if !named {
+				f.kinds, f.sum, named = nil, 0, true
+			}
+			for _, k := range faultKinds() {
+				if k.name == l.Text("kind") {
+					k.weight = l.Count("weight")
+					f.kinds, f.sum = append(f.kinds, k), f.sum+k.weight
+				}
+			}
+		}
+	}
 }
 
 func (f *faults) stop() {
@@ -99,7 +144,7 @@ func (f *faults) stop() {
 func (f *faults) run() {
 	defer f.ended.Set()
 	for {
-		f.wake.Wait(faultSoon + time.Duration(f.rng.Int64N(int64(2*(faultEvery-faultSoon)))))
+		f.wake.Wait(faultSoon + f.upTo(2*(f.every-faultSoon)))
 		if f.over {
 			return
 		}
@@ -107,12 +152,44 @@ func (f *faults) run() {
 			f.tend()
 			continue
 		}
-		if f.s.res.Faults++; f.behind() {
+		if f.drawn++; f.behind() {
 			f.restart() // too few faults so far and too few operations: it costs the least
 			continue
 		}
-		f.strike()
+		f.choose()
 	}
+}
+
+// strike has a fault happen now, and writes it down.
+func (f *faults) strike(format string, args ...any) { f.s.strike(f.s.say(format, args...)) }
+
+// after runs something that strikes in a while, if clients still go on then.
+func (f *faults) after(d time.Duration, then func()) {
+	f.s.c.Go(func() {
+		clock.Sleep(f.s.c, d)
+		if !f.over {
+			then()
+		}
+	})
+}
+
+// upTo draws a time, in milliseconds.
+func (f *faults) upTo(most time.Duration) time.Duration {
+	return time.Duration(f.rng.Int64N(max(1, int64(most/time.Millisecond)))) * time.Millisecond
+}
+
+// length draws how long a fault lasts.
+func (f *faults) length() time.Duration { return time.Millisecond + f.upTo(2*f.lasts) }
+
+// lengths draws it for several hosts, each by itself.
+func (f *faults) lengths(n int) (list string) {
+	for i := range n {
+		if i > 0 {
+			list += ","
+		}
+		list += f.length().String()
+	}
+	return list
 }
 
 // tend does what somebody does who sees that nothing goes on: a host that has
@@ -120,7 +197,7 @@ func (f *faults) run() {
 func (f *faults) tend() {
 	for _, h := range f.s.hosts {
 		if h.computer != nil && !h.paused && h.fenced() {
-			f.s.powerCycle(h)
+			f.strike("power cycle host %s", h.name)
 		}
 	}
 }
@@ -128,22 +205,13 @@ func (f *faults) tend() {
 // tooMany holds the next fault back while the clients cannot work for the last
 // ones, unless there were too few so far.
 func (f *faults) tooMany() bool {
-	gone := (f.s.w.Now() - f.s.begun).Seconds()
-	return float64(f.s.done()) < 1.5*busyOps*gone && float64(f.s.res.Faults) > 1.14*busyFaults*gone
+	gone := f.s.sinceBegun().Seconds()
+	return float64(f.s.done()) < 1.5*busyOps*gone && float64(f.drawn) > 1.14*busyFaults*gone
 }
 
 // behind reports whether the clients have done hardly enough so far.
 func (f *faults) behind() bool {
-	return float64(f.s.done()) < 1.1*busyOps*(f.s.w.Now()-f.s.begun).Seconds()
-}
-
-// later runs undo after a while.
-func (f *faults) later(undo func()) {
-	d := time.Duration(1 + f.rng.Int64N(int64(2*f.lasts)))
-	f.s.c.Go(func() {
-		clock.Sleep(f.s.c, d)
-		undo()
-	})
+	return float64(f.s.done()) < 1.1*busyOps*f.s.sinceBegun().Seconds()
 }
 
 // host chooses a host; often one whose loss is felt.
@@ -162,19 +230,16 @@ func (f *faults) host() *host {
 	return any
 }
 
-// rack returns all hosts of a random host's rack.
-func (f *faults) rack() (name string, hosts []*host) {
-	name = f.host().rec.Domain.Rack
-	for _, h := range f.s.hosts {
-		if h.rec.Domain.Rack == name {
-			hosts = append(hosts, h)
-		}
-	}
-	return name, hosts
+// rack returns the rack of a random host.
+func (f *faults) rack() string { return f.host().rec.Domain.Rack }
+
+// disk returns one of a host's disks, as a story names it.
+func (f *faults) disk(h *host) string {
+	return fmt.Sprintf("%s/%d", h.name, 1+f.rng.IntN(len(h.media())))
 }
 
-// strike chooses a fault.
-func (f *faults) strike() {
+// choose draws a fault.
+func (f *faults) choose() {
 	n := f.rng.IntN(f.sum)
 	for _, k := range f.kinds {
 		if n -= k.weight; n < 0 {
@@ -184,58 +249,15 @@ func (f *faults) strike() {
 	}
 }
 
-func (f *faults) cutRack() {
-	name, hosts := f.rack()
-	f.cutPower(hosts, "rack "+name)
-}
-
-func (f *faults) killProcess(h *host) {
-	f.s.tell("fault: %s's process is killed", h.name)
-	h.resume()
-	h.processDies()
-	f.later(func() {
-		if h.computer != nil {
-			h.boot()
-		}
-	})
-}
-
-func (f *faults) cutPower(hosts []*host, what string) {
-	f.s.tell("fault: power of %s is cut (%d hosts)", what, len(hosts))
-	for _, h := range hosts {
-		h.powerCut()
-	}
-	for _, h := range hosts {
-		f.later(h.powerOn)
-	}
-}
-
-// blip is a power cut of up to two seconds that may go unnoticed.
-func (f *faults) blip() {
-	h := f.replicaHost()
-	f.s.tell("fault: %s loses power for a moment", h.name)
-	h.powerCut()
-	f.s.c.Go(func() {
-		clock.Sleep(f.s.c, time.Duration(f.rng.Int64N(int64(2*time.Second))))
-		h.powerOn()
-	})
+// powerOff takes the power of several hosts, which come back one by one.
+func (f *faults) powerOff(place string) {
+	c := f.s.say("power off %s", place)
+	f.strike("power off %s for %s", place, f.lengths(min(len(f.s.at(c)), 30)))
 }
 
 // restart is the end of a process whose next life begins at once.
 func (f *faults) restart() {
-	h := f.replicaHost()
-	if h.computer == nil {
-		return
-	}
-	f.s.tell("fault: %s's process is killed and starts again", h.name)
-	h.resume()
-	h.processDies()
-	f.s.c.Go(func() {
-		clock.Sleep(f.s.c, time.Duration(f.rng.Int64N(int64(300*time.Millisecond))))
-		if h.computer != nil {
-			h.boot()
-		}
-	})
+	f.strike("kill host %s for %v", f.replicaHost().name, f.upTo(300*time.Millisecond))
 }
 
 // replicaHost chooses a host; mostly one that has a replica of a volume that
@@ -252,121 +274,33 @@ func (f *faults) replicaHost() *host {
 }
 
 func (f *faults) isolateHost() {
-	h := f.host()
-	in, out := true, true
+	h, way, plane := f.host(), "", " data"
 	switch f.rng.IntN(3) {
 	case 0:
-		in = false
+		way = " out"
 	case 1:
-		out = false
+		way = " in"
 	}
-	f.s.tell("fault: %s is cut off (in %v, out %v)", h.name, in, out)
-	f.s.net.CutHost(h.rec.ID, in, out)
-	f.s.res.Partitions++
-	withKV := f.rng.IntN(2) == 0
-	if withKV {
-		f.s.kv.Cut(h.name, out, in)
+	if f.rng.IntN(2) == 0 {
+		plane = ""
 	}
-	f.later(func() { f.mend(h) })
-}
-
-func (f *faults) isolateRack() {
-	name, hosts := f.rack()
-	f.s.tell("fault: rack %s is cut off", name)
-	f.s.net.CutRack(name, true, true)
-	f.s.res.Partitions++
-	for _, h := range hosts {
-		f.s.kv.Cut(h.name, true, true)
-	}
-	f.later(func() {
-		f.s.net.Heal()
-		for _, h := range hosts {
-			f.mend(h)
-		}
-	})
-}
-
-func (f *faults) mend(h *host) {
-	f.s.net.CutHost(h.rec.ID, false, false)
-	for _, o := range f.s.hosts {
-		if o != h {
-			f.s.net.Mend(h.rec.ID, o.rec.ID)
-			f.s.net.Mend(o.rec.ID, h.rec.ID)
-		}
-	}
-	f.s.kv.Cut(h.name, false, false)
-}
-
-func (f *faults) freeze() {
-	h := f.host()
-	f.s.tell("fault: %s is frozen", h.name)
-	h.pause()
-	f.later(h.resume)
-}
-
-// freezeProcess stops the host's process alone; its machines go on.
-func (f *faults) freezeProcess() {
-	h := f.host()
-	f.s.tell("fault: %s's process is frozen", h.name)
-	h.pauseProcess()
-	f.later(h.resume)
-}
-
-func (f *faults) slowDisk() {
-	h := f.host()
-	f.s.tell("fault: %s's disk is slow", h.name)
-	h.disk.SetSlow(50 + 200*f.rng.Float64())
-	f.later(func() { h.disk.SetSlow(1) })
+	f.strike("cut host %s%s%s for %v", h.name, way, plane, f.length())
 }
 
 // slowNetwork delays frames, one way, between a host and all others.
 func (f *faults) slowNetwork() {
-	h := f.host()
-	out, by := f.rng.IntN(2) == 0, time.Duration(1+f.rng.Int64N(int64(1500*time.Millisecond)))
-	f.s.tell("fault: frames of %s take %.3f s longer (out %v)", h.name, by.Seconds(), out)
-	slow := func(by time.Duration) {
-		for _, o := range f.s.hosts {
-			switch {
-			case o == h:
-			case out:
-				f.s.net.Slow(h.rec.ID, o.rec.ID, by)
-			default:
-				f.s.net.Slow(o.rec.ID, h.rec.ID, by)
-			}
-		}
+	h, way := f.host(), "in"
+	if f.rng.IntN(2) == 0 {
+		way = "out"
 	}
-	slow(by)
-	f.later(func() { slow(0) })
+	f.strike("slow %s %s by %v for %v", h.name, way, time.Millisecond+f.upTo(1500*time.Millisecond), f.length())
 }
 
-func (f *faults) badNetwork() {
-	f.s.tell("fault: the network loses and reorders frames")
-	f.s.net.SetParams(simnet.Storm())
-	f.later(func() { f.s.net.SetParams(simnet.LAN()) })
-}
-
-// heal puts everything right.
-func (s *simulation) heal() {
-	s.tell("everything is put right")
-	s.net.SetParams(simnet.LAN())
-	s.net.Heal()
-	s.kv.SetDown(false)
-	s.kv.SetLoss(0, 0)
-	s.kv.SetLatency(memkv.LeastLatency, memkv.MostLatency)
-	for _, h := range s.hosts {
-		s.swapBack(h)
-		s.kv.Cut(h.name, false, false)
-		h.disk.SetSlow(1)
-		h.disk.SetHung(false)
-		h.disk.SetFull(false)
-		h.disk.FailNext(memdisk.Sync, 0)
-		for _, d := range h.media() {
-			d.SetChances(memdisk.Chances{})
-		}
-		h.resume()
-		if h.rests() {
-			s.powerCycle(h)
-		}
-		h.powerOn()
+// kvAway takes the control plane away, or has it change its leader.
+func (f *faults) kvAway() {
+	if f.rng.IntN(2) == 0 {
+		f.strike("kv away for %v", f.length())
+		return
 	}
+	f.strike("kv leader after %v", f.upTo(3*time.Second))
 }

@@ -18,24 +18,20 @@ const (
 	vmBlocks     = 128
 )
 
-// found chooses a topology, makes the cluster and what the clients use.
+// found makes the cluster and what the clients use.
 func (s *simulation) found() {
-	racks := 3 + s.rng.IntN(2)
-	perRack := 1 + s.rng.IntN(2)
+	s.must(s.prepare(), "the story")
+	for _, l := range s.setup {
+		s.tell("%s", l)
+	}
 	s.vms = newVMCheck(s)
-	s.drawDisks()
 	s.sealings, s.limits, s.groups, s.drains = s.newSealings(), s.newLimiting(), s.newGrouping(), s.newDrains()
 	s.vmDisks = newVMDisks(s)
 	s.members = &members{s: s}
-	for r := range racks {
-		for n := range perRack {
-			s.hosts = append(s.hosts, s.newHost(n+1, string(rune('a'+r))))
-		}
+	for _, p := range s.plan.hosts {
+		s.hosts = append(s.hosts, s.newHost(p))
 	}
-	s.tell("%d racks of %d hosts", racks, perRack)
-	if s.twoDisks {
-		s.tell("the hosts have two disks each")
-	}
+	s.layLinks()
 	s.gather()
 	s.furnish()
 }
@@ -85,9 +81,9 @@ func (s *simulation) furnish() {
 		if err = s.initKey(h); err != nil {
 			return
 		}
-		for i := range clients {
+		for i := range s.plan.clients {
 			var v cluster.Volume
-			if v, err = h.node.Make.CreateVolume(s.limits.spec(s.sealings.spec(provision.VolumeSpec{Name: fmt.Sprintf("v%d", i), Blocks: volumeBlocks, Copies: 2 + s.rng.IntN(2)}))); err != nil {
+			if v, err = h.node.Make.CreateVolume(s.limits.spec(s.sealings.spec(provision.VolumeSpec{Name: clientVolume(i), Blocks: volumeBlocks, Copies: s.plan.copies[clientVolume(i)]}))); err != nil {
 				return
 			}
 			vols = append(vols, v)
@@ -120,7 +116,7 @@ func (s *simulation) makeVMs(h *host) error {
 		return err
 	}
 	s.image = img.ID
-	for i := range 1 + s.rng.IntN(2) {
+	for i := range s.plan.vms {
 		vm, err := h.node.Make.CreateVM(provision.VMSpec{Image: img.ID, VM: cluster.VM{Name: fmt.Sprintf("vm%d", i), CPUs: 1, MemoryMiB: 64, Power: cluster.On, Isolation: isolationOf(i)}})
 		if err != nil {
 			return err

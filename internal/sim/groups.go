@@ -62,7 +62,7 @@ const (
 
 func (s *simulation) newGrouping() *grouping {
 	x := &grouping{rng: s.w.Rand("groups")}
-	x.on = x.rng.IntN(3) == 0
+	x.on = x.rng.IntN(3) == 0 && s.with("groups")
 	return x
 }
 

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"time"
 
@@ -21,14 +20,12 @@ import (
 const (
 	segmentBytes = 512 << 10
 	mapMemory    = 512 << 10
-	maxDrift     = 0.0099
 )
 
 // host is one computer over all its lives: its disk lasts, its power and its
 // process come and go.
 type host struct {
 	s    *simulation
-	n    int
 	name string
 	rec  cluster.Host
 	disk *memdisk.Disk
@@ -54,6 +51,11 @@ type host struct {
 	unsound  string        // why the disk could not be used, from the last boot
 	reopened int           // disks, in this life of the process
 
+	offAt  time.Duration    // when it last lost power
+	copies [2]*memdisk.Disk // of its disks, as they once were
+
+	kvCut [2]bool // its requests to the control plane are lost, the replies to it
+
 	floor cluster.Floor // what it has kept of the control plane, when that is set back
 }
 
@@ -73,27 +75,15 @@ func (s *simulation) uuid() holdfast.UUID {
 	return u
 }
 
-func (s *simulation) newHost(n int, rack string) *host {
-	h := &host{s: s, n: n, name: fmt.Sprintf("%s%d", rack, n)}
+func (s *simulation) newHost(p hostPlan) *host {
+	h := &host{s: s, name: p.name, size: p.size, skew: p.skew}
 	h.did = holdfast.DiskID{UUID: s.uuid()}
-	h.size = []int64{13, 16, 24, 64}[s.rng.IntN(4)] << 20
 	h.disk = memdisk.New(h.size, s.w.Rand("disk "+h.name))
-	h.skew = simclock.Skew{Offset: time.Duration(s.rng.IntN(1000)) * time.Hour, Drift: s.drift()}
-	h.rec = cluster.Host{ID: holdfast.HostID{UUID: s.uuid()}, Name: h.name, Domain: holdfast.FaultDomain{Rack: rack},
-		Addr: "127.0.0.1:1", APIAddr: "127.0.0.1:2"}
-	h.addSecond()
-	return h
-}
-
-// drift draws a clock's rate error. Any two differ by less than a fiftieth,
-// which is all that the product assumes (docs/INVARIANTS.md); some are as far
-// off as that allows.
-func (s *simulation) drift() float64 {
-	d := s.rng.Float64()*2 - 1
-	if s.rng.IntN(2) == 0 {
-		d = math.Copysign(1, d)
+	h.rec = cluster.Host{ID: holdfast.HostID{UUID: s.uuid()}, Name: h.name, Domain: p.domain, Addr: "127.0.0.1:1", APIAddr: "127.0.0.1:2"}
+	if p.disks > 1 {
+		h.addSecond()
 	}
-	return d * maxDrift
+	return h
 }
 
 // powerOn begins a life of the computer, and of the process on it.
@@ -116,10 +106,17 @@ func (h *host) boot() {
 	h.skew.Wall = time.Unix(int64(h.s.rng.Uint32()), 0).UTC()
 	h.agent = h.s.w.Host("agent "+h.name, h.skew)
 	clk := h.agent
-	h.agent.Go(func() { h.start(clk) })
+	h.agent.Go(func() { h.begin(clk) })
 }
 
-func (h *host) start(clk *simclock.Host) {
+// start begins a life of the process where there is power.
+func (h *host) start() {
+	if h.computer != nil {
+		h.boot()
+	}
+}
+
+func (h *host) begin(clk *simclock.Host) {
 	s := h.s
 	rnd := bytesOf{s.w.Rand(fmt.Sprintf("life %s %d", h.name, h.lives))}
 	boot, err := holdfast.NewUUID(rnd)
@@ -255,6 +252,7 @@ func (h *host) powerCut() {
 		h.agent.Kill()
 		h.agent, h.node, h.exports = nil, nil, nil
 	}
+	h.offAt = h.s.w.Now()
 	h.vmhost.PowerOff()
 	h.computer.Kill()
 	h.computer, h.vmhost = nil, nil

@@ -18,7 +18,7 @@ type limiting struct {
 
 func (s *simulation) newLimiting() *limiting {
 	x := &limiting{rng: s.w.Rand("limits")}
-	x.on = x.rng.IntN(3) == 0
+	x.on = x.rng.IntN(3) == 0 && s.with("limits")
 	return x
 }
 

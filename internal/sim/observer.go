@@ -26,6 +26,9 @@ const (
 
 func (s *simulation) startObserver() *observer {
 	o := &observer{s: s, rng: s.w.Rand("observer")}
+	if !s.with("observer") {
+		return o
+	}
 	s.c.Go(func() {
 		for !s.ending {
 			clock.Sleep(s.c, time.Duration(1+o.rng.Int64N(int64(2*observeEvery))))

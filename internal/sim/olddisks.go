@@ -5,14 +5,13 @@ import (
 	"slices"
 	"time"
 
-	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
 
 const (
-	awayLimit = 20 * time.Second // for all volumes to go on without a host
-	awayFor   = 5 * time.Second  // they have been, for longer than any change of a record takes
+	awayLimit = 25 * time.Second // for all volumes to go on without a host
+	awayFor   = 5 * time.Second  // it has been away, for longer than any change of a record takes
 	awayLook  = 100 * time.Millisecond
 )
 
@@ -22,56 +21,59 @@ const (
 // on it, promises above all, is of then.
 func (f *faults) oldCopy() {
 	h := f.host()
-	i := f.rng.IntN(len(h.media()))
-	copied := h.media()[i].Clone(f.s.w.Rand(fmt.Sprintf("copy of disk %d of %s at %v", i, h.name, f.s.w.Now())))
-	copied.Crash()
-	f.s.tell("fault: disk %d of %s is copied", i+1, h.name)
-	f.later(func() {
-		if f.s.ending || h.computer == nil {
+	d := f.disk(h)
+	f.strike("disk copy %s", d)
+	f.after(f.length(), func() {
+		if h.computer == nil {
 			return
 		}
-		f.s.tell("fault: %s loses power, to come back with the copy of its disk %d", h.name, i+1)
-		h.powerCut()
-		if f.goOnWithout(h) {
-			f.s.tell("%s has the copy of its disk %d", h.name, i+1)
-			f.s.oldCopies++
-			if i == 0 {
-				h.disk = copied
-			} else {
-				h.second = copied
+		f.strike("power off host %s", h.name)
+		for end := f.s.w.Now() + awayLimit; f.s.w.Now() < end && !f.over && h.computer == nil; clock.Sleep(f.s.c, awayLook) {
+			if f.s.without(h) {
+				f.strike("disk restore %s", d)
+				break
 			}
 		}
-		h.powerOn()
+		if !f.over {
+			f.strike("power on host %s", h.name)
+		}
 	})
 }
 
-// goOnWithout waits until no volume has had a copy in sync on a host without
-// power for a while, and reports whether it is so.
-func (f *faults) goOnWithout(h *host) bool {
-	since := f.s.w.Now()
-	for end := since + awayLimit; f.s.w.Now() < end; clock.Sleep(f.s.c, awayLook) {
-		st, err := f.s.eye.Refresh()
-		if h.computer != nil || f.s.ending {
-			return false
-		}
-		if err != nil || counted(st, h.rec.ID) {
-			since = f.s.w.Now()
-		}
-		if f.s.w.Now()-since > awayFor {
-			return true
-		}
-	}
-	return false
+// copyDisk keeps a copy of a disk as it is now.
+func (s *simulation) copyDisk(h *host, n int) {
+	s.copied++
+	h.copies[n-1] = h.media()[n-1].Clone(s.w.Rand(fmt.Sprintf("copy %d, of disk %d of %s", s.copied, n, h.name)))
+	h.copies[n-1].Crash()
 }
 
-// counted reports whether a volume has a copy in sync on a host.
-func counted(st *cluster.State, id holdfast.HostID) bool {
-	for _, v := range st.Volumes {
-		if slices.ContainsFunc(v.Val.InSync, func(r cluster.Replica) bool { return r.Host == id }) {
-			return true
+// restoreDisk puts the copy in the disk's place, if nobody counts on the host.
+func (s *simulation) restoreDisk(h *host, n int) {
+	c := h.copies[n-1]
+	if c == nil || h.swapped != nil || !s.without(h) {
+		return
+	}
+	s.oldCopies++
+	if h.copies[n-1] = nil; n == 1 {
+		h.disk = c
+	} else {
+		h.second = c
+	}
+}
+
+// without reports whether a host has been without power for so long, and no volume
+// has a copy in sync on it.
+func (s *simulation) without(h *host) bool {
+	if h.computer != nil || s.w.Now()-h.offAt < awayFor {
+		return false
+	}
+	for id := range s.eye.State().Volumes {
+		v, err := cluster.PeekVolume(s.peek, id)
+		if err != nil || slices.ContainsFunc(v.InSync, func(r cluster.Replica) bool { return r.Host == h.rec.ID }) {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // swapDisks is somebody who puts the first disks of two hosts back the wrong way
@@ -82,10 +84,17 @@ func (f *faults) swapDisks() {
 		f.restart()
 		return
 	}
-	f.s.tell("fault: the disks of %s and %s change places", a.name, b.name)
+	f.strike("disk swap %s with %s for %v", a.name, b.name, f.length())
+}
+
+// swapDisks has two hosts have each other's first disk.
+func (s *simulation) swapDisks(a, b *host) (undo func()) {
+	if a == b || a.swapped != nil || b.swapped != nil {
+		return nil
+	}
 	a.swapped, b.swapped = b, a
 	a.swap(b)
-	f.later(func() { f.s.swapBack(a) })
+	return func() { s.swapBack(a) }
 }
 
 // swap switches two hosts off, has their disks change places, and switches them
@@ -101,7 +110,6 @@ func (h *host) swap(o *host) {
 // swapBack has a host and the other get their own disks again.
 func (s *simulation) swapBack(h *host) {
 	if o := h.swapped; o != nil {
-		s.tell("%s and %s get their own disks again", h.name, o.name)
 		h.swapped, o.swapped = nil, nil
 		h.swap(o)
 	}

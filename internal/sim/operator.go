@@ -19,6 +19,7 @@ import (
 type operator struct {
 	s      *simulation
 	rng    *rand.Rand
+	works  bool
 	over   bool
 	ended  clock.Event
 	wake   clock.Event
@@ -35,14 +36,18 @@ const (
 
 func (s *simulation) startOperator() *operator {
 	o := &operator{s: s, rng: s.w.Rand("operator"), ended: s.c.NewEvent(), wake: s.c.NewEvent()}
-	s.c.Go(o.run)
+	if o.works = s.with("operator"); o.works {
+		s.c.Go(o.run)
+	}
 	return o
 }
 
 func (o *operator) stop() {
 	o.over = true
 	o.wake.Set()
-	o.ended.Wait(clock.Forever)
+	if o.works {
+		o.ended.Wait(clock.Forever)
+	}
 }
 
 func (o *operator) run() {
@@ -88,6 +93,9 @@ func (o *operator) act() (what string, err error) {
 	}
 	if o.s.groups.turn() {
 		return o.group()
+	}
+	if len(o.s.vms.vms) == 0 {
+		return "do anything", holdfast.Errorf(holdfast.NotFound, "there is no VM")
 	}
 	vm := o.s.vms.vms[o.rng.IntN(len(o.s.vms.vms))]
 	switch k := o.rng.IntN(24); {

@@ -128,7 +128,7 @@ func (o *operator) revert() (string, error) {
 			return what, holdfast.Errorf(holdfast.Unknown, "%s went away", h.name)
 		}
 		if waited > operatorLimit { // nothing may come of it later
-			o.s.faults.killProcess(h)
+			o.s.do(o.s.say("kill host %s for %v", h.name, faultLasts))
 		}
 	}
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
@@ -11,27 +12,18 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/provision"
 )
 
-// In every third seed the hosts have two disks. Disks are pulled and put back,
+// In every third seed the hosts have two disks (topology.go). Disks are pulled and put back,
 // and the operator evacuates disks, moves copies and changes how many there are.
 
 const secondPath = "/disk2"
 
-// drawDisks decides whether the hosts have a second disk. It draws from streams
-// of its own.
-func (s *simulation) drawDisks() {
-	s.disks = s.w.Rand("second disks")
-	s.twoDisks = s.disks.IntN(3) == 0
-}
-
 // addSecond gives a host its second disk, before it is formatted.
 func (h *host) addSecond() {
-	if !h.s.twoDisks {
-		return
-	}
 	id, err := holdfast.NewUUID(bytesOf{h.s.disks})
 	h.s.must(err, "uuid")
 	h.second = memdisk.New(h.size, h.s.w.Rand("second disk "+h.name))
 	h.secondID = holdfast.DiskID{UUID: id}
+	h.s.twoDisks = true
 }
 
 // media returns the host's disks.
@@ -45,22 +37,11 @@ func (h *host) media() []*memdisk.Disk {
 // pullDisk takes a disk out of a running host: everything that is asked of it
 // fails. Somebody puts it back later, and may restart the host's process.
 func (f *faults) pullDisk() {
-	h := f.host()
-	all := h.media()
-	i := f.rng.IntN(len(all))
-	f.s.tell("fault: disk %d of %s is pulled", i+1, h.name)
-	all[i].SetChances(memdisk.Chances{ReadError: 1, WriteError: 1, SyncError: 1})
-	restart := f.rng.IntN(2) == 0
-	f.later(func() {
-		all[i].SetChances(memdisk.Chances{})
-		if h.computer == nil || !restart {
-			return
-		}
-		f.s.tell("disk %d of %s is put back, its process is restarted", i+1, h.name)
-		h.resume()
-		h.processDies()
-		h.boot()
-	})
+	h, d := f.host(), f.length()
+	f.strike("disk pull %s for %v", f.disk(h), d)
+	if f.rng.IntN(2) == 0 {
+		f.after(d+time.Millisecond, func() { f.strike("restart host %s", h.name) })
+	}
 }
 
 // arrange does what the operator does with disks and copies.
@@ -72,7 +53,7 @@ func (o *operator) arrange(rng *rand.Rand) (string, error) {
 	switch k := rng.IntN(8); {
 	case k < 2:
 		id := h.did
-		if rng.IntN(2) == 0 {
+		if rng.IntN(2) == 0 && h.second != nil {
 			id = h.secondID
 		}
 		on := !st.Disks[id].Val.Evacuate

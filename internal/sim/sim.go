@@ -2,6 +2,16 @@
 // simulated world and checks what it promises (docs/INVARIANTS.md): a seed
 // gives the topology, the clients' operations and the faults, and the same
 // seed gives the same history, byte for byte.
+//
+// A run is a story (internal/story, docs/adr/0079): whatever breaks or mends
+// something while clients go on is a line, such as "power off rack b for 6s",
+// which simulation.strike has happen and writes down. Nobody else touches disks,
+// network, power or control plane meanwhile. To add a fault: give its line a form
+// in internal/story/forms.go; have deeds.go do it, and undo it, without drawing
+// anything; and add a kind to faultKinds in faults.go that draws whom it strikes
+// and calls faults.strike("disk slow %s x%d for %v", …), later ones by
+// faults.after. The line then is played again from a recorded run, left out by
+// the reducer and written in stories by hand.
 package sim
 
 import (
@@ -17,16 +27,18 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/clock/simclock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
+	"github.com/holdfast-cloud/holdfast/internal/story"
 	"github.com/holdfast-cloud/holdfast/internal/transport/simnet"
 )
 
 // Options choose a run.
 type Options struct {
 	Seed  uint64
-	Steps int        // client operations; 0: 10000
-	Trace slog.Level // of the product's own log, with Log
-	Log   io.Writer  // the product's log; nil: none
-	Out   io.Writer  // the history: faults, findings, summary
+	Steps int          // client operations; 0: as the story says, or 10000
+	Story *story.Story // what is not left to the seed; nil: nothing
+	Trace slog.Level   // of the product's own log, with Log
+	Log   io.Writer    // the product's log; nil: none
+	Out   io.Writer    // the history: faults, findings, summary
 }
 
 // Result is what a run came to.
@@ -46,6 +58,7 @@ type Result struct {
 	Busy                              time.Duration // of it, before everything was put right
 	Hash                              uint64        // of the history
 	Failures                          []string
+	Story                             *story.Story // the run, written down: with its seed it is the same again
 }
 
 // rate is how often something happened in a second of the time that clients
@@ -84,11 +97,20 @@ type simulation struct {
 	groups   *grouping
 	drains   *drains
 	faults   *faults
+	lang     *story.Language
+	story    *story.Story // as it was given
+	quiet    bool         // nothing goes on that the story does not say
+	setup    []story.Line // as it was played
+	plan     plan
+	struck   []story.Line // what was done so far
+	cuts     []*cutting   // of the network, which last
+	toldAll  bool         // the story is at its end
 	res      Result
 	ending   bool
 	settled  bool          // the operator has set everything right
 	begun    time.Duration // of clients and faults
 
+	copied    int // disks
 	oldCopies int // of disks that came in their place
 	audits    int // of what a loss of the cache has left
 
@@ -108,11 +130,11 @@ const (
 
 // Run plays one seed.
 func Run(o Options) Result {
-	if o.Steps == 0 {
-		o.Steps = defaultSteps
-	}
 	if o.Out == nil {
 		o.Out = io.Discard
+	}
+	if seed := o.Story.Of("seed"); o.Seed == 0 && len(seed) > 0 {
+		o.Seed = seed[0].Seed("seed")
 	}
 	s := newSimulation(o)
 	s.play(s.script)
@@ -121,6 +143,7 @@ func Run(o Options) Result {
 	s.close()
 	s.res.Hash = s.hist.Sum64()
 	s.summary()
+	s.res.Story = s.written()
 	return s.res
 }
 
@@ -130,6 +153,10 @@ func newSimulation(o Options) *simulation {
 	s := &simulation{o: o, w: w, c: w.Clock(), rng: w.Rand("script"), hist: fnv.New64a(), mapMemory: mapMemory}
 	s.res.Seed = o.Seed
 	s.log = s.logger()
+	s.lang, s.disks = story.NewLanguage(), w.Rand("second disks")
+	if s.story = o.Story; s.story == nil {
+		s.story = &story.Story{}
+	}
 	s.net = simnet.New(w, simnet.LAN())
 	s.kv = memkv.NewServer(memkv.Config{Clock: s.c, Rand: w.Rand})
 	return s
@@ -156,13 +183,15 @@ func (s *simulation) play(script func()) {
 
 // busy fails a run in which too little happened to mean anything.
 func (s *simulation) busy() {
-	if r := &s.res; s.o.Steps >= defaultSteps && len(r.Failures) == 0 && (r.rate(r.Ops) < busyOps || r.rate(r.Faults) < busyFaults) {
+	if r := &s.res; len(s.story.Lines) == 0 && s.o.Steps >= defaultSteps && len(r.Failures) == 0 && (r.rate(r.Ops) < busyOps || r.rate(r.Faults) < busyFaults) {
 		s.fail("too little happened: %.0f operations and %.2f faults a second", r.rate(r.Ops), r.rate(r.Faults))
 	}
 }
 
 // enough reports whether the clients have done what was asked for.
-func (s *simulation) enough() bool { return s.done() >= s.o.Steps || len(s.res.Failures) > 0 }
+func (s *simulation) enough() bool {
+	return s.o.Steps > 0 && s.done() >= s.o.Steps || s.toldAll || len(s.res.Failures) > 0
+}
 
 // done counts the clients' operations.
 func (s *simulation) done() (n int) {
@@ -237,8 +266,9 @@ func (s *simulation) script() {
 	for _, c := range s.clients {
 		c.wait()
 	}
+	s.faults.wait()
 	s.faults.stop()
-	s.res.Busy = s.w.Now() - s.begun // the operator may still wait for a host that is gone
+	s.res.Busy = s.sinceBegun() // the operator may still wait for a host that is gone
 	s.op.stop()
 	s.drains.stop()
 	s.ending = true

@@ -109,7 +109,7 @@ func (s *simulation) verify() {
 		}
 	}
 	s.op.check()
-	if len(s.res.Failures) == 0 && !s.lastResort(s.w.Rand("last resort")) && len(s.res.Failures) == 0 {
+	if len(s.res.Failures) == 0 && !(s.with("last-resort") && s.lastResort(s.w.Rand("last resort"))) && len(s.res.Failures) == 0 && s.with("damage") {
 		s.damage(s.w.Rand("damage"))
 	}
 	s.tell("verified;%s %d tasks of the operator, %d snapshots, %d groups, %d tried in vain, %d drains, %d volumes handed over", s.vms, s.op.done, len(s.op.snaps), len(s.groups.taken), len(s.groups.failed), s.drains.orders, s.drains.handed)

@@ -17,18 +17,19 @@ const secondEvery = 6
 
 // vmDisks are the second disks of VMs.
 type vmDisks struct {
+	s    *simulation
 	rng  *rand.Rand
 	on   bool
 	made map[holdfast.VMID]holdfast.VolumeID
 }
 
 func newVMDisks(s *simulation) *vmDisks {
-	d := &vmDisks{rng: s.w.Rand("disks of VMs"), made: make(map[holdfast.VMID]holdfast.VolumeID)}
-	d.on = d.rng.IntN(2) == 0
+	d := &vmDisks{s: s, rng: s.w.Rand("disks of VMs"), made: make(map[holdfast.VMID]holdfast.VolumeID)}
+	d.on = d.rng.IntN(2) == 0 && s.with("second-disks")
 	return d
 }
 
-func (d *vmDisks) turn() bool { return d.on && d.rng.IntN(secondEvery) == 0 }
+func (d *vmDisks) turn() bool { return d.on && len(d.s.vms.vms) > 0 && d.rng.IntN(secondEvery) == 0 }
 
 // secondDisk gives a VM its second disk, or takes it away.
 func (o *operator) secondDisk() (string, error) {
