@@ -91,6 +91,9 @@ func (j *joiner) promised() (rep replica.Report, err error) {
 	rep, err = replica.DecodeReport(f.Head)
 	if err == nil && rep.Promise > v.epoch {
 		err = holdfast.Errorf(holdfast.Fenced, "replica %s has promised epoch %d", j.ref.ID.Short(), rep.Promise)
+		// It never takes part at this epoch: an opening that was given up got as far
+		// as this replica. Whoever opens next does so at a higher one.
+		v.fence(err)
 	}
 	return rep, err
 }
