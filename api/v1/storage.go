@@ -102,6 +102,7 @@ type VolumeSet struct {
 	Copies     *int    `json:"copies,omitempty" minimum:"1" maximum:"8"`
 	Min        *int    `json:"min,omitempty" minimum:"1" maximum:"8"`
 	Durability *string `json:"durability,omitempty" enum:"flush,always"`
+	Reads      *string `json:"reads,omitempty" enum:"leased,confirmed" doc:"What a read is served under: leases, or an answer of every in-sync copy each time, which trusts no clock"`
 	IOPS       *int    `json:"iops,omitempty" minimum:"0" doc:"Limit, operations a second; 0: none"`
 	MBps       *int    `json:"mbps,omitempty" minimum:"0" doc:"Limit, megabytes (10^6 bytes) a second; 0: none"`
 	BurstMS    *int    `json:"burst_ms,omitempty" minimum:"0" doc:"How much a volume that is used less saves up, as milliseconds at its limits; 0: 100"`
@@ -123,6 +124,7 @@ type VolumeSpec struct {
 	Copies     int    `json:"copies,omitempty" minimum:"0" maximum:"8" doc:"Replicas in distinct racks; 0: default"`
 	Min        int    `json:"min,omitempty" minimum:"0" maximum:"8" doc:"Fewest in-sync copies that may take writes; 0: 1"`
 	Durability string `json:"durability,omitempty" enum:"flush,always"`
+	Reads      string `json:"reads,omitempty" enum:"leased,confirmed" doc:"What a read is served under: leases (none), or an answer of every in-sync copy each time, which trusts no clock"`
 	Pool       string `json:"pool,omitempty" maxLength:"63" doc:"Pool whose disks hold it; none: default, or that of what it is cloned from"`
 	Encrypt    bool   `json:"encrypt,omitempty" doc:"Seal its blocks under a key of its own, before they leave the writer's host; a clone of an encrypted volume always is"`
 	Compress   string `json:"compress,omitempty" enum:"off,fast,auto" doc:"Compress its blocks; none: off, or as what it is cloned from"`
@@ -143,6 +145,7 @@ type Volume struct {
 	Copies     int       `json:"copies"`
 	Min        int       `json:"min"`
 	Durability string    `json:"durability"`
+	Reads      string    `json:"reads" enum:"leased,confirmed" doc:"What a read is served under: leases, or an answer of every in-sync copy each time, which trusts no clock"`
 	Pool       string    `json:"pool"`
 	Encrypted  bool      `json:"encrypted"`
 	Key        string    `json:"key,omitempty" doc:"Name of the cluster key that its data key is wrapped with"`

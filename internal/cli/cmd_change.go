@@ -54,7 +54,7 @@ anew; the file system in it is the guest's to grow.`,
 
 func (a *app) volumeSetCmd() *cobra.Command {
 	var copies, least, iops, mbps, burst, weight int
-	var durability string
+	var durability, reads string
 	var plan, shared bool
 	c := &cobra.Command{Use: "set VOLUME", Short: "Change a volume while it is used", Args: args("VOLUME"),
 		Long: `Change a volume while it is used. Copies that are added are built in the
@@ -71,11 +71,17 @@ not limited.
 takes: twice the weight is twice as much. A volume that is alone gets all of it,
 and one that writes little need not wait for those that write much.
 
+--reads=confirmed has every read wait until all copies in sync have confirmed
+that no other host writes the volume: a round trip, shared by the reads of a
+moment. Without it a read is served under leases, which trust that the clocks of
+two hosts run alike to a fiftieth: they do not where a host is itself a virtual
+machine that somebody suspends.
+
 With --shared several NBD connections may write the volume at a time, all at the
 host that is its writer: those of one program that works with many (nbdcopy), or
 of a file system made for that, like OCFS2. Any other file system would be
 destroyed by a second mount. --shared=false takes it back.`,
-		Example: "  holdfast volume set data --copies 3 --plan\n  holdfast volume set data --copies 3 --min 2\n  holdfast volume set ledger --durability always\n  holdfast volume set data --iops 500 --mbps 20 --burst 2s\n  holdfast volume set data --iops none\n  holdfast volume set quorum --shared\n  holdfast volume set orders --weight 400",
+		Example: "  holdfast volume set data --copies 3 --plan\n  holdfast volume set data --copies 3 --min 2\n  holdfast volume set ledger --durability always --reads confirmed\n  holdfast volume set data --iops 500 --mbps 20 --burst 2s\n  holdfast volume set data --iops none\n  holdfast volume set quorum --shared\n  holdfast volume set orders --weight 400",
 	}
 	c.RunE = a.with(func(ctx context.Context, cl *client.Client, args []string) error {
 		s := v1.VolumeSet{Plan: plan}
@@ -87,6 +93,9 @@ destroyed by a second mount. --shared=false takes it back.`,
 		}
 		if c.Flags().Changed("durability") {
 			s.Durability = &durability
+		}
+		if c.Flags().Changed("reads") {
+			s.Reads = &reads
 		}
 		if c.Flags().Changed("iops") {
 			s.IOPS = &iops
@@ -118,6 +127,7 @@ destroyed by a second mount. --shared=false takes it back.`,
 	c.Flags().IntVar(&copies, "copies", 0, "copies in distinct racks, 1 to 8")
 	c.Flags().IntVar(&least, "min", 0, "fewest in-sync copies that may take writes")
 	c.Flags().StringVar(&durability, "durability", "", "flush or always: when a write is acknowledged")
+	c.Flags().StringVar(&reads, "reads", "", "leased or confirmed: whether a read asks every copy first")
 	limitFlags(c, &iops, &mbps, &burst)
 	c.Flags().BoolVar(&shared, "shared", false, "let several NBD clients write it at a time; false: one")
 	weightFlag(c, &weight)

@@ -31,6 +31,7 @@ func volumeColumns() []column[v1.Volume] {
 		{"BAD", true, func(v v1.Volume) any { return badBlocks(v) }},
 		{"FLUSH", true, func(v v1.Volume) any { return v.Flush }},
 		{"LIMITS", true, func(v v1.Volume) any { return limits(v) }},
+		{"READS", true, func(v v1.Volume) any { return unusualReads(v) }},
 		{"SHARED", true, func(v v1.Volume) any { return shared(v) }},
 		{"DELAYED", true, func(v v1.Volume) any { return delayed(v) }},
 		{"WEIGHT", true, func(v v1.Volume) any { return v.Weight }},
@@ -146,11 +147,20 @@ func (a *app) volumeCreateCmd(use string) *cobra.Command {
 	return c
 }
 
+// unusualReads says what reads are served under unless that is what is usual.
+func unusualReads(v v1.Volume) string {
+	if v.Reads == "leased" {
+		return ""
+	}
+	return v.Reads
+}
+
 func (a *app) copiesFlags(c *cobra.Command, s *v1.VolumeSpec) {
 	c.Flags().IntVar(&s.Copies, "copies", 0, "copies in distinct racks (default: the pool's, or 2 as far as there are racks)")
 	c.Flags().IntVar(&s.Min, "min", 0, "fewest in-sync copies that may take writes (default 1)")
 	c.Flags().StringVar(&s.Compress, "compress", "", "off (default), fast or auto: compress its blocks; auto leaves alone what looks random")
 	c.Flags().StringVar(&s.Durability, "durability", "", "flush (default) or always: when a write is acknowledged")
+	c.Flags().StringVar(&s.Reads, "reads", "", "leased (default) or confirmed: whether a read asks every copy first, so that no clock need be trusted")
 	limitFlags(c, &s.IOPS, &s.MBps, &s.BurstMS)
 	weightFlag(c, &s.Weight)
 }

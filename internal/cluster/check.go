@@ -85,6 +85,8 @@ func checkVolume(v *Volume) error {
 		return bad(what, v.Name, "at least %d of %d copies in sync: 1 to %d are allowed", v.Min, v.Copies, v.Copies)
 	case v.Durability != OnFlush && v.Durability != Always:
 		return bad(what, v.Name, "durability %q: %q and %q are allowed", v.Durability, OnFlush, Always)
+	case v.Reads != "" && v.Reads != Leased && v.Reads != Confirmed:
+		return bad(what, v.Name, "reads %q: %q and %q are allowed", v.Reads, Leased, Confirmed)
 	case v.Epoch > holdfast.MaxEpoch:
 		return bad(what, v.Name, "epoch %d is above %d: this volume cannot be opened again; copy it to a new one", v.Epoch, holdfast.MaxEpoch)
 	}

@@ -136,6 +136,15 @@ const (
 	Always  Durability = "always" // on disk on all, for initiators that never flush
 )
 
+// Reads says what a read is served under.
+type Reads string
+
+// What reads may be served under.
+const (
+	Leased    Reads = "leased"    // the leases of all in-sync replicas: no question is asked, clocks' rates are trusted
+	Confirmed Reads = "confirmed" // an answer of each, to a question that was sent after the read came: no clock is trusted
+)
+
 // Volume is the record of one volume: the only authority on who may write and
 // which replicas must acknowledge. It is changed only by compare-and-commit.
 type Volume struct {
@@ -146,6 +155,7 @@ type Volume struct {
 	Copies     int               `json:"copies"`
 	Min        int               `json:"min"` // fewest in-sync replicas that may acknowledge
 	Durability Durability        `json:"durability"`
+	Reads      Reads             `json:"reads,omitempty"` // "": leased
 
 	Epoch      holdfast.Epoch  `json:"epoch"`            // of the last opening or cut
 	Writer     holdfast.HostID `json:"writer"`           // zero: nobody may write

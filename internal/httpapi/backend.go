@@ -207,6 +207,7 @@ type NewVolume struct {
 	Copies      int // 0: default (2, or as many as there are racks, at least 1)
 	Min         int // 0: 1
 	Durability  cluster.Durability
+	Reads       cluster.Reads   // "": leased
 	Pool        holdfast.PoolID // of a clone: its origin's
 	Encrypt     bool
 	Compression string // "" (as the origin, or off), "off", "fast", "auto"

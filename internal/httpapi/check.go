@@ -46,7 +46,7 @@ func checkCopies(what string, copies, least int) error {
 
 // newVolume checks a request and resolves its names.
 func (p picture) newVolume(s v1.VolumeSpec) (NewVolume, error) {
-	n := NewVolume{Name: s.Name, Copies: s.Copies, Min: s.Min, Durability: cluster.Durability(s.Durability),
+	n := NewVolume{Name: s.Name, Copies: s.Copies, Min: s.Min, Durability: cluster.Durability(s.Durability), Reads: cluster.Reads(s.Reads),
 		Encrypt: s.Encrypt, Compression: s.Compress, Limits: cluster.Limits{IOPS: s.IOPS, MBps: s.MBps, BurstMS: s.BurstMS}, Weight: s.Weight}
 	if err := holdfast.CheckName("volume", s.Name); err != nil {
 		return n, err

@@ -134,7 +134,7 @@ func (p picture) volumeState(v cluster.Volume) string {
 
 func (p picture) renderVolume(v cluster.Volume) v1.Volume {
 	out := v1.Volume{ID: v.ID.String(), Name: v.Name, Size: int64(v.Blocks) * holdfast.BlockSize,
-		State: p.volumeState(v), Copies: v.Copies, Min: v.Min, Durability: string(v.Durability), Image: v.Image,
+		State: p.volumeState(v), Copies: v.Copies, Min: v.Min, Durability: string(v.Durability), Reads: string(cmp.Or(v.Reads, cluster.Leased)), Image: v.Image,
 		Pool: p.PoolName(v.Pool), Epoch: uint32(v.Epoch), Writer: p.hostName(v.Writer), Generation: v.Generation, Created: v.Created,
 		IOPS: v.Limits.IOPS, MBps: v.Limits.MBps, BurstMS: v.Limits.BurstMS, Shared: v.Shared,
 		Weight:   cmp.Or(v.Weight, fair.DefaultWeight),

@@ -100,6 +100,10 @@ func (s *Server) changeVolume(ctx context.Context, ref string, in v1.VolumeSet) 
 		d := cluster.Durability(*in.Durability)
 		c.Durability = &d
 	}
+	if in.Reads != nil {
+		r := cluster.Reads(*in.Reads)
+		c.Reads = &r
+	}
 	if c == (placement.Change{}) {
 		return out, holdfast.Errorf(holdfast.Invalid, "volume %s: nothing is to be changed; say what", v.Name)
 	}

@@ -15,6 +15,7 @@ type Change struct {
 	Copies     *int
 	Min        *int
 	Durability *cluster.Durability
+	Reads      *cluster.Reads
 	// Of the limits; 0 takes one away.
 	IOPS, MBps, BurstMS *int
 	Shared              *bool
@@ -35,6 +36,10 @@ func ChangeVolume(s *cluster.State, vol cluster.Volume, c Change) (next cluster.
 		}
 		next.Durability = *c.Durability
 		steps = append(steps, fmt.Sprintf("A write is acknowledged %s.", acknowledged(next.Durability)))
+	}
+	if c.Reads != nil && *c.Reads != cmp.Or(vol.Reads, cluster.Leased) {
+		next.Reads = *c.Reads
+		steps = append(steps, fmt.Sprintf("A read is served %s.", servedUnder(next.Reads)))
 	}
 	if c.Min != nil && *c.Min != vol.Min {
 		next.Min = *c.Min
@@ -113,6 +118,13 @@ func acknowledged(d cluster.Durability) string {
 		return "when it is on disk at every copy in sync"
 	}
 	return "when every copy in sync has it in memory, and a flush when it is on disk there"
+}
+
+func servedUnder(r cluster.Reads) string {
+	if r == cluster.Confirmed {
+		return "when every copy in sync has confirmed that no other host writes the volume: a round trip each time, and no clock is trusted"
+	}
+	return "while all copies in sync grant its writer a lease: without asking, and clocks are trusted to run alike"
 }
 
 // recopy decides where a volume's further copies go, or says which go.

@@ -50,6 +50,7 @@ type VolumeSpec struct {
 	Copies     int    // 0: the pool's, else 2, or 1 where there is one host
 	Min        int    // 0: 1
 	Durability cluster.Durability
+	Reads      cluster.Reads   // "": leased
 	Origin     *cluster.Origin // linked clone of an image or a snapshot
 	Image      bool            // to be filled and sealed
 	// Encrypt has the blocks sealed under a key of the volume's own. A clone of
@@ -145,7 +146,7 @@ func (p *Provisioner) prepare(spec VolumeSpec) (cluster.Volume, *cluster.State, 
 	}
 	rec := cluster.Volume{
 		ID: holdfast.VolumeID{UUID: id}, Name: spec.Name, Blocks: spec.Blocks, Copies: spec.Copies, Min: max(spec.Min, 1),
-		Durability: spec.Durability, Image: spec.Image, Origin: spec.Origin, Pool: spec.Pool, Limits: spec.Limits, Weight: spec.Weight, Created: p.Clock.Wall(),
+		Durability: spec.Durability, Reads: spec.Reads, Image: spec.Image, Origin: spec.Origin, Pool: spec.Pool, Limits: spec.Limits, Weight: spec.Weight, Created: p.Clock.Wall(),
 	}
 	if err := errors.Join(rec.Limits.Check(), cluster.CheckWeight(rec.Weight)); err != nil {
 		return cluster.Volume{}, nil, holdfast.Errorf(holdfast.Invalid, "volume %s: %w", rec.Name, err)

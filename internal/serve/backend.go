@@ -221,7 +221,7 @@ func (h *Host) CreateVolume(ctx context.Context, n httpapi.NewVolume) (cluster.V
 }
 
 func volumeSpec(n httpapi.NewVolume) provision.VolumeSpec {
-	return provision.VolumeSpec{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: n.Min, Durability: n.Durability, Origin: n.Origin, Pool: n.Pool,
+	return provision.VolumeSpec{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: n.Min, Durability: n.Durability, Reads: n.Reads, Origin: n.Origin, Pool: n.Pool,
 		Encrypt: n.Encrypt, Compression: n.Compression, Limits: n.Limits, Weight: n.Weight}
 }
 

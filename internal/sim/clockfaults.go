@@ -52,5 +52,8 @@ func (f *faults) jumpClock() {
 // take leases for good that have ended: what it then reads may be old, unless the
 // volume's reads are confirmed.
 func (h *host) deceived(v cluster.Volume) bool {
+	if v.Reads == cluster.Confirmed {
+		return false
+	}
 	return h.stood || h.wokeAt != 0 && h.s.w.Now()-h.wokeAt < replica.Lease+replica.Lease/replica.Drift
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -81,9 +82,10 @@ func (s *simulation) furnish() {
 		if err = s.initKey(h); err != nil {
 			return
 		}
+		reads := s.w.Rand("reads")
 		for i := range s.plan.clients {
 			var v cluster.Volume
-			if v, err = h.node.Make.CreateVolume(s.limits.spec(s.sealings.spec(provision.VolumeSpec{Name: clientVolume(i), Blocks: volumeBlocks, Copies: s.plan.copies[clientVolume(i)]}))); err != nil {
+			if v, err = h.node.Make.CreateVolume(s.limits.spec(s.sealings.spec(provision.VolumeSpec{Name: clientVolume(i), Blocks: volumeBlocks, Copies: s.plan.copies[clientVolume(i)], Reads: drawReads(reads)}))); err != nil {
 				return
 			}
 			vols = append(vols, v)
@@ -98,6 +100,11 @@ func (s *simulation) furnish() {
 	for i, v := range vols {
 		s.clients = append(s.clients, newBlockClient(s, i, v))
 	}
+}
+
+// drawReads has the reads of every second volume confirmed.
+func drawReads(rng *rand.Rand) cluster.Reads {
+	return []cluster.Reads{"", cluster.Confirmed}[rng.IntN(2)]
 }
 
 func (s *simulation) initKey(h *host) error {

@@ -474,7 +474,8 @@ func (v *Volume) readUnaligned(r *export.Request, waits bool) {
 }
 
 // fetched completes a read whose data is there: only under a lease that still
-// holds, and only when every write it may have seen is acknowledged.
+// holds, or when all in-sync replicas have confirmed that they stand by this
+// writer, and only when every write it may have seen is acknowledged.
 func (v *Volume) fetched(r *export.Request, err error) {
 	o := newOp(r)
 	v.mu.Lock()
@@ -483,6 +484,8 @@ func (v *Volume) fetched(r *export.Request, err error) {
 		v.finishLocked(o, v.failed)
 	case err != nil:
 		v.finishLocked(o, err)
+	case v.confirmed():
+		v.confirm(o)
 	case !v.m.Leased(v.localID, v.s.Clock.Now()):
 		v.leaseless(o)
 	default:

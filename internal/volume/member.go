@@ -2,6 +2,7 @@ package volume
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -35,6 +36,7 @@ type member struct {
 	mu      sync.Mutex
 	over    bool           // another has taken its place: its disk was opened anew
 	promise holdfast.Epoch // refused below; set before it is durable
+	highest atomic.Uint32  // the same, or above all epochs once it is over
 	leased  holdfast.Epoch // the writer that holds the lease
 	until   time.Duration  // and how long
 }
@@ -42,8 +44,9 @@ type member struct {
 // addMember registers a replica; s.mu is held.
 func (s *Service) addMember(st *store.Store, r *store.Replica) *member {
 	state := r.State()
-	m := &member{st: st, r: r, id: state.Replica, boot: s.Boot, promise: state.Promise, governor: s.diskGovernor(st.Identity().Disk)}
-	if state.Promise != 0 { // the writer of an earlier epoch, whichever, may hold a lease that an earlier process granted
+	m := &member{st: st, r: r, id: state.Replica, boot: s.Boot, governor: s.diskGovernor(st.Identity().Disk)}
+	m.promiseLocked(state.Promise) // nobody else has it yet
+	if state.Promise != 0 {        // the writer of an earlier epoch, whichever, may hold a lease that an earlier process granted
 		m.leased, m.until = 1, s.Clock.Now()+replica.Lease
 	}
 	s.members[m.id] = m
@@ -111,7 +114,7 @@ func (m *member) promised(e holdfast.Epoch, now func() time.Duration) (replica.R
 	m.mu.Lock()
 	refuse := e < m.promise
 	if !refuse {
-		m.promise = e
+		m.promiseLocked(e)
 	}
 	m.mu.Unlock()
 	if !refuse {

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/store"
@@ -50,6 +51,7 @@ func (m *member) inherit(old *member, kept bool) {
 	old.mu.Lock()
 	defer old.mu.Unlock()
 	old.over = true
+	old.highest.Store(math.MaxUint32)
 	m.leased, m.until = old.leased, old.until
 	if kept {
 		m.boot = old.boot

@@ -81,6 +81,8 @@ type Volume struct {
 	pushed   bool // by the initiator's server: what was completed is answered
 	stats    Stats
 
+	confirms confirming
+
 	making  map[holdfast.SnapshotID]time.Duration // snapshots that need no name in the record until then, or are lapsed
 	barrier *barrier                              // nil: writes need not wait for a group snapshot
 }
@@ -297,6 +299,7 @@ func (v *Volume) failLocked(err error) due {
 		v.finishLocked(o, err)
 	}
 	v.waiting = nil
+	v.dropUnconfirmed(err)
 	v.dropDelayed(nil, err)
 	v.dropParked(nil, err)
 	return v.takeDone()

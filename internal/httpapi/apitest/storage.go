@@ -31,7 +31,7 @@ func (b *Backend) newVolume(n httpapi.NewVolume) (cluster.Volume, error) {
 		return cluster.Volume{}, err
 	}
 	v := cluster.Volume{ID: holdfast.VolumeID{UUID: b.id()}, Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Min: max(n.Min, 1),
-		Durability: n.Durability, Origin: n.Origin, Pool: n.Pool, Limits: n.Limits, Weight: n.Weight, Epoch: 1, Created: epoch0()}
+		Durability: n.Durability, Reads: n.Reads, Origin: n.Origin, Pool: n.Pool, Limits: n.Limits, Weight: n.Weight, Epoch: 1, Created: epoch0()}
 	if v.Copies == 0 {
 		v.Copies = min(2, len(b.St.Hosts))
 	}
