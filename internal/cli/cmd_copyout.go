@@ -21,7 +21,7 @@ import (
 // copyOut is what 'image export' and 'volume export' were asked for.
 type copyOut struct {
 	format   string
-	compress bool
+	compress string // "": not, or a key of compressions
 	force    bool
 }
 
@@ -51,7 +51,7 @@ func (a *app) imageExportCmd() *cobra.Command {
 	var o copyOut
 	c := &cobra.Command{Use: "export IMAGE FILE|-", Short: "Write an image to a file, as QCOW2 or raw", Args: args("IMAGE", "FILE"),
 		Long: "Write an image to a file that other programs read.\n" + copyOutHelp,
-		Example: "  holdfast image export debian debian.qcow2 --compress\n  holdfast image export debian debian.raw\n" +
+		Example: "  holdfast image export debian debian.qcow2 --compress\n  holdfast image export debian debian.qcow2 --compress=zstd\n  holdfast image export debian debian.raw\n" +
 			"  holdfast image export debian - --format raw | xz > debian.raw.xz\n  holdfast image export debian - | ssh other holdfast image import --name debian -",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			return a.copyOut(ctx, args[0], args[1], o, func(ctx context.Context) (io.ReadCloser, int64, error) {
@@ -80,8 +80,15 @@ func (a *app) volumeExportCmd() *cobra.Command {
 
 func (o *copyOut) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.format, "format", "", "qcow2 or raw (default: raw for a FILE that ends in .raw or .img, else qcow2)")
-	c.Flags().BoolVar(&o.compress, "compress", false, "compress a QCOW2 file, here")
+	c.Flags().StringVar(&o.compress, "compress", "", "compress a QCOW2 file, here: deflate, which all programs read, or zstd, which is faster")
+	c.Flags().Lookup("compress").NoOptDefVal = "deflate"
 	c.Flags().BoolVar(&o.force, "force", false, "replace FILE if it is there")
+}
+
+// compressions knows how clusters may be compressed.
+func compressions(name string) (how qcow2.Compression, known bool) {
+	how, known = map[string]qcow2.Compression{"deflate": qcow2.Deflate, "zstd": qcow2.Zstd}[name]
+	return how, known
 }
 
 // check fills in the format and refuses what does not go together.
@@ -91,12 +98,15 @@ func (o *copyOut) check(file string) error {
 	} else if o.format == "" {
 		o.format = "qcow2"
 	}
+	_, known := compressions(o.compress)
 	switch {
 	case o.format != "qcow2" && o.format != "raw":
 		return usageError{fmt.Errorf("--format %q: it can be qcow2 or raw", plain(o.format))}
-	case o.compress && o.format == "raw":
+	case o.compress != "" && !known:
+		return usageError{fmt.Errorf("--compress=%s: it can be deflate or zstd", plain(o.compress))}
+	case o.compress != "" && o.format == "raw":
 		return usageError{errors.New("a raw file cannot be compressed: leave --compress out and use a pipe, as in: holdfast image export debian - --format raw | xz > debian.raw.xz")}
-	case o.compress && file == "-":
+	case o.compress != "" && file == "-":
 		return usageError{errors.New("a compressed QCOW2 file cannot be written to a pipe, since its tables come first and are known last: give a FILE")}
 	}
 	return nil
@@ -196,8 +206,9 @@ func (c *copiedOut) write(f *os.File, from io.Reader, o copyOut) error {
 	var put func(off int64, b []byte) error
 	end := func() error { return nil }
 	switch {
-	case o.compress:
-		p, err := qcow2.NewPacker(f, c.Size)
+	case o.compress != "":
+		how, _ := compressions(o.compress)
+		p, err := qcow2.NewPacker(f, c.Size, how)
 		if err != nil {
 			return err
 		}

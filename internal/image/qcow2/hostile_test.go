@@ -256,13 +256,17 @@ func FuzzStream(f *testing.F) {
 }
 
 func FuzzPack(f *testing.F) {
-	f.Add([]byte("some"), uint16(3), uint32(70000))
-	f.Add(bytes.Repeat([]byte("holdfast"), 9000), uint16(0), uint32(1))
-	f.Fuzz(func(t *testing.T, b []byte, at uint16, n uint32) {
+	f.Add([]byte("some"), uint16(3), uint32(70000), false)
+	f.Add(bytes.Repeat([]byte("holdfast"), 9000), uint16(0), uint32(1), true)
+	f.Fuzz(func(t *testing.T, b []byte, at uint16, n uint32, zstd bool) {
+		how := qcow2.Deflate
+		if zstd {
+			how = qcow2.Zstd
+		}
 		disk := make([]byte, (int(at)*512+len(b)+int(n%(2*mib)))/512*512+512)
 		copy(disk[int(at)*512:], b)
 		var out buffer
-		p, err := qcow2.NewPacker(&out, int64(len(disk)))
+		p, err := qcow2.NewPacker(&out, int64(len(disk)), how)
 		for off := 0; off < len(disk) && err == nil; off += cluster {
 			err = p.Put(int64(off), disk[off:min(len(disk), off+cluster)])
 		}

@@ -273,24 +273,27 @@ func TestAStreamIsWhatQEMUReads(t *testing.T) {
 func TestAPackedImageIsWhatQEMUReads(t *testing.T) {
 	for _, n := range sizes() {
 		want := content(n)
-		img := filepath.Join(t.TempDir(), "img")
-		pack(t, img, want)
-		if got := whole(t, open(t, img, qcow2.Options{})); !bytes.Equal(got, want) {
-			t.Errorf("%d bytes: it is another disk", n)
+		raw := writeFile(t, "raw", want)
+		for _, how := range []qcow2.Compression{qcow2.Deflate, qcow2.Zstd} {
+			img := filepath.Join(t.TempDir(), "img")
+			pack(t, img, want, how)
+			if got := whole(t, open(t, img, qcow2.Options{})); !bytes.Equal(got, want) {
+				t.Errorf("%d bytes, compression %d: it is another disk", n, how)
+			}
+			clean(t, img, raw)
 		}
-		clean(t, img, writeFile(t, "raw", want))
 	}
 }
 
 // pack writes a compressed image.
-func pack(t testing.TB, path string, disk []byte) {
+func pack(t testing.TB, path string, disk []byte, how qcow2.Compression) {
 	t.Helper()
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	p, err := qcow2.NewPacker(f, int64(len(disk)))
+	p, err := qcow2.NewPacker(f, int64(len(disk)), how)
 	for off := 0; off < len(disk) && err == nil; off += 65536 {
 		err = p.Put(int64(off), disk[off:min(len(disk), off+65536)])
 	}
@@ -320,7 +323,7 @@ func TestALargeSparseImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer packed.Close()
-	p, _ := qcow2.NewPacker(packed, size)
+	p, _ := qcow2.NewPacker(packed, size, qcow2.Zstd)
 	cluster := bytes.Repeat([]byte("holdfast"), 8192)
 	for _, off := range []int64{0, 3 << 16, 1 << 30, 1<<30 + 1<<16, 4<<30 - 1<<16, size - 1<<16} {
 		raw.WriteAt(cluster, off)

@@ -128,7 +128,7 @@ func (l layout) blocksAt() int64 { return l.refsAt() + l.refTable*outCluster }
 func (m *Map) FileSize() int64 { return m.layout().total() * outCluster }
 
 // header makes the header of a file whose L1 table follows it.
-func appendHeader(b []byte, size, l1Entries, refsAt, refClusters int64) []byte {
+func appendHeader(b []byte, size, l1Entries, refsAt, refClusters int64, how Compression) []byte {
 	be := binary.BigEndian
 	b = be.AppendUint32(append(b, magic...), outVersion)
 	b = be.AppendUint32(be.AppendUint64(b, 0), 0) // no backing file
@@ -137,9 +137,13 @@ func appendHeader(b []byte, size, l1Entries, refsAt, refClusters int64) []byte {
 	b = be.AppendUint64(be.AppendUint32(b, uint32(l1Entries)), outCluster)
 	b = be.AppendUint32(be.AppendUint64(b, uint64(refsAt)), uint32(refClusters))
 	b = be.AppendUint64(be.AppendUint32(b, 0), 0) // no snapshots
-	b = append(b, make([]byte, 24)...)            // no features
+	features := uint64(0)
+	if how != Deflate {
+		features = 1 << bitCompressionType
+	}
+	b = append(be.AppendUint64(b, features), make([]byte, 16)...) // incompatible; no others
 	b = be.AppendUint32(be.AppendUint32(b, outOrder), outHeader)
-	return append(b, make([]byte, 8)...) // compression: deflate
+	return append(append(b, byte(how)), make([]byte, 7)...)
 }
 
 // Write writes the file, front to back, with the data of src: FileSize bytes.
@@ -194,7 +198,7 @@ func (m *Map) WriteAt(w io.WriterAt, src io.ReaderAt) error {
 func (m *Map) writeTables(w io.Writer) error {
 	l := m.layout()
 	out := clusterWriter{w: w}
-	out.write(appendHeader(nil, m.size, int64(len(m.spans)), l.refsAt(), l.refTable))
+	out.write(appendHeader(nil, m.size, int64(len(m.spans)), l.refsAt(), l.refTable, Deflate))
 	out.table(int64(len(m.spans)), m.l1Entry(l))
 	out.table(l.refBlocks, func(i int64) uint64 { return uint64(l.blocksAt() + i*outCluster) })
 	for left := l.total(); left > 0; left -= outRefcount {
