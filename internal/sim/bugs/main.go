@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast/internal/sim"
@@ -63,6 +64,7 @@ func main() {
 // playOne plays a seed and prints what it finds.
 func playOne(seed uint64) int {
 	debug.SetGCPercent(400) // a world's garbage is short-lived
+	_ = syscall.Setrlimit(syscall.RLIMIT_CPU, &syscall.Rlimit{Cur: patience, Max: patience + 10})
 	r := sim.Run(sim.Options{Seed: seed})
 	for _, f := range r.Failures {
 		fmt.Println(f)

@@ -55,9 +55,12 @@ func plant(dir string, b *bug) (program string, err error) {
 	return program, nil
 }
 
-// patience is how long a seed may take, in which it takes a second or two; one
-// that takes longer spins.
-const patience = 2 * time.Minute
+// A seed takes a second or two of a processor's time; one that takes more spins.
+// On a machine that has much else to do it may last.
+const (
+	patience = 60 // seconds of processors' time
+	atLast   = 30 * time.Minute
+)
 
 // look plays seeds after those that were tried, several at a time, until one
 // finds something or all were tried. The first seed in order that did is kept.
@@ -88,9 +91,9 @@ func try(program string, seed uint64) result {
 	if err := c.Start(); err != nil {
 		return result{Seed: seed, Finding: "it cannot be started: " + err.Error()}
 	}
-	spins := time.AfterFunc(patience, func() { c.Process.Kill() })
+	hangs := time.AfterFunc(atLast, func() { c.Process.Kill() })
 	err := c.Wait()
-	if !spins.Stop() {
+	if !hangs.Stop() || c.ProcessState.UserTime() > (patience-5)*time.Second {
 		return result{Seed: seed, Finding: "it does not end"}
 	}
 	if err == nil {
