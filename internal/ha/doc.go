@@ -72,6 +72,9 @@ type Config struct {
 	// Builds is how many volumes may be building a copy: 8, or 2 for each living
 	// host if those are more. Their hosts see to it that they take turns.
 	Builds int
+
+	// Visits, unless nil, count what happens, for a checker.
+	Visits *Visits
 }
 
 func (c Config) withDefaults() Config {

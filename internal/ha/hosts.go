@@ -48,12 +48,14 @@ func (m *Machine) observeHosts(now time.Duration, v *placement.View) {
 			t = &hostTrack{phase: Expected, since: now}
 			if coveredLoss(v, h.Name) {
 				t.phase = Gone // known to be lost before this machine began
+				m.visitHost(Gone, hostKnown)
 			}
 			m.hosts[h.ID] = t
 		}
 		if h.Up() && !t.seen {
 			t.seen = m.renewed(now, v, h.ID)
 			if !t.seen {
+				m.visitHost(t.phase, hostUnproved)
 				m.wakeAt(now, m.began+m.cfg.ColdWait)
 			}
 		}
@@ -69,7 +71,17 @@ func (m *Machine) renewed(now time.Duration, v *placement.View, id holdfast.Host
 }
 
 func (m *Machine) advance(now time.Duration, t *hostTrack, up bool) {
-	enter := func(p Phase) { t.phase, t.since = p, now }
+	enter := func(p Phase) {
+		if !up && p == Gone {
+			m.visitHost(t.phase, hostTime)
+		}
+		t.phase, t.since = p, now
+	}
+	if up {
+		m.visitHost(t.phase, hostUp)
+	} else {
+		m.visitHost(t.phase, hostDown)
+	}
 	switch {
 	case up:
 		if t.phase != Alive {
@@ -137,7 +149,11 @@ func (m *Machine) observeBrake(now time.Duration, v *placement.View) {
 			up++
 		}
 	}
+	if len(gone) > 0 {
+		m.visits().Brake.Hit(brakeFew)
+	}
 	if all := up + len(gone); m.tooMany(v, gone, all) {
+		m.visits().Brake.Hit(brakeTrips)
 		m.brake = brake{on: true, since: now, hosts: gone, all: all}
 		m.wakeAt(now, now+m.cfg.BrakeHold)
 	}
@@ -160,7 +176,9 @@ func (m *Machine) holdBrake(now time.Duration, v *placement.View) {
 			away = append(away, id)
 		}
 	}
-	if m.tooMany(v, away, m.brake.all) && now-m.brake.since < m.cfg.BrakeHold {
+	over := now-m.brake.since >= m.cfg.BrakeHold
+	m.visits().Brake.Hit(brakeEvent(m.tooMany(v, away, m.brake.all), over))
+	if m.tooMany(v, away, m.brake.all) && !over {
 		m.wakeAt(now, m.brake.since+m.cfg.BrakeHold)
 		return
 	}

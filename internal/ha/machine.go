@@ -74,6 +74,7 @@ func (m *Machine) Step(now time.Duration, wall time.Time, s *cluster.State) ([]C
 	m.mend(d)
 	d.flush("incident", "timeline")
 	d.prune()
+	m.visitStep(d.changes)
 	return d.changes, m.wake
 }
 

@@ -79,6 +79,8 @@ func (m *Machine) observeVMs(now time.Duration, v *placement.View) {
 		}
 		if wanted {
 			m.observeStart(now, vm, t)
+		} else {
+			m.visits().VM.Hit(vmElsewhere)
 		}
 	}
 }
@@ -88,10 +90,13 @@ func (m *Machine) observeStart(now time.Duration, vm cluster.VM, t *vmTrack) {
 	if t.state == "failed" && !t.failing {
 		t.failing, t.failedAt = true, now
 	}
-	switch m.progress(now, t) {
+	p := m.progress(now, t)
+	steady := p == settled && t.state == "running" && now-t.since >= steadyAfter
+	m.visitVM(t, p, steady)
+	switch p {
 	case settled:
 		t.failing, t.counted = false, false
-		if t.state == "running" && now-t.since >= steadyAfter {
+		if steady {
 			t.failures = 0
 			clear(t.failedOn)
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/visits"
 )
 
 // Times of the protocol. A member grants the writer a lease of Lease with
@@ -26,6 +27,8 @@ type Writer[T any] struct {
 	syncs   fifo[pending[T]] // waiting to be on disk everywhere
 	durable int              // operations of acks that are to wait for the disk as well
 	want    holdfast.LSN     // of the last operation that waits or is to wait for the disk
+
+	Visits *visits.Counts // what has happened, for a checker; nil: nobody counts
 }
 
 type pending[T any] struct {
@@ -105,16 +108,22 @@ func (w *Writer[T]) Find(id holdfast.ReplicaID) int {
 // member i: no operation among them completes before FrameDone.
 func (w *Writer[T]) FrameSent(i int, first, last holdfast.LSN, now time.Duration) {
 	m := &w.members[i]
+	w.visit(w.state(i), sawSent)
 	m.frames.push(first)
 	if last > m.Sent {
 		m.Sent = last
 	}
-	w.Ask(i, now)
+	m.ask(now)
 }
 
 // Ask notes that member i owes an answer since now.
 func (w *Writer[T]) Ask(i int, now time.Duration) {
-	if m := &w.members[i]; m.Asked == 0 {
+	w.visit(w.state(i), sawAsked)
+	w.members[i].ask(now)
+}
+
+func (m *Member) ask(now time.Duration) {
+	if m.Asked == 0 {
 		m.Asked = now
 	}
 }
@@ -122,6 +131,7 @@ func (w *Writer[T]) Ask(i int, now time.Duration) {
 // FrameDone notes that the transport gave back the frame sent from first on.
 func (w *Writer[T]) FrameDone(i int, first holdfast.LSN) {
 	m := &w.members[i]
+	w.visit(w.state(i), sawFrameBack)
 	for j := 0; j < m.frames.len(); j++ {
 		if *m.frames.at(j) == first {
 			*m.frames.at(j) = 0 // answered out of order: keep the place, drop the claim
@@ -146,7 +156,13 @@ const (
 // Answer takes a member's answer to a request sent at asked: its boot id, the
 // highest LSN it holds and the highest on disk.
 func (w *Writer[T]) Answer(i int, boot holdfast.BootID, prefix, durable holdfast.LSN, asked, now time.Duration) Verdict {
-	m := &w.members[i]
+	m, was := &w.members[i], w.state(i)
+	v := m.answer(boot, prefix, durable, asked, now)
+	w.visit(was, m.answered(v))
+	return v
+}
+
+func (m *Member) answer(boot holdfast.BootID, prefix, durable holdfast.LSN, asked, now time.Duration) Verdict {
 	if m.Gone {
 		return Fine
 	}
@@ -171,6 +187,7 @@ func (w *Writer[T]) Answer(i int, boot holdfast.BootID, prefix, durable holdfast
 func (w *Writer[T]) Silent(now time.Duration, out []int) []int {
 	for i := range w.members {
 		if m := &w.members[i]; !m.Gone && m.Asked != 0 && now-m.Asked >= Silence {
+			w.visit(w.state(i), sawSilence)
 			out = append(out, i)
 		}
 	}
@@ -187,11 +204,17 @@ func (w *Writer[T]) Add(m Member, at holdfast.LSN) int {
 
 // Remove stops waiting for member i. For a member of the in-sync set this is
 // allowed only once its ejection is known to be committed.
-func (w *Writer[T]) Remove(i int) { w.members[i].Gone = true }
+func (w *Writer[T]) Remove(i int) {
+	w.visit(w.state(i), sawDropped)
+	w.members[i].Gone = true
+}
 
 // SetInSync makes member i count for durability and stable, at the moment its
 // add is sent: if the commit's outcome is unknown, it must be waited for.
-func (w *Writer[T]) SetInSync(i int) { w.members[i].InSync = true }
+func (w *Writer[T]) SetInSync(i int) {
+	w.visit(w.state(i), sawCounted)
+	w.members[i].InSync = true
+}
 
 // Acked is the highest LSN that is in memory everywhere it must be.
 func (w *Writer[T]) Acked() holdfast.LSN {

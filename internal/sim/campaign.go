@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -63,6 +64,9 @@ type Counts struct {
 	Reads       int `json:"reads_beside"`     // by others than the volume's client
 	Judged      int `json:"reads_judged"`     // by Porcupine too
 
+	Kinds  map[string]int    `json:"faults_by_kind,omitempty"`
+	Visits map[string]uint64 `json:"visits,omitempty"` // of the protocol's machines: how often an event met a state
+
 	Failed []Failed `json:"failed,omitempty"`
 }
 
@@ -75,7 +79,7 @@ type Failed struct {
 // countsOf are those of one seed.
 func countsOf(r *Result) Counts {
 	c := Counts{Seeds: 1, Simulated: r.Time.Hours(), Busy: r.Busy.Hours(), Operations: r.Ops, Faults: r.Faults,
-		TakeOvers: r.TakeOvers, Recoveries: r.Recoveries, Partitions: r.Partitions, CacheLosses: r.Lost, Reads: r.Observed, Judged: r.Judged}
+		TakeOvers: r.TakeOvers, Recoveries: r.Recoveries, Partitions: r.Partitions, CacheLosses: r.Lost, Reads: r.Observed, Judged: r.Judged, Visits: r.Visits, Kinds: r.Kinds}
 	if len(r.Failures) > 0 {
 		c.Failed = []Failed{{Seed: r.Seed, Why: r.Failures[0]}}
 	}
@@ -96,7 +100,20 @@ func (c *Counts) Add(o Counts) {
 	c.CacheLosses += o.CacheLosses
 	c.Reads += o.Reads
 	c.Judged += o.Judged
+	c.Kinds, c.Visits = sum(c.Kinds, o.Kinds), sum(c.Visits, o.Visits)
 	c.Failed = append(c.Failed, o.Failed...)
+}
+
+// sum adds counts by their names, in a map of its own.
+func sum[N int | uint64](a, b map[string]N) map[string]N {
+	out := maps.Clone(a)
+	if out == nil {
+		out = make(map[string]N, len(b))
+	}
+	for k, n := range b {
+		out[k] += n
+	}
+	return out
 }
 
 // String is one line.
@@ -208,7 +225,7 @@ func Summaries(dir string) (all []Summary, err error) {
 // campaignCommand is `holdfast sim campaign`.
 func campaignCommand(version string) *cobra.Command {
 	c := Campaign{Version: version}
-	var dir string
+	var dir, page string
 	var hours float64
 	cmd := &cobra.Command{
 		Use:   "campaign",
@@ -250,6 +267,11 @@ Ctrl-C ends it after the seeds under way. Exit status 1 if one broke a promise.`
 				return holdfast.Errorf(holdfast.Other, "sim campaign: ended before the first seed")
 			}
 			path, err := sum.Save(dir)
+			if err == nil {
+				if _, none := os.Stat(page); none == nil {
+					err = WriteProof(page, dir)
+				}
+			}
 			if err != nil {
 				return err
 			}
@@ -271,5 +293,6 @@ Ctrl-C ends it after the seeds under way. Exit status 1 if one broke a promise.`
 	f.IntVar(&c.Jobs, "jobs", 0, "seeds at once (default: one a processor)")
 	f.IntVar(&c.Steps, "steps", defaultSteps, "client operations of each seed")
 	f.StringVar(&dir, "summaries", "docs/campaigns", "`directory` of the summaries")
+	f.StringVar(&page, "page", "docs/PROOF.md", "the page whose figures are made of them, if it is there")
 	return cmd
 }

@@ -59,6 +59,6 @@ promise was broken, and with the line that plays the same history again.`,
 	c.Flags().IntVar(&o.Steps, "steps", defaultSteps, "client operations")
 	c.Flags().IntVar(&seeds, "count", 1, "how many seeds to play, one after the other")
 	c.Flags().BoolVar(&trace, "trace", false, "print the hosts' logs too, between the lines of the history")
-	c.AddCommand(campaignCommand(version))
+	c.AddCommand(campaignCommand(version), proofCommand())
 	return c
 }

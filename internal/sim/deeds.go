@@ -25,6 +25,7 @@ func (s *simulation) strike(c story.Command) {
 	s.struck = append(s.struck, l)
 	if !remedy(c.Kind) {
 		s.res.Faults++
+		s.res.Kinds[c.Kind]++
 	}
 	s.do(c)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/disk"
 	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/ha"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/fakevm"
 	"github.com/holdfast-cloud/holdfast/internal/node"
 	"github.com/holdfast-cloud/holdfast/internal/store"
@@ -128,7 +129,7 @@ func (h *host) begin(clk *simclock.Host) {
 	log := s.log.With("host", h.name)
 	n := node.New(node.Config{
 		Host: cluster.Alive{Host: h.rec.ID, Boot: holdfast.BootID{UUID: boot}, CPUs: 4, MemoryMiB: 4096, Accelerator: "tcg", Sandbox: "full", Version: "sim"},
-		Log:  log, Floor: h.floor,
+		Log:  log, Floor: h.floor, HA: ha.Config{Visits: &s.visited.ha},
 		Reopen: func(was *store.Store) (*store.Store, error) {
 			return h.reopen(was, clk, rnd)
 		},
@@ -138,6 +139,7 @@ func (h *host) begin(clk *simclock.Host) {
 	})
 	n.Keys.Add(s.sealings.key)
 	n.Volumes.Sealed = s.sealed
+	n.Volumes.Visits = &s.visited.volumes
 	h.unsound, h.reopened = "", 0
 	for i, d := range h.media() {
 		st, err := h.openStore(d, clk, rnd)

@@ -46,10 +46,12 @@ type Result struct {
 	Seed     uint64
 	Ops      int
 	Faults   int
-	Opened   int // sessions that clients opened
-	Observed int // reads by who is not the volume's client
-	Lost     int // cache losses, each after power was lost everywhere
-	Judged   int // reads that Porcupine has judged
+	Opened   int               // sessions that clients opened
+	Observed int               // reads by who is not the volume's client
+	Lost     int               // cache losses, each after power was lost everywhere
+	Judged   int               // reads that Porcupine has judged
+	Kinds    map[string]int    // of faults
+	Visits   map[string]uint64 // of the protocol's machines: state, event
 	// TakeOvers are the sessions of clients at a new epoch over one that was there,
 	// Recoveries the disks that were opened after their process or power had gone,
 	// Partitions the cuts of the network, whole or in one direction.
@@ -105,6 +107,7 @@ type simulation struct {
 	struck   []story.Line // what was done so far
 	cuts     []*cutting   // of the network, which last
 	toldAll  bool         // the story is at its end
+	visited  *visited
 	res      Result
 	ending   bool
 	settled  bool          // the operator has set everything right
@@ -139,6 +142,7 @@ func Run(o Options) Result {
 	s := newSimulation(o)
 	s.play(s.script)
 	s.judge()
+	s.res.Visits = s.visits()
 	s.res.Time = s.w.Now()
 	s.close()
 	s.res.Hash = s.hist.Sum64()
@@ -151,8 +155,8 @@ func Run(o Options) Result {
 func newSimulation(o Options) *simulation {
 	w := simclock.NewWorld(o.Seed)
 	s := &simulation{o: o, w: w, c: w.Clock(), rng: w.Rand("script"), hist: fnv.New64a(), mapMemory: mapMemory}
-	s.res.Seed = o.Seed
-	s.log = s.logger()
+	s.res.Seed, s.res.Kinds = o.Seed, make(map[string]int)
+	s.log, s.visited = s.logger(), newVisited()
 	s.lang, s.disks = story.NewLanguage(), w.Rand("second disks")
 	if s.story = o.Story; s.story == nil {
 		s.story = &story.Story{}

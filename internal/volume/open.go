@@ -32,6 +32,8 @@ type takeover struct {
 	blocks  uint64 // size of the smallest replica, which the record may exceed
 }
 
+func (t *takeover) visit(p int) { t.s.visits().Takeover.Hit(p) }
+
 // seat is an in-sync member that takes part in an opening.
 type seat struct {
 	ref    cluster.Replica
@@ -53,6 +55,7 @@ func (s *Service) open(id holdfast.VolumeID, after *released) (*Volume, error) {
 		}
 		seats, promised, err := t.collect()
 		if promised > t.epoch {
+			t.visit(promiseHigher)
 			seen = promised // a promise above kv's epoch: kv was restored, or another opening is ahead
 			continue
 		}
@@ -83,18 +86,23 @@ func retryable(err error) bool {
 func (t *takeover) claim(id holdfast.VolumeID, seen holdfast.Epoch) error {
 	rec, mod, err := t.s.Records.ReadVolume(id)
 	if err != nil {
+		t.visit(claimUnread)
 		return err
 	}
 	if rec.Deleted {
+		t.visit(claimDeleted)
 		return holdfast.Errorf(holdfast.NotFound, "volume %s is being deleted", rec.Name)
 	}
 	if t.after != nil && !t.after.still(&rec, t.s.Self, t.epoch) {
+		t.visit(claimOvertaken)
 		return holdfast.Errorf(holdfast.Fenced, "volume %s was opened by another host before it could be handed over", rec.Name)
 	}
 	if t.sealing, err = t.s.newSealing(rec); err != nil {
+		t.visit(claimLocked)
 		return err
 	}
 	if len(rec.InSync) == 0 {
+		t.visit(claimEmpty)
 		return holdfast.Errorf(holdfast.Unavailable, "volume %s has no in-sync replica left", rec.Name)
 	}
 	rec.Epoch = replica.Next(rec.Epoch, seen)
@@ -103,7 +111,9 @@ func (t *takeover) claim(id holdfast.VolumeID, seen holdfast.Epoch) error {
 	}
 	rec.Writer = t.s.Self
 	t.epoch = rec.Epoch
-	if t.mod, err = t.s.Records.ClaimVolume(rec, mod); err != nil {
+	t.mod, err = t.s.Records.ClaimVolume(rec, mod)
+	t.visit(claimCommitted + commitEvent(err))
+	if err != nil {
 		return err
 	}
 	t.rec = rec
@@ -167,6 +177,7 @@ func (t *takeover) collect() (seats []seat, highest holdfast.Epoch, err error) {
 			seats = append(seats, seat{t.rec.InSync[i], *r})
 		}
 	}
+	t.visit(promiseEvent(reports, c.Now()-start))
 	if len(seats) == 0 {
 		err = holdfast.Errorf(holdfast.Unavailable, "volume %s: none of its %d in-sync replicas can be reached: %w", t.rec.Name, len(t.rec.InSync), lastErr)
 	}
@@ -194,6 +205,7 @@ func (t *takeover) finish(seats []seat) (*Volume, error) {
 	}
 	asked := t.s.Clock.Now()
 	cut, ok := replica.Takeover(reports)
+	t.visit(cutEvent(reports, cut, ok))
 	if !ok {
 		return nil, holdfast.Errorf(holdfast.Damaged, "volume %s: every in-sync replica that can be reached is damaged or incomplete; bring back the others", t.rec.Name)
 	}
@@ -204,7 +216,7 @@ func (t *takeover) finish(seats []seat) (*Volume, error) {
 	}
 	var keep []seat
 	for i, st := range seats {
-		if i == cut.Best || reports[i].Eligible() && t.level(st, best, cut.LSN) == nil {
+		if i == cut.Best || reports[i].Eligible() && t.levelled(st, best, cut.LSN) {
 			keep = append(keep, st)
 		}
 	}
@@ -219,6 +231,7 @@ func (t *takeover) finish(seats []seat) (*Volume, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.visit(t.waitEvent(cut.Wait - (t.s.Clock.Now() - asked)))
 	if t.after != nil { // the only one who has leases does not read any more
 		t.after.taken = true
 	} else {
@@ -236,9 +249,11 @@ func (t *takeover) settle(keep []seat) error {
 		}
 	}
 	if len(rec.InSync) < rec.Min {
+		t.visit(settleBelow)
 		return holdfast.Errorf(holdfast.Unavailable, "volume %s: %d replicas can be reached, its minimum is %d", rec.Name, len(rec.InSync), rec.Min)
 	}
 	mod, err := t.s.Records.CommitVolume(rec, t.mod)
+	t.visit(settleEvent(err, len(rec.InSync) < len(t.rec.InSync)))
 	if err != nil {
 		return err
 	}
@@ -347,6 +362,7 @@ func (t *takeover) begin(seats []seat, start record.Start) ([]seat, error) {
 			failed = err
 		}
 	}
+	t.visit(beginEvent(len(keep), len(seats)))
 	if len(keep) == 0 {
 		return nil, failed
 	}

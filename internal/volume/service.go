@@ -67,6 +67,9 @@ type Config struct {
 	Keys func(rec cluster.Volume) (map[holdfast.VolumeID]keyring.Key, error)
 	// Sealed, unless nil, is told of every sealing here, for a checker.
 	Sealed func(key keyring.Key, nonce [seal.NonceSize]byte, plaintext []byte)
+	// Visits, unless nil, count what happens to the protocol's machines, for a
+	// checker that runs one task at a time.
+	Visits *Visits
 	// Priority is that of the VM whose disk a volume is, from 0 up; nil: none has.
 	Priority func(holdfast.VolumeID) int
 	// RebuildRate is how many bytes a second rebuilds may read from a disk and

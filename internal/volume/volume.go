@@ -153,6 +153,7 @@ func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *
 		}
 	}
 	v.m = replica.NewWriter[*op](t.epoch, members)
+	v.m.Visits = s.visits().Writer
 	v.grow()
 	v.setLimits(v.rec.Limits)
 	s.weigh(v.rec)

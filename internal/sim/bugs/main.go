@@ -41,7 +41,7 @@ func main() {
 	flag.BoolVar(&h.left, "left", false, "leave out the bugs that were found, in whatever sources")
 	flag.BoolVar(&h.anew, "anew", false, "begin with seed 1 though seeds were tried in the same sources")
 	flag.IntVar(&h.jobs, "jobs", runtime.NumCPU(), "seeds at once")
-	flag.StringVar(&h.file, "results", "docs/campaigns/bugs.json", "file of what came of every bug; empty: do not keep it")
+	flag.StringVar(&h.file, "results", "docs/campaigns/"+sim.BugsFile, "file of what came of every bug; empty: do not keep it")
 	flag.StringVar(&h.page, "page", "docs/PLANTED_BUGS.md", "page that shows it; empty: do not write it")
 	write := flag.Bool("write", false, "write the page only")
 	play := flag.Uint64("play", 0, "play one seed and exit with status 1 if it finds something")
@@ -91,7 +91,7 @@ func (h *hunt) run() error {
 		return fmt.Errorf("run it in the root of the source: %w", err)
 	}
 	commit, _ := exec.Command("git", "describe", "--always", "--dirty").Output()
-	before, err := readResults(h.file)
+	before, err := sim.PlantedBugs(h.file)
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (h *hunt) run() error {
 		if r.Seed == 0 {
 			missed++
 		}
-		fmt.Printf("%-40s %s, after %.0f s\n", b.name, r.String(), time.Since(begun).Seconds())
+		fmt.Printf("%-40s %s, after %.0f s\n", b.name, told(&r), time.Since(begun).Seconds())
 		if err := h.keep(&r); err != nil {
 			return err
 		}

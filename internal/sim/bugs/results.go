@@ -3,9 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,40 +13,14 @@ import (
 )
 
 // result is what came of a bug.
-type result struct {
-	Bug     string `json:"bug"`
-	Commit  string `json:"commit"`                  // that it was planted in
-	World   string `json:"sources"`                 // hash of the protocol's and the simulator's sources
-	Tried   uint64 `json:"seeds_tried"`             // from 1 on
-	Seed    uint64 `json:"found_by_seed,omitempty"` // 0: none of them found it
-	Finding string `json:"finding,omitempty"`       // the first of that seed
-	Judge   bool   `json:"by_porcupine,omitempty"`  // one of that seed's findings is the judge's of histories
-}
+type result = sim.PlantedBug
 
-// String is what a person wants to know.
-func (r *result) String() string {
+// told is what a person wants to know of a result.
+func told(r *result) string {
 	if r.Seed == 0 {
 		return fmt.Sprintf("NOT FOUND in %d seeds", r.Tried)
 	}
 	return fmt.Sprintf("found by seed %d: %s", r.Seed, r.Finding)
-}
-
-// readResults reads what came of all bugs; a file that is not there has nothing.
-func readResults(file string) (all []result, err error) {
-	if file == "" {
-		return nil, nil
-	}
-	b, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(b, &all)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return all, nil
 }
 
 func resultOf(all []result, name string) result {
@@ -64,7 +36,7 @@ func (h *hunt) keep(r *result) error {
 	if h.file == "" {
 		return nil
 	}
-	all, err := readResults(h.file)
+	all, err := sim.PlantedBugs(h.file)
 	if err != nil {
 		return err
 	}
@@ -73,6 +45,11 @@ func (h *hunt) keep(r *result) error {
 	})
 	if r != nil {
 		all = append(all, *r)
+	}
+	for _, b := range bugs() {
+		if resultOf(all, b.name).Bug == "" {
+			all = append(all, result{Bug: b.name})
+		}
 	}
 	slices.SortFunc(all, func(a, b result) int { return cmp.Compare(order(a.Bug), order(b.Bug)) })
 	b, err := json.MarshalIndent(all, "", "  ")

@@ -1,0 +1,90 @@
+package replica
+
+import "github.com/holdfast-cloud/holdfast/internal/visits"
+
+// What can happen to a member of a writer, for visits.
+const (
+	sawSent = iota
+	sawAsked
+	sawFrameBack
+	sawAnswer
+	sawShort
+	sawResend
+	sawForgot
+	sawSilence
+	sawCounted
+	sawDropped
+	writerEvents
+)
+
+// The states of a member are what it is and what it owes: of those that count,
+// stateJoining or stateInSync plus lag.
+const (
+	stateJoining = 0
+	stateInSync  = 4
+	stateGone    = 8
+)
+
+// WriterMachine is what may happen to the members of a Writer.
+func WriterMachine() visits.Machine {
+	return visits.Cross("writer and member",
+		[]string{"joining, owes nothing", "joining, owes an answer", "joining, lacks records", "joining, lacks records and owes nothing",
+			"in sync, owes nothing", "in sync, owes an answer", "in sync, lacks records", "in sync, lacks records and owes nothing", "gone"},
+		[]string{"records are sent", "it is asked", "a frame comes back", "it has everything", "it has a part", "it lacks what nothing carries any more",
+			"another boot id answers", "it is silent for too long", "it counts as in sync", "it is dropped or ejected"},
+		func(s, e int) string {
+			switch {
+			case (s == stateJoining || s == stateInSync) && e == sawSilence:
+				return "who owes nothing is not waited for"
+			case s == stateGone && (e == sawShort || e == sawResend || e == sawForgot):
+				return "an answer of who is gone is not looked at"
+			case s == stateGone && e == sawSilence:
+				return "who is gone is not waited for"
+			}
+			return ""
+		})
+}
+
+// state is that of a member now; 0 if nobody counts.
+func (w *Writer[T]) state(i int) int {
+	if w.Visits == nil {
+		return 0
+	}
+	m := &w.members[i]
+	s := stateJoining
+	switch {
+	case m.Gone:
+		return stateGone
+	case m.InSync:
+		s = stateInSync
+	}
+	switch behind := m.Acked < m.Sent; {
+	case behind && m.Asked == 0:
+		s += 3
+	case behind:
+		s += 2
+	case m.Asked != 0:
+		s++
+	}
+	return s
+}
+
+// visit counts an event in a state.
+func (w *Writer[T]) visit(state, event int) {
+	if w.Visits != nil {
+		w.Visits.Hit(state*writerEvents + event)
+	}
+}
+
+// answered is the event that a verdict stands for.
+func (m *Member) answered(v Verdict) int {
+	switch {
+	case v == Forgot:
+		return sawForgot
+	case v == Resend:
+		return sawResend
+	case !m.Gone && m.Acked < m.Sent:
+		return sawShort
+	}
+	return sawAnswer
+}
