@@ -34,8 +34,14 @@ func WriterMachine() visits.Machine {
 			"another boot id answers", "it is silent for too long", "it counts as in sync", "it is dropped or ejected"},
 		func(s, e int) string {
 			switch {
-			case (s == stateJoining || s == stateInSync) && e == sawSilence:
+			case owes(s) == 0 && e == sawSilence:
 				return "who owes nothing is not waited for"
+			case owes(s) == 0 && e == sawFrameBack:
+				return "a frame that is out is an answer that is owed"
+			case s >= stateInSync && s < stateGone && e == sawCounted:
+				return "it counts already"
+			case s == stateGone && e == sawCounted:
+				return "a joiner that was dropped is not added"
 			case s == stateGone && (e == sawShort || e == sawResend || e == sawForgot):
 				return "an answer of who is gone is not looked at"
 			case s == stateGone && e == sawSilence:
@@ -43,6 +49,17 @@ func WriterMachine() visits.Machine {
 			}
 			return ""
 		})
+}
+
+// owes is 0 in the states in which nothing is owed, and -1 of who is gone.
+func owes(state int) int {
+	switch {
+	case state == stateGone:
+		return -1
+	case state%4 == 0 || state%4 == 3:
+		return 0
+	}
+	return 1
 }
 
 // state is that of a member now; 0 if nobody counts.

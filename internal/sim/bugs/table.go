@@ -93,7 +93,7 @@ func bugs() []bug {
 		{name: "drop-a-re-proposed-tail", rule: "the cut is the highest undamaged prefix (1)", edits: []edit{
 			{takeoverGo, "r.Prefix > c.LSN", "r.Prefix < c.LSN"}}},
 		{name: "keep-a-dead-suffix", rule: "a returning replica is cut to what it shares (11)", edits: []edit{
-			{openGo, "\tif at < st.report.Prefix {\n", "\tif at = st.report.Prefix; false {\n"}}},
+			{rootsGo, "\tif since < rep.Prefix {\n", "\tif false {\n"}}},
 		{name: "start-a-VM-twice", rule: "only the host a VM is assigned to writes its disk (4)", edits: []edit{
 			{controlGo, "vm.Val.Power == cluster.On {\n\t\tif vm.Val.Host", "false {\n\t\tif vm.Val.Host"}}},
 		{name: "adopt-a-machine-of-a-dead-generation", rule: "a machine runs at its VM's generation (4)", edits: []edit{
