@@ -21,14 +21,14 @@ const keepBatch = 1 << 20
 type Batch struct {
 	// Buf is headers and short payloads; whoever makes a message appends to it.
 	Buf []byte
-	// Sent is how much of Buf has been written already, of a Plain batch.
-	Sent int
 	// Cost is what the sender reckons the batch at until it is written.
 	Cost int64
 
+	sent   int         // of Buf, if there is no vec
 	mark   int         // start in Buf of what is not in vec yet
 	vec    net.Buffers // pieces before Buf[mark:]
 	beside int         // bytes of payloads in vec
+	gone   int         // pieces of vec that have been written
 	held   []*Buffer   // payloads in vec, free once written
 }
 
@@ -37,9 +37,6 @@ func (b *Batch) Empty() bool { return b.Size() == 0 }
 
 // Size is how long the batch is in bytes.
 func (b *Batch) Size() int { return len(b.Buf) + b.beside }
-
-// Plain reports whether all of the batch is in Buf.
-func (b *Batch) Plain() bool { return len(b.vec) == 0 }
 
 // Payload appends mem: by copy, or by reference if it is too long. It reports
 // which; mem that is referred to must stay as it is until the batch is written,
@@ -59,21 +56,48 @@ func (b *Batch) Payload(mem []byte) (refers bool) {
 // Hold makes the batch the owner of a buffer that payloads of it refer to.
 func (b *Batch) Hold(x *Buffer) { b.held = append(b.held, x) }
 
-// Send writes the batch: in one write, or one writev where w can do that.
+// SendNow writes what a socket takes at once and reports whether that was all;
+// Send writes the rest.
+func (b *Batch) SendNow(c *socket.Conn) (whole bool) {
+	if len(b.vec) == 0 {
+		b.sent += c.WriteNow(b.Buf[b.sent:])
+		return b.sent == len(b.Buf)
+	}
+	b.close()
+	n := c.WriteVecNow(b.vec[b.gone:])
+	for b.gone < len(b.vec) && n >= len(b.vec[b.gone]) {
+		n -= len(b.vec[b.gone])
+		b.gone++
+	}
+	if b.gone == len(b.vec) {
+		return true
+	}
+	b.vec[b.gone] = b.vec[b.gone][n:]
+	return false
+}
+
+// Send writes the batch, or what SendNow left of it: in one write, or one writev
+// where w can do that.
 func (b *Batch) Send(w io.Writer) error {
-	if b.Plain() {
-		_, err := w.Write(b.Buf[b.Sent:])
+	if len(b.vec) == 0 {
+		_, err := w.Write(b.Buf[b.sent:])
 		return err
 	}
-	if b.mark < len(b.Buf) {
-		b.vec = append(b.vec, b.Buf[b.mark:])
-	}
+	b.close()
 	if c, plain := w.(*socket.Conn); plain {
 		w = c.Conn // that can do writev
 	}
-	rest := b.vec // WriteTo consumes its receiver
+	rest := b.vec[b.gone:] // WriteTo consumes its receiver
 	_, err := rest.WriteTo(w)
 	return err
+}
+
+// close makes the end of Buf the last piece.
+func (b *Batch) close() {
+	if b.mark < len(b.Buf) {
+		b.vec = append(b.vec, b.Buf[b.mark:])
+		b.mark = len(b.Buf)
+	}
 }
 
 // Reset makes the batch empty and gives what it holds back.

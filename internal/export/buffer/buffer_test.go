@@ -55,14 +55,14 @@ func TestABatchIsSentInOrder(t *testing.T) {
 		if !bytes.Equal(got.Bytes(), want) {
 			t.Fatal("what was sent is not what was appended")
 		}
-		if b.Reset(&p); !b.Empty() || !b.Plain() {
+		if b.Reset(&p); !b.Empty() {
 			t.Fatal("a batch that was reset is not empty")
 		}
 	}
 }
 
 func TestTheRestOfABatchIsSent(t *testing.T) {
-	b := Batch{Buf: []byte("replies"), Sent: 3}
+	b := Batch{Buf: []byte("replies"), sent: 3}
 	var got bytes.Buffer
 	if err := b.Send(&got); err != nil || got.String() != "lies" {
 		t.Fatalf("%q, %v", got.String(), err)

@@ -203,6 +203,9 @@ func (s *session) start(cmd request) error {
 	if cmd.cmd != cmdFlush && cmd.length == 0 {
 		return s.answer(cmd, ok, "") // of nothing, nothing is to be done
 	}
+	if s.cuts(cmd) {
+		return s.startPieces(cmd)
+	}
 	sl := s.acquire(cmd, cost)
 	if sl == nil {
 		return s.why()

@@ -15,28 +15,31 @@ const maxMessage = 512
 // it took the slot's buffer over. hole says that data, not fragmented, is
 // zero throughout.
 func (sl *slot) appendReply(b *batch, data []byte, hole bool, err error) (held bool) {
-	cmd := &sl.cmd
+	cmd, last := &sl.cmd, sl.whole.last()
 	switch {
 	case err != nil:
-		sl.appendError(b, errnoOf(err), err.Error())
+		sl.appendFailure(b, last, errnoOf(err), err.Error())
 	case cmd.cmd != cmdRead:
 		sl.appendError(b, ok, "")
 	case !sl.s.structured:
 		b.Buf = appendSimple(b.Buf, cmd.cookie, ok)
 		return b.Payload(data)
 	case hole:
-		sl.appendHole(b, chunkDone, cmd.off, len(data))
+		sl.appendHole(b, last, sl.off, len(data))
 	case cmd.flags&cfDF != 0 || len(data) <= holeUnit:
-		return sl.appendData(b, chunkDone, cmd.off, data)
+		return sl.appendData(b, last, sl.off, data)
 	default:
-		return sl.appendRuns(b, cmd.off, data)
+		return sl.appendRuns(b, last, sl.off, data)
 	}
 	return false
 }
 
 // appendError appends an answer without payload: success, or an error and,
 // where the protocol allows, its reason.
-func (sl *slot) appendError(b *batch, e errno, why string) {
+func (sl *slot) appendError(b *batch, e errno, why string) { sl.appendFailure(b, chunkDone, e, why) }
+
+// appendFailure is appendError with the flags of the chunk that it may be.
+func (sl *slot) appendFailure(b *batch, flags uint16, e errno, why string) {
 	cookie := sl.cmd.cookie
 	switch {
 	case !sl.s.structured || e == ok && sl.cmd.cmd != cmdRead && !sl.s.extended:
@@ -45,7 +48,7 @@ func (sl *slot) appendError(b *batch, e errno, why string) {
 		sl.chunk(b, chunkDone, chunkNone, 0)
 	default:
 		why = why[:min(len(why), maxMessage)]
-		sl.chunk(b, chunkDone, chunkError, 6+len(why))
+		sl.chunk(b, flags, chunkError, 6+len(why))
 		b.Buf = be.AppendUint32(b.Buf, uint32(e))
 		b.Buf = be.AppendUint16(b.Buf, uint16(len(why)))
 		b.Buf = append(b.Buf, why...)
@@ -74,12 +77,12 @@ func (sl *slot) appendHole(b *batch, flags uint16, off uint64, n int) {
 }
 
 // appendRuns splits a long read into runs of data and of zeroes.
-func (sl *slot) appendRuns(b *batch, off uint64, data []byte) (held bool) {
+func (sl *slot) appendRuns(b *batch, last uint16, off uint64, data []byte) (held bool) {
 	for len(data) > 0 {
 		n, zero := cutRun(off, data)
 		flags := uint16(0)
 		if n == len(data) {
-			flags = chunkDone
+			flags = last
 		}
 		if zero {
 			sl.appendHole(b, flags, off, n)

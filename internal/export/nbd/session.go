@@ -65,6 +65,8 @@ type slot struct {
 	s          *session
 	req        export.Request
 	cmd        request
+	off        uint64  // of the volume, where what is asked for begins
+	whole      *pieces // this is one of them; else nil
 	buf        *buffer.Buffer
 	cost       int64
 	submitting atomic.Bool
@@ -155,7 +157,7 @@ func (s *session) acquire(cmd request, cost int64) *slot {
 	} else {
 		s.free = sl.next
 	}
-	sl.cmd, sl.cost = cmd, cost
+	sl.cmd, sl.off, sl.whole, sl.cost = cmd, cmd.off, nil, cost
 	if cost > 0 {
 		sl.buf = s.pool.Get(int(cost))
 	}
@@ -182,7 +184,7 @@ func (s *session) full(cost int64) bool {
 // completion from here on.
 func (sl *slot) submit(op export.Op, fua bool) {
 	r := &sl.req
-	r.Op, r.Off, r.Length, r.FUA, r.More = op, int64(sl.cmd.off), int64(sl.cmd.length), fua, false
+	r.Op, r.Off, r.Length, r.FUA, r.More = op, int64(sl.off), int64(sl.cmd.length), fua, false
 	r.Data, r.Next, r.Later = nil, false, false
 	if op == export.Read || op == export.Write {
 		r.Length = sl.cost
@@ -276,7 +278,7 @@ func (sl *slot) finish(more bool, add func(*batch) bool) {
 func (s *session) answerLocked() {
 	switch {
 	case s.writing || s.wanted: // it will be
-	case s.prompt == nil || !s.out.Plain():
+	case s.prompt == nil:
 		s.askFlusher()
 	default:
 		s.promptLocked()
@@ -292,12 +294,12 @@ func (s *session) askFlusher() {
 // up the lock while it writes.
 func (s *session) promptLocked() {
 	s.writing = true
-	for !s.out.Empty() && s.out.Plain() && s.dead == nil {
+	for !s.out.Empty() && s.dead == nil {
 		b := s.takeOut()
 		s.mu.Unlock()
-		b.Sent = s.prompt.WriteNow(b.Buf)
+		whole := b.SendNow(s.prompt)
 		s.mu.Lock()
-		if b.Sent < len(b.Buf) {
+		if !whole {
 			s.left = b
 			s.askFlusher() // and writing is its
 			return
@@ -305,9 +307,6 @@ func (s *session) promptLocked() {
 		s.wrote(b, nil)
 	}
 	s.writing = false
-	if !s.out.Empty() && s.dead == nil {
-		s.askFlusher()
-	}
 }
 
 func (s *session) takeOut() *batch {
@@ -328,11 +327,16 @@ func (s *session) wrote(b *batch, err error) {
 	s.room.Signal()
 }
 
-// flush writes what has been completed, for the reader before it waits.
+// flush writes what has been completed, for the reader before it waits: as far as
+// the client takes it at once, for the reader has other requests to hand on.
 func (s *session) flush() {
 	s.mu.Lock()
-	s.flushLocked()
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if s.prompt == nil {
+		s.flushLocked()
+	} else if !s.out.Empty() && s.dead == nil {
+		s.answerLocked()
+	}
 }
 
 // flushLocked writes batches until there is nothing to write. It gives up the

@@ -25,11 +25,17 @@ type Conn struct {
 	in    side
 	out   side
 	now   func(fd uintptr) (done bool) // out.step that never waits
+	vec   func(fd uintptr) (done bool) // the same of pieces
 	watch *watch                       // nil: a read that has to wait parks at once
+
+	pieces []syscall.Iovec // of vec
 
 	keeper *awake.Keeper // told of what a read has waited for
 	waited bool          // the read under way found nothing at first
 }
+
+// maxPieces is how many pieces of memory one system call takes.
+const maxPieces = 64
 
 // side is one direction: the memory of the call under way and its outcome.
 type side struct {
@@ -53,6 +59,7 @@ func New(c net.Conn) (conn *Conn, ok bool) {
 	s.in.step = s.receive
 	s.out.step = func(fd uintptr) bool { return s.out.call(syscall.SYS_WRITE, fd) }
 	s.now = func(fd uintptr) bool { s.out.call(syscall.SYS_WRITE, fd); return true }
+	s.vec = func(fd uintptr) bool { s.writeVec(fd); return true }
 	return s, true
 }
 
@@ -152,4 +159,51 @@ func (c *Conn) WriteNow(b []byte) int {
 		return 0
 	}
 	return c.out.n
+}
+
+// WriteVecNow is WriteNow of pieces that follow one another.
+func (c *Conn) WriteVecNow(pieces [][]byte) (n int) {
+	for len(pieces) > 0 {
+		want, k := 0, 0
+		for ; k < len(pieces) && len(c.pieces) < maxPieces; k++ {
+			if p := pieces[k]; len(p) > 0 {
+				v := syscall.Iovec{Base: &p[0]}
+				v.SetLen(len(p))
+				c.pieces = append(c.pieces, v)
+				want += len(p)
+			}
+		}
+		c.out.n, c.out.errno = 0, 0
+		err := c.rc.Write(c.vec)
+		clear(c.pieces)
+		c.pieces = c.pieces[:0]
+		if err != nil || c.out.errno != 0 {
+			return n
+		}
+		if n += c.out.n; c.out.n < want {
+			return n
+		}
+		pieces = pieces[k:]
+	}
+	return n
+}
+
+func (c *Conn) writeVec(fd uintptr) {
+	if len(c.pieces) == 0 {
+		return
+	}
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&c.pieces[0])), uintptr(len(c.pieces)))
+		switch errno {
+		case 0:
+			c.out.n = int(n)
+			return
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return
+		default:
+			c.out.errno = errno
+			return
+		}
+	}
 }
