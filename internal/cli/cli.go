@@ -143,7 +143,7 @@ what is there, 5 not reachable now, 6 not allowed, 7 no space, 130 interrupted.`
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return checkFormat(a.format) }
 	root.AddCommand(a.serveCmd(), a.statusCmd(), a.clusterCmd(), a.hostCmd(), a.rackCmd(), a.diskCmd(), a.poolCmd(), a.volumeCmd(), a.imageCmd(),
-		a.vmCmd(), a.exportCmd(), a.backupCmd(), a.taskCmd(), a.incidentCmd(), a.listCmd(), a.consoleCmd())
+		a.vmCmd(), a.exportCmd(), a.backupCmd(), a.taskCmd(), a.incidentCmd(), a.eventsCmd(), a.listCmd(), a.consoleCmd())
 	root.AddCommand(a.runbookCmd())
 	root.AddCommand(a.Extra...)
 	return root

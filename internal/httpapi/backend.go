@@ -9,6 +9,7 @@ import (
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 )
@@ -77,6 +78,9 @@ type Reader interface {
 	// through the Backend. Unavailable: the host is not in a cluster yet, or
 	// has had no picture since it started.
 	State(ctx context.Context) (*cluster.State, error)
+	// AwaitChange waits until the picture is a newer one than that of a revision, but
+	// no longer than so long, and for as long in a host that is in no cluster.
+	AwaitChange(after kv.Rev, most time.Duration)
 	// Report adds what State does not say; internal/health makes the sentence
 	// and the conditions from both.
 	Report(ctx context.Context) (Report, error)

@@ -46,6 +46,7 @@ func (s *Server) routes(r chi.Router) {
 	s.workRoutes()
 	s.consoleRoute(r)
 	s.metricsRoute(r)
+	s.watchRoute(r)
 }
 
 // picture reads the state for one request.

@@ -52,6 +52,7 @@ type Server struct {
 	mux http.Handler
 
 	metrics *telemetry.Registry
+	journal *journal
 
 	base context.Context
 	stop context.CancelFunc
@@ -59,6 +60,7 @@ type Server struct {
 	mu      sync.Mutex
 	servers []*http.Server
 	closed  bool
+	follows bool // the journal is kept
 	serving sync.WaitGroup
 }
 
@@ -70,6 +72,7 @@ func New(o Options) *Server {
 	s := &Server{o: o}
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.metrics = telemetry.New(s.gather)
+	s.journal = newJournal(s.lookAround, o.Backend.AwaitChange)
 	r := chi.NewMux()
 	r.Use(s.counted)
 	r.NotFound(s.noRoute)

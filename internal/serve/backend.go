@@ -57,6 +57,16 @@ func (h *Host) State(ctx context.Context) (*cluster.State, error) {
 	return st, nil
 }
 
+// AwaitChange implements httpapi.Reader.
+func (h *Host) AwaitChange(after kv.Rev, most time.Duration) {
+	m, err := h.member()
+	if err != nil {
+		time.Sleep(most)
+		return
+	}
+	m.node.Cluster.WaitRev(after+1, most)
+}
+
 // Report implements httpapi.Reader.
 func (h *Host) Report(ctx context.Context) (httpapi.Report, error) {
 	m, err := h.member()

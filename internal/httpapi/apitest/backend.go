@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 )
@@ -111,6 +112,7 @@ func (b *Backend) Lose(name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.St.Alive, b.Host(name))
+	b.St.Rev++
 }
 
 // Self implements httpapi.Backend.
@@ -134,6 +136,18 @@ func (b *Backend) State(context.Context) (*cluster.State, error) {
 	s.Schedules = maps.Clone(s.Schedules)
 	s.Incidents, s.Exports, s.Serving = maps.Clone(s.Incidents), maps.Clone(s.Exports), maps.Clone(s.Serving)
 	return &s, nil
+}
+
+// AwaitChange implements httpapi.Reader: it looks again and again.
+func (b *Backend) AwaitChange(after kv.Rev, most time.Duration) {
+	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		b.mu.Lock()
+		changed := b.St != nil && b.St.Rev > after
+		b.mu.Unlock()
+		if changed {
+			return
+		}
+	}
 }
 
 // Report implements httpapi.Backend.
@@ -546,4 +560,11 @@ func (b *Backend) RecoveryPlan(context.Context, httpapi.RecoverFrom) (v1.Recover
 // Recover implements httpapi.Backend.
 func (b *Backend) Recover(ctx context.Context, _ string, from httpapi.RecoverFrom) (v1.Recovery, error) {
 	return b.RecoveryPlan(ctx, from)
+}
+
+// SetReport sets what State does not say.
+func (b *Backend) SetReport(r httpapi.Report) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.Rep = r
 }
