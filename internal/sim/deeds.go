@@ -186,10 +186,11 @@ func (s *simulation) deedOfNetwork(c story.Command, hosts []*host) (undo func())
 
 // deedOfControl is what happens to the control plane.
 func (s *simulation) deedOfControl(c story.Command) (undo func()) {
+	s.kvTroubled = true
 	switch c.Kind {
 	case "kv away":
 		s.kv.SetDown(true)
-		return func() { s.kv.SetDown(false) }
+		return func() { s.kv.SetDown(false); s.kvTroubled = true }
 	case "kv leader":
 		s.kv.ChangeLeader(c.Time("after"))
 	case "kv slow":

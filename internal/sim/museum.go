@@ -27,6 +27,9 @@ func (s *simulation) lastResort(rng *rand.Rand) bool {
 		return s.restVMs() && s.museum(rng)
 	case 1:
 		return s.restVMs() && s.setBack(rng)
+	case 2:
+		s.emptied()
+		return true
 	}
 	return false
 }

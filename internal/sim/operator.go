@@ -25,6 +25,7 @@ type operator struct {
 	wake   clock.Event
 	snaps  []*keptSnapshot
 	clones []*keptClone
+	worst  *worst
 	made   int
 	done   int // what succeeded
 }
@@ -35,7 +36,7 @@ const (
 )
 
 func (s *simulation) startOperator() *operator {
-	o := &operator{s: s, rng: s.w.Rand("operator"), ended: s.c.NewEvent(), wake: s.c.NewEvent()}
+	o := &operator{s: s, rng: s.w.Rand("operator"), worst: s.newWorst(), ended: s.c.NewEvent(), wake: s.c.NewEvent()}
 	if o.works = s.with("operator"); o.works {
 		s.c.Go(o.run)
 	}
@@ -53,11 +54,10 @@ func (o *operator) stop() {
 func (o *operator) run() {
 	defer o.ended.Set()
 	for {
-		o.wake.Wait(time.Duration(1 + o.rng.Int64N(int64(2*operatorEvery))))
+		what, err := o.next()
 		if o.over {
 			return
 		}
-		what, err := o.act()
 		if err != nil {
 			o.s.tell("operator: %s: %v", what, err)
 			continue
@@ -65,6 +65,24 @@ func (o *operator) run() {
 		o.done++
 		o.s.tell("operator: %s: done", what)
 	}
+}
+
+// next waits, and does something.
+func (o *operator) next() (what string, err error) {
+	if o.worst.on && o.worst.rng.IntN(2) == 0 {
+		if c := o.moment(); c != nil && !o.over {
+			return o.strikeAt(c)
+		}
+	} else {
+		o.wake.Wait(time.Duration(1 + o.rng.Int64N(int64(2*operatorEvery))))
+	}
+	if o.over {
+		return "", nil
+	}
+	if o.worst.rng.IntN(8) == 0 {
+		return o.lookAgain()
+	}
+	return o.act()
 }
 
 // on runs f on a host that serves.

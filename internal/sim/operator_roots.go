@@ -22,6 +22,9 @@ type keptSnapshot struct {
 	snap  cluster.Snapshot
 	may   [][]uint64
 	asked int64 // when, for the client's history
+
+	read bool     // it was, and
+	was  [32]byte // what it held: its hash
 }
 
 // keptClone is a linked clone and what its blocks may hold.
@@ -50,7 +53,10 @@ func (o *operator) writer(id holdfast.VolumeID) (*host, error) {
 
 // snapshot keeps a client's volume as it is, on the host that writes it.
 func (o *operator) snapshot() (string, error) {
-	c := o.s.clients[o.rng.IntN(len(o.s.clients))]
+	return o.snapshotOf(o.s.clients[o.rng.IntN(len(o.s.clients))])
+}
+
+func (o *operator) snapshotOf(c *blockClient) (string, error) {
 	name := fmt.Sprintf("s%d", o.made)
 	what := fmt.Sprintf("snapshot %s of %s", name, c.vol.Name)
 	if len(o.snaps) >= maxSnapshots {
@@ -193,8 +199,9 @@ func (o *operator) dropClone() (string, error) {
 }
 
 // grow makes a client's volume a little larger.
-func (o *operator) grow() (string, error) {
-	c := o.s.clients[o.rng.IntN(len(o.s.clients))]
+func (o *operator) grow() (string, error) { return o.growOf(o.s.clients[o.rng.IntN(len(o.s.clients))]) }
+
+func (o *operator) growOf(c *blockClient) (string, error) {
 	return "grow " + c.vol.Name, o.on(o.host(), func(p *provision.Provisioner) error {
 		blocks := p.Cluster.State().Volumes[c.vol.ID].Val.Blocks + 8
 		if blocks > maxGrown {
@@ -211,8 +218,13 @@ func (o *operator) check() {
 	o.s.groups.check(o, st)
 	for _, k := range o.snaps {
 		v := st.Volumes[k.c.vol.ID].Val
-		o.checkOn(v, "snapshot "+k.snap.Name+" of "+k.c.vol.Name, k.c.n, k.may, func(r *store.Replica, buf []byte) error {
-			return r.ReadSnapshot(k.snap.ID, buf, 0, o.s.opener(v))
+		what := "snapshot " + k.snap.Name + " of " + k.c.vol.Name
+		o.checkOn(v, what, k.c.n, k.may, func(r *store.Replica, buf []byte) error {
+			err := r.ReadSnapshot(k.snap.ID, buf, 0, o.s.opener(v))
+			if err == nil {
+				o.same(k, what, buf)
+			}
+			return err
 		})
 	}
 	for _, c := range o.clones {

@@ -95,6 +95,7 @@ type simulation struct {
 	op       *operator
 	sealings *sealings
 	members  *members
+	telling  *telling
 	limits   *limiting
 	groups   *grouping
 	drains   *drains
@@ -113,9 +114,10 @@ type simulation struct {
 	settled  bool          // the operator has set everything right
 	begun    time.Duration // of clients and faults
 
-	copied    int // disks
-	oldCopies int // of disks that came in their place
-	audits    int // of what a loss of the cache has left
+	copied     int  // disks
+	oldCopies  int  // of disks that came in their place
+	kvTroubled bool // the control plane was away, or without a leader, since somebody looked
+	audits     int  // of what a loss of the cache has left
 
 	mapMemory int64 // of every disk's store
 
@@ -263,6 +265,7 @@ func (s *simulation) script() {
 	s.op = s.startOperator()
 	observer := s.startObserver()
 	s.watchAwake()
+	s.watchConditions()
 	s.drains.start()
 	for _, c := range s.clients {
 		s.c.Go(c.run)

@@ -109,6 +109,7 @@ func (s *simulation) verify() {
 		}
 	}
 	s.op.check()
+	s.cleared()
 	if len(s.res.Failures) == 0 && !(s.with("last-resort") && s.lastResort(s.w.Rand("last resort"))) && len(s.res.Failures) == 0 && s.with("damage") {
 		s.damage(s.w.Rand("damage"))
 	}

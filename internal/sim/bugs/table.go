@@ -13,27 +13,30 @@ type bug struct {
 }
 
 const (
-	openGo     = "internal/volume/open.go"
-	joinGo     = "internal/volume/join.go"
-	ioGo       = "internal/volume/io.go"
-	memberGo   = "internal/volume/member.go"
-	changeGo   = "internal/volume/reconfigure.go"
-	writerGo   = "internal/replica/writer.go"
-	rootsGo    = "internal/volume/roots.go"
-	takeoverGo = "internal/replica/takeover.go"
-	replicaGo  = "internal/store/replica.go"
-	scanGo     = "internal/store/scan.go"
-	mergeGo    = "internal/store/merge.go"
-	ckptGo     = "internal/store/checkpoint.go"
-	spaceGo    = "internal/store/space.go"
-	fetchingGo = "internal/store/fetching.go"
-	workerGo   = "internal/agent/worker.go"
-	controlGo  = "internal/node/control.go"
-	sealGo     = "internal/seal/seal.go"
-	keysGo     = "internal/provision/keys.go"
-	renewGo    = "internal/volume/renew.go"
-	recoverGo  = "internal/cluster/recover.go"
-	mirrorGo   = "internal/cluster/mirror.go"
+	openGo       = "internal/volume/open.go"
+	confirmGo    = "internal/volume/confirm.go"
+	storeRootsGo = "internal/store/roots.go"
+	healthGo     = "internal/health/health.go"
+	joinGo       = "internal/volume/join.go"
+	ioGo         = "internal/volume/io.go"
+	memberGo     = "internal/volume/member.go"
+	changeGo     = "internal/volume/reconfigure.go"
+	writerGo     = "internal/replica/writer.go"
+	rootsGo      = "internal/volume/roots.go"
+	takeoverGo   = "internal/replica/takeover.go"
+	replicaGo    = "internal/store/replica.go"
+	scanGo       = "internal/store/scan.go"
+	mergeGo      = "internal/store/merge.go"
+	ckptGo       = "internal/store/checkpoint.go"
+	spaceGo      = "internal/store/space.go"
+	fetchingGo   = "internal/store/fetching.go"
+	workerGo     = "internal/agent/worker.go"
+	controlGo    = "internal/node/control.go"
+	sealGo       = "internal/seal/seal.go"
+	keysGo       = "internal/provision/keys.go"
+	renewGo      = "internal/volume/renew.go"
+	recoverGo    = "internal/cluster/recover.go"
+	mirrorGo     = "internal/cluster/mirror.go"
 )
 
 // bugs are the bugs that are planted, in the order of the rules.
@@ -76,6 +79,12 @@ func bugs() []bug {
 			{spaceGo, "\t\tsp.free = append(sp.free, g.place)\n\t\tg.place, g.guests = noPlace, nil\n", "\t\tg.place, g.guests = noPlace, nil\n"}}},
 		{name: "lease-from-the-answer", rule: "a lease counts from before the question (6)", edits: []edit{
 			{writerGo, "max(m.LeaseUntil, asked+LeaseWriter)", "max(m.LeaseUntil, now+LeaseWriter)"}}},
+		{name: "confirm-without-asking", rule: "a confirmed read has the answers of all in-sync replicas (6)", edits: []edit{
+			{confirmGo, "\t\t\tc.left++\n\t\t\tv.askWhether(i, now)\n", "\t\t\t_ = now\n"}}},
+		{name: "keep-what-was-removed", rule: "after everything was deleted a disk is as empty as a new one", edits: []edit{
+			{storeRootsGo, "\ts.drop(h.base.Snapshot(), above, nil)\n", "\t_ = above\n"}}},
+		{name: "do-not-tell-who-is-away", rule: "what is wrong is told as long as it is", edits: []edit{
+			{healthGo, "b.byHost[h.ID] = b.cause(\"host-away/\"", "b.byHost[h.ID] = (&board{}).cause(\"host-away/\""}}},
 		{name: "read-without-a-lease", rule: "a read is served only under leases (6)", edits: []edit{
 			{ioGo, "\tcase !v.m.Leased(v.localID, v.s.Clock.Now()):\n\t\tv.leaseless(o)\n\tdefault:", "\tdefault:"}}},
 		{name: "open-without-outwaiting", rule: "an opening outwaits the leases of earlier writers (6)", edits: []edit{
