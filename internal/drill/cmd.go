@@ -19,7 +19,7 @@ import (
 func Command(getenv func(string) string) *cobra.Command {
 	root := &cobra.Command{Use: "drill", Short: "Break something on purpose, and see",
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	root.AddCommand(rackLoss(getenv), powerLossCmd(getenv), wipeCmd(getenv), museumCmd(getenv), splitCmd(getenv), twoBoxCmd(getenv), saturate(getenv))
+	root.AddCommand(rackLoss(getenv), powerLossCmd(getenv), wipeCmd(getenv), museumCmd(getenv), splitCmd(getenv), twoBoxCmd(getenv), saturate(getenv), tortureCmd(getenv), soakCmd(getenv))
 	return root
 }
 

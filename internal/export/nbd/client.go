@@ -180,6 +180,13 @@ func (c *Client) Close() {
 	c.nc.Close()
 }
 
+// Sever breaks the connection off without a word, as if the client had crashed.
+// What was submitted fails, and whether it happened is not known.
+func (c *Client) Sever() {
+	c.nc.Close()
+	<-c.received
+}
+
 // do is one request, waited for.
 func (c *Client) do(r export.Request) error {
 	done := make(chan error, 1)
