@@ -357,7 +357,10 @@ func (t *torture) operate(ctx context.Context, lasts time.Duration, rng *rand.Ra
 			_, err := ask(ctx, t.cloud, 10*time.Second, func(ctx context.Context, k *client.Client) (struct{}, error) {
 				return struct{}{}, k.DeleteSnapshot(ctx, v, name)
 			})
-			return holdfast.IsKind(err, holdfast.NotFound), "it is there", err
+			if holdfast.IsKind(err, holdfast.NotFound) {
+				return true, "", nil
+			}
+			return false, "it is there", err
 		})
 		if err != nil {
 			return err
