@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils ovmf passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation power-orders fuzz fuzz-smoke packages clean
+.PHONY: help build check test sim sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation power-orders fuzz fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -82,7 +82,7 @@ down: ## end the lab and remove its data
 define in-own-lab
 dir=$$(mktemp -d /tmp/hf$(1).XXXXXX); export XDG_STATE_HOME=$$dir/state; \
 $(BIN) lab up $(2) --dir $$dir/l && $(BIN) drill $(1) --dir $$dir/l $(DRILL); status=$$?; \
-[ $$status = 0 ] || tail -n 30 $$dir/l/*/log; \
+[ $$status = 0 ] || { mkdir -p build/$(1).logs; for h in $$dir/l/*/log; do cp $$h build/$(1).logs/$$(basename $$(dirname $$h)); done; tail -n 30 $$dir/l/*/log; }; \
 $(BIN) lab down --wipe --dir $$dir/l; rm -rf $$dir; exit $$status
 endef
 
@@ -121,6 +121,17 @@ drill-museum: packages build ## destroy two of three racks for good, and recover
 drill-split: packages build ## cut a rack off and connect it again, in a lab of its own (root); DRILL="--isolation off" and so on
 	@unshare -n true 2>/dev/null || { echo "SKIPPED: drill split needs root and network namespaces, which are not allowed here"; exit 0; }; \
 	$(call in-own-lab,split,--netns)
+
+torture: MINUTES = 60
+torture: DRILL = --for $(MINUTES)m --figures build/torture.json $(TORTURE)
+torture: packages build ## break a lab of its own in every way for MINUTES (60), and compare everything in the end (root); TORTURE="--seed 7" and so on
+	@unshare -n true 2>/dev/null || { echo "SKIPPED: the torture needs root and network namespaces, which are not allowed here"; exit 0; }; mkdir -p build; \
+	$(call in-own-lab,torture,--netns $(if $(wildcard /dev/loop-control),--volatile) --hosts-per-rack 2 --disk-gib 1)
+
+soak: MINUTES = 60
+soak: DRILL = --for $(MINUTES)m --figures build/soak.json --plot build/soak.svg $(SOAK)
+soak: packages build ## let 60 guests work on 8 hosts while racks are killed for MINUTES (60), and see that nothing grows; SOAK="--guests 24 --iops 10" and so on
+	@mkdir -p build; $(call in-own-lab,soak,--racks 4 --hosts-per-rack 2 --disk-gib 1)
 
 image: packages build/debian.raw ## build the Debian image of the drill
 

@@ -86,8 +86,8 @@ func (t *torture) begin(ctx context.Context, w *watched) error {
 	}
 	w.id = v.ID
 	w.ended = false
-	w.g = observer.Start(observer.Options{Name: w.name, ID: v.ID, Blocks: watchBlocks, Clients: watchClients, Shared: w.shared,
-		Hosts: t.o.Lab.Hosts, Seed: t.o.Seed + uint64(100*w.number+w.round), Think: watchThink, Begun: t.begun})
+	w.g = observer.Start(observer.Options{Name: w.name, Doors: observer.Doors(t.o.Lab.Hosts, v.ID), Records: observer.Cluster(t.o.Lab.Hosts, v.ID),
+		Blocks: watchBlocks, Clients: watchClients, Shared: w.shared, Seed: t.o.Seed + uint64(100*w.number+w.round), Think: watchThink, Begun: t.begun})
 	return nil
 }
 

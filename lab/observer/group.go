@@ -10,19 +10,17 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
-	"github.com/holdfast-cloud/holdfast/client"
 	"github.com/holdfast-cloud/holdfast/internal/history"
-	"github.com/holdfast-cloud/holdfast/lab"
 )
 
 // Options are what a group is started with. The volume is new: all zeroes.
 type Options struct {
 	Name    string // of the volume
-	ID      string
+	Doors   []Door
+	Records Records
 	Blocks  int  // that are used, from the first on
 	Clients int  // that work side by side
 	Shared  bool // each has a connection of its own, at the host that writes; else all share one, anywhere
-	Hosts   []lab.Host
 	Seed    uint64
 	Think   time.Duration // of a client between two operations, on average
 	Begun   time.Time     // zero of the history's clock
@@ -31,7 +29,6 @@ type Options struct {
 // Group is some clients of one volume.
 type Group struct {
 	o   Options
-	api []*client.Client
 	rec history.Recorder
 
 	stop  context.CancelFunc
@@ -51,7 +48,7 @@ type Group struct {
 
 // Start starts a group.
 func Start(o Options) *Group {
-	g := &Group{o: o, api: clients(o.Hosts), rng: rand.New(rand.NewPCG(o.Seed, 0x6f62736572766572)), errs: map[string]int{}}
+	g := &Group{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x6f62736572766572)), errs: map[string]int{}}
 	ctx, stop := context.WithCancel(context.Background())
 	g.stop = stop
 	for i := range o.Clients {
@@ -71,11 +68,6 @@ func (g *Group) Dials() int64 { return g.dials.Load() }
 func (g *Group) Stop(ctx context.Context) error {
 	g.stop()
 	g.tasks.Wait()
-	defer func() {
-		for _, c := range g.api {
-			c.Close()
-		}
-	}()
 	if g.common != nil {
 		g.common.Sever()
 		g.common = nil
@@ -136,25 +128,20 @@ func (g *Group) fault(err error) {
 	g.errs[holdfast.KindOf(err).String()]++
 }
 
-// order is the hosts' numbers in an order of chance.
-func (g *Group) order() []int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.rng.Perm(len(g.o.Hosts))
-}
-
-// hosts are those to connect to, in that order: of a shared volume the writer
+// doors are those to try, in an order of chance: of a shared volume the writer's
 // first, which alone lets several in.
-func (g *Group) hosts(ctx context.Context) (out []lab.Host) {
+func (g *Group) doors(ctx context.Context) (out []Door) {
 	first := ""
 	if g.o.Shared {
-		first = g.writer(ctx)
+		first = g.o.Records.Writer(ctx)
 	}
-	for _, i := range g.order() {
-		if h := g.o.Hosts[i]; h.Name == first {
-			out = slices.Insert(out, 0, h)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, i := range g.rng.Perm(len(g.o.Doors)) {
+		if d := g.o.Doors[i]; d.Host == first {
+			out = slices.Insert(out, 0, d)
 		} else {
-			out = append(out, h)
+			out = append(out, d)
 		}
 	}
 	return out
@@ -167,7 +154,7 @@ func (g *Group) shared(ctx context.Context) (*link, error) {
 	if g.common != nil {
 		return g.common, nil
 	}
-	l, err := g.connect(ctx, g.hosts(ctx))
+	l, err := g.connect(ctx, g.doors(ctx))
 	if err == nil {
 		g.dials.Add(1)
 		g.common = l

@@ -53,7 +53,7 @@ func (c *observer) connect(ctx context.Context) bool {
 		c.l, err = c.g.shared(ctx)
 		return err == nil
 	}
-	if c.l, err = c.g.connect(ctx, c.g.hosts(ctx)); err == nil {
+	if c.l, err = c.g.connect(ctx, c.g.doors(ctx)); err == nil {
 		c.g.dials.Add(1)
 	}
 	return err == nil
@@ -184,7 +184,7 @@ func (c *observer) submit(ctx context.Context, patience time.Duration, r *export
 
 // sweep reads every block.
 func (c *observer) sweep(ctx context.Context) (err error) {
-	if c.l, err = c.g.connect(ctx, c.g.hosts(ctx)); err != nil {
+	if c.l, err = c.g.connect(ctx, c.g.doors(ctx)); err != nil {
 		return err
 	}
 	defer c.hangUp()
