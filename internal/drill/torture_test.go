@@ -152,7 +152,7 @@ func TestALeakIsToldFromAWobble(t *testing.T) {
 }
 
 func TestThePlotIsAPicture(t *testing.T) {
-	r := SoakReport{Hosts: 2, Guests: 3, Minutes: 60, Lived: []string{"a1"}, Samples: wobble(100, func(float64) int64 { return 0 }), Timeline: []Mark{{What: "rack killed", After: 300}}}
+	r := SoakReport{Hosts: 2, Guests: 3, Minutes: 60, Lived: []string{"a1"}, Samples: wobble(720, func(float64) int64 { return 0 }), Timeline: []Mark{{What: "rack killed", After: 300}}}
 	svg := r.plot()
 	d, lines := xml.NewDecoder(strings.NewReader(svg)), 0
 	for {
