@@ -241,31 +241,55 @@ func (t *torture) flap(ctx context.Context, f torment, rng *rand.Rand) error {
 	return err
 }
 
-const fillerName = "torture-filler"
+const (
+	fillerName   = "torture-filler"
+	fillerRounds = 16 // of which each is kept as a snapshot, at most
+)
 
-// fill writes a volume until the disks below it are full, and deletes it.
+// fill overwrites a volume and keeps every state of it as a snapshot until the disks
+// below it are full, and deletes it.
 func (t *torture) fill(ctx context.Context, lasts time.Duration) (err error) {
 	disks, err := ask(ctx, t.cloud, askTimeout, func(ctx context.Context, k *client.Client) ([]v1.Disk, error) { return k.Disks(ctx) })
 	if err != nil || len(disks) == 0 {
 		return err
 	}
-	size := disks[0].Size
+	size := disks[0].Size / 8 &^ (1<<20 - 1)
 	v, err := t.cloud.haveVolume(ctx, v1.VolumeSpec{Name: fillerName, Size: size})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, t.unmake(ctx, fillerName)) }()
-	wrote, why, err := t.pour(ctx, v, size)
-	if err != nil {
-		return err
+	kept := []string{}
+	defer func() {
+		for _, s := range kept {
+			err = errors.Join(err, t.letGo(ctx, fillerName, s))
+		}
+		err = errors.Join(err, t.unmake(ctx, fillerName))
+	}()
+	wrote, why := int64(0), error(nil)
+	for i := 0; i < fillerRounds && why == nil && ctx.Err() == nil; i++ {
+		n := int64(0)
+		if n, why, err = t.pour(ctx, v, size, byte(i)); err != nil {
+			return err
+		}
+		wrote += n
+		if why != nil {
+			break
+		}
+		name := fmt.Sprintf("round-%d", i)
+		if _, why = ask(ctx, t.cloud, 10*time.Second, func(ctx context.Context, k *client.Client) (v1.Snapshot, error) {
+			return k.Snapshot(ctx, fillerName, v1.SnapshotSpec{Name: name})
+		}); why == nil {
+			kept = append(kept, name)
+		}
 	}
-	t.note("full", "%d MiB were written, then: %v", wrote>>20, why)
+	t.note("filled", "%d MiB were written, then: %v", wrote>>20, why)
 	rest(ctx, lasts)
 	return nil
 }
 
-// pour writes noise to a volume until no more is taken; why says why.
-func (t *torture) pour(ctx context.Context, v v1.Volume, size int64) (wrote int64, why, err error) {
+// pour writes noise to a volume until no more is taken, of which why tells the
+// reason, or all of it is written.
+func (t *torture) pour(ctx context.Context, v v1.Volume, size int64, seed byte) (wrote int64, why, err error) {
 	var c *nbd.Client
 	err = t.cloud.until(ctx, time.Minute, "the filler to be exported", func(context.Context) (ok bool, said string, err error) {
 		c, err = nbd.Dial("unix", t.o.Lab.Hosts[0].Export(v.ID), "", nil)
@@ -276,14 +300,14 @@ func (t *torture) pour(ctx context.Context, v v1.Volume, size int64) (wrote int6
 	}
 	defer c.Sever()
 	piece := make([]byte, 1<<20)
-	noise := rand.NewChaCha8([32]byte{1})
+	noise := rand.NewChaCha8([32]byte{seed})
 	for at := int64(0); at < size && ctx.Err() == nil; at += int64(len(piece)) {
 		_, _ = noise.Read(piece) // it never fails
 		if _, why := c.WriteAt(piece, at); why != nil {
 			return at, why, nil
 		}
 	}
-	return size, holdfast.Errorf(holdfast.Invalid, "all of it was taken"), nil
+	return size, nil, nil
 }
 
 // unmake deletes a volume, if it is there, and waits until it is gone.
@@ -353,20 +377,24 @@ func (t *torture) operate(ctx context.Context, lasts time.Duration, rng *rand.Ra
 	}
 	rest(ctx, lasts)
 	for _, v := range names {
-		err := t.cloud.until(ctx, rightWithin, "the snapshot of volume "+v+" to be gone", func(ctx context.Context) (bool, string, error) {
-			_, err := ask(ctx, t.cloud, 10*time.Second, func(ctx context.Context, k *client.Client) (struct{}, error) {
-				return struct{}{}, k.DeleteSnapshot(ctx, v, name)
-			})
-			if holdfast.IsKind(err, holdfast.NotFound) {
-				return true, "", nil
-			}
-			return false, "it is there", err
-		})
-		if err != nil {
+		if err := t.letGo(ctx, v, name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// letGo deletes a snapshot, if it is there, and waits until it is gone.
+func (t *torture) letGo(ctx context.Context, volume, snapshot string) error {
+	return t.cloud.until(ctx, rightWithin, "snapshot "+snapshot+" of volume "+volume+" to be gone", func(ctx context.Context) (bool, string, error) {
+		_, err := ask(ctx, t.cloud, 10*time.Second, func(ctx context.Context, k *client.Client) (struct{}, error) {
+			return struct{}{}, k.DeleteSnapshot(ctx, volume, snapshot)
+		})
+		if holdfast.IsKind(err, holdfast.NotFound) {
+			return true, "", nil
+		}
+		return false, "it is there", err
+	})
 }
 
 // tried notes what became of what an operator asked for: it may be refused while
