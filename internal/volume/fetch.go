@@ -22,7 +22,7 @@ func (v *Volume) fetch(dst []byte, addr uint64) error {
 	local := v.local
 	v.mu.Unlock()
 	if local == nil {
-		return v.fetchRemote(dst, addr, nil)
+		return v.fetchAway(dst, addr)
 	}
 	began := v.s.Clock.Now()
 	err := local.r.ReadOpened(dst, addr, v.sealing)
@@ -48,6 +48,23 @@ func (v *Volume) fetch(dst []byte, addr uint64) error {
 		dst, addr = dst[holdfast.BlockSize:], addr+1
 	}
 	return nil
+}
+
+// fetchAway is fetch where this host has no replica. One that does not answer is
+// waited for, as writes wait for it: until it does, or another takes its place, or
+// the volume ends here. It blocks.
+func (v *Volume) fetchAway(dst []byte, addr uint64) error {
+	for {
+		err := v.fetchRemote(dst, addr, nil)
+		if !holdfast.IsKind(err, holdfast.Unavailable) || v.Err() != nil {
+			return err
+		}
+		clock.Sleep(v.s.Clock, tickEvery)
+		if !v.letGo(nil) {
+			continue
+		}
+		return v.fetch(dst, addr) // a replica was built here
+	}
 }
 
 // renewWait is how long a read waits for a disk to be opened anew that has the

@@ -67,6 +67,34 @@ func TestAWriterWhoseLastReplicaForgotGivesUp(t *testing.T) {
 	})
 }
 
+// A host that is out of breath, or behind a link that flaps, does not answer for a
+// while: whoever reads its replica waits, as who writes does.
+func TestAReadWaitsForTheOnlyReplicaToAnswer(t *testing.T) {
+	play(t, 23, 3, 1, func(sc *scene) {
+		a, c := sc.hosts[0], sc.hosts[2]
+		v := c.open()
+		sc.write(v, 7, fill('x', 2))
+		for range 3 {
+			sc.net.Cut(c.id, a.id)
+			sc.w.Clock().AfterFunc(5*time.Second, func() { sc.net.Mend(c.id, a.id) })
+			begun := sc.w.Now()
+			sc.expect(v, 7, fill('x', 2))
+			if took := sc.w.Now() - begun; took < 5*time.Second {
+				t.Errorf("it was read within %v, while nobody could be asked", took)
+			}
+		}
+		sc.net.Cut(c.id, a.id)
+		c.clk.Go(func() {
+			clock.Sleep(c.clk, 5*time.Second)
+			v.fail(holdfast.Errorf(holdfast.Closed, "a test ends it"))
+		})
+		got := make([]byte, holdfast.BlockSize)
+		if err := sc.do(v, export.Request{Op: export.Read, Length: int64(len(got)), Data: got}); !holdfast.IsKind(err, holdfast.Closed) {
+			t.Errorf("a read of a volume that ended meanwhile says %v", err)
+		}
+	})
+}
+
 func TestASessionOpensAVolumeWhereAGoodReplicaIs(t *testing.T) {
 	play(t, 23, 3, 1, func(sc *scene) {
 		a, c := sc.hosts[0], sc.hosts[2]
