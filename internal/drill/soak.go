@@ -63,6 +63,7 @@ type SoakSample struct {
 	Goroutines int     `json:"goroutines"`
 	Files      int     `json:"open_files"`
 	Disk       int64   `json:"disk_used_bytes"` // of what the host's disk can hold
+	VMs        int     `json:"vms"`             // that run there
 }
 
 const sampleEvery = 5 * time.Second
@@ -258,6 +259,10 @@ func (s *soak) sample(ctx context.Context) {
 		if err != nil {
 			continue
 		}
+		vms, err := s.cloud.vms(ctx)
+		if err != nil {
+			continue
+		}
 		for _, h := range s.o.Lab.Hosts {
 			try, cancel := context.WithTimeout(ctx, askTimeout)
 			f, err := scrape(try, h)
@@ -267,6 +272,11 @@ func (s *soak) sample(ctx context.Context) {
 			}
 			one := SoakSample{At: at, Host: h.Name, Resident: int64(f["process_resident_memory_bytes"]), Heap: int64(f["go_memstats_heap_alloc_bytes"]),
 				Goroutines: int(f["go_goroutines"]), Files: int(f["process_open_fds"])}
+			for _, vm := range vms {
+				if vm.Host == h.Name {
+					one.VMs++
+				}
+			}
 			for _, d := range disks {
 				if d.Host == h.Name {
 					one.Disk = d.Size - d.Free

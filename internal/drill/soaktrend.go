@@ -2,7 +2,6 @@ package drill
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -13,7 +12,7 @@ type Trend struct {
 	Host    string  `json:"host"`
 	Unit    string  `json:"unit"`
 	Median  float64 `json:"median"`         // of the last two thirds
-	PerHour float64 `json:"per_hour"`       // slope: the median of the slopes between its samples (Theil and Sen)
+	PerHour float64 `json:"per_hour"`       // slope: the median of the slopes between its samples with as many VMs (Theil and Sen)
 	Bound   float64 `json:"bound_per_hour"` // above which it is said to grow
 	Flat    bool    `json:"flat"`
 }
@@ -47,12 +46,13 @@ func trends(samples []SoakSample, hosts []string, lasts time.Duration) (out []Tr
 	for _, k := range soakedThings() {
 		for _, h := range hosts {
 			var at, v []float64
+			var vms []int
 			for _, s := range samples {
 				if s.Host == h && s.At >= lasts.Seconds()/3 {
-					at, v = append(at, s.At/3600), append(v, k.of(s))
+					at, v, vms = append(at, s.At/3600), append(v, k.of(s)), append(vms, s.VMs)
 				}
 			}
-			t := Trend{What: k.what, Host: h, Unit: k.unit, Median: Median(v), PerHour: slope(at, v)}
+			t := Trend{What: k.what, Host: h, Unit: k.unit, Median: Median(v), PerHour: slope(at, v, vms)}
 			t.Bound = max(k.little, k.share*t.Median)
 			t.Flat = len(v) > 2 && t.PerHour <= t.Bound
 			out = append(out, t)
@@ -61,18 +61,18 @@ func trends(samples []SoakSample, hosts []string, lasts time.Duration) (out []Tr
 	return out
 }
 
-// slope is the median of the slopes between all pairs of points, which single
-// outliers do not move; 0 of fewer than two.
-func slope(x, y []float64) float64 {
+// slope is the median of the slopes between all pairs of points with the same load:
+// single outliers do not move it, nor that VMs came from hosts that were lost. 0 if
+// there is no pair.
+func slope(x, y []float64, load []int) float64 {
 	var all []float64
 	step := max(1, len(x)/400) // pairs grow with the square
 	for i := 0; i < len(x); i += step {
 		for k := i + step; k < len(x); k += step {
-			if d := x[k] - x[i]; d > 0 {
+			if d := x[k] - x[i]; d > 0 && load[i] == load[k] {
 				all = append(all, (y[k]-y[i])/d)
 			}
 		}
 	}
-	slices.Sort(all)
 	return Median(all)
 }

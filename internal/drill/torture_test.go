@@ -137,6 +137,13 @@ func TestALeakIsToldFromAWobble(t *testing.T) {
 	if g := flat(wobble(720, leak)); !slices.Equal(g, []string{"memory a1", "memory a2"}) {
 		t.Errorf("20 MiB an hour of 100: %v", g)
 	}
+	moved := wobble(720, func(h float64) int64 { return int64(h*4) * (30 << 20) })
+	for i := range moved {
+		moved[i].VMs = int(moved[i].At / 900)
+	}
+	if g := flat(moved); len(g) > 0 {
+		t.Errorf("a VM more every quarter of an hour is no leak: %v", g)
+	}
 	outliers := func(h float64) int64 {
 		if h > 0.9 {
 			return 50 << 20
