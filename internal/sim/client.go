@@ -28,6 +28,7 @@ type blockClient struct {
 	gen       uint32
 	epoch     holdfast.Epoch // of the last session
 	ops       int
+	good      int // operations that ended well
 	spare     [][]byte
 	done      clock.Event
 	since     ordered // what was written since the last flush
@@ -316,6 +317,9 @@ func (c *blockClient) giveUp(ops []*operation) {
 func (c *blockClient) outcome(o *operation) {
 	c.s.note("client %d: op %d block %d tag %d: %v %v\n", c.n, o.req.Op, o.block, o.tag, o.ended, o.err)
 	good := o.ended && o.err == nil
+	if good {
+		c.good++
+	}
 	switch o.req.Op {
 	case export.Write, export.Zero:
 		if good {

@@ -18,7 +18,7 @@ func (f *faults) playLines(lines []story.Line) {
 		if f.over {
 			return
 		}
-		f.s.strike(l.Command)
+		f.s.play1(l)
 	}
 	if f.s.quiet {
 		f.wake.Wait(max(0, f.s.begun+f.s.story.End-f.s.w.Now()))

@@ -5,10 +5,12 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock/simclock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/story"
 	"github.com/holdfast-cloud/holdfast/internal/transport/simnet"
 )
@@ -204,7 +206,7 @@ func (s *simulation) wrong(l story.Line, why string) error {
 func (s *simulation) checkNames() error {
 	for _, l := range append(slices.Clone(s.plan.links), s.story.Lines...) {
 		for _, slot := range []string{"place", "a", "b"} {
-			if l.Has(slot) && !slices.ContainsFunc(s.plan.hosts, func(h hostPlan) bool { return isAt(l.Command, slot, h.name, h.domain) }) {
+			if what, _ := l.Place(slot); l.Has(slot) && !strings.HasSuffix(what, " of") && !slices.ContainsFunc(s.plan.hosts, func(h hostPlan) bool { return isAt(l.Command, slot, h.name, h.domain) }) {
 				return s.wrong(l, "there is no "+l.Text(slot))
 			}
 		}
@@ -290,4 +292,23 @@ func isAt(c story.Command, slot, host string, d holdfast.FaultDomain) bool {
 	return what == "everything" || what == "host" && host == name || what == "rack" && d.Rack == name || what == "site" && d.Site == name
 }
 
-func (h *host) isAt(c story.Command, slot string) bool { return isAt(c, slot, h.name, h.rec.Domain) }
+func (h *host) isAt(c story.Command, slot string) bool {
+	what, name := c.Place(slot)
+	if vm, ok := h.s.vmNamed(name); ok && strings.HasSuffix(what, " of") {
+		at := h.s.byID(vm.Host)
+		return at == h || at != nil && what == "rack of" && at.rec.Domain == h.rec.Domain
+	}
+	return isAt(c, slot, h.name, h.rec.Domain)
+}
+
+// vmNamed finds a VM's record.
+func (s *simulation) vmNamed(name string) (cluster.VM, bool) {
+	if s.eye != nil {
+		for _, vm := range s.eye.State().SortedVMs() {
+			if vm.Val.Name == name {
+				return vm.Val, true
+			}
+		}
+	}
+	return cluster.VM{}, false
+}

@@ -21,7 +21,8 @@ type vmSeen struct {
 	name    string
 	flushed uint32 // highest counter reported as flushed, by any machine
 	boots   int
-	next    uint32 // counter the newest machine goes on with; 0: not known
+	at      sighting // when a story last looked
+	next    uint32   // counter the newest machine goes on with; 0: not known
 	second  diskSeen
 }
 

@@ -55,7 +55,22 @@ func Forms() []Form {
 		{"disk swap", Fault, "disk swap {host:name} with {other:name} [for {for:time}]", "their first disks change places"},
 		{"disk pull", Fault, "disk pull {disk} [for {for:time}]", "everything asked of it fails"},
 
+		{"start vm", Order, "start vm {vm:name}", "a VM that writes and verifies its disk; it is made if it is not there"},
+		{"stop vm", Order, "stop vm {vm:name}", ""},
+		{"drain", Order, "drain {place}", "hosts are to be empty"},
+		{"undrain", Order, "undrain {place}", ""},
+
 		{"advance", Flow, "advance {for:time}", "time passes"},
 		{"end", Flow, "end", "what goes on by itself goes on until then"},
+
+		{"vm runs", Expect, "expect vm {vm:name} runs [within {within:time}]", "it runs where it is assigned; this is what the next two lines compare with"},
+		{"vm stays", Expect, "expect vm {vm:name} stays", "it was neither moved nor started anew since"},
+		{"vm moved", Expect, "expect vm {vm:name} moved [within {within:time}]", "it runs, and was given to another host since"},
+		{"vm writes", Expect, "expect vm {vm:name} writes [within {within:time}]", "its guest flushes more than it had"},
+		{"client goes on", Expect, "expect client {volume:name} goes on [within {within:time}]", "the client of that volume gets more done"},
+		{"volume whole", Expect, "expect volume {volume:name} whole [within {within:time}]", "it has all its copies; a VM's disk is called as the VM"},
+		{"everything whole", Expect, "expect everything whole [within {within:time}]", "every host is there, every volume whole, every VM runs"},
+		{"nothing lost", Expect, "expect nothing lost", "every flushed byte is there"},
+		{"condition", Expect, "expect condition {condition:name} {state:raised|cleared} [within {within:time}]", "what `holdfast status` names by this identity, up to its slash"},
 	}
 }

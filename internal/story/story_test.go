@@ -89,7 +89,7 @@ at 10s end
 // What is wrong is said with its line.
 func TestWhatIsNoStory(t *testing.T) {
 	for text, want := range map[string]string{
-		"\npower on":                           "a.txt:2: a place (host a1, rack a, site north, everything) is missing at its end",
+		"\npower on":                           "a.txt:2: a place (host a1, rack a, site north, everything, the rack of db1) is missing at its end",
 		"power up rack b":                      `a.txt:1: "up" stands where`,
 		"explode":                              `a.txt:1: "explode" begins nothing`,
 		"kill host a1 for ever":                `a.txt:1: "ever" stands where times such as 1.5s,3s (for) should`,

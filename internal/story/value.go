@@ -20,7 +20,7 @@ import (
 //	name    of a host, rack, site, volume, VM, snapshot
 //	names   a1,b1
 //	disk    a1, or a1/2 for its second disk
-//	place   host a1, rack a, site north, everything
+//	place   host a1, rack a, site north, everything, the host of db1, the rack of db1
 //	a|b     one of these words
 const everything = "everything"
 
@@ -83,6 +83,9 @@ func place(words []string) (string, int) {
 	if words[0] == everything {
 		return everything, 1
 	}
+	if len(words) > 3 && words[0] == "the" && (words[1] == "host" || words[1] == "rack") && words[2] == "of" && isName(words[3]) {
+		return strings.Join(words[:4], " "), 4
+	}
 	if len(words) > 1 && slices.Contains([]string{"host", "rack", "site"}, words[0]) && isName(words[1]) {
 		return words[0] + " " + words[1], 2
 	}
@@ -113,7 +116,7 @@ func what(typ string) string {
 	case "disk":
 		return "a disk such as a1 or a1/2"
 	case "place":
-		return "a place (host a1, rack a, site north, everything)"
+		return "a place (host a1, rack a, site north, everything, the rack of db1)"
 	}
 	return "one of " + strings.ReplaceAll(typ, "|", ", ")
 }
@@ -213,9 +216,12 @@ func (c Command) Names(slot string) []string {
 	return strings.Split(c.Text(slot), ",")
 }
 
-// Place is what a place names: "host", "rack" or "site" and its name, or
-// "everything" and "".
+// Place is what a place names: "host", "rack" or "site" and its name, "host of"
+// or "rack of" and a VM, or "everything" and "".
 func (c Command) Place(slot string) (what, name string) {
+	if words := strings.Fields(c.Text(slot)); len(words) == 4 {
+		return words[1] + " of", words[3]
+	}
 	what, name, _ = strings.Cut(c.Text(slot), " ")
 	return what, name
 }
