@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils ovmf passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation power-orders fuzz fuzz-smoke packages clean
+.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation power-orders fuzz fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -49,6 +49,9 @@ test: packages kernel ## run all tests, the simulator with SEEDS seeds
 
 sim: ## play SEEDS seeds of the simulator
 	SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -run 'TestSeeds|TestSameSeed' ./internal/sim
+
+sim-race: ## play seeds several times and from their stories, under the race detector: one history each (needs gcc)
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 30m -run 'TestSameSeed|TestARunIsItsStory' ./internal/sim
 
 sim-campaign: HOURS = 1
 sim-campaign: build ## play seeds of the simulator on every processor for HOURS (1), and add a summary to docs/campaigns

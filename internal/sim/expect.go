@@ -27,6 +27,7 @@ func (s *simulation) play1(l story.Line) {
 		s.struck = append(s.struck, story.Line{At: s.sinceBegun(), Command: l.Command})
 		s.order(l)
 	case story.Expect:
+		s.struck = append(s.struck, story.Line{At: s.sinceBegun(), Command: l.Command})
 		s.expect(l)
 	default:
 		s.strike(l.Command)

@@ -46,7 +46,9 @@ func (m *members) acknowledged(c *blockClient, flush bool) {
 func (m *members) check(c *blockClient, ref cluster.Replica, r *store.Replica, acked, stable holdfast.LSN) {
 	prefix, durable := r.Position()
 	name := m.s.nameOf(ref.Host)
-	if st := r.State(); st.Building {
+	if st := r.State(); st.Damage != "" {
+		return // its disk has spoilt it, and it says so: it is no undamaged one
+	} else if st.Building {
 		m.s.fail("the replica of %s on %s is in sync while it is being built (invariant 7)", c.vol.Name, name)
 	} else if kept := len(st.History) > 0 && st.History[len(st.History)-1].Epoch == r.Remembers(); kept && prefix < acked {
 		m.s.fail("the replica of %s on %s is in sync and ends at %v, where %v was acknowledged (invariant 7)", c.vol.Name, name, prefix, acked)

@@ -18,10 +18,15 @@ func (f *faults) playLines(lines []story.Line) {
 		if f.over {
 			return
 		}
+		if f.s.quiet && len(f.s.res.Failures) > 0 {
+			break // what comes after it means nothing
+		}
 		f.s.play1(l)
 	}
 	if f.s.quiet {
-		f.wake.Wait(max(0, f.s.begun+f.s.story.End-f.s.w.Now()))
+		if d := f.s.begun + f.s.story.End - f.s.w.Now(); d > 0 && len(f.s.res.Failures) == 0 {
+			f.wake.Wait(d)
+		}
 		f.s.toldAll = true
 		f.told.Set()
 	}
@@ -58,6 +63,6 @@ func (s *simulation) say(format string, args ...any) story.Command {
 
 // written is the run as a story: what it was made of and all that was done.
 func (s *simulation) written() *story.Story {
-	out := &story.Story{Title: fmt.Sprintf("what seed %d did", s.o.Seed), Setup: s.setup, Lines: s.struck}
+	out := &story.Story{Title: fmt.Sprintf("what seed %d did", s.o.Seed), Setup: s.setup, Lines: s.struck, End: s.o.Lasts}
 	return out
 }

@@ -34,11 +34,12 @@ import (
 // Options choose a run.
 type Options struct {
 	Seed  uint64
-	Steps int          // client operations; 0: as the story says, or 10000
-	Story *story.Story // what is not left to the seed; nil: nothing
-	Trace slog.Level   // of the product's own log, with Log
-	Log   io.Writer    // the product's log; nil: none
-	Out   io.Writer    // the history: faults, findings, summary
+	Steps int           // client operations; 0: as the story says, or 10000
+	Lasts time.Duration // clients and faults go on for so long; 0: until Steps are done
+	Story *story.Story  // what is not left to the seed; nil: nothing
+	Trace slog.Level    // of the product's own log, with Log
+	Log   io.Writer     // the product's log; nil: none
+	Out   io.Writer     // the history: faults, findings, summary
 }
 
 // Result is what a run came to.
@@ -138,10 +139,7 @@ func Run(o Options) Result {
 	if o.Out == nil {
 		o.Out = io.Discard
 	}
-	if seed := o.Story.Of("seed"); o.Seed == 0 && len(seed) > 0 {
-		o.Seed = seed[0].Seed("seed")
-	}
-	s := newSimulation(o)
+	s := newSimulation(o.seeded())
 	s.play(s.script)
 	s.judge()
 	s.res.Visits = s.visits()
@@ -151,6 +149,21 @@ func Run(o Options) Result {
 	s.summary()
 	s.res.Story = s.written()
 	return s.res
+}
+
+// seeded has the story's seed where there is no other.
+func (o Options) seeded() Options {
+	if seed := o.Story.Of("seed"); o.Seed == 0 && len(seed) > 0 {
+		o.Seed = seed[0].Seed("seed")
+	}
+	return o
+}
+
+// Check says what of the story cannot be: kind Invalid, with its file and line.
+func (o Options) Check() error {
+	s := newSimulation(o.seeded())
+	defer s.w.Close()
+	return s.prepare()
 }
 
 // newSimulation makes the world of a run, without hosts.
@@ -196,7 +209,7 @@ func (s *simulation) busy() {
 
 // enough reports whether the clients have done what was asked for.
 func (s *simulation) enough() bool {
-	return s.o.Steps > 0 && s.done() >= s.o.Steps || s.toldAll || len(s.res.Failures) > 0
+	return s.o.Steps > 0 && s.done() >= s.o.Steps || s.o.Lasts > 0 && s.sinceBegun() >= s.o.Lasts || s.toldAll || len(s.res.Failures) > 0
 }
 
 // done counts the clients' operations.
@@ -253,8 +266,19 @@ func (s *simulation) summary() {
 	fmt.Fprintf(s.o.Out, "seed %d: %d operations (%.0f a second), %d faults (%.2f a second), %d sessions, %d reads beside them, %d cache losses in %.1f simulated seconds; history %016x\n",
 		r.Seed, r.Ops, r.rate(r.Ops), r.Faults, r.rate(r.Faults), r.Opened, r.Observed, r.Lost, r.Time.Seconds(), r.Hash)
 	if len(r.Failures) > 0 {
-		fmt.Fprintf(s.o.Out, "FAILED: %d findings; again with: holdfast sim --seed %d --steps %d\n", len(r.Failures), r.Seed, s.o.Steps)
+		fmt.Fprintf(s.o.Out, "FAILED: %d findings; again with: %s\n", len(r.Failures), s.again())
 	}
+}
+
+// again is the command that plays the same run.
+func (s *simulation) again() string {
+	switch {
+	case s.o.Story != nil && len(s.o.Story.Lines) > 0:
+		return "holdfast sim play " + s.story.Name
+	case s.o.Lasts > 0:
+		return fmt.Sprintf("holdfast sim --seed %d --minutes %g", s.o.Seed, s.o.Lasts.Minutes())
+	}
+	return fmt.Sprintf("holdfast sim --seed %d --steps %d", s.o.Seed, s.o.Steps)
 }
 
 // script is the run: found the cluster, let clients and faults go, heal, check.

@@ -50,11 +50,14 @@ type hostPlan struct {
 // prepare decides what the run begins with, by the story and for the rest by the
 // seed. An error says what of the story cannot be.
 func (s *simulation) prepare() (err error) {
-	s.quiet = s.story.End > 0 && len(s.story.Of("seed")) == 0
+	s.quiet = (s.story.End > 0 || len(s.story.Lines) > 0) && !s.said("seed")
 	if n := s.story.Of("operations"); s.o.Steps == 0 && len(n) > 0 {
 		s.o.Steps = n[0].Count("operations")
 	}
-	if s.o.Steps == 0 && !s.quiet {
+	if s.o.Steps == 0 && s.o.Lasts == 0 && s.said("seed") {
+		s.o.Lasts = s.story.End // it was recorded by its minutes
+	}
+	if s.o.Steps == 0 && s.o.Lasts == 0 && !s.quiet {
 		s.o.Steps = defaultSteps
 	}
 	if !s.quiet {
@@ -101,9 +104,9 @@ func (s *simulation) drawHosts(rng *rand.Rand) {
 		racks, perRack = 5+rng.IntN(maxRacks-4), 2
 	}
 	for _, l := range s.story.Of("racks") {
-		racks, perRack, large = l.Count("racks"), l.Count("hosts"), false
+		racks, perRack, large = min(l.Count("racks"), 26), min(l.Count("hosts"), maxHosts+1), false
 	}
-	if s.said("host") || racks*perRack > maxHosts || racks > maxRacks {
+	if s.said("host") {
 		return
 	}
 	for r := range racks {

@@ -1,8 +1,7 @@
 // Package story is the language in which runs of a cluster are written down:
 // which hosts there are, what is done to them and when, and what must then be
 // so. docs/format/story.md describes it. The simulator (internal/sim) plays
-// stories and writes its own runs as stories; `holdfast lab play` plays them
-// with real processes.
+// stories and writes its own runs as stories.
 //
 // A story is lines of words. Each line is one of the forms in forms.go: a form
 // has a kind, which players dispatch on, and a pattern of words and places for
