@@ -72,7 +72,9 @@ func (c *blockClient) run() {
 	defer c.done.Set()
 	for !c.s.enough() {
 		if c.held {
-			c.drop()
+			if !c.rests { // and whoever asked for that may use one
+				c.drop()
+			}
 			c.rests = true
 			clock.Sleep(c.s.c, 100*time.Millisecond)
 			continue
