@@ -82,7 +82,7 @@ control plane's log included, as if the kernel had died with them.`,
 			if o.Binary, err = os.Executable(); err != nil {
 				return err
 			}
-			for _, f := range []*string{&o.Etcd.CA, &o.Etcd.Cert, &o.Etcd.Key} {
+			for _, f := range []*string{&o.Etcd.CA, &o.Etcd.Cert, &o.Etcd.Key, &o.Etcd.PasswordFile} {
 				if *f == "" {
 					continue
 				}
@@ -108,6 +108,8 @@ control plane's log included, as if the kernel had died with them.`,
 	cmd.Flags().StringVar(&o.Etcd.Cert, "etcd-cert", "", "PEM `file` with the certificate that the hosts show it")
 	cmd.Flags().StringVar(&o.Etcd.Key, "etcd-key", "", "PEM `file` with the key of that")
 	cmd.Flags().StringVar(&o.Etcd.Prefix, "etcd-prefix", "", "what all keys begin with; give each lab in one etcd another")
+	cmd.Flags().StringVar(&o.Etcd.User, "etcd-user", "", "`name` of the hosts' user in it")
+	cmd.Flags().StringVar(&o.Etcd.PasswordFile, "etcd-password-file", "", "`file` with the password of that")
 	cmd.Flags().Int64Var(&gib, "disk-gib", DefaultDiskSize>>30, "size of each host's disk in GiB; the file is sparse")
 	return cmd
 }

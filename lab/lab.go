@@ -224,6 +224,9 @@ advertise: %s
 			text += "    - " + quote(u) + "\n"
 		}
 		text += fmt.Sprintf("  ca: %s\n  cert: %s\n  key: %s\n  prefix: %s\n", quote(etcd.CA), quote(etcd.Cert), quote(etcd.Key), quote(etcd.Prefix))
+		if etcd.User != "" {
+			text += fmt.Sprintf("  user: %s\n  password_file: %s\n", quote(etcd.User), quote(etcd.PasswordFile))
+		}
 	}
 	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
 		return holdfast.Errorf(holdfast.IO, "lab: %w", err)

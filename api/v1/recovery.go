@@ -31,6 +31,7 @@ type Recovery struct {
 	Log         string           `json:"log,omitempty" doc:"File on that host that says what was done"`
 	Lines       []string         `json:"lines,omitempty" doc:"What was done"`
 	At          *time.Time       `json:"at,omitempty" doc:"When it was done"`
+	External    bool             `json:"external,omitempty" doc:"The control plane is in an external etcd now"`
 	// Endpoints are for hosts that stay: where the control plane is now.
 	Endpoints []string `json:"endpoints,omitempty" doc:"Client URLs of the control plane"`
 }

@@ -228,7 +228,8 @@ CODE' on the witness.
 With --etcd the cluster's records are in an etcd that somebody else runs, and no
 host votes. It is decided when the cluster is made, and every host is started so,
 each with a client certificate that the etcd accepts. Several clusters share one
-etcd under different prefixes. Its compaction, backups and room are its owner's
+etcd under different prefixes. Where the certificate's common name is no user of
+the etcd's, --etcd-user and --etcd-password-file say who the host is. Its compaction, backups and room are its owner's
 business; 'holdfast status' tells when a member of it is away or it is full.`,
 		Example: "  holdfast serve --config /etc/holdfast.yaml\n" +
 			"  holdfast serve --config /etc/holdfast.yaml --map-memory 1GiB\n" +
@@ -269,6 +270,8 @@ business; 'holdfast status' tells when a member of it is away or it is full.`,
 	c.Flags().StringVar(&kv.Cert, "etcd-cert", "", "PEM `file` with the certificate that this host shows it")
 	c.Flags().StringVar(&kv.Key, "etcd-key", "", "PEM `file` with the key of that")
 	c.Flags().StringVar(&kv.Prefix, "etcd-prefix", "", "what all keys begin with, for an etcd that several clusters share")
+	c.Flags().StringVar(&kv.User, "etcd-user", "", "`name` of this host's user, if the etcd asks for more than the certificate")
+	c.Flags().StringVar(&kv.PasswordFile, "etcd-password-file", "", "`file` with the password of that, which nobody else may read")
 	c.Flags().Var(&mapMemory, "map-memory", "memory for pages of block maps, over all disks of the host (default: map_memory of the configuration, else 256MiB)")
 	return c
 }

@@ -111,7 +111,7 @@ func (a *app) clusterCmd() *cobra.Command {
 			v, err := c.Cluster(ctx)
 			return printed(a, v, err, clusterColumns(), clusterName)
 		})}
-	return noun("cluster", "Make a cluster, show it", a.clusterInitCmd(), info, a.keyCmd(), a.clusterBackupCmd(), a.recoverCmd())
+	return noun("cluster", "Make a cluster, show it", a.clusterInitCmd(), info, a.keyCmd(), a.clusterBackupCmd(), a.recoverCmd(), a.moveKVCmd())
 }
 
 func (a *app) clusterInitCmd() *cobra.Command {

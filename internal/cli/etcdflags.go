@@ -14,7 +14,7 @@ func overrideKV(conf *config.Config, kv config.KV) error {
 	if len(kv.Endpoints) > 0 {
 		conf.KV.Endpoints, changed = kv.Endpoints, true
 	}
-	for to, v := range map[*string]string{&conf.KV.CA: kv.CA, &conf.KV.Cert: kv.Cert, &conf.KV.Key: kv.Key} {
+	for to, v := range map[*string]string{&conf.KV.CA: kv.CA, &conf.KV.Cert: kv.Cert, &conf.KV.Key: kv.Key, &conf.KV.PasswordFile: kv.PasswordFile} {
 		if v == "" {
 			continue
 		}
@@ -24,8 +24,10 @@ func overrideKV(conf *config.Config, kv config.KV) error {
 		}
 		*to, changed = path, true
 	}
-	if kv.Prefix != "" {
-		conf.KV.Prefix, changed = kv.Prefix, true
+	for to, v := range map[*string]string{&conf.KV.Prefix: kv.Prefix, &conf.KV.User: kv.User} {
+		if v != "" {
+			*to, changed = v, true
+		}
 	}
 	if !changed {
 		return nil

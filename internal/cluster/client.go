@@ -133,7 +133,12 @@ func (c *Client) Refresh() (*State, error) {
 		if rev < old.Rev {
 			return old, nil // a slow answer: the picture has gone on
 		}
-		return repaint(old, items, rev)
+		s, err := repaint(old, items, rev)
+		if err == nil && s.Cluster.ID.IsZero() && !old.Cluster.ID.IsZero() {
+			was := Floor{Rev: old.Rev}
+			err = was.check(items, rev)
+		}
+		return s, err
 	})
 }
 

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"maps"
 	"slices"
 	"strings"
@@ -157,25 +159,43 @@ type Floor struct {
 	Incarnation int
 	Rev         kv.Rev
 	Mods        map[string]kv.Rev // of records, at or below Rev
+	// Sum is SumOf the records as of Rev, where they are sealed and Mods is not
+	// known; zero: it is not known either.
+	Sum [sha256.Size]byte
 }
 
 // FloorOf is the floor that records which were once read make.
 func FloorOf(items []kv.Item, incarnation int, rev kv.Rev) Floor {
-	f := Floor{incarnation, rev, make(map[string]kv.Rev, len(items))}
+	f := Floor{Incarnation: incarnation, Rev: rev, Mods: make(map[string]kv.Rev, len(items))}
 	for _, it := range items {
 		f.Mods[it.Key] = it.Mod
 	}
 	return f
 }
 
+// SumOf tells records of one revision from others, by their keys and when each was
+// changed last. It says nothing of what stands in them.
+func SumOf(items []kv.Item) [sha256.Size]byte {
+	var b []byte
+	for _, it := range items {
+		b = append(binary.LittleEndian.AppendUint64(append(b, it.Key...), uint64(it.Mod)), '\n')
+	}
+	return sha256.Sum256(b)
+}
+
 // check refuses records that were set back: what was once read stands at an
-// earlier revision than it did, as after an older backup was restored. Records
-// of another incarnation have other revisions. Kind Damaged.
+// earlier revision than it did, as after an older backup was restored, or nothing
+// stands there any more. Records of another incarnation have other revisions. Kind
+// Damaged.
 func (f *Floor) check(items []kv.Item, rev kv.Rev) error {
 	if f.Rev == 0 {
 		return nil
 	}
-	if c, ok := ClusterIn(items); !ok || c.Incarnation != f.Incarnation {
+	c, ok := ClusterIn(items)
+	if !ok && !slices.ContainsFunc(items, func(it kv.Item) bool { return it.Key == keyCluster }) {
+		return holdfast.Errorf(holdfast.Damaged, "the control plane was emptied: this host has read its records as of revision %d, and now there are none (revision %d); nothing is opened. If nobody can put it back as it was, see 'holdfast cluster recover --plan'", f.Rev, rev)
+	}
+	if !ok || c.Incarnation != f.Incarnation {
 		return nil
 	}
 	back := rev < f.Rev
@@ -192,7 +212,8 @@ func (f *Floor) check(items []kv.Item, rev kv.Rev) error {
 // that their revisions tell nothing: what stood at the floor's revision must be
 // what was read then. What the control plane has forgotten is not compared.
 func (f *Floor) compare(st kv.Store, items []kv.Item, rev kv.Rev) error {
-	if c, ok := ClusterIn(items); f.Mods == nil || !ok || c.Incarnation != f.Incarnation {
+	bare := f.Mods == nil
+	if c, ok := ClusterIn(items); bare && f.Sum == [sha256.Size]byte{} || !ok || c.Incarnation != f.Incarnation {
 		return nil
 	}
 	then, err := st.RangeAt(root, f.Rev)
@@ -206,6 +227,9 @@ func (f *Floor) compare(st kv.Store, items []kv.Item, rev kv.Rev) error {
 	same := len(then) == len(f.Mods)
 	for _, it := range then {
 		same = same && it.Mod == f.Mods[it.Key]
+	}
+	if bare {
+		same = SumOf(then) == f.Sum
 	}
 	if !same {
 		return f.setBack(rev)

@@ -141,6 +141,14 @@ func (p *painter) putSingle(it kv.Item, old *State) {
 		}
 		p.s.Keyring = Versioned[keyring.Record]{Mod: it.Mod, Val: r}
 		p.good(it.Key)
+	case FenceKey:
+		var m Move
+		if err := json.Unmarshal(it.Value, &m); err != nil {
+			p.bad(it.Key, err)
+			return
+		}
+		p.s.Moved = &m
+		p.good(it.Key)
 	case keyLeader:
 		var e election
 		if err := json.Unmarshal(it.Value, &e); err != nil {
@@ -200,6 +208,8 @@ func (p *painter) remove(key string) {
 			s.Leader, s.LeaderLease, s.LeaderMod = holdfast.HostID{}, 0, 0
 		case keyKeyring:
 			s.Keyring = Versioned[keyring.Record]{}
+		case FenceKey:
+			s.Moved = nil
 		}
 	}
 }

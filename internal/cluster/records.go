@@ -412,6 +412,7 @@ type State struct {
 	Exports   map[holdfast.ExportID]Versioned[Export]
 	Serving   map[holdfast.ExportID]Versioned[Serving]
 	Keyring   Versioned[keyring.Record] // Mod zero: there is no cluster key
+	Moved     *Move                     // this control plane has ended by it; nil: it goes on
 	Leader    holdfast.HostID           // elected reconciler; zero if none
 	// LeaderMod is the revision of the election and LeaderLease the lease that
 	// it holds under.

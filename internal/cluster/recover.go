@@ -77,7 +77,8 @@ type RecoveryPlan struct {
 // PlanRecovery makes the records of a cluster's next incarnation of those of the
 // last: one host votes, members that are gone are out, every volume's epoch is
 // above whatever was given out, and only replicas of the last known in-sync set
-// are served. Nothing is changed by it. Errors: Invalid.
+// are served. Nothing is changed by it. Errors: Invalid; Conflict if a host that
+// stays has the name of the one that recovers.
 func PlanRecovery(items []kv.Item, rev kv.Rev, s Survivor) (*RecoveryPlan, error) {
 	st, err := repaint(emptyState(), items, rev)
 	if err != nil {
@@ -91,12 +92,15 @@ func PlanRecovery(items []kv.Item, rev kv.Rev, s Survivor) (*RecoveryPlan, error
 	for _, it := range Lasting(items) {
 		r.out[it.Key] = it.Value
 	}
+	delete(r.out, FenceKey) // whatever it was to become
 	r.adopt()
 	r.p.Cluster.Incarnation = before + 1
 	r.p.Cluster.External = false // whose etcd that is, nobody here knows any more
 	r.p.Cluster.Past += rev + kv.Rev(r.gaps-1)*revisionGap
 	r.put(keyCluster, r.p.Cluster)
-	r.hosts()
+	if err := r.hosts(); err != nil {
+		return nil, err
+	}
 	r.volumes()
 	r.vms()
 	r.incidents()
@@ -131,7 +135,7 @@ func (r *recovery) member(id holdfast.HostID) bool { return id == r.s.Self.ID ||
 
 // hosts lets the one host vote, and strikes those that do not stay, with their
 // disks.
-func (r *recovery) hosts() {
+func (r *recovery) hosts() error {
 	self := r.s.Self
 	if was, ok := r.st.Hosts[self.ID]; ok {
 		delete(r.out, nameKey("host", was.Val.Name))
@@ -145,6 +149,8 @@ func (r *recovery) hosts() {
 		key := hostKind().key(h.ID.String())
 		switch {
 		case h.ID == r.s.Self.ID:
+		case r.s.Stay[h.ID] && h.Name == self.Name:
+			return holdfast.Errorf(holdfast.Conflict, "host %s is left and stays a member, and this host has the same name; give this one another (name in its configuration), or recover on that one", h.Name)
 		case r.s.Stay[h.ID]:
 			h.Peer, h.Client, h.Voter = "", "", false
 			r.p.Stay = append(r.p.Stay, h)
@@ -162,6 +168,7 @@ func (r *recovery) hosts() {
 			delete(r.out, diskKind().key(id.String()))
 		}
 	}
+	return nil
 }
 
 func (r *recovery) volumes() {
@@ -339,41 +346,45 @@ func (c *Client) Refill(items []kv.Item) error {
 	} else if it.Mod != 0 {
 		return holdfast.Errorf(holdfast.Exists, "this control plane already holds a cluster")
 	}
+	if err := fill(c.st, nil, items); err != nil {
+		return err
+	}
+	i := slices.IndexFunc(items, func(it kv.Item) bool { return it.Key == keyCluster })
+	if i < 0 {
+		return holdfast.Errorf(holdfast.Invalid, "the records name no cluster")
+	}
+	_, err := c.st.Commit([]kv.Cond{{Key: keyCluster}}, []kv.Op{{Key: keyCluster, Value: items[i].Value}})
+	return err
+}
+
+// fill writes records under conditions, all but the cluster's own: with that they
+// are complete.
+func fill(st kv.Store, still []kv.Cond, items []kv.Item) error {
 	var ops []kv.Op
 	size := 0
-	var last *kv.Op
 	flush := func() error {
 		if len(ops) == 0 {
 			return nil
 		}
-		_, err := c.st.Commit(nil, ops)
+		_, err := st.Commit(still, ops)
 		ops, size = nil, 0
 		return err
 	}
 	for _, it := range items {
-		op := kv.Op{Key: it.Key, Value: it.Value}
-		if it.Key == keyCluster { // last: with it the records are complete
-			last = &op
+		if it.Key == keyCluster {
 			continue
 		}
-		if len(ops) == kv.MaxOps || size+len(op.Value) > refillBytes {
+		if len(ops) == kv.MaxOps || size+len(it.Value) > refillBytes {
 			if err := flush(); err != nil {
 				return err
 			}
 		}
-		ops, size = append(ops, op), size+len(op.Value)+len(op.Key)
+		ops, size = append(ops, kv.Op{Key: it.Key, Value: it.Value}), size+len(it.Value)+len(it.Key)
 	}
-	if err := flush(); err != nil {
-		return err
-	}
-	if last == nil {
-		return holdfast.Errorf(holdfast.Invalid, "the records name no cluster")
-	}
-	_, err := c.st.Commit([]kv.Cond{{Key: keyCluster}}, []kv.Op{*last})
-	return err
+	return flush()
 }
 
-// refillBytes bounds the values of one commit of Refill.
+// refillBytes bounds the values of one commit of fill.
 const refillBytes = 512 << 10
 
 // AuthorityIn returns the certificate authority that stands in records; nil if

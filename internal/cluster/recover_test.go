@@ -291,7 +291,10 @@ func TestAControlPlaneThatWasSetBackIsNotBelieved(t *testing.T) {
 	}
 	other := higher
 	other.Incarnation = 1
-	passed := cluster.FloorOf(append(items[:len(items):len(items)], kv.Item{Key: items[0].Key + "-late", Mod: rev}), 0, rev) // others have written since it was set back
+	and := append(items[:len(items):len(items)], kv.Item{Key: items[len(items)-1].Key + "-late", Mod: rev})
+	passed := cluster.FloorOf(and, 0, rev) // others have written since it was set back
+	// The same of a host that has not the key yet with which it has sealed them.
+	sealed, sealedPassed := cluster.Floor{Rev: rev, Sum: cluster.SumOf(cluster.Lasting(items))}, cluster.Floor{Rev: rev, Sum: cluster.SumOf(cluster.Lasting(and))}
 	s.do(h, func() {
 		tx := h.c.Begin()
 		tx.PutVolume(volume("since"), 0)
@@ -301,7 +304,8 @@ func TestAControlPlaneThatWasSetBackIsNotBelieved(t *testing.T) {
 	for what, c := range map[string]struct {
 		floor   cluster.Floor
 		believe bool
-	}{"as it was": {now, true}, "nothing known": {cluster.Floor{}, true}, "another incarnation": {other, true}, "an older revision": {higher, false}, "an older record": {behind, false}, "a record that went without a trace": {passed, false}} {
+	}{"as it was": {now, true}, "nothing known": {cluster.Floor{}, true}, "another incarnation": {other, true}, "an older revision": {higher, false}, "an older record": {behind, false}, "a record that went without a trace": {passed, false},
+		"as it was, by its sum": {sealed, true}, "a record that went, by the sum": {sealedPassed, false}} {
 		s.do(h, func() {
 			cl := cluster.OpenAbove(h.st, h.clk, slog.New(slog.DiscardHandler), c.floor)
 			defer cl.Close()
@@ -327,6 +331,50 @@ func TestAControlPlaneThatWasSetBackIsNotBelieved(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// An etcd that somebody else runs may be emptied in its place, which no member of
+// our own is started after.
+func TestAControlPlaneThatWasEmptiedIsNotBelieved(t *testing.T) {
+	s := newScene(t, 5, 1)
+	h := s.hosts[0]
+	items, rev := lostMajority(s, withCopies("v", []string{"a"}, nil))
+	floor := cluster.FloorOf(items, 0, rev)
+	sealed := cluster.Floor{Rev: rev} // what it holds is sealed under a key that is not there yet
+	s.do(h, func() {
+		all, _, err := h.st.Range("")
+		s.ok(err)
+		for _, it := range all {
+			_, err := h.st.Commit(nil, []kv.Op{{Key: it.Key, Delete: true}})
+			s.ok(err)
+		}
+	})
+	for what, f := range map[string]cluster.Floor{"what stood there is known": floor, "only how new it was": sealed} {
+		s.do(h, func() {
+			cl := cluster.OpenAbove(h.st, h.clk, slog.New(slog.DiscardHandler), f)
+			defer cl.Close()
+			if st, err := cl.Refresh(); !holdfast.IsKind(err, holdfast.Damaged) {
+				t.Errorf("%s: a picture of revision %d with %d hosts, %v", what, st.Rev, len(st.Hosts), err)
+			}
+		})
+	}
+}
+
+// Who stays a member through a recovery may have the name that the host goes by
+// which recovers, as a spare computer with disks of a lost one does.
+func TestARecoveryGivesNoNameTwice(t *testing.T) {
+	s := newScene(t, 6, 1)
+	items, rev := lostMajority(s, withCopies("v", []string{"a"}, nil))
+	who := survivorA(nil)
+	who.Stay = map[holdfast.HostID]bool{{UUID: uuid("b")}: true}
+	who.Self.Name = "b"
+	if _, err := cluster.PlanRecovery(items, rev, who); !holdfast.IsKind(err, holdfast.Conflict) || !strings.Contains(err.Error(), "host b") {
+		t.Errorf("two hosts of one name: %v", err)
+	}
+	who.Stay = nil // nobody else has it any more
+	if _, err := cluster.PlanRecovery(items, rev, who); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestAMirrorHoldsWhatLasts(t *testing.T) {

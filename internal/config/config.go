@@ -63,6 +63,10 @@ type KV struct {
 	Cert      string   `yaml:"cert"`      // PEM files: what this host shows the etcd
 	Key       string   `yaml:"key"`
 	Prefix    string   `yaml:"prefix"` // of all keys, ends with a slash or is empty
+	// User is who this host is to an etcd with users, and PasswordFile the file that
+	// its password is in; both empty: its certificate says who it is.
+	User         string `yaml:"user"`
+	PasswordFile string `yaml:"password_file"`
 }
 
 // Log says what is logged to standard error.

@@ -5,12 +5,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Bounds of what leads to an external etcd.
 const (
 	maxEndpoints = 16
 	maxPrefix    = 64
+	maxUser      = 128
 )
 
 // External reports whether the control plane is an etcd that somebody else runs.
@@ -21,8 +23,8 @@ func (k KV) External() bool { return len(k.Endpoints) > 0 }
 func (c *Config) CheckKV() error {
 	k := &c.KV
 	if !k.External() {
-		if k.CA != "" || k.Cert != "" || k.Key != "" || k.Prefix != "" {
-			return invalid("kv: ca, cert, key and prefix are for an external etcd; give its endpoints too (kv.endpoints, or serve --etcd), or none of them to have etcd built in")
+		if k.CA != "" || k.Cert != "" || k.Key != "" || k.Prefix != "" || k.User != "" || k.PasswordFile != "" {
+			return invalid("kv: ca, cert, key, prefix, user and password_file are for an external etcd; give its endpoints too (kv.endpoints, or serve --etcd), or none of them to have etcd built in")
 		}
 		return nil
 	}
@@ -46,6 +48,14 @@ func (c *Config) CheckKV() error {
 		if !filepath.IsAbs(f.v) {
 			return invalid("%s %q: give an absolute path", f.key, f.v)
 		}
+	}
+	switch {
+	case (k.User == "") != (k.PasswordFile == ""):
+		return invalid("kv.user (--etcd-user) and kv.password_file (--etcd-password-file) go together: give both, or none if the certificate says who this host is")
+	case len(k.User) > maxUser || strings.ContainsFunc(k.User, unicode.IsControl):
+		return invalid("kv.user: a name of %d bytes: up to %d printable ones are allowed", len(k.User), maxUser)
+	case k.PasswordFile != "" && !filepath.IsAbs(k.PasswordFile):
+		return invalid("kv.password_file %q: give an absolute path", k.PasswordFile)
 	}
 	if k.Prefix != "" && !strings.HasSuffix(k.Prefix, "/") {
 		k.Prefix += "/"

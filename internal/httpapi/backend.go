@@ -36,6 +36,22 @@ type Backend interface {
 	Backups
 	Schedules
 	Recoverer
+	Mover
+}
+
+// Mover moves the control plane from the cluster's own hosts into the external etcd
+// that the hosts' configurations name.
+type Mover interface {
+	// KVReady says whether this host could have it there.
+	KVReady(ctx context.Context) v1.KVReady
+	// MovePlan says what a move would do, and who could not follow. Conflict: it is
+	// in an external etcd already, or this host was not given a good one.
+	MovePlan(ctx context.Context) (v1.KVMove, error)
+	// MoveKV makes the move; name is the cluster's, to confirm. Conflict: a host
+	// could not follow. Unknown: it has begun, and could neither be ended nor given up.
+	MoveKV(ctx context.Context, name string) (v1.KVMove, error)
+	// CancelMove gives up what has begun. Conflict: nothing has, or it has arrived.
+	CancelMove(ctx context.Context) error
 }
 
 // Recoverer is about a control plane whose majority is lost for good.

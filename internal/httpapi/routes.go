@@ -27,6 +27,7 @@ func (s *Server) routes(r chi.Router) {
 	s.poolRoutes()
 	s.keyRoutes()
 	s.recoveryRoutes()
+	s.moveRoutes()
 	s.volumeRoutes()
 	s.snapshotRoutes()
 	s.groupRoutes()

@@ -13,7 +13,7 @@ import (
 )
 
 // Format is the version of a copy's form.
-const Format = 20261126
+const Format = 20261128
 
 // Bounds of a copy.
 const (
@@ -40,6 +40,9 @@ type Head struct {
 	// key: whoever has the disk has all that is on it. Such a copy holds no secret.
 	Open []byte `json:"open,omitempty"`
 	Salt []byte `json:"salt"` // 32 random bytes: a key for each copy
+	// Sum is what a host without the key knows of the records: cluster.SumOf. Copies
+	// on disks have none.
+	Sum []byte `json:"sum,omitempty"`
 }
 
 // Copy is a cluster's records as of one revision, in the order of their keys.

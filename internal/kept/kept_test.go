@@ -3,6 +3,9 @@ package kept
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -65,6 +68,14 @@ func TestACopyMayBringItsKey(t *testing.T) {
 	c.Head.Open = k[:5]
 	if _, err := ReadHead(seal(t, c, k)); !holdfast.IsKind(err, holdfast.Corrupt) {
 		t.Errorf("half a key: %v", err)
+	}
+	c.Head.Open = k[:]
+	b = seal(t, c, k)
+	b = bytes.Replace(b, fmt.Appendf(nil, `"open":"%s"`, base64.StdEncoding.EncodeToString(k[:])), fmt.Appendf(nil, `"open":""%44s`, ""), 1)
+	sum := sha256.Sum256(b[:len(b)-sha256.Size]) // whoever forges a copy can sum it, too
+	copy(b[len(b)-sha256.Size:], sum[:])
+	if h, err := ReadHead(b); err != nil || h.Open != nil {
+		t.Errorf("no key: %v, %v", h.Open, err)
 	}
 }
 

@@ -97,7 +97,12 @@ func split(b []byte) (h Head, bound, body []byte, err error) {
 	if h.Cluster.IsZero() || h.Host.IsZero() || len(h.Salt) != saltSize || h.Incarnation < 0 || h.Rev < 0 {
 		return h, nil, nil, holdfast.Errorf(holdfast.Corrupt, "the head of this copy of the cluster's records lacks something")
 	}
-	if n := len(h.Open); n != 0 && (n != keyring.KeySize || h.Key != nil) {
+	if n := len(h.Sum); n != 0 && n != sumSize {
+		return h, nil, nil, holdfast.Errorf(holdfast.Corrupt, "the sum in the head of this copy of the cluster's records is none")
+	}
+	if len(h.Open) == 0 {
+		h.Open = nil // whoever has one uses it as a key
+	} else if len(h.Open) != keyring.KeySize || h.Key != nil {
 		return h, nil, nil, holdfast.Errorf(holdfast.Corrupt, "the key in the head of this copy of the cluster's records is none")
 	}
 	if h.Key != nil {

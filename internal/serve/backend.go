@@ -3,7 +3,9 @@ package serve
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -74,7 +76,9 @@ func (h *Host) Report(ctx context.Context) (httpapi.Report, error) {
 		return httpapi.Report{}, err
 	}
 	var r httpapi.Report
-	if !m.node.Lease().Valid() {
+	if move := m.node.Cluster.State().Moved; move != nil {
+		r.Stale = fmt.Sprintf("the control plane is moving into the external etcd at %s and has not arrived, nothing can be changed until it has; 'holdfast cluster move-kv' goes on, --cancel gives it up", strings.Join(move.To, ", "))
+	} else if !m.node.Lease().Valid() {
 		r.Stale = "this host has not reached a majority of the control plane for a while"
 		if m.ms.Load().External {
 			r.Stale = "this host has not reached the external etcd for a while" + m.whyAway()

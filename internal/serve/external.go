@@ -39,8 +39,21 @@ func (h *Host) dialChecked(check func(reader) error) (*etcd.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return etcd.Dial(etcd.DialConfig{Endpoints: dedupe(h.cfg.KV.Endpoints), TLS: conf, Prefix: h.cfg.KV.Prefix, Check: check, Log: h.log})
+	c := etcd.DialConfig{Endpoints: dedupe(h.cfg.KV.Endpoints), TLS: conf, Prefix: h.cfg.KV.Prefix, Fence: cluster.FenceKey, Check: check, Log: h.log}
+	if k := h.cfg.KV; k.User != "" {
+		c.Login = func() (string, string, error) {
+			p, err := readSecret("kv.password_file", k.PasswordFile, maxPassword)
+			return k.User, strings.TrimRight(string(p), "\r\n"), err
+		}
+		if _, _, err := c.Login(); err != nil {
+			return nil, err
+		}
+	}
+	return etcd.Dial(c)
 }
+
+// maxPassword bounds a file with a password.
+const maxPassword = 1024
 
 // externalTLS is how this host proves itself to an external etcd, and knows it. The
 // certificate is read anew for every connection: it may be replaced in its place.
@@ -70,35 +83,36 @@ func externalTLS(k config.KV) (*tls.Config, error) {
 // tryExternal says what is wrong with an external etcd before a cluster is made in
 // it: every endpoint must answer, let in nobody without a certificate, and hold
 // nothing under the prefix.
-func (h *Host) tryExternal() error {
+func (h *Host) tryExternal() (id uint64, err error) {
 	var taken error
 	st, err := h.dialChecked(func(get reader) error {
 		taken = cluster.Vacant(get)
 		return taken
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer st.Close()
 	conf, err := externalTLS(h.cfg.KV)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, s := range st.Look() {
 		switch {
 		case holdfast.IsKind(taken, holdfast.Exists):
-			return holdfast.Errorf(holdfast.Exists, "etcd %s: %w", s.URL, taken)
+			return 0, holdfast.Errorf(holdfast.Exists, "etcd %s: %w", s.URL, taken)
 		case s.Err != nil:
-			return s.Err
+			return 0, s.Err
 		case !s.Leads:
-			return holdfast.Errorf(holdfast.Unavailable, "etcd %s has no leader: fewer than half of its members are there", s.URL)
+			return 0, holdfast.Errorf(holdfast.Unavailable, "etcd %s has no leader: fewer than half of its members are there", s.URL)
 		case s.Full:
-			return holdfast.Errorf(holdfast.NoSpace, "etcd %s is full and takes no writes; see 'holdfast runbook etcd-full'", s.URL)
+			return 0, holdfast.Errorf(holdfast.NoSpace, "etcd %s is full and takes no writes; see 'holdfast runbook etcd-full'", s.URL)
 		case etcd.Open(s.URL, conf):
-			return holdfast.Errorf(holdfast.Denied, "etcd %s lets in who shows no certificate: whoever reaches it could take the cluster's keys from it; start it with --client-cert-auth and --trusted-ca-file", s.URL)
+			return 0, holdfast.Errorf(holdfast.Denied, "etcd %s lets in who shows no certificate: whoever reaches it could take the cluster's keys from it; start it with --client-cert-auth and --trusted-ca-file", s.URL)
 		}
+		id = s.Etcd
 	}
-	return nil
+	return id, nil
 }
 
 // findCluster makes sure, before a join code is spent, that the external etcd
@@ -110,7 +124,7 @@ func (h *Host) findCluster(code v1.JoinCode) error {
 	}
 	defer st.Close()
 	for _, s := range st.Look() {
-		if s.Err != nil {
+		if s.Err != nil && !holdfast.IsKind(s.Err, holdfast.Unavailable) { // one that is away is no reason to wait
 			return s.Err
 		}
 	}
@@ -165,10 +179,8 @@ func (h *Host) checkControl(ms membership) error {
 	switch {
 	case ms.External && !h.cfg.KV.External():
 		return holdfast.Errorf(holdfast.Conflict, "cluster %s has its control plane in an external etcd, and this host was started without one; start it with --etcd and what belongs to it. If that etcd is lost for good, 'holdfast cluster recover' rebuilds the control plane on this host: %w", ms.Name, errLeft)
-	case !ms.External && h.cfg.KV.External() && ms.Incarnation == 0:
-		return holdfast.Errorf(holdfast.Conflict, "cluster %s has its control plane on its own hosts; start this one without --etcd and kv.endpoints. A cluster does not move into an external etcd", ms.Name)
 	case !ms.External && h.cfg.KV.External():
-		h.log.Warn("the external etcd in the configuration is not used: since the control plane was rebuilt it is on the cluster's own hosts; take --etcd and kv.endpoints out", "incarnation", ms.Incarnation)
+		h.log.Warn("the external etcd in the configuration is not used: the control plane is on the cluster's own hosts. 'holdfast cluster move-kv' moves it; otherwise take --etcd and kv.endpoints out", "incarnation", ms.Incarnation)
 	}
 	return nil
 }

@@ -72,6 +72,9 @@ func (h *Host) recordsOnDisks(o *recoveryOrder, from httpapi.RecoverFrom) error 
 		if i > 0 && id.Cluster != of.Cluster {
 			return holdfast.Errorf(holdfast.Invalid, "disk %s is of cluster %s, and %s of cluster %s; recover one cluster", path, id.Cluster.Short(), from.Disks[0], of.Cluster.Short())
 		}
+		if other, twice := o.adopt[id.Disk]; twice {
+			return holdfast.Errorf(holdfast.Conflict, "%s and %s are the same disk, one as it was and one that was copied from it; name the one that is newer", other, path)
+		}
 		of = id
 		o.adopt[id.Disk] = path
 		for _, b := range copies {

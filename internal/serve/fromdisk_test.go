@@ -101,6 +101,7 @@ func TestADiskIsEnoughToRecoverFrom(t *testing.T) {
 		t.Error("a disk that its host uses was read")
 	}
 	spec := v1.RecoverySpec{Disks: []string{b.takes(a)}}
+	refusedDisks(t, b, spec.Disks[0])
 	p, err := b.api.RecoveryPlan(ctx, spec)
 	if err != nil || len(p.Volumes) != 2 || p.Volumes[0].State != "served" || p.Volumes[1].State != "served" || len(p.Shut) != 1 || !strings.Contains(p.Source, spec.Disks[0]) {
 		t.Fatalf("%+v, %v", p, err)
@@ -119,6 +120,44 @@ func TestADiskIsEnoughToRecoverFrom(t *testing.T) {
 	b.volumes("later")
 	c := newBox(t, 63, "c")
 	until(t, "a new host joins", func() bool { return c.join(b.code(v1.JoinCodeSpec{})) == nil })
+}
+
+// refusedDisks names disks that do not belong together.
+func refusedDisks(t *testing.T, b *box, path string) {
+	t.Helper()
+	ctx := context.Background()
+	image, foreign, blank := path+".copy", path+".foreign", path+".blank"
+	t.Cleanup(func() { os.Remove(image); os.Remove(foreign); os.Remove(blank) })
+	all, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(image, all, 0o600)
+	}
+	if err == nil {
+		err = os.WriteFile(blank, make([]byte, 1<<26), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := newBox(t, 66, "a")
+	other.field("else")
+	other.onDisk()
+	other.stop()
+	if err := os.Rename(filepath.Join(other.conf.DataDir, "disk"), foreign); err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		disks []string
+		kind  holdfast.Kind
+		say   string
+	}{
+		"a disk and an image of it": {[]string{path, image}, holdfast.Conflict, "the same disk"},
+		"disks of two clusters":     {[]string{path, foreign}, holdfast.Invalid, "recover one cluster"},
+		"a disk of nobody's":        {[]string{path, blank}, holdfast.Invalid, blank},
+		"no disk":                   {[]string{path + ".none"}, holdfast.NotFound, path + ".none"},
+	} {
+		_, err := b.api.RecoveryPlan(ctx, v1.RecoverySpec{Disks: c.disks})
+		fails(t, what, err, c.kind, c.say)
+	}
 }
 
 // records are the cluster's, as the host's own member of the control plane has

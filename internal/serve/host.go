@@ -272,6 +272,7 @@ func (h *Host) build(m *member) (err error) {
 	m.tasks.Go(func() { h.followHosts(m) })
 	m.tasks.Go(func() { h.askStruck(m) })
 	m.tasks.Go(func() { h.askEnded(m) })
+	m.tasks.Go(func() { h.followMove(m) })
 	m.tasks.Go(func() { h.keepRecords(m) })
 	if m.ms.Load().External {
 		m.tasks.Go(func() { h.watchEtcd(m) })

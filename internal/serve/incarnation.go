@@ -50,6 +50,9 @@ func (h *Host) askEnded(m *member) {
 			return
 		case <-time.After(askEvery):
 		}
+		if m.node.Cluster.State().Moved != nil {
+			continue // it follows, with its machines
+		}
 		ms := *m.ms.Load()
 		ctx, cancel := context.WithTimeout(context.Background(), askEvery)
 		later := laterIncarnation(ctx, ms, m.creds)
@@ -92,7 +95,7 @@ func (h *Host) ended(ms *membership) bool {
 // standBy is what a host does whose incarnation has ended: it ends its machines,
 // opens nothing, says so, and asks whether it is a member all the same.
 func (h *Host) standBy(ms membership) {
-	h.waits = holdfast.Errorf(holdfast.Denied, "the control plane of cluster %s was rebuilt without this host (incarnation %d; host %s was in %d), by 'holdfast cluster recover': host %s serves and writes nothing. What is on its disks stays as it is. To use it again, stop it, give it an empty data_dir and wiped disks, and join with a new code", ms.Name, ms.Ended, h.cfg.Name, ms.Incarnation, h.cfg.Name)
+	h.waits = holdfast.Errorf(holdfast.Denied, "the control plane of cluster %s was rebuilt without this host (incarnation %d; host %s was in %d), by 'holdfast cluster recover' or 'move-kv': host %s serves and writes nothing. If the control plane is in an external etcd now, start it with that. What is on its disks stays as it is. To use it again, stop it, give it an empty data_dir and wiped disks, and join with a new code", ms.Name, ms.Ended, h.cfg.Name, ms.Incarnation, h.cfg.Name)
 	h.log.Error("this host stands by", "why", h.waits)
 	h.endMachines()
 	h.tasks.Go(func() {
@@ -142,10 +145,10 @@ func (h *Host) admittedTo(ms membership) (next membership, ok bool) {
 			c := client.HTTPS(addr, auth.ClientTLS(creds, nil))
 			r, err := c.Recovery(ctx)
 			c.Close()
-			if err == nil && r.Incarnation > ms.Incarnation && len(r.Endpoints) > 0 {
+			if err == nil && r.Incarnation > ms.Incarnation && (len(r.Endpoints) > 0 || r.External && h.cfg.KV.External()) {
 				cancel()
 				ms.Incarnation, ms.Ended, ms.Endpoints = r.Incarnation, 0, r.Endpoints
-				ms.Member, ms.Initial, ms.Etcd, ms.External = false, "", etcdDirOf(r.Incarnation), false
+				ms.Member, ms.Initial, ms.Etcd, ms.External = false, "", etcdDirOf(r.Incarnation), r.External
 				return ms, true
 			}
 		}

@@ -75,7 +75,7 @@ func (h *Host) InitCluster(ctx context.Context, name string) (httpapi.Admin, err
 	}
 	external := h.cfg.KV.External()
 	if external {
-		if err := h.tryExternal(); err != nil {
+		if _, err := h.tryExternal(); err != nil {
 			return admin, err
 		}
 	}

@@ -117,6 +117,8 @@ func (h *Host) keepOnce(m *member, mirror *cluster.Mirror) (n int, err error) {
 		return 0, err
 	}
 	copy.Key = from
+	sum := cluster.SumOf(items)
+	copy.Sum = sum[:]
 	b, err := kept.Seal(copy, key, rand.Reader)
 	if err != nil {
 		return 0, err
@@ -146,8 +148,9 @@ func (h *Host) floor(ms membership) cluster.Floor {
 		return cluster.Floor{}
 	}
 	f := cluster.Floor{Incarnation: head.Incarnation, Rev: head.Rev}
-	if head.Key != nil {
-		return f // sealed with what is not in memory yet: the revision alone must do
+	if head.Key != nil { // sealed with what is not in memory yet
+		copy(f.Sum[:], head.Sum)
+		return f
 	}
 	if key, err := kept.HostKey(h.dir.file("pki"), false, nil); err == nil {
 		if c, err := kept.Open(b, key); err == nil {

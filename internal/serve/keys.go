@@ -122,25 +122,35 @@ func (h *Host) loadKeyFile(m *member) {
 
 // readKeyFile reads a key file, which nobody but its owner may be able to read.
 func readKeyFile(path string) (keyring.Key, error) {
-	f, err := os.Open(path)
+	b, err := readSecret("key file", path, 1024)
 	if err != nil {
-		return keyring.Key{}, holdfast.Errorf(holdfast.NotFound, "key file: %w", err)
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return keyring.Key{}, holdfast.Errorf(holdfast.IO, "key file: %w", err)
-	}
-	if st.Mode().Perm()&0o077 != 0 {
-		return keyring.Key{}, holdfast.Errorf(holdfast.Denied, "key file %s can be read by others (mode %04o); set its mode to 0600", path, st.Mode().Perm())
-	}
-	b, err := io.ReadAll(io.LimitReader(f, 1024))
-	if err != nil {
-		return keyring.Key{}, holdfast.Errorf(holdfast.IO, "key file: %w", err)
+		return keyring.Key{}, err
 	}
 	k, err := v1.ParseClusterKey(string(b))
 	if err != nil {
 		return keyring.Key{}, holdfast.Errorf(holdfast.Invalid, "key file %s: %w", path, err)
 	}
 	return keyring.Key(k), nil
+}
+
+// readSecret reads a file of at most that many bytes that nobody else may read;
+// what says in errors what it is.
+func readSecret(what, path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.NotFound, "%s: %w", what, err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.IO, "%s: %w", what, err)
+	}
+	if st.Mode().Perm()&0o077 != 0 {
+		return nil, holdfast.Errorf(holdfast.Denied, "%s %s can be read by others (mode %04o); set its mode to 0600", what, path, st.Mode().Perm())
+	}
+	b, err := io.ReadAll(io.LimitReader(f, most))
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.IO, "%s: %w", what, err)
+	}
+	return b, nil
 }

@@ -31,7 +31,7 @@ func (h *Host) startKV(m *member, founding bool) (err error) {
 	if m.ms.Load().Member {
 		endpoints = append([]string{h.clientURL()}, endpoints...)
 	}
-	m.kv, err = etcd.Dial(etcd.DialConfig{Endpoints: dedupe(endpoints), TLS: auth.ClientTLS(m.creds, nil), Log: h.log})
+	m.kv, err = etcd.Dial(etcd.DialConfig{Endpoints: dedupe(endpoints), TLS: auth.ClientTLS(m.creds, nil), Fence: cluster.FenceKey, Log: h.log})
 	return err
 }
 

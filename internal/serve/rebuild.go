@@ -147,7 +147,7 @@ func (h *Host) Recovery(context.Context) (v1.Recovery, error) {
 			out = emptyRecovery("none", ms.Name, h.cfg.Name) // it was made on another host
 		}
 	}
-	out.Incarnation = ms.Incarnation
+	out.Incarnation, out.External = ms.Incarnation, ms.External
 	h.mu.Lock()
 	m := h.run
 	h.mu.Unlock()

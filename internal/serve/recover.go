@@ -101,6 +101,12 @@ func (h *Host) planRecovery(ctx context.Context, from httpapi.RecoverFrom) (*rec
 	if o.records, o.keys, err = h.gather(m, *ms, from.Key); err != nil {
 		return nil, v1.Recovery{}, err
 	}
+	if move, ok := cluster.MoveIn(o.records.Items); ok && !ms.External {
+		if m != nil && h.arrived(m, move) == nil {
+			return nil, v1.Recovery{}, holdfast.Errorf(holdfast.Conflict, "the control plane has moved into the external etcd, which answers; there is nothing to recover")
+		}
+		o.last = max(o.last, move.Incarnation) // whatever became of that
+	}
 	if ms.Ended > max(o.last, o.records.Incarnation) {
 		return nil, v1.Recovery{}, holdfast.Errorf(holdfast.Conflict, "the control plane was rebuilt on another host already (incarnation %d); this one cannot do so again beside it", ms.Ended)
 	}

@@ -111,8 +111,8 @@ func readKeptHead(dev disk.Device, sb *superblock, slot uint64) (keptHead, error
 }
 
 // Kept returns whose disk a device is and what a host kept on it, the newest
-// first, without opening its store. Kind NotFound: it holds no store; Invalid:
-// one of another version.
+// first, without opening its store. Kind Invalid: it holds no store, or one of
+// another version.
 func Kept(dev disk.Device) (id Identity, kept [][]byte, err error) {
 	sb, err := readSuper(dev, false)
 	if err != nil {

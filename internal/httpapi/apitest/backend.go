@@ -568,3 +568,21 @@ func (b *Backend) SetReport(r httpapi.Report) {
 	defer b.mu.Unlock()
 	b.Rep = r
 }
+
+// KVReady implements httpapi.Backend: the fake has no external etcd.
+func (b *Backend) KVReady(context.Context) v1.KVReady {
+	return v1.KVReady{Endpoints: []string{}, Error: "it was started without an external etcd"}
+}
+
+// MovePlan implements httpapi.Backend.
+func (b *Backend) MovePlan(ctx context.Context) (v1.KVMove, error) {
+	return v1.KVMove{}, holdfast.Errorf(holdfast.Conflict, "this host was started without an external etcd")
+}
+
+// MoveKV implements httpapi.Backend.
+func (b *Backend) MoveKV(ctx context.Context, _ string) (v1.KVMove, error) { return b.MovePlan(ctx) }
+
+// CancelMove implements httpapi.Backend.
+func (b *Backend) CancelMove(context.Context) error {
+	return holdfast.Errorf(holdfast.Conflict, "no move of the control plane is under way")
+}

@@ -116,6 +116,10 @@ func judge(err error) verdict {
 	if errors.As(err, &not) {
 		return refused // before anything was asked
 	}
+	var out *notIn
+	if errors.As(err, &out) {
+		return refused // likewise
+	}
 	var before *notAsked
 	if errors.As(err, &before) && judge(before.err) != final {
 		return refused // likewise

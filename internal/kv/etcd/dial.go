@@ -38,6 +38,12 @@ type DialConfig struct {
 	// right one before anything else is asked of it; nil: it is. With it, all
 	// endpoints must be members of one etcd.
 	Check func(get func(key string) (value []byte, found bool, err error)) error
+	// Fence is a key that ends the control plane: no commit is made once it exists,
+	// whoever asks. Empty: there is none.
+	Fence string
+	// Login returns the user to enter as, and the password, every time that the
+	// etcd wants to know; nil: the certificate is enough.
+	Login func() (user, password string, err error)
 	Log   *slog.Logger // nil: silent
 }
 
@@ -47,7 +53,9 @@ type Store struct {
 	tls    *tls.Config
 	log    *slog.Logger
 	prefix string
+	fence  string    // with the prefix; empty: none
 	same   *sameEtcd // nil: whoever answers is the right one
+	login  func() (user, password string, err error)
 
 	mu     sync.Mutex
 	eps    []*endpoint // replaced whole, never changed
@@ -77,7 +85,10 @@ func Dial(c DialConfig) (*Store, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{tls: c.TLS, log: c.Log.With("part", "kv"), prefix: c.Prefix, closed: make(chan struct{})}
+	s := &Store{tls: c.TLS, log: c.Log.With("part", "kv"), prefix: c.Prefix, login: c.Login, closed: make(chan struct{})}
+	if c.Fence != "" {
+		s.fence = c.Prefix + c.Fence
+	}
 	if c.Check != nil {
 		s.same = &sameEtcd{prefix: c.Prefix, check: c.Check}
 	}
@@ -104,7 +115,7 @@ func (s *Store) SetEndpoints(urls []string) error {
 			next = append(next, s.eps[i])
 			continue
 		}
-		e, err := newEndpoint(u, s.tls, s.same)
+		e, err := newEndpoint(u, s.tls, s.same, s.login)
 		if err != nil {
 			closeAll(fresh)
 			return err
@@ -117,7 +128,7 @@ func (s *Store) SetEndpoints(urls []string) error {
 	return nil
 }
 
-func newEndpoint(text string, conf *tls.Config, same *sameEtcd) (*endpoint, error) {
+func newEndpoint(text string, conf *tls.Config, same *sameEtcd, login func() (string, string, error)) (*endpoint, error) {
 	u, err := parseURL("control plane", text)
 	if err != nil {
 		return nil, err
@@ -138,6 +149,9 @@ func newEndpoint(text string, conf *tls.Config, same *sameEtcd) (*endpoint, erro
 	}
 	if same != nil {
 		options = append(options, same.options(text)...)
+	}
+	if login != nil {
+		options = append(options, (&ticket{url: text, login: login}).options()...)
 	}
 	conn, err := grpc.NewClient("passthrough:///"+hostPort(u), options...)
 	if err != nil {

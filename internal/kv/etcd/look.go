@@ -39,12 +39,12 @@ func (s *Store) Look() []Seen {
 	eps, _ := s.endpoints()
 	out := make([]Seen, len(eps))
 	for i, e := range eps {
-		out[i] = look(e)
+		out[i] = s.look(e)
 	}
 	return out
 }
 
-func look(e *endpoint) Seen {
+func (s *Store) look(e *endpoint) Seen {
 	out := Seen{URL: e.url}
 	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
 	defer cancel()
@@ -57,6 +57,13 @@ func look(e *endpoint) Seen {
 	out.Version, out.Leads, out.Used, out.Quota, out.Etcd = st.Version, st.Leader != 0, st.DbSize, st.DbSizeQuota, st.Header.ClusterId
 	if out.Quota <= 0 {
 		out.Quota = usualQuota // older ones do not tell
+	}
+	if s.fence != "" { // to say how it is everybody may ask it, to read they may not
+		_, err := etcdserverpb.NewKVClient(e.conn).Range(ctx, &etcdserverpb.RangeRequest{Key: []byte(s.fence), Serializable: true})
+		if err != nil {
+			out.Err = e.explain(err)
+			return out
+		}
 	}
 	al, err := m.Alarm(ctx, &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_GET})
 	if err != nil {
@@ -73,7 +80,7 @@ func look(e *endpoint) Seen {
 func Open(url string, conf *tls.Config) bool {
 	bare := conf.Clone()
 	bare.Certificates, bare.GetClientCertificate = nil, nil
-	e, err := newEndpoint(url, bare, nil)
+	e, err := newEndpoint(url, bare, nil, nil)
 	if err != nil {
 		return false
 	}
@@ -145,8 +152,10 @@ func explain(url string, err error) error {
 		return holdfast.Errorf(holdfast.Denied, "etcd %s refuses this host's certificate, that in kv.cert (--etcd-cert): is it of the authority that the etcd was given as --trusted-ca-file? %w", url, err)
 	case has("first record does not look like a TLS handshake"):
 		return holdfast.Errorf(holdfast.Denied, "etcd %s speaks plain text: start it with certificates; Holdfast's records hold secrets: %w", url, err)
+	case has("authentication failed"):
+		return holdfast.Errorf(holdfast.Denied, "etcd %s does not let this host's user in: it does not know that user, or the password in kv.password_file (--etcd-password-file) is another: %w", url, err)
 	case has("user name is empty", "permission denied", "invalid auth token"):
-		return holdfast.Errorf(holdfast.Denied, "etcd %s wants a user and a password, which Holdfast does not have: it is known by its certificate. Give the certificate's common name a role for the prefix ('etcdctl role grant-permission --prefix=true'), or use an etcd without users: %w", url, err)
+		return holdfast.Errorf(holdfast.Denied, "etcd %s has users, and this host's may not read and write below the prefix: that is kv.user with the password in kv.password_file (--etcd-user, --etcd-password-file), or without them the common name of its certificate. Give it a role that may ('etcdctl role grant-permission ROLE readwrite PREFIX --prefix=true', 'etcdctl user grant-role USER ROLE'): %w", url, err)
 	case has("connection refused", "no route to host", "i/o timeout", "deadline exceeded", "DeadlineExceeded", "connect: "):
 		return holdfast.Errorf(holdfast.Unavailable, "etcd %s does not answer: %w", url, err)
 	}

@@ -85,6 +85,9 @@ func (s *Store) Commit(conds []kv.Cond, ops []kv.Op) (rev kv.Rev, err error) {
 		if err != nil {
 			return err
 		}
+		if !r.Succeeded && fenced(r) {
+			return holdfast.Errorf(holdfast.Unavailable, "the control plane is moving to another place, or has moved; nothing was changed")
+		}
 		if !r.Succeeded {
 			return holdfast.Errorf(holdfast.Conflict, "a record was changed by somebody else; read it again and retry")
 		}
@@ -104,6 +107,11 @@ func (s *Store) txn(conds []kv.Cond, ops []kv.Op) *etcdserverpb.TxnRequest {
 	}
 	for _, o := range ops {
 		req.Success = append(req.Success, s.requestOp(o))
+	}
+	if s.fence != "" {
+		req.Compare = append(req.Compare, s.fenceAt(0))
+		req.Failure = []*etcdserverpb.RequestOp{{Request: &etcdserverpb.RequestOp_RequestRange{
+			RequestRange: &etcdserverpb.RangeRequest{Key: []byte(s.fence), CountOnly: true}}}}
 	}
 	return req
 }
