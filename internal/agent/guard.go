@@ -18,14 +18,17 @@ import (
 const (
 	// standFor is how long after the control plane's last word a machine may run
 	// by it. The lease ends cluster.LeaseTTL after that, on a clock that may be
-	// faster by a fiftieth; what is between is stopTime and to spare.
+	// faster by a fiftieth; what is between is StopTime and to spare.
 	standFor = 3400 * time.Millisecond
-	// stopTime is what it takes to hold a machine, if all goes badly.
-	stopTime = 500 * time.Millisecond
+	// StopTime is what it takes to hold a machine, if all goes badly.
+	StopTime = 500 * time.Millisecond
 	// leaseSpare is how long before the end of a volume's leases they do not count
 	// any more: they end for the writer before they end for the members, and no
-	// machine starts in less than that after its volumes were opened.
+	// machine starts in less than StartTime after its volumes were opened.
 	leaseSpare = 300 * time.Millisecond
+	// StartTime is what it takes to start a machine at the least, from its volumes
+	// being open to its processors running.
+	StartTime = 300 * time.Millisecond
 	// startWithin is how fresh the control plane's word must be for a machine to be
 	// started by it: what is left is for the start.
 	startWithin = standFor / 2
@@ -35,6 +38,7 @@ const (
 
 	guardEvery = 100 * time.Millisecond // while a right may end or come back at any moment
 	guardRest  = time.Second            // the longest pause
+	shortest   = 10 * time.Millisecond  // likewise
 )
 
 // stand looks after the machine's right to run, until the worker is over. It
@@ -63,46 +67,104 @@ func leaves(m hypervisor.Machine, vm cluster.VM, known bool) bool {
 	return vm.Isolation == cluster.IsolationLeave
 }
 
-// guard stops a machine that has no right to run any more, as its VM's isolation
-// response says, lets it go on when it has, and returns when to look again. A
-// machine that stands still though this host is not cut off goes on too: a write
-// of its failed, for want of space maybe, and is tried again; or an earlier life
-// of this agent had paused it.
-func (w *worker) guard(m hypervisor.Machine, vm cluster.VM, known bool) time.Duration {
-	state := m.State()
-	told, leased := w.told(m), w.leaseLeft(m)-leaseSpare
-	right := max(told, leased)
-	held := w.isIsolated()
-	switch {
-	case state == hypervisor.Off:
-		return guardRest
-	case right <= 0 && !held && !leaves(m, vm, known):
-		w.hold(m, vm)
-	case right <= 0 && held && known && vm.Isolation == cluster.IsolationOff && w.heldFor() >= offAfter:
-		w.a.Log.Warn("this host is still cut off: the machine is powered off", "vm", m.Spec().Name)
-		w.kill(m)
-	case !known || vm.StandsStill(m.Spec().Generation):
-		// its memory is being kept, or it has got one and that is not on record;
-		// or that may be so
-	case held && leased > 0, state == hypervisor.Paused && leased > 0:
-		w.goOn(m, held)
-	}
-	if told <= 0 || held || state != hypervisor.Running {
-		return guardEvery // a volume may cease to be this host's at any moment
-	}
-	return min(max(told, guardEvery/10), guardRest)
+// Sight is what the guard of a machine sees at one moment.
+type Sight struct {
+	State       hypervisor.State
+	Told        time.Duration // for how long it may run by the control plane's word
+	Lease       time.Duration // for how long the other replicas of all its volumes stand by this writer
+	Held        bool          // it stands still because this host is cut off
+	HeldFor     time.Duration // since when
+	Leaves      bool          // it is to be left on
+	PowerOff    bool          // it is to be powered off if that lasts
+	StandsStill bool          // its memory is being kept, or it has got one and that is not on record; or that may be so
 }
 
-// told is for how long a machine may run by the control plane's word, zero or
-// less if it may not.
-func (w *worker) told(m hypervisor.Machine) time.Duration {
-	left := standFor - w.a.Control.Confirmed()
-	if st := w.a.Control.State(); st != nil && left > 0 {
-		if vm, ok := st.VMs[w.id]; !ok || vm.Val.Host != w.a.Self || vm.Val.Generation != m.Spec().Generation {
-			return 0 // another host may have it already
-		}
+// Deed is what a guard does to its machine.
+type Deed uint8
+
+// The deeds.
+const (
+	Nothing Deed = iota
+	Hold         // it is paused
+	End          // it is powered off
+	GoOn         // it runs again
+)
+
+// Decide says what is done to a machine, and when to look again. One that stands
+// still though this host is not cut off goes on too: a write of its failed, for
+// want of space maybe, and is tried again; or an earlier life of this agent had
+// paused it.
+func (s Sight) Decide() (do Deed, again time.Duration) {
+	leased := s.Lease - leaseSpare
+	right := max(s.Told, leased)
+	switch {
+	case s.State == hypervisor.Off:
+		return Nothing, guardRest
+	case right <= 0 && !s.Held && !s.Leaves:
+		do = Hold
+	case right <= 0 && s.Held && s.PowerOff && s.HeldFor >= offAfter:
+		do = End
+	case s.StandsStill:
+	case leased > 0 && (s.Held || s.State == hypervisor.Paused):
+		do = GoOn
 	}
-	return left
+	switch {
+	case s.Held || s.State != hypervisor.Running || right <= 0:
+		return do, guardEvery
+	case s.Told <= 0: // a volume may cease to be this host's at any moment
+		return do, min(max(leased, shortest), guardEvery)
+	}
+	return do, min(max(s.Told, shortest), guardRest)
+}
+
+// Told is for how long a machine may run by the control plane's word, which is so
+// old, zero or less if it may not. given says that the picture of the records
+// gives its VM, at its generation, to nobody else.
+func Told(since time.Duration, given bool) time.Duration {
+	if left := standFor - since; left <= 0 || given {
+		return left
+	}
+	return 0 // another host may have it already
+}
+
+// MayStart reports whether a machine may be started by a word so old, or on
+// volumes with so much left of their leases: with time enough for that before
+// anybody else could.
+func MayStart(since, lease time.Duration) bool {
+	return since < startWithin || lease >= leaseSpare+time.Second
+}
+
+// guard stops a machine that has no right to run any more, as its VM's isolation
+// response says, lets it go on when it has, and returns when to look again.
+func (w *worker) guard(m hypervisor.Machine, vm cluster.VM, known bool) time.Duration {
+	held := w.isIsolated()
+	do, again := Sight{
+		State: m.State(), Told: w.told(m), Lease: w.leaseLeft(m), Held: held, HeldFor: w.heldFor(),
+		Leaves:      leaves(m, vm, known),
+		PowerOff:    known && vm.Isolation == cluster.IsolationOff,
+		StandsStill: !known || vm.StandsStill(m.Spec().Generation),
+	}.Decide()
+	switch do {
+	case Hold:
+		w.hold(m, vm)
+	case End:
+		w.a.Log.Warn("this host is still cut off: the machine is powered off", "vm", m.Spec().Name)
+		w.kill(m)
+	case GoOn:
+		w.goOn(m, held)
+	}
+	return again
+}
+
+// told is for how long a machine may run by the control plane's word.
+func (w *worker) told(m hypervisor.Machine) time.Duration {
+	since := w.a.Control.Confirmed()
+	given := true
+	if st := w.a.Control.State(); st != nil {
+		vm, ok := st.VMs[w.id]
+		given = ok && vm.Val.Host == w.a.Self && vm.Val.Generation == m.Spec().Generation
+	}
+	return Told(since, given)
 }
 
 // leaseLeft is for how long the other replicas of all volumes of a machine stand
@@ -123,11 +185,8 @@ func (w *worker) leaseLeft(m hypervisor.Machine) time.Duration {
 // here: with time enough for that before anybody else could.
 func (w *worker) mayStart(vols []*volume.Volume) error {
 	since := w.a.Control.Confirmed()
-	if since < startWithin {
-		return nil
-	}
 	for _, v := range vols {
-		if v.LeaseLeft() < leaseSpare+time.Second {
+		if !MayStart(since, v.LeaseLeft()) {
 			return holdfast.Errorf(holdfast.Unavailable, "this host has heard nothing of the control plane for %v: no machine is started, for the others may count it as lost", since.Round(time.Millisecond))
 		}
 	}

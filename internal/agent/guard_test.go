@@ -20,7 +20,7 @@ func (s *scene) guard(since time.Duration) time.Duration {
 // whatever the clocks.
 func TestAMachineStandsStillBeforeAnotherMayStart(t *testing.T) {
 	soonest := cluster.LeaseTTL - cluster.LeaseTTL/replica.Drift
-	if latest := standFor + stopTime; latest > soonest {
+	if latest := standFor + StopTime; latest > soonest {
 		t.Errorf("a machine may run until %v after the control plane's last word, and another may be started after %v", latest, soonest)
 	}
 	if startWithin+leaseSpare >= standFor {
@@ -124,4 +124,21 @@ func TestAMachineDoesNotGoOnBeforeItsRecordIsKnown(t *testing.T) {
 	s.did(t, "")
 	s.w.guard(s.m, s.vm, true)
 	s.did(t, "resume")
+}
+
+// A guard looks again when the leases do not count any more, not up to a tenth of a
+// second later: what is left until another machine may run is for holding this one.
+func TestAGuardLooksAgainWhenTheLeasesEnd(t *testing.T) {
+	for _, left := range []time.Duration{time.Millisecond, 40 * time.Millisecond, guardEvery, time.Second} {
+		do, again := Sight{State: hypervisor.Running, Lease: leaseSpare + left}.Decide()
+		if do != Nothing || again > left && again > shortest {
+			t.Errorf("with %v left it does %v and looks again in %v", left, do, again)
+		}
+	}
+	// The leases are shortened for the writer as they are for the slowest clock, so
+	// these are true times but for holding a machine.
+	held := replica.LeaseWriter - leaseSpare + shortest + StopTime
+	if starts := replica.Lease - replica.Lease/replica.Drift + StartTime - StartTime/replica.Drift; held > starts {
+		t.Errorf("held %v after the question, another may run after %v", held, starts)
+	}
 }

@@ -182,7 +182,7 @@ func (t *Txn) DeleteExport(e Export, mod kv.Rev) {
 // without a lease; those of Commit.
 func (c *Client) Serve(ka *KeepAlive, id holdfast.ExportID, mod kv.Rev) (kv.Rev, error) {
 	ka.mu.Lock()
-	lease, a := ka.lease, ka.alive
+	lease, a := ka.word.lease, ka.alive
 	ka.mu.Unlock()
 	if lease == 0 {
 		return 0, holdfast.Errorf(holdfast.Unavailable, "this host holds no lease now")
@@ -232,5 +232,5 @@ func (c *Client) SaveUnit(u UnitState, mod, serving kv.Rev) (kv.Rev, error) {
 func (k *KeepAlive) Served(s Serving) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return s.Host == k.alive.Host && s.Lease == k.lease
+	return s.Host == k.alive.Host && s.Lease == k.word.Lease()
 }

@@ -41,11 +41,7 @@ type KeepAlive struct {
 	renewing   int
 	asked      time.Duration // when the newest renewal was begun
 	took       time.Duration // by the last that succeeded
-	lease      kv.LeaseID
-	confirmed  time.Duration // start of the last renewal known to have succeeded
-	published  kv.Rev        // of the first word of this host under the lease; 0: none yet
-	stood      time.Duration // for Standing
-	hasStood   bool
+	word       Word
 	wasValid   bool
 	subs       []clock.Event
 	stop       bool
@@ -73,7 +69,7 @@ func (k *KeepAlive) Update(f func(*Alive)) {
 func (k *KeepAlive) Lease() kv.LeaseID {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.lease
+	return k.word.Lease()
 }
 
 // Left is for how long the cluster is sure to count this host as alive, by the
@@ -86,10 +82,7 @@ func (k *KeepAlive) Left() time.Duration {
 }
 
 func (k *KeepAlive) leftLocked() time.Duration {
-	if k.lease == 0 {
-		return 0
-	}
-	return k.confirmed + LeaseTTL - k.c.clk.Now()
+	return k.word.Left(k.c.clk.Now())
 }
 
 // Valid reports whether Left is positive.
@@ -100,22 +93,15 @@ func (k *KeepAlive) Valid() bool { return k.Left() > 0 }
 func (k *KeepAlive) Confirmed() (at time.Duration, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.confirmed, k.lease != 0
+	return k.word.Confirmed()
 }
 
-// Standing is Confirmed of the newest lease under which the host had said that it
-// is alive before the client's picture was read: what that picture gives to this
-// host is given to no other before LeaseTTL after that has passed, for whoever
-// does requires that the host says nothing any more. ok is false if there has been
-// none.
+// Standing is Word.Standing of the client's picture.
 func (k *KeepAlive) Standing() (at time.Duration, ok bool) {
 	rev := k.c.State().Rev
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.lease != 0 && k.published != 0 && rev >= k.published {
-		k.stood, k.hasStood = max(k.stood, k.confirmed), true
-	}
-	return k.stood, k.hasStood
+	return k.word.Standing(rev)
 }
 
 // Subscribe has ev set when the lease is gained, lost or runs out.
@@ -148,7 +134,7 @@ func (k *KeepAlive) run() {
 	next := k.c.clk.Now()
 	for {
 		k.mu.Lock()
-		stop, lease := k.stop, k.lease
+		stop, lease := k.stop, k.word.Lease()
 		k.mu.Unlock()
 		if stop {
 			return
@@ -191,7 +177,7 @@ func (k *KeepAlive) hurry() time.Duration {
 }
 
 func (k *KeepAlive) hurryLocked() time.Duration {
-	if k.confirmed >= k.asked || k.renewing >= maxRenewals || k.leftLocked() <= 0 {
+	if k.word.confirmed >= k.asked || k.renewing >= maxRenewals || k.leftLocked() <= 0 {
 		return math.MaxInt64
 	}
 	return k.asked + max(renewAgain, roundsBefore*k.took)
@@ -206,7 +192,8 @@ func (k *KeepAlive) grant() {
 		return
 	}
 	k.mu.Lock()
-	k.lease, k.confirmed, k.published, k.dirty = id, begun, 0, true
+	k.word.Granted(id, begun)
+	k.dirty = true
 	k.mu.Unlock()
 }
 
@@ -227,12 +214,12 @@ func (k *KeepAlive) renew(id kv.LeaseID) {
 	k.mu.Lock()
 	k.renewing--
 	switch {
-	case k.lease != id:
+	case k.word.Lease() != id:
 	case err == nil:
-		k.confirmed = max(k.confirmed, begun)
+		k.word.Renewed(id, begun)
 		k.took = k.c.clk.Now() - begun
 	case holdfast.IsKind(err, holdfast.NotFound):
-		k.lease = 0
+		k.word.Ended(id)
 	}
 	k.mu.Unlock()
 	if err != nil {
@@ -245,11 +232,11 @@ func (k *KeepAlive) renew(id kv.LeaseID) {
 func (k *KeepAlive) startPublishing() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !k.dirty || k.publishing || k.lease == 0 {
+	if !k.dirty || k.publishing || k.word.Lease() == 0 {
 		return
 	}
 	k.publishing, k.dirty = true, false
-	a, id := k.alive, k.lease
+	a, id := k.alive, k.word.Lease()
 	a.Wall = k.c.clk.Wall().UTC()
 	k.wg.Go(func() { k.publish(a, id) })
 }
@@ -262,16 +249,14 @@ func (k *KeepAlive) publish(a Alive, id kv.LeaseID) {
 	k.publishing = false
 	switch {
 	case err == nil:
-		if k.lease == id && k.published == 0 {
-			k.published = rev
-		}
+		k.word.Published(id, rev)
 	case holdfast.IsKind(err, holdfast.Invalid):
 		k.c.log.Error("what this host says of itself cannot be stored", "err", err)
 	default:
 		k.dirty = true // written again with the next beat
 	}
-	if holdfast.IsKind(err, holdfast.NotFound) && k.lease == id {
-		k.lease = 0
+	if holdfast.IsKind(err, holdfast.NotFound) {
+		k.word.Ended(id)
 	}
 	k.mu.Unlock()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/checksum"
 	"github.com/holdfast-cloud/holdfast/internal/clock/simclock"
+	"github.com/holdfast-cloud/holdfast/internal/disk"
 	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 )
@@ -25,6 +26,15 @@ type bed struct {
 	s     *Store
 	opts  Options
 	lag   memdisk.Options
+	real  func() (disk.Device, error) // opens the disk in place of d, if there is another
+}
+
+// device opens the disk.
+func (b *bed) device() (disk.Device, error) {
+	if b.real != nil {
+		return b.real()
+	}
+	return b.d.Open(b.host, b.lag)
 }
 
 const (
@@ -57,9 +67,16 @@ func newBed(t testing.TB, seed uint64) *bed {
 func newBedOf(t testing.TB, seed uint64, size int64, o Options, lag memdisk.Options) *bed {
 	b := &bed{t: t, w: simclock.NewWorld(seed), opts: o, lag: lag}
 	b.d = memdisk.New(size, b.w.Rand("disk"))
+	b.found()
+	return b
+}
+
+// found formats the disk and opens it.
+func (b *bed) found() {
+	b.t.Helper()
 	b.boot()
 	b.run(func() error {
-		dev, err := b.d.Open(b.host, b.lag)
+		dev, err := b.device()
 		if err != nil {
 			return err
 		}
@@ -67,8 +84,7 @@ func newBedOf(t testing.TB, seed uint64, size int64, o Options, lag memdisk.Opti
 		return Format(dev, testIdentity(), b.opts)
 	})
 	b.open()
-	t.Cleanup(func() { b.w.Close(b.host) })
-	return b
+	b.t.Cleanup(func() { b.w.Close(b.host) })
 }
 
 func (b *bed) boot() {
@@ -110,7 +126,7 @@ func (b *bed) open() {
 func (b *bed) tryOpen() error {
 	b.t.Helper()
 	return b.try(func() error {
-		dev, err := b.d.Open(b.host, b.lag)
+		dev, err := b.device()
 		if err != nil {
 			return err
 		}
@@ -176,9 +192,12 @@ func stored(vol holdfast.VolumeID, tag uint64) []byte {
 // testOpener opens the stored forms of packed volumes.
 type testOpener struct{}
 
-func (testOpener) Plain(vol holdfast.VolumeID) bool { return !packed(vol) }
+func (testOpener) Plain(vol holdfast.VolumeID) bool { return !packed(vol) && sealerOf(vol) == nil }
 
-func (testOpener) Open(dst, form []byte, vol holdfast.VolumeID, addr uint64, _ holdfast.LSN) error {
+func (testOpener) Open(dst, form []byte, vol holdfast.VolumeID, addr uint64, lsn holdfast.LSN) error {
+	if x := sealerOf(vol); x != nil {
+		return x.Open(dst, form, addr, lsn)
+	}
 	tag := le.Uint64(form)
 	if !packed(vol) || !bytes.Equal(form, stored(vol, tag)) {
 		return holdfast.Errorf(holdfast.Denied, "block %d is not the stored form of anything", addr)
@@ -194,6 +213,9 @@ func writeRec(vol holdfast.VolumeID, lsn holdfast.LSN, addr uint64, tags ...uint
 	r := record.Record{Kind: record.Write, LSN: lsn, Addr: addr, Count: uint32(len(tags))}
 	for i, tag := range tags {
 		p := stored(vol, tag)
+		if x := sealerOf(vol); x != nil {
+			p = x.Seal(nil, content(tag), addr+uint64(i), lsn+holdfast.LSN(i))
+		}
 		r.Data = append(r.Data, p...)
 		r.Hashes = append(r.Hashes, checksum.Block(vol, addr+uint64(i), lsn+holdfast.LSN(i), p))
 	}

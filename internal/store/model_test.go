@@ -110,6 +110,15 @@ type fuzzer struct {
 	ids  byte
 	tag  uint64
 	log  []string
+	mark func() // called when what a crash may leave is another; nil: nobody wants to know
+	made *model // a replica that is being built, as it will be
+}
+
+// marks tells that what a crash may leave is another from here.
+func (f *fuzzer) marks() {
+	if f.mark != nil {
+		f.mark()
+	}
 }
 
 const modelBlocks = 200
@@ -136,6 +145,7 @@ func (f *fuzzer) fail(format string, args ...any) {
 // It reports whether the operation ended by itself.
 func (f *fuzzer) during(crash bool, op func() error) (finished bool) {
 	f.t.Helper()
+	f.marks()
 	done := false
 	var err error
 	f.host.Go(func() {
@@ -320,6 +330,7 @@ func (f *fuzzer) append(m *model) {
 	for range 1 + f.rng.IntN(6) {
 		r := f.record(m)
 		m.recs = append(m.recs, r)
+		f.marks()
 		f.note("append %d %v kind %d %d+%d %v", m.id.UUID[15], r.LSN, r.Kind, r.Addr, r.Count, r.Snapshot.UUID[13])
 		for {
 			err := f.try(func() error { return m.r().Append([]record.Record{r.Record}) })
@@ -402,6 +413,7 @@ func (f *fuzzer) rebuild(m *model, crash bool) {
 		img := m.image(m.last())
 		from := m.r()
 		var at holdfast.LSN
+		f.made = &model{vol: c.vol, from: img.clone(), at: m.last()}
 		if !f.during(crash, func() error {
 			p := from.Pin()
 			defer p.Release()
@@ -433,6 +445,7 @@ func (f *fuzzer) rebuild(m *model, crash bool) {
 		f.during(false, func() error { return syncTo(m.r(), m.last()) })
 		m.synced = m.last()
 	}
+	f.made = nil
 	f.run(func() error { return f.s.Remove(c.id) })
 }
 
@@ -460,6 +473,12 @@ func (f *fuzzer) crashed() {
 	f.t.Helper()
 	f.note("crash")
 	f.crash()
+	f.recovered()
+}
+
+// recovered brings the model in line with what is there after a crash.
+func (f *fuzzer) recovered() {
+	f.t.Helper()
 	for _, m := range append([]*model(nil), f.vols...) {
 		r := f.s.Replica(m.id)
 		if r == nil {

@@ -119,9 +119,3 @@ func (v *Volume) dropUnconfirmed(err error) {
 // stands reports whether the replica has promised nobody a later epoch than e. It
 // takes no lock, for its caller holds the volume's.
 func (m *member) stands(e holdfast.Epoch) bool { return holdfast.Epoch(m.highest.Load()) <= e }
-
-// promiseLocked notes a promise; m.mu is held.
-func (m *member) promiseLocked(e holdfast.Epoch) {
-	m.promise = e
-	m.highest.Store(uint32(e))
-}

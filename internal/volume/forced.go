@@ -30,7 +30,7 @@ func (s *Service) Inspect(ref cluster.Replica) (rep replica.Report, roots []repl
 func (s *Service) serveInspect(m *member, _ replica.Ask, _, _ []byte) (transport.Frame, error) {
 	st := m.r.Fallback()
 	m.mu.Lock()
-	rep := replica.Report{Replica: m.id, Boot: m.boot, Promise: m.promise, Prefix: st.Prefix, Durable: st.Durable, Stable: st.Stable,
+	rep := replica.Report{Replica: m.id, Boot: m.boot, Promise: m.auth.Promise(), Prefix: st.Prefix, Durable: st.Durable, Stable: st.Stable,
 		Building: st.Building, Damaged: st.Damage != "" || m.st.Err() != nil, Blocks: st.Blocks, History: st.History}
 	m.mu.Unlock()
 	if len(st.Snapshots) > replica.MaxRoots {

@@ -34,21 +34,16 @@ type member struct {
 	governor *governor // of its disk
 
 	mu      sync.Mutex
-	over    bool           // another has taken its place: its disk was opened anew
-	promise holdfast.Epoch // refused below; set before it is durable
-	highest atomic.Uint32  // the same, or above all epochs once it is over
-	leased  holdfast.Epoch // the writer that holds the lease
-	until   time.Duration  // and how long
+	over    bool              // another has taken its place: its disk was opened anew
+	auth    replica.Authority // raised before that is durable
+	highest atomic.Uint32     // what is promised, or above all epochs once it is over
 }
 
 // addMember registers a replica; s.mu is held.
 func (s *Service) addMember(st *store.Store, r *store.Replica) *member {
 	state := r.State()
-	m := &member{st: st, r: r, id: state.Replica, boot: s.Boot, governor: s.diskGovernor(st.Identity().Disk)}
-	m.promiseLocked(state.Promise) // nobody else has it yet
-	if state.Promise != 0 {        // the writer of an earlier epoch, whichever, may hold a lease that an earlier process granted
-		m.leased, m.until = 1, s.Clock.Now()+replica.Lease
-	}
+	m := &member{st: st, r: r, id: state.Replica, boot: s.Boot, auth: replica.Awakened(state.Promise, s.Clock.Now()), governor: s.diskGovernor(st.Identity().Disk)}
+	m.highest.Store(uint32(state.Promise)) // nobody else has it yet
 	s.members[m.id] = m
 	return m
 }
@@ -72,14 +67,7 @@ func (m *member) authorizeLocked(e holdfast.Epoch, now time.Duration) error {
 	if m.over {
 		return holdfast.Errorf(holdfast.Unavailable, "the disk of replica %s has just been opened anew", m.id.Short())
 	}
-	if e != m.promise {
-		if e < m.promise {
-			return holdfast.Errorf(holdfast.Fenced, "replica %s promised epoch %d; a writer of epoch %d may no longer use it", m.id.Short(), m.promise, e)
-		}
-		return holdfast.Errorf(holdfast.Unavailable, "replica %s has not promised epoch %d yet", m.id.Short(), e)
-	}
-	m.leased, m.until = e, now+replica.Lease
-	return nil
+	return m.auth.Authorize(m.id, e, now)
 }
 
 // append appends records under the authority of epoch e. A gap is no error:
@@ -112,9 +100,9 @@ func (m *member) check(e holdfast.Epoch, now time.Duration) error {
 // promised persists the promise and reports. It blocks.
 func (m *member) promised(e holdfast.Epoch, now func() time.Duration) (replica.Report, error) {
 	m.mu.Lock()
-	refuse := e < m.promise
+	refuse := m.auth.Raise(e)
 	if !refuse {
-		m.promiseLocked(e)
+		m.highest.Store(uint32(e))
 	}
 	m.mu.Unlock()
 	if !refuse {
@@ -126,15 +114,13 @@ func (m *member) promised(e holdfast.Epoch, now func() time.Duration) (replica.R
 	defer m.mu.Unlock()
 	st := m.r.State()
 	rep := replica.Report{
-		Replica: m.id, Boot: m.boot, Promise: m.promise,
+		Replica: m.id, Boot: m.boot, Promise: m.auth.Promise(),
 		Prefix: st.Prefix, Durable: st.Durable, Stable: st.Stable,
 		Kept:     len(st.History) == 0 || lastEpoch(st.History) == m.r.Remembers(),
 		Building: st.Building, Damaged: st.Damage != "" || m.st.Err() != nil,
 		Blocks: st.Blocks, History: st.History,
 	}
-	if m.leased < e && m.leased != 0 {
-		rep.Lease = max(0, m.until-now())
-	}
+	rep.Lease = m.auth.LeaseBelow(e, now())
 	return rep, nil
 }
 

@@ -52,7 +52,7 @@ func (m *member) inherit(old *member, kept bool) {
 	defer old.mu.Unlock()
 	old.over = true
 	old.highest.Store(math.MaxUint32)
-	m.leased, m.until = old.leased, old.until
+	m.auth.Inherit(&old.auth)
 	if kept {
 		m.boot = old.boot
 		m.r.Remember(old.r.Remembers())

@@ -234,7 +234,13 @@ func (s *Service) openAfter(id holdfast.VolumeID, after *released) (*Volume, err
 	v, err := s.open(id, after)
 	s.mu.Lock()
 	sl.vol, sl.err = v, err
+	s.mu.Unlock()
+	if err == nil { // whoever is promised from now on finds it open, and ends it
+		err = v.overtaken()
+	}
+	s.mu.Lock()
 	if err != nil || v.Err() != nil {
+		sl.err = err
 		delete(s.opened, id)
 	}
 	waiters := sl.waiters
@@ -244,6 +250,27 @@ func (s *Service) openAfter(id holdfast.VolumeID, after *released) (*Volume, err
 		ev.Set()
 	}
 	return v, err
+}
+
+// overtaken ends a volume whose own replica has promised a later epoch before it
+// was found open: that replica alone tells this writer nothing, since no lease is
+// asked of it. Kind Fenced.
+func (v *Volume) overtaken() error {
+	v.mu.Lock()
+	m, name := v.local, v.rec.Name
+	v.mu.Unlock()
+	if m == nil {
+		return nil
+	}
+	m.mu.Lock()
+	e := m.auth.Promise()
+	m.mu.Unlock()
+	if e <= v.epoch {
+		return nil
+	}
+	err := holdfast.Errorf(holdfast.Fenced, "volume %s was opened at epoch %d by another host meanwhile", name, e)
+	v.fail(err)
+	return err
 }
 
 // forget removes a volume that stopped serving.

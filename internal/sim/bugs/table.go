@@ -24,6 +24,7 @@ const (
 	writerGo     = "internal/replica/writer.go"
 	rootsGo      = "internal/volume/roots.go"
 	takeoverGo   = "internal/replica/takeover.go"
+	authorityGo  = "internal/replica/authority.go"
 	replicaGo    = "internal/store/replica.go"
 	scanGo       = "internal/store/scan.go"
 	mergeGo      = "internal/store/merge.go"
@@ -43,7 +44,7 @@ const (
 func bugs() []bug {
 	return []bug{
 		{name: "skip-epoch-check", rule: "authority below the promise is refused (3)", edits: []edit{
-			{memberGo, "\tif e != m.promise {\n\t\tif e < m.promise {", "\tif e > m.promise {\n\t\tif e < m.promise {"}}},
+			{authorityGo, "\tif e != a.promise {\n\t\tif e < a.promise {", "\tif e > a.promise {\n\t\tif e < a.promise {"}}},
 		{name: "acknowledge-before-ejection", rule: "nothing is acknowledged without a member before its ejection is known (1)", edits: []edit{
 			{changeGo, "\tv.eject = append(v.eject, p)\n", "\tv.eject = append(v.eject, p)\n\tv.m.Remove(p.i)\n"}}},
 		{name: "accept-a-gap", rule: "a replica takes only the next LSN (7)", edits: []edit{
