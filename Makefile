@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils ovmf passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot isolation power-orders fuzz fuzz-smoke packages clean
+.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot crash-points model isolation power-orders fuzz fuzz-smoke packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -211,6 +211,16 @@ power-orders: packages ## take all power of two racks and a witness, which come 
 rot: ## damage ROT blocks of replicas (10,000): flipped, swapped, rolled back; found, told, restored
 	@mkdir -p build; VOLUME_DAMAGES=$(ROT) $(GO) test -count=1 -v -timeout 30m -run 'Damage|ScrubFinds|Lost|HelpEachOther' ./internal/volume >build/rot.log 2>&1; status=$$?; \
 	sed -n 's/^ *[a-z]*_test.go:[0-9]*: //p; /^--- /p; /^FAIL/p; /^ok/p; /^panic/p' build/rot.log; exit $$status
+
+# CI replays a few points of one history with the ordinary tests.
+crash-points: POINTS = 1000
+crash-points: ## record writes to a disk and open what POINTS (1,000) crashes leave of them, on a real file; figures in docs/campaigns
+	@mkdir -p docs/campaigns; CRASH_POINTS=$(POINTS) CRASH_FIGURES=$(CURDIR)/docs/campaigns/crash-points.json $(GO) test -count=1 -v -timeout 24h -run 'TestCrashPoints$$' ./internal/store
+
+# CI explores one disturbance with the ordinary tests.
+model: STATES = 2000000
+model: ## explore the protocol of take-overs, up to STATES states (2,000,000) of each kind, and write docs/MODEL.md
+	MODEL_STATES=$(STATES) $(GO) test -count=1 -v -timeout 24h -run TestModel ./internal/ha/model
 
 fuzz-smoke: ## run every fuzz target for a moment
 	@set -e; for p in $$($(GO) list ./...); do \

@@ -68,7 +68,7 @@ func Rows() []Row {
 			Why: "what clients say was done to them is judged without knowing the product, which knows nothing of it"},
 		{Name: "process", Packages: []string{"internal/serve", "lab", "lab/*", "internal/lab", "internal/drill"}, Within: true,
 			Why: "makes the real seams and runs nodes and labs as processes"},
-		{Name: "programs and proof", Packages: []string{"cmd/*", "internal/sim", "internal/sim/*", "internal/metamorphic", "internal/fuzz", "internal/arch", "bench", "bench/*", "images", "images/*", "docs/*", "lab/judges", "lab/judges/*"},
+		{Name: "programs and proof", Packages: []string{"cmd/*", "internal/sim", "internal/sim/*", "internal/ha/model", "internal/metamorphic", "internal/fuzz", "internal/arch", "bench", "bench/*", "images", "images/*", "docs/*", "lab/judges", "lab/judges/*"},
 			Within: true, Why: "nobody imports these"},
 	}
 }
@@ -88,7 +88,7 @@ func Only() map[string][]string {
 // Fakes are the packages that exist for tests and simulation: product code does
 // not import them.
 func Fakes() []string {
-	return []string{"internal/clock/simclock", "internal/disk/memdisk", "internal/transport/simnet", "internal/kv/memkv", "internal/kv/etcdtest",
+	return []string{"internal/clock/simclock", "internal/disk/memdisk", "internal/disk/recorder", "internal/transport/simnet", "internal/kv/memkv", "internal/kv/etcdtest",
 		"internal/hypervisor/fakevm", "internal/fence/simfence", "internal/export/memexport", "internal/placement/sketch", "internal/httpapi/apitest"}
 }
 

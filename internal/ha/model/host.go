@@ -156,11 +156,7 @@ func (w *world) sight(s *state, h int) agent.Sight {
 	}
 	state := map[act]hypervisor.State{none: hypervisor.Off, starting: hypervisor.Off, running: hypervisor.Running,
 		stopping: hypervisor.Paused, paused: hypervisor.Paused}[x.m.act]
-	told := agent.Told(now-x.stood, given)
-	if w.Mistake == HeldLate {
-		told += agent.StopTime
-	}
-	return agent.Sight{State: state, Told: told, Lease: x.leaseLeft(w, h, now), Held: x.m.held, StandsStill: x.pic == nil}
+	return agent.Sight{State: state, Told: agent.Told(now-x.stood, given), Lease: x.leaseLeft(w, h, now), Held: x.m.held, StandsStill: x.pic == nil}
 }
 
 // watchOver is the guard's look at the machine.
@@ -198,9 +194,6 @@ func (w *world) settle(s *state) {
 			rev = x.pic.Rev
 		}
 		at, ok := x.word.Standing(rev)
-		if w.Mistake == NewLeaseIsWord {
-			at, ok = x.word.Confirmed()
-		}
 		if !ok {
 			at = x.born
 		}
@@ -282,9 +275,7 @@ func (w *world) promise(s *state, h, o int) {
 	rep := replica.Report{Replica: w.refs[o].ID, Promise: y.auth.Promise(), Kept: y.kept, Prefix: 1, Lease: y.auth.LeaseBelow(e, now)}
 	if y.w.on && y.w.epoch < e {
 		y.w = writer{}
-		if w.Mistake != NoTimeToStop {
-			rep.Lease = max(rep.Lease, stopGrace)
-		}
+		rep.Lease = max(rep.Lease, stopGrace)
 	}
 	x.o.got[o], x.o.report[o] = true, rep
 }
