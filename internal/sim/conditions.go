@@ -14,7 +14,6 @@ type telling struct {
 	s      *simulation
 	kvGood time.Duration // the control plane has answered since
 	checks int
-	broken bool // the last look at the control plane failed
 }
 
 const (
@@ -88,14 +87,15 @@ func (s *simulation) cleared() {
 	s.fail("everything was put right and it is still told: %s", left)
 }
 
-// clearLimit is how long after everything is whole a condition may stand.
-const clearLimit = 30 * time.Second
+// clearLimit is how long after everything is whole a condition may stand: bad blocks
+// that no copy could be asked for are tried again every 30 s.
+const clearLimit = time.Minute
 
 // lasting reports whether a condition tells of what is not over: disks that have
-// failed too often are told for an hour, disks are as full as they are, the hosts'
+// failed too often, or gave bytes that failed their hash, are told for an hour, disks are as full as they are, the hosts'
 // calendars are years apart, and there may be no room to lose a rack.
 func lasting(id string) bool {
-	for _, p := range []string{"disk-failing/", "disk-fill", "disk-full/", "clock", "calendar", "capacity", "pool-"} {
+	for _, p := range []string{"disk-failing/", "disk-rot/", "disk-fill", "disk-full/", "clock", "calendar", "capacity", "pool-"} {
 		if strings.HasPrefix(id, p) {
 			return true
 		}

@@ -180,7 +180,7 @@ func (s *simulation) goOn(rng *rand.Rand) {
 			}
 		}
 		for _, c := range s.clients {
-			if h, err := s.op.writer(c.vol.ID); err == nil && rng.IntN(3) > 0 {
+			if h, err := s.op.writer(c.vol.ID); err == nil && rng.IntN(3) > 0 && h.computer != nil {
 				s.tell("fault: power of %s, which writes %s, is cut", h.name, c.vol.Name)
 				h.powerCut()
 				h.powerOn()

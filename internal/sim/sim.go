@@ -112,6 +112,7 @@ type simulation struct {
 	visited  *visited
 	res      Result
 	ending   bool
+	healed   bool          // no fault stands any more
 	settled  bool          // the operator has set everything right
 	begun    time.Duration // of clients and faults
 
