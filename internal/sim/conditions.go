@@ -76,7 +76,7 @@ func (s *simulation) cleared() {
 		}
 		left = ""
 		for _, c := range health.Summary(st, nil).Conditions {
-			if c.Severity != health.Info && !lasting(c.ID) {
+			if c.Severity != health.Info && !lasting(c) {
 				left = c.ID + ": " + c.Text
 			}
 		}
@@ -93,10 +93,15 @@ const clearLimit = time.Minute
 
 // lasting reports whether a condition tells of what is not over: disks that have
 // failed too often, or gave bytes that failed their hash, are told for an hour, disks are as full as they are, the hosts'
-// calendars are years apart, and there may be no room to lose a rack.
-func lasting(id string) bool {
+// calendars are years apart, and there may be no room to lose a rack. A block that no
+// copy has any more is told as lost until the next checkpoint of its disk finds that
+// nothing refers to it.
+func lasting(c health.Condition) bool {
+	if strings.HasPrefix(c.ID, "volume-rot/") && c.Severity == health.Error {
+		return true
+	}
 	for _, p := range []string{"disk-failing/", "disk-rot/", "disk-fill", "disk-full/", "clock", "calendar", "capacity", "pool-"} {
-		if strings.HasPrefix(id, p) {
+		if strings.HasPrefix(c.ID, p) {
 			return true
 		}
 	}

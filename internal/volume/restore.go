@@ -72,6 +72,10 @@ func (s *Service) mendSoon() {
 func (s *Service) mendLater(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.mendLaterLocked(d)
+}
+
+func (s *Service) mendLaterLocked(d time.Duration) {
 	if s.closed || s.mending.timer {
 		return
 	}

@@ -323,3 +323,27 @@ func TestARebuildTellsHowItGoes(t *testing.T) {
 		sc.inSync(2)
 	})
 }
+
+// Bad blocks were found while the only other copy was away, and then the host
+// lost its power, too. They are restored once both are back, though nobody reads
+// or scrubs them again.
+func TestWhatWasFoundBadBeforeARestartIsRestoredAfterIt(t *testing.T) {
+	play(t, 24, 3, 2, func(sc *scene) {
+		k := newKept(sc, sc.hosts[2].open(), 24, 64)
+		sc.hosts[0].powerCut()
+		b := sc.hosts[1]
+		bad := k.damage(b, 5)
+		sc.scrub(b)
+		if n := b.openFaults(); n != len(bad) || n == 0 {
+			t.Fatalf("%d blocks are at fault, %d were damaged", n, len(bad))
+		}
+		clock.Sleep(sc.w.Clock(), 10*time.Second)
+		b.powerCut()
+		sc.hosts[0].boot()
+		b.boot()
+		if n := b.openFaults(); n != len(bad) {
+			t.Fatalf("%d faults are known after the restart, of %d", n, len(bad))
+		}
+		sc.mended(b)
+	})
+}

@@ -13,6 +13,7 @@ package volume
 import (
 	"io"
 	"log/slog"
+	"slices"
 	"sort"
 	"sync"
 
@@ -155,6 +156,9 @@ func (s *Service) useStore(st *store.Store) {
 	s.stores[st.Identity().Disk] = st
 	st.OnDrain(s.drained)
 	st.OnBad(func(f store.Fault) { s.foundRot(st, f) })
+	if slices.ContainsFunc(st.Faults(), func(f store.Fault) bool { return f.Open() }) { // that were known before this life of the process
+		s.mendLaterLocked(mendRetry)
+	}
 }
 
 // RemoveStore ends the use of a disk, of which no volume needs anything any more.
