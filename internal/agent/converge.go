@@ -7,6 +7,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
 
@@ -274,6 +275,7 @@ func (a *Agent) removeReplica(rec cluster.Volume, mod kv.Rev) {
 	if !mine && len(left) > 0 {
 		return
 	}
+	crashpoint.At(crashpoint.DeleteRemoved)
 	rec.InSync, rec.Others = nil, left
 	var err error
 	if len(left) == 0 {
@@ -281,6 +283,7 @@ func (a *Agent) removeReplica(rec cluster.Volume, mod kv.Rev) {
 	} else {
 		_, err = a.Control.CommitVolume(rec, mod)
 	}
+	crashpoint.At(crashpoint.DeleteForgotten)
 	if err != nil && !holdfast.IsKind(err, holdfast.Conflict) {
 		a.Log.Info("a deleted volume's record could not be changed yet", "volume", rec.Name, "error", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 )
 
@@ -48,7 +49,9 @@ func (r *Replica) BeginBuild(b Build) error {
 	if err != nil {
 		return err
 	}
-	return s.durable(func() error { return nil })
+	err = s.durable(func() error { return nil })
+	crashpoint.At(crashpoint.BuildBegun)
+	return err
 }
 
 func (r *Replica) newBuild(b Build) (*head, error) {
@@ -127,7 +130,9 @@ func (r *Replica) FinishBuild(history []record.Start, blocks uint64) error {
 	r.build, r.damage = false, ""
 	s.merge.Set() // what had to wait
 	s.unlock()
+	crashpoint.At(crashpoint.BuildAdopted)
 	err := s.Checkpoint()
+	crashpoint.At(crashpoint.BuildFinished)
 	s.lock()
 	r.finishing = false
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
 	"github.com/holdfast-cloud/holdfast/internal/checksum"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 )
 
 // Checkpoint makes everything durable and bounds the next recovery to what is
@@ -60,6 +61,7 @@ func (s *Store) runCheckpoint() (err error) {
 	}); err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.CheckpointCaptured)
 	err = s.writeCheckpoint(c)
 	s.lock()
 	c.w.release()
@@ -116,12 +118,15 @@ func (s *Store) writeCheckpoint(c *capture) error {
 	if err := s.writeCatalog(&root, c.w.b); err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.CheckpointCatalog)
 	if err := s.writeRoot(&root); err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.CheckpointRoot)
 	s.lock()
-	defer s.unlock()
 	s.adoptRoot(&root, c.free)
+	s.unlock()
+	crashpoint.At(crashpoint.CheckpointDone)
 	return nil
 }
 
@@ -161,6 +166,7 @@ func (s *Store) flush(root *blockmap.Root) error {
 			if werr := s.devWrite(&s.usage.Mapped, c.buf, c.off); werr != nil {
 				return s.fenceFor("write of block map pages", werr)
 			}
+			crashpoint.At(crashpoint.CheckpointPages)
 		}
 		if len(chunks) > 0 {
 			s.lock()
@@ -232,6 +238,7 @@ func (s *Store) writeCatalog(root *rootBlock, cat []byte) error {
 		if fits, err = s.writeCopy(root, c, cat); err != nil {
 			return s.fenceFor("write of a checkpoint", err)
 		}
+		crashpoint.At(crashpoint.CheckpointCopy)
 	}
 	if !fits {
 		s.returnPlaces(root)
@@ -316,6 +323,7 @@ func (s *Store) writeRoot(root *rootBlock) error {
 		if err := s.devWrite(&s.usage.Catalog, p, rootAt(int(root.seq%2), c)); err != nil {
 			return s.fenceFor("write of a checkpoint root", err)
 		}
+		crashpoint.At(crashpoint.CheckpointHalfRoot)
 	}
 	return s.sync("a checkpoint root", s.dev.Sync)
 }

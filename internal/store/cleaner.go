@@ -3,6 +3,8 @@ package store
 import (
 	"cmp"
 	"slices"
+
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 )
 
 // The cleaner moves live blocks out of segments that are mostly dead, so that
@@ -99,6 +101,7 @@ func (s *Store) cleanOnce() bool {
 		g.readers++
 		c.items = s.space.residents(g)
 		c.costs = float64(g.resident) / float64(int(s.space.segUnits())-g.resident)
+		crashpoint.At(crashpoint.CleanerChosen)
 	}
 	s.unlock()
 	ok := len(c.items) == 0 || s.moveSome(c.victim, &c.items)
@@ -109,6 +112,7 @@ func (s *Store) cleanOnce() bool {
 		c.victim.readers--
 		if ok {
 			c.empty++
+			crashpoint.At(crashpoint.CleanerEmptied)
 		}
 		c.victim, c.items = nil, nil
 	}
@@ -156,12 +160,14 @@ func (s *Store) moveSome(g *segment, items *[]item) bool {
 		_ = s.fenceFor("write of the cleaner", err)
 		return false
 	}
+	crashpoint.At(crashpoint.CleanerWritten)
 	s.lock()
 	defer s.unlock()
 	c.inherit(g, n)
 	c.pos += uint32(n)
 	s.relocate(g, part, c.num, uint16(pos)*blockUnit, lost)
 	s.cleaner.gained(s, n)
+	crashpoint.At(crashpoint.CleanerMoved)
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 	"github.com/holdfast-cloud/holdfast/internal/disk"
 )
 
@@ -163,11 +164,13 @@ func (s *Store) commitRound() bool {
 	}
 	for i, b := range work {
 		p := s.frame(b, synced, ckpt, s.nextAfter(work[i:], next))
+		crashpoint.At(crashpoint.CommitBegun)
 		var err error
 		if off := s.offset(b.head.place, b.head.block); one {
 			err = s.sync("a batch", func() error { return s.devWriteBy(syncWriter.WriteSync, &s.usage.Log, p, off) })
 		} else {
 			err = s.devWrite(&s.usage.Log, p, off)
+			crashpoint.At(crashpoint.CommitWritten)
 		}
 		s.lock()
 		if err != nil {
@@ -187,6 +190,7 @@ func (s *Store) commitRound() bool {
 		}
 		s.syncedLog()
 	}
+	crashpoint.At(crashpoint.CommitTold)
 	return true
 }
 
@@ -233,6 +237,7 @@ func (s *Store) wrote(b *batch, synced uint64) {
 
 // syncedLog notes that everything written is on disk and tells who waits for it.
 func (s *Store) syncedLog() {
+	crashpoint.At(crashpoint.CommitSynced)
 	s.lock()
 	defer s.unlock()
 	w := &s.wal

@@ -4,6 +4,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
 	"github.com/holdfast-cloud/holdfast/internal/checksum"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 )
 
 // Block is one block as it travels in a resync, rebuild or repair.
@@ -82,6 +83,7 @@ func (r *Replica) Ingest(blocks []Block) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.BuildIngested)
 	return s.wait(func(done func(error)) error {
 		s.afterWrite(done)
 		return nil

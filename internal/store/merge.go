@@ -8,6 +8,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 )
 
@@ -82,10 +83,13 @@ func (s *Store) mergeOnce() bool {
 	if !more && len(s.jobs) > 0 {
 		more = true
 		job = s.jobs[0]
-		if err = job.step(s); job.finished {
+		err = job.step(s)
+		crashpoint.At(crashpoint.SpaceSome)
+		if job.finished {
 			job.release()
 			s.jobs = s.jobs[1:]
 			s.kick()
+			crashpoint.At(crashpoint.SpaceAll)
 		}
 	}
 	if s.litter {
@@ -318,6 +322,7 @@ func (h *head) mergeControl(o *orec) error {
 			sn.node = s.newNode(h.parent, h.base.Snapshot(), o.lsn)
 			h.parent = sn.node
 			h.rooted(sn)
+			crashpoint.At(crashpoint.SnapshotKept)
 		}
 	case record.DropSnap:
 		for i, sn := range h.snaps {
@@ -327,6 +332,7 @@ func (h *head) mergeControl(o *orec) error {
 					sn.node.hidden = true
 					s.litter = true
 					s.merge.Set()
+					crashpoint.At(crashpoint.DropMerged)
 				}
 				break
 			}
@@ -360,6 +366,7 @@ func (h *head) mergeRevert(o *orec) error {
 	h.base = blockmap.FromRoot(sn.node.root)
 	h.parent = sn.node
 	h.reverted = o.lsn
+	crashpoint.At(crashpoint.RevertMerged)
 	h.under.merged(o.lsn)
 	for _, x := range h.snaps {
 		x.under.merged(o.lsn)

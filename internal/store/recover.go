@@ -8,6 +8,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
 	"github.com/holdfast-cloud/holdfast/internal/checksum"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 	"github.com/holdfast-cloud/holdfast/internal/disk"
 )
 
@@ -44,6 +45,7 @@ func Open(dev disk.Device, o Options) (*Store, error) {
 	if err := s.recover(&root, sc); err != nil {
 		return nil, err
 	}
+	crashpoint.At(crashpoint.RecoveryRead)
 	for _, off := range bad {
 		s.log.Warn("a copy of a checkpoint root was bad and is written anew", "disk", s.id.Disk.String(), "offset", off)
 	}
@@ -338,6 +340,7 @@ func (s *Store) start(root *rootBlock) error {
 	if err := s.runCheckpoint(); err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.RecoveryBegun)
 	s.loadScrub()
 	s.running = true
 	s.tasks.Go(s.commitTask)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/blockmap"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 )
 
 // FromKind says what a root or a head that is being received begins as.
@@ -67,6 +68,7 @@ func (r *Replica) BeginRoot(id RootID, blocks uint64, from From) error {
 		}
 		h.blocks = blocks
 		r.taking = &taking{id: id, head: h}
+		crashpoint.At(crashpoint.RootBegun)
 		return nil
 	})
 }
@@ -93,6 +95,7 @@ func (r *Replica) FinishRoot(id RootID) error {
 	default:
 		err = holdfast.Errorf(holdfast.Conflict, "replica %s is not receiving the root of %v; begin it first", r.id, id.LSN)
 	}
+	crashpoint.At(crashpoint.RootFinished)
 	due := t != nil && s.rootsDue()
 	s.unlock()
 	if err != nil || !due {

@@ -6,6 +6,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/record"
@@ -108,8 +109,10 @@ func (s *Service) serveRemove(_ holdfast.HostID, f transport.Frame, reply func(t
 			reply(transport.Frame{}, nil)
 			return
 		}
+		crashpoint.At(crashpoint.DeleteBegun)
 		err := m.st.Remove(id)
 		if err == nil {
+			crashpoint.At(crashpoint.DeleteLogged)
 			s.mu.Lock()
 			delete(s.members, id)
 			s.mu.Unlock()
@@ -128,9 +131,12 @@ func (v *Volume) Snapshot(id holdfast.SnapshotID, keep func(at holdfast.LSN) err
 	v.mu.Lock()
 	v.making[id] = clock.Forever
 	v.mu.Unlock()
+	crashpoint.At(crashpoint.SnapshotAsked)
 	at, err := v.control(record.Record{Kind: record.Snapshot, Snapshot: id})
 	if err == nil {
+		crashpoint.At(crashpoint.SnapshotLogged)
 		err = keep(at)
+		crashpoint.At(crashpoint.SnapshotNamed)
 	}
 	v.mu.Lock()
 	if holdfast.IsKind(err, holdfast.Unknown) {
@@ -151,12 +157,15 @@ func (v *Volume) Revert(id holdfast.SnapshotID) error {
 		}
 		return nil
 	})
+	crashpoint.At(crashpoint.RevertLogged)
 	return err
 }
 
 // DropSnapshot lets a snapshot go. It blocks.
 func (v *Volume) DropSnapshot(id holdfast.SnapshotID) error {
+	crashpoint.At(crashpoint.DropAsked)
 	_, err := v.control(record.Record{Kind: record.DropSnap, Snapshot: id})
+	crashpoint.At(crashpoint.DropLogged)
 	return err
 }
 

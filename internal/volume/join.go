@@ -6,6 +6,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
 	"github.com/holdfast-cloud/holdfast/internal/transport"
 )
@@ -109,6 +110,7 @@ func (j *joiner) run() (err error) {
 	if err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.JoinPrepared)
 	v.mu.Lock()
 	v.copy.resync = has.since > 0
 	v.mu.Unlock()
@@ -120,13 +122,16 @@ func (j *joiner) run() (err error) {
 		return err
 	}
 	defer src.release()
+	crashpoint.At(crashpoint.JoinAttached)
 	if err := j.sendHead(src, has, base); err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.JoinCopied)
 	end := replica.BuildEnd{Blocks: v.Record().Blocks, History: v.history}
 	if err := j.step(replica.KindBuildEnd, end.AppendTo(nil), nil); err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.JoinBuilt)
 	return j.admit()
 }
 
@@ -146,6 +151,7 @@ func (j *joiner) sendHead(src source, has *holding, base holdfast.LSN) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.JoinBegun)
 	v.mu.Lock()
 	v.held[j.i] = sendable
 	v.pump()
@@ -383,6 +389,7 @@ func (j *joiner) admit() error {
 		j.drop()
 		return err
 	}
+	crashpoint.At(crashpoint.JoinCounts)
 	a := &admission{j: j, ended: v.s.Clock.NewEvent()}
 	v.mu.Lock()
 	if v.failed != nil {
@@ -446,6 +453,7 @@ func (j *joiner) commit() error {
 		j.drop() // commit returns an error only if the record is known not to hold it, or the volume is over
 		return err
 	}
+	crashpoint.At(crashpoint.JoinCommitted)
 	v.mu.Lock()
 	v.stats.Joins++
 	v.log.Info("replica joined", "replica", j.ref.ID.Short(), "host", j.ref.Host.Short(), "resync_bytes", v.stats.ResyncBytes)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
 	"github.com/holdfast-cloud/holdfast/internal/store"
@@ -109,6 +110,7 @@ func (m *member) promised(e holdfast.Epoch, now func() time.Duration) (replica.R
 		if err := m.r.Promise(e); err != nil {
 			return replica.Report{}, err
 		}
+		crashpoint.At(crashpoint.MemberPromised)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -129,6 +131,7 @@ func (m *member) begin(e holdfast.Epoch, start record.Start) error {
 	if err := m.r.Begin(start); err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.MemberBegun)
 	if start.Epoch == e {
 		m.r.Remember(e)
 	}
@@ -286,6 +289,7 @@ func (s *Service) serveTruncate(m *member, a replica.Ask, _, _ []byte) (transpor
 	if err != nil {
 		return transport.Frame{}, err
 	}
+	crashpoint.At(crashpoint.MemberCut)
 	return s.answered(m)
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
@@ -116,6 +117,7 @@ func (t *takeover) claim(id holdfast.VolumeID, seen holdfast.Epoch) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.TakeoverClaimed)
 	t.rec = rec
 	return nil
 }
@@ -178,6 +180,7 @@ func (t *takeover) collect() (seats []seat, highest holdfast.Epoch, err error) {
 		}
 	}
 	t.visit(promiseEvent(reports, c.Now()-start))
+	crashpoint.At(crashpoint.TakeoverPromised)
 	if len(seats) == 0 {
 		err = holdfast.Errorf(holdfast.Unavailable, "volume %s: none of its %d in-sync replicas can be reached: %w", t.rec.Name, len(t.rec.InSync), lastErr)
 	}
@@ -237,6 +240,7 @@ func (t *takeover) finish(seats []seat) (*Volume, error) {
 	} else {
 		clock.Sleep(t.s.Clock, cut.Wait-(t.s.Clock.Now()-asked))
 	}
+	crashpoint.At(crashpoint.TakeoverWaited)
 	return t.s.newVolume(t, keep, append(append([]record.Start(nil), best.report.History...), start)), nil
 }
 
@@ -257,6 +261,7 @@ func (t *takeover) settle(keep []seat) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.TakeoverSettled)
 	t.rec, t.mod = rec, mod
 	return nil
 }
@@ -281,6 +286,7 @@ func (t *takeover) level(st, best seat, cut holdfast.LSN) error {
 		if _, err := t.s.ask(st.ref, replica.KindTruncate, replica.Ask{Epoch: t.epoch, Upto: at}, nil, nil); err != nil {
 			return err
 		}
+		crashpoint.At(crashpoint.TakeoverCutBack)
 	}
 	for at < cut {
 		f, err := t.s.ask(best.ref, replica.KindTail, replica.Ask{Epoch: t.epoch, Upto: at}, nil, nil)
@@ -294,6 +300,7 @@ func (t *takeover) level(st, best seat, cut holdfast.LSN) error {
 		if next <= at {
 			return holdfast.Errorf(holdfast.Damaged, "replica %s gave no records after %v though it holds %v", best.ref.ID.Short(), at, cut)
 		}
+		crashpoint.At(crashpoint.TakeoverFilled)
 		at = next
 	}
 	return nil
@@ -363,6 +370,7 @@ func (t *takeover) begin(seats []seat, start record.Start) ([]seat, error) {
 		}
 	}
 	t.visit(beginEvent(len(keep), len(seats)))
+	crashpoint.At(crashpoint.TakeoverBegun)
 	if len(keep) == 0 {
 		return nil, failed
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
 
@@ -111,6 +112,7 @@ func (v *Volume) ejectMember(p proposal) {
 	p.forgot = v.eject[0].forgot
 	v.eject = v.eject[1:]
 	if kept == nil {
+		crashpoint.At(crashpoint.MemberEjected)
 		v.removed(p.i)
 		v.stats.Ejections++
 		v.mending[ref.ID] = v.s.Clock.Now() + time.Second

@@ -5,6 +5,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
 )
 
@@ -177,6 +178,7 @@ func (j *joiner) sendRoot(src source, shows *replica.Pinned, has *holding, r rep
 	if err := j.step(replica.KindRootEnd, d.AppendTo(nil), nil); err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.JoinRootSent)
 	has.roots[rootName{r.ID, r.LSN}] = true
 	return nil
 }
