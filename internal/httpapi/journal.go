@@ -54,8 +54,9 @@ type told struct {
 
 // look is a picture, rendered.
 type look struct {
-	rev    kv.Rev
-	stale  bool // the control plane is not reached: there is a status, and no more
+	rev    kv.Rev // to wait for a later one
+	at     kv.Rev // the same, over all incarnations of the control plane
+	stale  bool   // the control plane is not reached: there is a status, and no more
 	events []v1.Event
 }
 
@@ -126,8 +127,8 @@ func (j *journal) take(l look) {
 	changed := j.changes(l, turn)
 	if !l.stale {
 		changed = j.losses(l, turn) || changed
-		if j.rev = max(j.rev, l.rev); j.floor == math.MaxInt64 {
-			j.floor = l.rev // who saw an earlier picture may know of what is no more
+		if j.rev = max(j.rev, l.at); j.floor == math.MaxInt64 {
+			j.floor = l.at // who saw an earlier picture may know of what is no more
 		}
 	}
 	if changed {
@@ -148,7 +149,7 @@ func (j *journal) changes(l look, turn uint64) (changed bool) {
 		if was := j.things[t]; err != nil || was != nil && bytes.Equal(was.line, line) {
 			continue
 		}
-		j.things[t] = &told{t, turn, l.rev, line}
+		j.things[t] = &told{t, turn, l.at, line}
 		changed = true
 	}
 	return changed
@@ -167,7 +168,7 @@ func (j *journal) losses(l look, turn uint64) (changed bool) {
 		delete(j.things, t)
 		line, err := json.Marshal(v1.Event{Kind: t.kind, ID: t.id, Gone: true})
 		if err == nil {
-			j.gone = append(j.gone, &told{t, turn, l.rev, line})
+			j.gone = append(j.gone, &told{t, turn, l.at, line})
 			changed = true
 		}
 	}
@@ -240,7 +241,7 @@ func (s *Server) lookAround() look {
 	}
 	st := p.renderStatus(self, report, v1.Works{})
 	st.Host = v1.Self{}
-	l := look{rev: p.Rev, stale: report.Stale != "", events: []v1.Event{{Kind: "status", Status: &st}}}
+	l := look{rev: p.Rev, at: p.Cluster.Past + p.Rev, stale: report.Stale != "", events: []v1.Event{{Kind: "status", Status: &st}}}
 	if !l.stale {
 		l.events = append(l.events, p.everything()...)
 	}

@@ -146,6 +146,32 @@ func TestAStreamGoesOn(t *testing.T) {
 	}
 }
 
+// A control plane that was rebuilt counts its revisions anew. Who watched before is
+// told what it missed all the same.
+func TestAStreamGoesOnAfterARecovery(t *testing.T) {
+	ctx := context.Background()
+	b := apitest.Three()
+	b.St.Rev += 100
+	c, _ := serve(t, b)
+	w := watch(t, c, "")
+	w.until("ready", kind("ready"))
+	w.end()
+	b.St.Cluster.Past, b.St.Rev = b.St.Rev, 1
+	other, _ := serve(t, b)
+	stays := watch(t, other, "")
+	stays.until("ready", kind("ready")) // the journal begins at revision 1
+	for i := range 3 {
+		name := fmt.Sprint("new", i)
+		if _, err := other.CreateVolume(ctx, v1.VolumeSpec{Name: name, Size: 1 << 20}); err != nil {
+			t.Fatal(err)
+		}
+		stays.until(name, func(e v1.Event) bool { return e.Volume != nil && e.Volume.Name == name })
+	}
+	if _, missed := watch(t, other, w.at).until("ready", kind("ready")); !strings.Contains(missed, "volume:new2") {
+		t.Errorf("missed: %s", missed)
+	}
+}
+
 // While the control plane is away the status says so, nothing is told of as gone,
 // and afterwards the stream goes on.
 func TestAWatcherOfABlindHost(t *testing.T) {

@@ -39,6 +39,7 @@ type blockClient struct {
 
 	h        *host
 	disk     export.Disk
+	refused  error // why no session could be had last
 	life     *clockLife
 	patience time.Duration // with one operation, in this session
 }
@@ -150,7 +151,10 @@ func (c *blockClient) connect() bool {
 		}
 	})
 	if !ok || err != nil {
-		gaveUp = true
+		gaveUp, c.refused = true, err
+		if err == nil {
+			c.refused = holdfast.Errorf(holdfast.Unavailable, "%s does not answer", h.name)
+		}
 		c.s.note("client %d: no session at %s: %v\n", c.n, h.name, err)
 		return false
 	}

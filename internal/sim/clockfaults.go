@@ -55,5 +55,11 @@ func (h *host) deceived(v cluster.Volume) bool {
 	if v.Reads == cluster.Confirmed {
 		return false
 	}
+	return h.asleep()
+}
+
+// asleep reports whether the host's clocks stand still, or did so lately that it
+// may not have noticed what happened meanwhile.
+func (h *host) asleep() bool {
 	return h.stood || h.wokeAt != 0 && h.s.w.Now()-h.wokeAt < replica.Lease+replica.Lease/replica.Drift
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/ha"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/fakevm"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor/probe"
 	"github.com/holdfast-cloud/holdfast/internal/node"
 	"github.com/holdfast-cloud/holdfast/internal/store"
 )
@@ -91,7 +92,8 @@ func (s *simulation) newHost(p hostPlan) *host {
 func (h *host) powerOn() {
 	if h.computer == nil {
 		h.computer = h.s.w.Host("computer "+h.name, h.skew)
-		h.vmhost = fakevm.NewHost(fakevm.Config{Clock: h.computer, Slots: vmSlots, Pace: 50 * time.Millisecond, Report: h.s.vms.report})
+		h.vmhost = fakevm.NewHost(fakevm.Config{Clock: h.computer, Slots: vmSlots, Pace: 50 * time.Millisecond,
+			Report: func(vm holdfast.VMID, l probe.Line) { h.s.vms.report(h, vm, l) }})
 	}
 	h.boot()
 }

@@ -144,7 +144,7 @@ func (c *blockClient) verify() {
 			return
 		}
 		if c.disk == nil && !c.connect() {
-			tries++
+			tries, last = tries+1, c.refused
 			clock.Sleep(c.s.c, 100*time.Millisecond)
 			continue
 		}
