@@ -54,8 +54,9 @@ sim-race: ## play seeds several times and from their stories, under the race det
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 30m -run 'TestSameSeed|TestARunIsItsStory' ./internal/sim
 
 sim-campaign: HOURS = 1
-sim-campaign: build ## play seeds of the simulator on every processor for HOURS (1), and add a summary to docs/campaigns
-	$(BIN) sim campaign --hours $(HOURS)
+sim-campaign: STEPS = 3000
+sim-campaign: build ## play seeds of the simulator on every processor for HOURS (1), and add a summary to docs/campaigns; STEPS operations (3,000) a seed
+	$(BIN) sim campaign --hours $(HOURS) --steps $(STEPS)
 
 # Every case of one history takes a minute or two of one processor.
 metamorphic: SEEDS = 5

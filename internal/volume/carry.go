@@ -363,10 +363,14 @@ func (d *forwarded) Close() {
 func (d *forwarded) leave() {
 	to, local, _ := d.where()
 	for local != nil {
-		if h := d.s.drop(d.id); h == nil {
-			local.Close()
+		ss, h := d.s.drop(d.id)
+		if h == nil {
+			if ss != nil {
+				ss.Close()
+			}
 			break
-		} else if !d.awaitHanded(h) {
+		}
+		if !d.awaitHanded(h) {
 			break
 		}
 		to, local, _ = d.where()
@@ -379,8 +383,9 @@ func (d *forwarded) leave() {
 		}
 		d.follow(to, next)
 		if to, local, _ = d.where(); local != nil {
-			d.s.drop(d.id)
-			local.Close()
+			if ss, _ := d.s.drop(d.id); ss != nil {
+				ss.Close()
+			}
 		}
 	}
 }

@@ -258,26 +258,32 @@ func (s *Service) serveSessionClose(from holdfast.HostID, f transport.Frame, rep
 	}
 	var id holdfast.SessionID
 	copy(id.UUID[:], f.Head)
-	if h := s.drop(id); h != nil {
+	ss, h := s.drop(id)
+	switch {
+	case h != nil:
 		s.answer(over, transport.Frame{}, h.why)
-		return
+	case ss == nil:
+		over(transport.Frame{}, errSessionClosed())
+	default:
+		s.tasks.Go(func() { ss.Close(); reply(transport.Frame{}, nil) })
 	}
-	s.tasks.Go(func() { sv.disk.Close(); reply(transport.Frame{}, nil) })
 }
 
-// drop forgets a session that is about to be closed, unless it is just handed
-// over: then it has to be closed where it goes.
-func (s *Service) drop(id holdfast.SessionID) *handing {
+// drop forgets a session, which is to be closed: nil if it is over. One that is
+// just handed over has to be closed where it goes. It may have come back since it
+// was last looked at, and be another one than it was.
+func (s *Service) drop(id holdfast.SessionID) (*session, *handing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sv := s.remote[id]
 	if sv == nil {
-		return nil
+		return nil, nil
 	}
-	if sv.leaves == nil {
-		delete(s.remote, id)
+	if sv.leaves != nil {
+		return nil, sv.leaves
 	}
-	return sv.leaves
+	delete(s.remote, id)
+	return sv.disk, nil
 }
 
 func (s *Service) serveSessionPing(from holdfast.HostID, f transport.Frame, reply func(transport.Frame, error)) {

@@ -244,6 +244,31 @@ func TestTheOnlyOtherHostRefuses(t *testing.T) {
 	})
 }
 
+// TestAnIdleSessionIsClosedWhereItCameBack: it was at the host that wanted to give
+// the volume up and took it back, and nobody has used it since.
+func TestAnIdleSessionIsClosedWhereItCameBack(t *testing.T) {
+	play(t, 56, 3, 2, func(sc *scene) {
+		a, b, c := sc.hosts[0], sc.hosts[1], sc.hosts[2]
+		a.open()
+		var d export.Disk
+		var err error
+		a.on(func() { d, err = a.s.Target(sc.vol).Following().Open(false) })
+		sc.must(err)
+		b.s.MayOpen = func(holdfast.VolumeID) error { return holdfast.Errorf(holdfast.Denied, "not here") }
+		a.drained = true
+		a.on(func() { a.s.HandOver(func() {}) })
+		clock.Sleep(sc.w.Clock(), handLimit)
+		if rec := sc.recorded(); rec.Writer != a.id || rec.Epoch != 2 {
+			t.Fatalf("written by %v at epoch %d", rec.Writer.Short(), rec.Epoch)
+		}
+		a.on(d.Close)
+		a.drained = false
+		next, err := sc.begin(c, false)
+		sc.must(err)
+		c.on(next.Close)
+	})
+}
+
 // TestASessionThatWasGivenUpIsTakenAlong: the next writer has carried it itself,
 // and could not reach the one before, when that one hands the volume over.
 func TestASessionThatWasGivenUpIsTakenAlong(t *testing.T) {
