@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils ovmf passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot crash-points model isolation power-orders fuzz fuzz-smoke packages clean
+.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot crash-points model isolation power-orders fuzz fuzz-smoke ui ui-check ui-dev packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -232,6 +232,20 @@ fuzz-smoke: ## run every fuzz target for a moment
 
 fuzz: ## run the targets of protocols and formats FUZZ_MINUTES (20) each, FUZZ_JOBS (1) at once, and keep the corpus; FUZZ='-run nbd' for some
 	@$(GO) run ./internal/fuzz -minutes $(FUZZ_MINUTES) -jobs $(FUZZ_JOBS) $(FUZZ)
+
+# What is built stands in git, so that only who changes web/ needs Node.
+web/node_modules: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+ui: web/node_modules ## build the web interface from web/ into internal/ui/dist (needs Node 20)
+	cd web && npm run check && npm test && npm run build
+
+ui-check: ui ## build the web interface, and see that what is in git is the same
+	@git diff --exit-code --stat -- internal/ui/dist && [ -z "$$(git status --porcelain -- internal/ui/dist)" ] || { echo "internal/ui/dist is not what web/ builds: commit it"; exit 1; }
+
+ui-dev: web/node_modules ## serve the web interface from web/, with the API of the host at SOCKET
+	cd web && HOLDFAST_SOCKET="$(SOCKET)" npm run dev
 
 clean: ## remove what was built
 	rm -rf bin build

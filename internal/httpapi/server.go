@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
+	"github.com/holdfast-cloud/holdfast/internal/ui"
 )
 
 const (
@@ -79,8 +80,20 @@ func New(o Options) *Server {
 	r.MethodNotAllowed(s.noMethod)
 	s.api = humachi.New(r, config(o.Version))
 	s.routes(r)
-	s.mux = s.guard(r)
+	s.mux = s.guard(withPages(r))
 	return s
+}
+
+// withPages serves the web interface beside the API.
+func withPages(api http.Handler) http.Handler {
+	pages := ui.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if ui.Public(r) {
+			pages.ServeHTTP(w, r)
+			return
+		}
+		api.ServeHTTP(w, r)
+	})
 }
 
 func config(version string) huma.Config {
@@ -200,10 +213,11 @@ func (s *Server) Close(ctx context.Context) {
 	s.serving.Wait()
 }
 
-// authorized lets in whom Authorize knows, and anybody to the join endpoint.
+// authorized lets in whom Authorize knows, and anybody to the join endpoint and to
+// the pages, which say nothing of the cluster.
 func (s *Server) authorized(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost && r.URL.Path == joinPath {
+		if r.Method == http.MethodPost && r.URL.Path == joinPath || ui.Public(r) {
 			next.ServeHTTP(w, r)
 			return
 		}

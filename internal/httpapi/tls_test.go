@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -165,5 +167,28 @@ func TestJoiningNeedsTheCodeAndTheRightCluster(t *testing.T) {
 	}
 	if _, err := client.Join(ctx, code, req); !holdfast.IsKind(err, holdfast.Denied) {
 		t.Fatalf("the code a second time: %v", err)
+	}
+}
+
+// TestThePagesAreForEverybody: who has no certificate is shown the page, and
+// nothing of the cluster.
+func TestThePagesAreForEverybody(t *testing.T) {
+	a := newAuthority(t)
+	addr := a.serveTLS(apitest.Three())
+	pool := x509.NewCertPool()
+	pool.AddCert(a.ca.Cert)
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}}
+	defer tr.CloseIdleConnections()
+	for path, want := range map[string]int{"/ui/": 200, "/ui/vms": 200, "/": 302, "/v1/status": 403, "/v1/watch": 403} {
+		req, _ := http.NewRequest(http.MethodGet, "https://"+addr, nil)
+		req.URL.Path = path
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %d, not %d", path, resp.StatusCode, want)
+		}
 	}
 }
