@@ -20,7 +20,7 @@ func TestAVMWithTwoDisksIsKeptSetBackAndCloned(t *testing.T) {
 		var err error
 		vm, err = p.CreateVM(vmSpec("db", image))
 		s.ok(err)
-		vm, err = p.AddVMDisk(vm.ID, provision.VMDisk{New: provision.VolumeSpec{Blocks: 100}})
+		vm, err = p.AddVMDisk(vm.ID, provision.VMDisk{New: provision.VolumeSpec{Blocks: 100, Durability: cluster.Always, Reads: cluster.Confirmed}})
 		s.ok(err)
 		_, err = p.AddVMDisk(vm.ID, provision.VMDisk{Volume: vm.Disks[0].Volume})
 		s.kind(err, holdfast.Busy)
@@ -67,6 +67,12 @@ func TestAVMWithTwoDisksIsKeptSetBackAndCloned(t *testing.T) {
 	}
 	if c := st.VMs[copied.ID].Val; c.MAC == vm.MAC || c.Has(vm.Volume) || c.Has(second) {
 		t.Errorf("the clone is no VM of its own: %+v", c)
+	}
+	for i, id := range copied.Volumes() {
+		was, is := st.Volumes[vm.Volumes()[i]].Val, st.Volumes[id].Val
+		if is.Durability != was.Durability || is.Reads != was.Reads {
+			t.Errorf("disk %s is %s and %q, its copy %s and %q", was.Name, was.Durability, was.Reads, is.Durability, is.Reads)
+		}
 	}
 	s.on(a, func(p *provision.Provisioner) {
 		now, err := p.RemoveVMDisk(vm.ID, second)

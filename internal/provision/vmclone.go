@@ -41,7 +41,7 @@ func (p *Provisioner) CloneVM(from holdfast.VMID, spec VMCloneSpec) (vm cluster.
 	vm = cluster.VM{Name: spec.Name, Power: spec.Power, Priority: src.Val.Priority, Isolation: src.Val.Isolation}
 	p.identify(&vm, u)
 	spec.Config.Change().Apply(&vm)
-	made, err := p.cloneDisks(&vm, spec.Disks)
+	made, err := p.cloneDisks(st, &vm, spec.Disks)
 	if err == nil {
 		err = p.commitClone(vm, made)
 	}
@@ -54,7 +54,7 @@ func (p *Provisioner) CloneVM(from holdfast.VMID, spec VMCloneSpec) (vm cluster.
 }
 
 // cloneDisks makes the replicas of a clone's disks.
-func (p *Provisioner) cloneDisks(vm *cluster.VM, disks []cluster.VMSnapshotDisk) (made []cluster.Volume, err error) {
+func (p *Provisioner) cloneDisks(st *cluster.State, vm *cluster.VM, disks []cluster.VMSnapshotDisk) (made []cluster.Volume, err error) {
 	disks = slices.Clone(disks)
 	slices.SortFunc(disks, func(a, b cluster.VMSnapshotDisk) int { return a.Slot - b.Slot })
 	for i, d := range disks {
@@ -65,7 +65,7 @@ func (p *Provisioner) cloneDisks(vm *cluster.VM, disks []cluster.VMSnapshotDisk)
 		case d.Slot != 0:
 			name = fmt.Sprintf("%s-%d", vm.Name, d.Slot+1)
 		}
-		rec, _, err := p.prepare(VolumeSpec{Name: name, Durability: durabilityOf(d), Origin: &cluster.Origin{Volume: d.Volume, Snapshot: d.Snapshot}})
+		rec, _, err := p.prepare(VolumeSpec{Name: name, Durability: durabilityOf(st, d), Reads: st.Volumes[d.Volume].Val.Reads, Origin: &cluster.Origin{Volume: d.Volume, Snapshot: d.Snapshot}})
 		if err != nil {
 			return made, err
 		}
@@ -83,12 +83,13 @@ func (p *Provisioner) cloneDisks(vm *cluster.VM, disks []cluster.VMSnapshotDisk)
 	return made, nil
 }
 
-// durabilityOf is that of a disk's clone: UEFI never flushes its variables.
-func durabilityOf(d cluster.VMSnapshotDisk) cluster.Durability {
+// durabilityOf is that of a disk's clone: the disk's own; UEFI never flushes its
+// variables.
+func durabilityOf(st *cluster.State, d cluster.VMSnapshotDisk) cluster.Durability {
 	if d.Slot == cluster.VarsSlot {
 		return cluster.Always
 	}
-	return cluster.OnFlush
+	return st.Volumes[d.Volume].Val.Durability
 }
 
 // commitClone makes a VM and its disks known.

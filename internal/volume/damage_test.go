@@ -335,3 +335,33 @@ func TestAWriterWithoutAReplicaReadsAroundDamage(t *testing.T) {
 		}
 	})
 }
+
+// A block is rotten on the writer's host while the other copy cannot be asked: the
+// read waits for that, if it comes back soon, and is an error if it does not.
+func TestAReadOfARottenBlockWaitsForTheOtherCopy(t *testing.T) {
+	for away, ends := range map[time.Duration]bool{time.Second: true, 5 * time.Second: true, time.Hour: false} {
+		play(t, 24, 3, 2, func(sc *scene) {
+			a, b := sc.hosts[0], sc.hosts[1]
+			v := a.open()
+			k := newKept(sc, v, 24, 64)
+			bad := k.damage(a, 1)
+			if len(bad) == 0 {
+				t.Fatal("no block was found to damage")
+			}
+			sc.net.CutHost(b.id, true, true)
+			sc.w.Clock().AfterFunc(away, func() { sc.net.CutHost(b.id, false, false) })
+			begun := sc.w.Now()
+			for addr := range bad {
+				got := make([]byte, holdfast.BlockSize)
+				err := sc.do(v, export.Request{Op: export.Read, Off: int64(addr) * holdfast.BlockSize, Length: holdfast.BlockSize, Data: got})
+				took := sc.w.Now() - begun
+				switch {
+				case ends && (err != nil || !bytes.Equal(got, k.block(addr, k.versions[addr]))):
+					t.Errorf("away for %v: the read ended after %v with %v", away, took, err)
+				case !ends && (!spoilt(err) || took > 30*time.Second):
+					t.Errorf("away for good: the read ended after %v with %v", took, err)
+				}
+			}
+		})
+	}
+}

@@ -134,7 +134,9 @@ func spoilt(err error) bool {
 }
 
 // mend reads one block of this host's replica; a bad one comes from another
-// replica, and is restored here. It blocks.
+// replica, and is restored here. One that does not answer is waited for as long as
+// it is in sync, as writes wait for it, and for a while after it was ejected: it
+// may be back soon. It blocks.
 func (v *Volume) mend(block []byte, addr uint64, local *member) error {
 	err := local.r.ReadOpened(block, addr, v.sealing)
 	if !spoilt(err) {
@@ -142,11 +144,28 @@ func (v *Volume) mend(block []byte, addr uint64, local *member) error {
 	}
 	v.log.Error("bad bytes on this host's disk; reading from another replica", "replica", local.id.Short(), "error", err)
 	v.s.noteRot(local.st.Identity().Disk, 1, 0)
-	if ferr := v.fetchRemote(block, addr, local); ferr != nil {
-		v.s.mendSoon()
-		return holdfast.Errorf(holdfast.KindOf(err), "%w; no other replica could help: %v", err, ferr)
+	for waited := time.Duration(0); ; waited += tickEvery {
+		ferr := v.fetchRemote(block, addr, local)
+		if ferr == nil {
+			return nil
+		}
+		if waited == 0 {
+			v.s.mendSoon()
+		}
+		if !holdfast.IsKind(ferr, holdfast.Unavailable) || v.Err() != nil || !v.mayComeBack(waited) {
+			return holdfast.Errorf(holdfast.KindOf(err), "%w; no other replica could help: %v", err, ferr)
+		}
+		clock.Sleep(v.s.Clock, tickEvery)
+		if v.letGo(local) || !spoilt(local.r.ReadOpened(block, addr, v.sealing)) {
+			return v.fetch(block, addr) // a replica that is built anew, or the block was restored meanwhile
+		}
 	}
-	return nil
+}
+
+// mayComeBack reports whether a copy that could not be asked for so long is still
+// waited for: one in sync is, and others are for no longer than renewWait.
+func (v *Volume) mayComeBack(waited time.Duration) bool {
+	return len(v.others()) > 0 || waited < renewWait && len(v.Record().Others) > 0
 }
 
 // fetchRemote reads from the other in-sync replicas in turn; if none has all of
@@ -166,15 +185,23 @@ func (v *Volume) fetchRemote(dst []byte, addr uint64, repair *member) error {
 	return nil
 }
 
-// fetchWhole reads all of a range from the first other replica that has it.
+// fetchWhole reads all of a range from the first other replica that has it. Kind
+// Unavailable: one that may have it cannot be asked, whatever the rest say.
 func (v *Volume) fetchWhole(dst []byte, addr uint64, repair *member) error {
-	err := holdfast.Errorf(holdfast.Unavailable, "volume %s has no other in-sync replica", v.rec.Name)
+	var why error
 	for _, ref := range v.others() {
-		if err = v.fetchFrom(ref, dst, addr, repair); err == nil {
+		err := v.fetchFrom(ref, dst, addr, repair)
+		if err == nil {
 			return nil
 		}
+		if why == nil || holdfast.IsKind(err, holdfast.Unavailable) {
+			why = err
+		}
 	}
-	return err
+	if why == nil {
+		why = holdfast.Errorf(holdfast.Unavailable, "volume %s has no other in-sync replica", v.rec.Name)
+	}
+	return why
 }
 
 // others returns the in-sync replicas on other hosts.
