@@ -53,6 +53,8 @@ type Host struct {
 	Witness bool `json:"witness,omitempty"`
 	// Volatile: what it has not synced goes with its power (volatile.go).
 	Volatile bool `json:"volatile,omitempty"`
+	// Bay: its disk is on a file system of its own (bay.go).
+	Bay bool `json:"bay,omitempty"`
 }
 
 // WitnessRack is the rack of a lab's witness.
@@ -76,7 +78,12 @@ func (h Host) Export(volume string) string {
 }
 
 // Disk is the file that stands for the host's disk.
-func (h Host) Disk() string { return filepath.Join(h.Dir, "disk") }
+func (h Host) Disk() string {
+	if h.Bay {
+		return filepath.Join(h.bay().at, "disk")
+	}
+	return filepath.Join(h.Dir, "disk")
+}
 
 // Log is what the host printed.
 func (h Host) Log() string { return filepath.Join(h.Dir, "log") }

@@ -174,6 +174,25 @@ func (l *Lab) Cut(what string) error {
 	})
 }
 
+// CutOnly has the lab cut what these say, as in Cut, and nothing else.
+func (l *Lab) CutOnly(what []string) error {
+	var cuts []Way
+	for _, text := range what {
+		lines, part, err := l.parseCut(text)
+		if err != nil {
+			return err
+		}
+		for _, line := range lines {
+			for _, w := range l.ways(line) {
+				if w.Part = part; !slices.Contains(cuts, w) {
+					cuts = append(cuts, w)
+				}
+			}
+		}
+	}
+	return l.change(func(n *Network) { n.Cuts = cuts })
+}
+
 // Heal undoes cuts: all of them, or with what as in Cut those between places.
 func (l *Lab) Heal(what string) error {
 	if what == "" {

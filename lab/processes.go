@@ -154,7 +154,7 @@ func Kill(hosts []Host) error {
 	if err := killAll(hosts); err != nil {
 		return err
 	}
-	return each(forgetful, Host.unmount)
+	return each(forgetful, func(h Host) error { return h.data().unmount() })
 }
 
 func killAll(hosts []Host) error {

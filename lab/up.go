@@ -38,6 +38,7 @@ type Options struct {
 	Progress       io.Writer // what is being done, a line each
 	Netns          bool      // with a network of its own: needs root
 	Volatile       bool      // hosts forget what they have not synced when their power goes: needs root
+	Bays           bool      // each disk, of 1 GiB at most, is on a file system of its own: needs root
 	Getenv         func(string) string
 }
 
@@ -106,6 +107,17 @@ func create(o Options) (*Lab, error) {
 		}
 		for i := range l.Hosts {
 			l.Hosts[i].Volatile = true
+		}
+	}
+	if o.Bays {
+		if o.DiskSize > bayDisk {
+			return nil, holdfast.Errorf(holdfast.Invalid, "a bay takes disks of %d bytes at most, not of %d", bayDisk, o.DiskSize)
+		}
+		if err := CanBays(); err != nil {
+			return nil, err
+		}
+		for i := range l.Hosts {
+			l.Hosts[i].Bay = true
 		}
 	}
 	if o.Netns {
@@ -398,6 +410,9 @@ func each(hosts []Host, f func(Host) error) error {
 // Down ends everything in the lab; wipe removes its directory, too.
 func (l *Lab) Down(wipe bool, getenv func(string) string) error {
 	if err := Kill(l.Hosts); err != nil {
+		return err
+	}
+	if err := each(bays(l.Hosts), func(h Host) error { return h.bay().unmount() }); err != nil {
 		return err
 	}
 	if err := l.raze(); err != nil {

@@ -18,7 +18,7 @@ func TestAVolatileHostForgetsWhatItHasNotSynced(t *testing.T) {
 			t.Skipf("not tested: nothing can be mounted here: %v", err)
 		}
 	}
-	t.Cleanup(func() { _ = h.unmount() })
+	t.Cleanup(func() { _ = h.data().unmount() })
 	log := filepath.Join(h.Data(), "log")
 	f, err := os.Create(log)
 	if err != nil {
@@ -41,7 +41,7 @@ func TestAVolatileHostForgetsWhatItHasNotSynced(t *testing.T) {
 	if err := Kill([]Host{h}); err != nil {
 		t.Fatal(err)
 	}
-	if is, err := h.mounted(); is || err != nil {
+	if is, err := h.data().mounted(); is || err != nil {
 		t.Fatalf("still mounted: %v %v", is, err)
 	}
 	if err := h.mount(); err != nil {

@@ -5,8 +5,6 @@ package main
 import (
 	"os"
 
-	"github.com/spf13/cobra"
-
 	"github.com/holdfast-cloud/holdfast/internal/cli"
 	"github.com/holdfast-cloud/holdfast/lab"
 )
@@ -23,6 +21,6 @@ func main() {
 		Helpers: append(helpers(),
 			cli.Helper{Name: lab.KeeperName, Run: lab.Keeper},
 			cli.Helper{Name: lab.LineName, Run: lab.RunLine}),
-		Extra: append([]*cobra.Command{lab.Command(os.Getenv)}, extra()...),
+		Extra: extra(),
 	}, os.Args[1:]))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/qemu"
 	"github.com/holdfast-cloud/holdfast/internal/serve"
 	"github.com/holdfast-cloud/holdfast/internal/sim"
+	"github.com/holdfast-cloud/holdfast/lab"
 )
 
 // runHost runs a host until ctx ends. Its machines go on.
@@ -61,5 +62,7 @@ func victims(machines string) ([]cgroup.Victim, error) {
 
 // extra are commands of packages that only main may know.
 func extra() []*cobra.Command {
-	return []*cobra.Command{drill.Command(os.Getenv), sim.Command(version)}
+	l := lab.Command(os.Getenv)
+	l.AddCommand(drill.PlayCommand(os.Getenv))
+	return []*cobra.Command{l, drill.Command(os.Getenv), sim.Command(version)}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,8 +23,8 @@ type cloud struct {
 	clients []*client.Client
 
 	mu   sync.Mutex
-	dead string // rack that is not asked
-	last int    // host that answered last
+	dead []string // racks and hosts that are not asked
+	last int      // host that answered last
 }
 
 func newCloud(l *lab.Lab) *cloud {
@@ -40,14 +41,15 @@ func (c *cloud) close() {
 	}
 }
 
-// without asks no host of a rack from now on, all every one again.
-func (c *cloud) without(rack string) {
+// without asks no host of a rack, or none of these racks and hosts, from now on;
+// all every one again.
+func (c *cloud) without(places ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dead = rack
+	c.dead = places
 }
 
-func (c *cloud) all() { c.without("") }
+func (c *cloud) all() { c.without() }
 
 // order returns the hosts to ask, the one that answered last first.
 func (c *cloud) order() []int {
@@ -56,7 +58,7 @@ func (c *cloud) order() []int {
 	var out []int
 	for i := range c.hosts {
 		n := (c.last + i) % len(c.hosts)
-		if c.hosts[n].Rack != c.dead {
+		if !slices.Contains(c.dead, c.hosts[n].Rack) && !slices.Contains(c.dead, c.hosts[n].Name) {
 			out = append(out, n)
 		}
 	}

@@ -409,6 +409,9 @@ func (t *torture) tried(what string, err error) {
 func (t *torture) right(ctx context.Context) error {
 	return t.cloud.until(ctx, rightWithin, "every fault to be taken back", func(ctx context.Context) (bool, string, error) {
 		err := t.wire(func() error {
+			if t.o.Lab.Network == nil {
+				return nil
+			}
 			err := t.o.Lab.Heal("")
 			for _, r := range t.racks() {
 				err = errors.Join(err, t.o.Lab.Shape(r, link.Shape{}))

@@ -77,6 +77,11 @@ func (t *torture) begin(ctx context.Context, w *watched) error {
 	if w.number%4 >= 2 {
 		spec.Compress = "auto"
 	}
+	return t.observe(ctx, w, spec)
+}
+
+// observe makes a volume for a group and starts its clients.
+func (t *torture) observe(ctx context.Context, w *watched, spec v1.VolumeSpec) error {
 	v, err := t.cloud.haveVolume(ctx, spec)
 	if err == nil && w.shared {
 		err = t.cloud.setVolume(ctx, v.ID, v1.VolumeSet{Shared: &w.shared})
@@ -108,8 +113,11 @@ func (t *torture) rotate(ctx context.Context) error {
 	return t.whole(ctx)
 }
 
-// finish ends a group's clients.
+// finish ends a group's clients, if they have not ended.
 func (t *torture) finish(ctx context.Context, w *watched) error {
+	if w.ended {
+		return nil
+	}
 	stopping, cancel := context.WithTimeout(ctx, goOnWithin)
 	defer cancel()
 	if err := w.g.Stop(stopping); err != nil {

@@ -112,7 +112,7 @@ func (r *runs) story() (*story.Story, error) {
 		if path == "" {
 			continue
 		}
-		s, err := readStory(path)
+		s, err := story.Read(path)
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +171,7 @@ At its end everything is put right, and every promise is checked.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			failed := 0
 			for _, path := range args {
-				s, err := readStory(path)
+				s, err := story.Read(path)
 				if err != nil {
 					return err
 				}
@@ -191,20 +191,6 @@ At its end everything is put right, and every promise is checked.`,
 	}
 	c.Flags().BoolVar(&trace, "trace", false, "print the hosts' logs too, between the lines of the history")
 	return c
-}
-
-// readStory reads a story file, and no more of it than a story may have.
-func readStory(path string) (*story.Story, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, holdfast.Errorf(holdfast.NotFound, "the story: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, story.MaxBytes+1))
-	if err != nil {
-		return nil, holdfast.Errorf(holdfast.IO, "the story: %w", err)
-	}
-	return story.NewLanguage().Parse(path, string(b))
 }
 
 func writeStory(path string, s *story.Story) error {

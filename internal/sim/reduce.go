@@ -282,7 +282,7 @@ The same run is always made into the same story. Progress goes to standard error
 				if cmd.Flags().Changed("seed") {
 					return holdfast.Errorf(holdfast.Invalid, "sim reduce: give a seed or a file, not both")
 				}
-				if o.Story, err = readStory(args[0]); err != nil {
+				if o.Story, err = story.Read(args[0]); err != nil {
 					return err
 				}
 				o.Seed, name = 0, strings.TrimSuffix(filepath.Base(args[0]), ".txt")

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/story"
 )
 
 // TestStories plays the corpus: stories that the lab plays too, and the smallest
@@ -27,7 +28,7 @@ func TestStories(t *testing.T) {
 	for _, path := range paths {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
 			t.Parallel()
-			s, err := readStory(path)
+			s, err := story.Read(path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -46,7 +47,7 @@ func TestAStoryThatDoesNotComeTrue(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := readStory(path)
+	s, err := story.Read(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func TestStoriesThatCannotBePlayed(t *testing.T) {
 		if err := os.WriteFile("s.txt", []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := readStory("s.txt")
+		s, err := story.Read("s.txt")
 		if err != nil {
 			t.Fatal(err)
 		}

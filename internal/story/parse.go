@@ -1,11 +1,27 @@
 package story
 
 import (
+	"io"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 )
+
+// Read reads a story file, and no more of it than a story may have.
+func Read(path string) (*Story, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.NotFound, "the story: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.IO, "the story: %w", err)
+	}
+	return NewLanguage().Parse(path, string(b))
+}
 
 // Command reads one command, without a time. Kind Invalid says what is wrong.
 func (l *Language) Command(text string) (Command, error) {
