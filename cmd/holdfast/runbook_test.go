@@ -6,11 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/cobra"
-
 	"github.com/holdfast-cloud/holdfast/docs/runbooks"
 	"github.com/holdfast-cloud/holdfast/internal/cli"
-	"github.com/holdfast-cloud/holdfast/lab"
 )
 
 // ofOthers are the programs of the computer itself that runbooks may name.
