@@ -266,18 +266,15 @@ func (h *Host) followMove(m *member) {
 		if !c.WaitFor(func(s *cluster.State) bool { return s.Moved != nil }, endpointsEvery) {
 			continue
 		}
-		move := c.State().Moved
-		if move == nil || m.ms.Load().External {
-			continue
-		}
-		err := h.arrived(m, *move)
-		if err == nil {
-			h.enterMoved(m, *move)
-			return
-		}
-		if told != move.ID {
-			told = move.ID
-			h.log.Warn("the control plane is moving into an external etcd", "to", move.To, "not_there_yet", err)
+		if move := c.State().Moved; move != nil {
+			err := h.arrived(m, *move)
+			if err == nil && h.enterMoved(m, *move) {
+				return
+			}
+			if err != nil && told != move.ID {
+				told = move.ID
+				h.log.Warn("the control plane is moving into an external etcd", "to", move.To, "not_there_yet", err)
+			}
 		}
 		select {
 		case <-m.done:
@@ -307,16 +304,22 @@ func (h *Host) arrived(m *member, move cluster.Move) error {
 }
 
 // enterMoved writes down that the control plane of this host is in the external
-// etcd from now on, and has the host begin anew there.
-func (h *Host) enterMoved(m *member, move cluster.Move) {
+// etcd from now on, and has the host begin anew there, unless that is done. It
+// reports whether it is.
+func (h *Host) enterMoved(m *member, move cluster.Move) bool {
+	before := false
 	err := h.remember(m, func(ms *membership) {
+		before = ms.External
 		ms.Incarnation, ms.Etcd, ms.Ended = move.Incarnation, etcdDirOf(move.Incarnation), 0
 		ms.Member, ms.Initial, ms.Endpoints, ms.External = false, "", nil, true
 	})
 	if err != nil {
 		h.log.Error("that the control plane has moved could not be written down", "error", err)
-		return
+		return false
 	}
-	h.log.Info("this host begins anew with the control plane in the external etcd", "incarnation", move.Incarnation)
-	h.restart(nil)
+	if !before {
+		h.log.Info("this host begins anew with the control plane in the external etcd", "incarnation", move.Incarnation)
+		h.restart(nil)
+	}
+	return true
 }
