@@ -53,6 +53,7 @@ type VolumeRef struct {
 	Copies     int    `json:"copies,omitempty"`
 	Pool       string `json:"pool,omitempty"`
 	Durability string `json:"durability,omitempty"`
+	Reads      string `json:"reads,omitempty"`
 	Compress   string `json:"compress,omitempty"`
 	Encrypted  bool   `json:"encrypted,omitempty"`
 }

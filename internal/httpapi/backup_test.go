@@ -22,7 +22,7 @@ func TestWhatIsBackedUpCanBeRestored(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	v, err := c.CreateVolume(ctx, v1.VolumeSpec{Name: "db", Size: 3 << 20})
+	v, err := c.CreateVolume(ctx, v1.VolumeSpec{Name: "db", Size: 3 << 20, Durability: "always", Reads: "confirmed"})
 	must(err)
 	id, err := holdfast.ParseUUID(v.ID)
 	must(err)
@@ -48,6 +48,9 @@ func TestWhatIsBackedUpCanBeRestored(t *testing.T) {
 	must(err)
 	if !bytes.Equal(b.Content[holdfast.VolumeID{UUID: id}], disk) {
 		t.Error("other bytes came back")
+	}
+	if again.Durability != "always" || again.Reads != "confirmed" {
+		t.Errorf("what was restored is acknowledged on %s, and reads are %s", again.Durability, again.Reads)
 	}
 	for name, body := range map[string][]byte{"nothing": nil, "a difference alone": diff, "something else": disk} {
 		if _, err := c.RestoreVolume(ctx, client.NewRestore{Name: "x"}, bytes.NewReader(body)); !holdfast.IsKind(err, holdfast.Invalid) {

@@ -44,6 +44,7 @@ type NewRestore struct {
 	Copies      int // 0: default
 	Pool        holdfast.PoolID
 	Durability  cluster.Durability
+	Reads       cluster.Reads
 	Encrypt     bool
 	Compression string
 }
@@ -159,7 +160,7 @@ func (s *Server) restore(ctx context.Context, in *restoreVolume) (v1.Volume, err
 	case h.Sealed:
 		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "volume %s: the backup is sealed; hosts have no identities, so it is unsealed by who sends it", in.Name)
 	}
-	n := NewRestore{Task: in.Task, Name: in.Name, Blocks: h.Blocks(), Copies: in.Copies, Pool: pool.ID, Durability: cluster.Durability(h.Volume.Durability),
+	n := NewRestore{Task: in.Task, Name: in.Name, Blocks: h.Blocks(), Copies: in.Copies, Pool: pool.ID, Durability: cluster.Durability(h.Volume.Durability), Reads: cluster.Reads(h.Volume.Reads),
 		Encrypt: h.Volume.Encrypted, Compression: h.Volume.Compress}
 	if in.Size > 0 {
 		n.Blocks = uint64(in.Size) / holdfast.BlockSize

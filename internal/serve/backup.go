@@ -161,7 +161,7 @@ func (o *backingUp) header(st *cluster.State) (h backup.Header, err error) {
 	h.Kind, h.ID, h.Created = backup.Volume, id.String(), o.ask.Snapshot.Created
 	h.Cluster = backup.ClusterRef{ID: st.Cluster.ID.String(), Name: st.Cluster.Name}
 	h.Volume = &backup.VolumeRef{ID: rec.ID.String(), Name: rec.Name, Size: int64(size) * holdfast.BlockSize, Copies: rec.Copies,
-		Pool: st.PoolName(rec.Pool), Durability: string(rec.Durability), Compress: rec.Compression, Encrypted: rec.Encrypted()}
+		Pool: st.PoolName(rec.Pool), Durability: string(rec.Durability), Reads: string(rec.Reads), Compress: rec.Compression, Encrypted: rec.Encrypted()}
 	h.Snapshot = pointOf(o.ask.Snapshot)
 	if !o.ask.Base.ID.IsZero() {
 		h.Base = pointOf(o.ask.Base)

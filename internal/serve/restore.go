@@ -26,7 +26,7 @@ func (h *Host) RestoreVolume(ctx context.Context, n httpapi.NewRestore, r *backu
 		return cluster.Volume{}, err
 	}
 	rec, err := m.node.Make.CreateVolume(provision.VolumeSpec{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Pool: n.Pool,
-		Durability: n.Durability, Image: true, Encrypt: n.Encrypt, Compression: n.Compression})
+		Durability: n.Durability, Reads: n.Reads, Image: true, Encrypt: n.Encrypt, Compression: n.Compression})
 	if err != nil {
 		return rec, err
 	}

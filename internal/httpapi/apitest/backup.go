@@ -18,7 +18,8 @@ func (b *Backend) BackupVolume(_ context.Context, id holdfast.VolumeID, ask http
 	defer b.mu.Unlock()
 	rec := b.St.Volumes[id].Val
 	h := backup.Header{Kind: backup.Volume, ID: b.id().String(), Created: ask.Snapshot.Created, Cluster: backup.ClusterRef{Name: "test"},
-		Volume:   &backup.VolumeRef{ID: id.String(), Name: rec.Name, Size: int64(rec.Blocks) * holdfast.BlockSize, Encrypted: rec.Encrypted()},
+		Volume: &backup.VolumeRef{ID: id.String(), Name: rec.Name, Size: int64(rec.Blocks) * holdfast.BlockSize,
+			Durability: string(rec.Durability), Reads: string(rec.Reads), Encrypted: rec.Encrypted()},
 		Snapshot: &backup.PointRef{ID: ask.Snapshot.ID.String(), Name: ask.Snapshot.Name, LSN: ask.Snapshot.LSN.String()}}
 	data := b.Content[id]
 	if !ask.Base.ID.IsZero() {
@@ -69,7 +70,7 @@ func (b *Backend) RestoreVolume(_ context.Context, n httpapi.NewRestore, r *back
 		return rec, err
 	}
 	err = b.change(func() (err error) {
-		rec, err = b.newVolume(httpapi.NewVolume{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Durability: cluster.OnFlush, Pool: n.Pool, Compression: n.Compression})
+		rec, err = b.newVolume(httpapi.NewVolume{Name: n.Name, Blocks: n.Blocks, Copies: n.Copies, Durability: n.Durability, Reads: n.Reads, Pool: n.Pool, Compression: n.Compression})
 		b.Content[rec.ID] = data
 		return err
 	})
