@@ -96,12 +96,7 @@ func (s *Server) counted(next http.Handler) http.Handler {
 
 // operationOf is the name of what a request asked for, once it was routed.
 func (s *Server) operationOf(r *http.Request) string {
-	item := s.api.OpenAPI().Paths[chi.RouteContext(r.Context()).RoutePattern()]
-	if item == nil {
-		return "other"
-	}
-	op := map[string]*huma.Operation{http.MethodGet: item.Get, http.MethodPost: item.Post, http.MethodPut: item.Put,
-		http.MethodPatch: item.Patch, http.MethodDelete: item.Delete}[r.Method]
+	op := s.described(r.Method, chi.RouteContext(r.Context()).RoutePattern())
 	if op == nil {
 		return "other"
 	}

@@ -21,6 +21,8 @@ type request[T any] struct{ Body T }
 type none struct{}
 
 func (s *Server) routes(r chi.Router) {
+	s.loginRoutes()
+	s.accountRoutes()
 	s.clusterRoutes()
 	s.hostRoutes()
 	s.diskRoutes()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/account"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 	"github.com/holdfast-cloud/holdfast/internal/ui"
 )
@@ -39,11 +40,11 @@ type Options struct {
 	Backend Backend
 	Version string
 	Log     *slog.Logger
-	// Authorize says whether the peer of a TLS connection may use the API: the
-	// administrator's certificate and those of member hosts may. It is asked
-	// for every request but POST /v1/join, which the code's secret authorises.
-	// Its error is shown to the caller.
-	Authorize func(tls.ConnectionState) error
+	// Peer says who showed the certificate of a TLS connection: an administrator or
+	// a member host. Its error is shown to the caller.
+	Peer func(tls.ConnectionState) (*account.Principal, error)
+	// Accounts are those of the cluster; Unavailable while the host is in none.
+	Accounts func() (*account.Store, error)
 }
 
 // Server serves the API. Its methods may be called from any goroutine.
@@ -75,7 +76,7 @@ func New(o Options) *Server {
 	s.metrics = telemetry.New(s.gather)
 	s.journal = newJournal(s.lookAround, o.Backend.AwaitChange)
 	r := chi.NewMux()
-	r.Use(s.counted)
+	r.Use(s.counted, s.permitted(r))
 	r.NotFound(s.noRoute)
 	r.MethodNotAllowed(s.noMethod)
 	s.api = humachi.New(r, config(o.Version))
@@ -111,7 +112,7 @@ func config(version string) huma.Config {
 func (s *Server) OpenAPI() ([]byte, error) { return s.api.OpenAPI().MarshalJSON() }
 
 // Handler serves requests of somebody who is already known to be allowed.
-func (s *Server) Handler() http.Handler { return s.mux }
+func (s *Server) Handler() http.Handler { return trusted(s.mux) }
 
 // operation describes an endpoint, with the problem type as its error answer.
 func (s *Server) operation(method, path, id, summary string, status int) huma.Operation {
@@ -143,7 +144,7 @@ func (s *Server) ServeUnix(path string) error {
 	if err != nil {
 		return holdfast.Errorf(holdfast.IO, "listen on socket %s: %w", path, err)
 	}
-	s.serve(&http.Server{Handler: s.mux}, l)
+	s.serve(&http.Server{Handler: trusted(s.mux)}, l)
 	return nil
 }
 
@@ -170,12 +171,12 @@ func clearSocket(path string) error {
 
 // ServeTLS serves HTTPS on l with the given configuration, which decides which
 // certificates are believed (it must ask for a client certificate without
-// requiring one, for joining hosts have none). It returns at once; Close ends
+// requiring one, for browsers, programs with tokens and joining hosts have none). It returns at once; Close ends
 // it.
 func (s *Server) ServeTLS(l net.Listener, conf *tls.Config) {
 	conf = conf.Clone()
 	conf.NextProtos = []string{"http/1.1"} // consoles need a connection of their own
-	s.serve(&http.Server{Handler: s.authorized(s.mux)}, tls.NewListener(l, conf))
+	s.serve(&http.Server{Handler: s.identified(s.mux)}, tls.NewListener(l, conf))
 }
 
 func (s *Server) serve(h *http.Server, l net.Listener) {
@@ -211,26 +212,6 @@ func (s *Server) Close(ctx context.Context) {
 		}
 	}
 	s.serving.Wait()
-}
-
-// authorized lets in whom Authorize knows, and anybody to the join endpoint and to
-// the pages, which say nothing of the cluster.
-func (s *Server) authorized(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost && r.URL.Path == joinPath || ui.Public(r) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		if r.TLS == nil || s.o.Authorize == nil {
-			writeProblem(w, holdfast.Errorf(holdfast.Denied, "this listener serves nobody"))
-			return
-		}
-		if err := s.o.Authorize(*r.TLS); err != nil {
-			writeProblem(w, holdfast.Errorf(holdfast.Denied, "not allowed: %w; use the admin certificate that 'holdfast cluster init' wrote", err))
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // guard turns a panic in a handler into an answer and a log line, never into

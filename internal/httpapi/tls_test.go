@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/client"
+	"github.com/holdfast-cloud/holdfast/internal/account"
 	"github.com/holdfast-cloud/holdfast/internal/auth"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi/apitest"
@@ -76,13 +77,19 @@ func (a authority) admin() *tls.Config {
 	return conf
 }
 
+// peer takes certificates as a host does.
+func peer(cs tls.ConnectionState) (*account.Principal, error) {
+	id, err := auth.PeerIdentity(cs)
+	if err != nil {
+		return nil, err
+	}
+	return &account.Principal{Kind: string(id.Kind), Name: id.Name, Role: account.ClusterAdmin}, nil
+}
+
 // serveTLS serves b over HTTPS as a host of the authority's cluster.
 func (a authority) serveTLS(b *apitest.Backend) string {
 	a.t.Helper()
-	s := httpapi.New(httpapi.Options{Backend: b, Version: "test", Authorize: func(cs tls.ConnectionState) error {
-		_, err := auth.PeerIdentity(cs)
-		return err
-	}})
+	s := httpapi.New(httpapi.Options{Backend: b, Version: "test", Peer: peer})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		a.t.Fatal(err)

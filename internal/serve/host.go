@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/account"
 	"github.com/holdfast-cloud/holdfast/internal/agent"
 	"github.com/holdfast-cloud/holdfast/internal/auth"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
@@ -64,27 +65,28 @@ type Host struct {
 
 // member is everything that exists while the host is in a cluster.
 type member struct {
-	ms      atomic.Pointer[membership] // never changed in place: see remember
-	creds   auth.Credentials
-	etcd    atomic.Pointer[etcd.Member] // nil: not a member of the control plane
-	gates   []*gate
-	kv      *etcd.Store
-	records atomic.Pointer[cluster.Client] // nil until there is one
-	net     *tcp.Network
-	node    *node.Node
-	publish *publisher
-	streams *streams
-	targets *targets
-	relays  relays
-	stores  []opened
-	shown   atomic.Pointer[tls.Certificate] // by the API in place of that in creds, see showIncarnation
-	struck  atomic.Bool                     // the other members do not let this host in any more
-	away    atomic.Pointer[string]          // why the external etcd cannot be used, while it cannot
-	keys    []keyring.Key                   // to begin with
-	done    chan struct{}                   // closed when the member stops
-	tasks   sync.WaitGroup
-	mu      sync.Mutex // guards stores, and that ms is changed by one at a time
-	taking  sync.Mutex // held while a file or device is being taken into use
+	ms       atomic.Pointer[membership] // never changed in place: see remember
+	creds    auth.Credentials
+	etcd     atomic.Pointer[etcd.Member] // nil: not a member of the control plane
+	gates    []*gate
+	kv       *etcd.Store
+	records  atomic.Pointer[cluster.Client] // nil until there is one
+	accounts *account.Store
+	net      *tcp.Network
+	node     *node.Node
+	publish  *publisher
+	streams  *streams
+	targets  *targets
+	relays   relays
+	stores   []opened
+	shown    atomic.Pointer[tls.Certificate] // by the API in place of that in creds, see showIncarnation
+	struck   atomic.Bool                     // the other members do not let this host in any more
+	away     atomic.Pointer[string]          // why the external etcd cannot be used, while it cannot
+	keys     []keyring.Key                   // to begin with
+	done     chan struct{}                   // closed when the member stops
+	tasks    sync.WaitGroup
+	mu       sync.Mutex // guards stores, and that ms is changed by one at a time
+	taking   sync.Mutex // held while a file or device is being taken into use
 }
 
 // Options are what a Host is started with.
@@ -126,7 +128,7 @@ func (h *Host) start(after *recoveryOrder) (err error) {
 	if err := h.startMachines(); err != nil {
 		return err
 	}
-	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Authorize: h.authorize})
+	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Peer: peer, Accounts: h.accounts})
 	ms, err := h.dir.membership()
 	if err != nil {
 		return err
@@ -215,6 +217,7 @@ func (h *Host) build(m *member) (err error) {
 	if err := h.startKV(m, false); err != nil {
 		return err
 	}
+	m.accounts = account.Open(account.Config{KV: m.kv, Clock: clock.System{}, Rand: rand.Reader, Log: h.log})
 	m.net = tcp.New(tcp.Config{
 		Self: h.dir.id.Host, Listen: h.cfg.Listen.Transport, Log: h.log, Clock: clock.System{},
 		Server:    auth.ServerTLS(m.creds, nil),
@@ -330,9 +333,27 @@ func (m *member) allow(id auth.Identity) error {
 	return nil
 }
 
-func (h *Host) authorize(cs tls.ConnectionState) error {
-	_, err := auth.PeerIdentity(cs)
-	return err
+// peer says who showed a certificate that was let in: an administrator, or a host
+// of the cluster that hands on what somebody asked of it.
+func peer(cs tls.ConnectionState) (*account.Principal, error) {
+	id, err := auth.PeerIdentity(cs)
+	if err != nil {
+		return nil, err
+	}
+	p := &account.Principal{Kind: string(id.Kind), Name: id.Name, Role: account.ClusterAdmin}
+	if id.Kind == auth.Host {
+		p.Name = id.Host.String()
+	}
+	return p, nil
+}
+
+// accounts are those of the cluster.
+func (h *Host) accounts() (*account.Store, error) {
+	m, err := h.member()
+	if err != nil {
+		return nil, err
+	}
+	return m.accounts, nil
 }
 
 // alive is what the host says of itself at first.
@@ -413,6 +434,9 @@ func (m *member) stop(log *slog.Logger) {
 		if err := st.close(); err != nil { // its lock goes with it: the process may go on
 			log.Error("a disk was not closed cleanly", "disk", st.Identity().Disk.Short(), "error", err)
 		}
+	}
+	if m.accounts != nil {
+		m.accounts.Close()
 	}
 	if m.kv != nil {
 		m.kv.Close()

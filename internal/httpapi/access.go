@@ -1,0 +1,62 @@
+package httpapi
+
+import "github.com/holdfast-cloud/holdfast/internal/account"
+
+// access is what every operation needs, by its id; what is not in it nobody may.
+func access() map[string]account.Need {
+	need := func(s account.Scope, v account.Verb) account.Need { return account.Need{Scope: s, Verb: v} }
+	var (
+		public      = need(account.Public, account.Read)
+		own         = need(account.Own, account.Read)
+		look        = need(account.Tenant, account.Read)
+		operate     = need(account.Tenant, account.Operate)
+		change      = need(account.Tenant, account.Change)
+		users       = need(account.Accounts, account.Change)
+		site        = need(account.Site, account.Read)
+		siteWork    = need(account.Site, account.Operate)
+		clusterRead = need(account.Cluster, account.Read)
+		cluster     = need(account.Cluster, account.Change)
+	)
+	return map[string]account.Need{
+		"health": public, "login": public, "setup": public, "join": public,
+
+		"self": own, "session": own, "logout": own,
+		"token-list": own, "token-create": own, "token-revoke": own,
+		"session-list": own, "session-revoke": own, "user-passwd": own,
+
+		"user-list": users, "user-show": users, "user-create": users, "user-set": users, "user-delete": users,
+
+		"vm-list": look, "vm-show": look, "vm-snapshot-list": look,
+		"vm-start": operate, "vm-stop": operate, "vm-reset": operate, "vm-console": operate, "vm-snapshot-create": operate,
+		"vm-create": change, "vm-set": change, "vm-delete": change, "vm-clone": change,
+		"vm-disk-add": change, "vm-disk-remove": change, "vm-disk-resize": change,
+		"vm-snapshot-delete": change, "vm-snapshot-revert": change,
+
+		"volume-list": look, "volume-show": look, "volume-activity": look, "volume-faults": look, "volume-force-plan": look,
+		"snapshot-list": look, "snapshot-show": look, "snapshot-group-list": look, "snapshot-group-show": look,
+		"image-list": look, "image-show": look, "export-list": look, "export-show": look,
+		"volume-backup": operate, "volume-export": operate, "volume-diff": operate, "image-export": operate,
+		"volume-scrub": operate, "volume-verify": operate, "volume-faults-acknowledge": operate, "volume-force-acknowledge": operate,
+		"snapshot-create": operate, "snapshot-group-create": operate,
+		"volume-create": change, "volume-set": change, "volume-delete": change, "volume-grow": change, "volume-move": change,
+		"volume-revert": change, "volume-rebuild": change, "volume-force-open": change, "volume-restore": change,
+		"snapshot-delete": change, "snapshot-group-delete": change,
+		"image-import": change, "image-delete": change,
+		"export-create": change, "export-delete": change, "export-allow": change, "export-deny": change,
+
+		"status": site, "watch": site, "work": site, "metrics": site, "cluster-info": site, "integrity": site,
+		"host-list": site, "host-show": site, "host-drain-show": site, "host-removal": site,
+		"rack-list": site, "rack-show": site, "rack-removal": site,
+		"disk-list": site, "disk-evacuation-show": site, "pool-list": site, "pool-show": site,
+		"incident-list": site, "incident-show": site, "backup-schedule-list": site, "backup-schedule-show": site,
+		"host-drain": siteWork, "disk-evacuate": siteWork, "disk-scrub": siteWork, "work-cancel": siteWork, "backup-schedule-run": siteWork,
+
+		"cluster-key": clusterRead, "join-code-list": clusterRead, "recovery": clusterRead, "move-ready": clusterRead,
+		"cluster-init": cluster, "self-join": cluster, "setup-link": cluster,
+		"join-code-create": cluster, "join-code-revoke": cluster, "host-remove": cluster, "rack-remove": cluster,
+		"disk-add": cluster, "disk-remove": cluster, "disk-replace": cluster, "pool-create": cluster, "pool-delete": cluster,
+		"backup-schedule-create": cluster, "backup-schedule-set": cluster, "backup-schedule-delete": cluster,
+		"cluster-backup": cluster, "cluster-key-init": cluster, "cluster-key-unlock": cluster, "cluster-key-rotate": cluster,
+		"recovery-plan": cluster, "recover": cluster, "move-plan": cluster, "move-kv": cluster, "move-cancel": cluster,
+	}
+}
