@@ -33,6 +33,8 @@ type Client struct {
 	dial  func(ctx context.Context) (net.Conn, error)
 	base  string // "http://holdfast" or "https://host:port"
 	where string // for messages
+
+	header http.Header // of every request: who calls, where no certificate says it
 }
 
 // Socket returns a client of the host whose API socket is at path.
@@ -110,6 +112,9 @@ func (c *Client) request(ctx context.Context, method, path string, in any) (*htt
 	if err != nil {
 		return nil, holdfast.Errorf(holdfast.Invalid, "request: %w", err)
 	}
+	for name, v := range c.header {
+		req.Header[name] = v
+	}
 	if body != nil {
 		req.Header.Set("Content-Type", kind)
 	}
@@ -117,23 +122,29 @@ func (c *Client) request(ctx context.Context, method, path string, in any) (*htt
 }
 
 func (c *Client) send(req *http.Request, out any) error {
+	_, err := c.sendFor(req, out)
+	return err
+}
+
+// sendFor is send, for the cookies that come with the answer.
+func (c *Client) sendFor(req *http.Request, out any) ([]*http.Cookie, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.unreachable(req.Context(), err)
+		return nil, c.unreachable(req.Context(), err)
 	}
 	defer resp.Body.Close()
 	body := io.LimitReader(resp.Body, maxAnswer)
 	if resp.StatusCode >= 300 {
-		return refusal(resp, body)
+		return nil, refusal(resp, body)
 	}
 	if out == nil {
 		_, _ = io.Copy(io.Discard, body)
-		return nil
+		return nil, nil
 	}
 	if err := json.NewDecoder(body).Decode(out); err != nil {
-		return holdfast.Errorf(holdfast.Unavailable, "the answer of %s broke off: %w", c.where, err)
+		return nil, holdfast.Errorf(holdfast.Unavailable, "the answer of %s broke off: %w", c.where, err)
 	}
-	return nil
+	return resp.Cookies(), nil
 }
 
 // unreachable explains why no answer came.

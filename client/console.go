@@ -27,7 +27,7 @@ func (c *Client) Console(ctx context.Context, vm string, local bool) (io.ReadWri
 	d := websocket.Dialer{NetDialContext: dial, NetDialTLSContext: dial, HandshakeTimeout: 2 * dialTimeout,
 		ReadBufferSize: 16 << 10, WriteBufferSize: 4096}
 	u := "ws" + strings.TrimPrefix(c.base, "http") + query(path("vms", vm, "console"), "local", where)
-	ws, resp, err := d.DialContext(ctx, u, nil)
+	ws, resp, err := d.DialContext(ctx, u, c.header)
 	if err == nil {
 		ws.SetReadLimit(1 << 20)
 		return &console{ws: ws}, nil

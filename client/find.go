@@ -51,25 +51,15 @@ func Connect(ctx context.Context, ch Choice) (*Client, error) {
 	if ch.Socket != "" {
 		return Socket(ch.Socket), nil
 	}
-	host, cred := ch.Host, ch.Credential
-	if host == "" {
-		if s := ch.Getenv("HOLDFAST_SOCKET"); s != "" {
-			return Socket(s), nil
-		}
-		host = ch.Getenv("HOLDFAST_HOST")
+	host, cred, err := ch.remote()
+	if err != nil {
+		return nil, err
+	}
+	if s := ch.Getenv("HOLDFAST_SOCKET"); s != "" && ch.Host == "" {
+		return Socket(s), nil
 	}
 	if host != "" {
-		if cred == "" {
-			cred = ch.Getenv("HOLDFAST_CREDENTIAL")
-		}
-		if cred == "" {
-			return nil, holdfast.Errorf(holdfast.Invalid, "calling %s needs a credential; give the directory that 'cluster init' wrote with --credential or HOLDFAST_CREDENTIAL", host)
-		}
-		conf, err := LoadTLS(cred)
-		if err != nil {
-			return nil, err
-		}
-		return HTTPS(host, conf), nil
+		return Open(host, cred)
 	}
 	if _, err := os.Stat(DefaultSocket); err == nil {
 		return Socket(DefaultSocket), nil
@@ -78,6 +68,35 @@ func Connect(ctx context.Context, ch Choice) (*Client, error) {
 		return firstAnswering(ctx, lab.Sockets), nil
 	}
 	return nil, holdfast.Errorf(holdfast.Unavailable, "no host to talk to: there is no socket at %s and no lab is up; use --socket or --host, run 'holdfast serve' or 'holdfast lab up'", DefaultSocket)
+}
+
+// remote is which host is called over HTTPS, and with which credential; none if
+// that is not chosen.
+func (ch Choice) remote() (host, dir string, err error) {
+	if host, dir = ch.Host, ch.Credential; host == "" {
+		host = ch.Getenv("HOLDFAST_HOST")
+	}
+	if dir == "" {
+		dir = ch.Getenv("HOLDFAST_CREDENTIAL")
+	}
+	if host != "" && dir == "" && (ch.Host != "" || ch.Getenv("HOLDFAST_SOCKET") == "") {
+		err = holdfast.Errorf(holdfast.Invalid, "calling %s needs a credential; give the directory that 'cluster init' wrote with --credential or HOLDFAST_CREDENTIAL", host)
+	}
+	return host, dir, err
+}
+
+// Remote returns a client of the chosen host over HTTPS, for somebody who is yet
+// to log in, and the credential directory. Kind Invalid: none was chosen.
+func Remote(ch Choice) (*Client, string, error) {
+	host, dir, err := ch.remote()
+	if err == nil && (host == "" || dir == "") {
+		err = holdfast.Errorf(holdfast.Invalid, "a session is for another computer: give --host and --credential, a directory with the cluster's %s. Here, the socket needs none", CAFile)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	c, err := OpenStranger(host, dir)
+	return c, dir, err
 }
 
 // firstAnswering skips hosts that are dead or do not answer within a second,

@@ -20,12 +20,17 @@ const (
 	CAFile   = "ca.pem"
 	CertFile = "admin.pem"
 	KeyFile  = "admin.key"
+
+	// TokenFile or SessionFile stand in place of certificate and key.
+	TokenFile   = "token"
+	SessionFile = "session"
 )
 
 // TLSConfig returns the configuration for calling hosts of the cluster whose
 // CA is given, as the owner of cert and key (PEM). Hosts are believed by their
 // certificate's issuer alone: not by address, since they move, and not by
-// date, since their clocks may be wrong after years in storage.
+// date, since their clocks may be wrong after years in storage. Without cert and
+// key the caller is somebody by a token or a session, or nobody yet.
 func TLSConfig(ca, cert, key []byte) (*tls.Config, error) {
 	block, _ := pem.Decode(ca)
 	if block == nil {
@@ -35,14 +40,18 @@ func TLSConfig(ca, cert, key []byte) (*tls.Config, error) {
 	if err != nil {
 		return nil, holdfast.Errorf(holdfast.Invalid, "the cluster's CA cannot be read: %w", err)
 	}
-	own, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return nil, holdfast.Errorf(holdfast.Invalid, "the client certificate cannot be used: %w", err)
+	var own []tls.Certificate
+	if len(cert) > 0 || len(key) > 0 {
+		pair, err := tls.X509KeyPair(cert, key)
+		if err != nil {
+			return nil, holdfast.Errorf(holdfast.Invalid, "the client certificate cannot be used: %w", err)
+		}
+		own = append(own, pair)
 	}
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		NextProtos:         []string{"http/1.1"},
-		Certificates:       []tls.Certificate{own},
+		Certificates:       own,
 		InsecureSkipVerify: true, // replaced by VerifyConnection
 		VerifyConnection: func(s tls.ConnectionState) error {
 			return issuedBy(root, s.PeerCertificates)
@@ -50,17 +59,70 @@ func TLSConfig(ca, cert, key []byte) (*tls.Config, error) {
 	}, nil
 }
 
-// LoadTLS reads a credential directory, as `cluster init` writes it.
-func LoadTLS(dir string) (*tls.Config, error) {
-	var parts [3][]byte
-	for i, name := range []string{CAFile, CertFile, KeyFile} {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			return nil, holdfast.Errorf(holdfast.NotFound, "credential: %w; give the directory that 'cluster init' wrote with --credential", err)
-		}
-		parts[i] = b
+// Open returns a client of the host at addr with a credential directory: what
+// `cluster init` writes, or the cluster's CA with a file token (what
+// 'token create' printed) or session (what 'login' wrote).
+func Open(addr, dir string) (*Client, error) {
+	ca, err := credential(dir, CAFile)
+	if err != nil {
+		return nil, err
 	}
-	return TLSConfig(parts[0], parts[1], parts[2])
+	token, terr := credential(dir, TokenFile)
+	session, serr := credential(dir, SessionFile)
+	if terr == nil || serr == nil {
+		conf, err := TLSConfig(ca, nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		return HTTPS(addr, conf).As(strings.TrimSpace(string(token)), strings.TrimSpace(string(session))), nil
+	}
+	cert, err := credential(dir, CertFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := credential(dir, KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	conf, err := TLSConfig(ca, cert, key)
+	if err != nil {
+		return nil, err
+	}
+	return HTTPS(addr, conf), nil
+}
+
+// OpenStranger is Open for somebody who is yet to log in: only the CA is read.
+func OpenStranger(addr, dir string) (*Client, error) {
+	ca, err := credential(dir, CAFile)
+	if err != nil {
+		return nil, err
+	}
+	conf, err := TLSConfig(ca, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return HTTPS(addr, conf), nil
+}
+
+func credential(dir, name string) ([]byte, error) {
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.NotFound, "credential: %w; give the directory that 'cluster init' wrote with --credential, or one with the cluster's %s in which 'holdfast login' has put a session or you a token", err, CAFile)
+	}
+	return b, nil
+}
+
+// SaveSession puts a session into a credential directory, in place of an older
+// one; an empty one takes it out.
+func SaveSession(dir, secret string) error {
+	path := filepath.Join(dir, SessionFile)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) || secret == "" {
+		if errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+		return err
+	}
+	return writeSecret(path, secret+"\n")
 }
 
 // SaveAdmin writes a credential directory, readable by its owner alone. It
@@ -70,14 +132,21 @@ func SaveAdmin(dir string, a v1.Admin) error {
 		return holdfast.Errorf(holdfast.IO, "write the credential: %w", err)
 	}
 	for _, f := range []struct{ name, text string }{{CAFile, a.CA}, {CertFile, a.Cert}, {KeyFile, a.Key}} {
-		w, err := os.OpenFile(filepath.Join(dir, f.name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return holdfast.Errorf(holdfast.IO, "write the credential: %w", err)
+		if err := writeSecret(filepath.Join(dir, f.name), f.text); err != nil {
+			return err
 		}
-		_, err = w.WriteString(f.text)
-		if err := errors.Join(err, w.Sync(), w.Close()); err != nil {
-			return holdfast.Errorf(holdfast.IO, "write the credential: %w", err)
-		}
+	}
+	return nil
+}
+
+func writeSecret(path, text string) error {
+	w, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return holdfast.Errorf(holdfast.IO, "write the credential: %w", err)
+	}
+	_, err = w.WriteString(text)
+	if err := errors.Join(err, w.Sync(), w.Close()); err != nil {
+		return holdfast.Errorf(holdfast.IO, "write the credential: %w", err)
 	}
 	return nil
 }

@@ -101,6 +101,7 @@ func CheckPassword(user, password string) error {
 // hasher makes one hash at a time, and lets few wait for it.
 type hasher struct {
 	random  io.Reader
+	kdf     func(password, salt []byte, time, memory uint32, lanes uint8, keyLen uint32) []byte // argon2.IDKey
 	working sync.Mutex
 	mu      sync.Mutex
 	waiting int
@@ -133,7 +134,7 @@ func (s *hasher) derive(h hashed, password string) ([]byte, error) {
 	defer s.leave()
 	s.working.Lock()
 	defer s.working.Unlock()
-	return argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.lanes, argonKey), nil
+	return s.kdf([]byte(password), h.salt, h.time, h.memory, h.lanes, argonKey), nil
 }
 
 // hash returns what a record keeps of a password.

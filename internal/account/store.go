@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/crypto/argon2"
+
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
@@ -65,7 +67,7 @@ type versioned[T any] struct {
 // Open follows the records until Close. The caller closes the Store before the
 // kv.Store.
 func Open(c Config) *Store {
-	s := &Store{cfg: c, hasher: hasher{random: c.Rand}, limits: newLimiter(), stop: c.Clock.NewEvent(), wake: c.Clock.NewEvent(),
+	s := &Store{cfg: c, hasher: hasher{random: c.Rand, kdf: argon2.IDKey}, limits: newLimiter(), stop: c.Clock.NewEvent(), wake: c.Clock.NewEvent(),
 		wg: clock.NewGroup(c.Clock), p: emptyPicture(), used: map[string]time.Duration{}, due: map[string]kv.LeaseID{}}
 	s.wg.Go(s.run)
 	s.wg.Go(s.renewAll)

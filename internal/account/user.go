@@ -31,7 +31,7 @@ func (s *Store) User(name string) (UserInfo, error) {
 	p := s.picture()
 	u, ok := p.users[name]
 	if !ok {
-		return UserInfo{}, noUser(name)
+		return UserInfo{}, NoUser(name)
 	}
 	return p.info(u.val), nil
 }
@@ -52,7 +52,8 @@ func (p *picture) info(u User) UserInfo {
 	return i
 }
 
-func noUser(name string) error {
+// NoUser is the error of a user who is not there. Kind NotFound.
+func NoUser(name string) error {
 	return holdfast.Errorf(holdfast.NotFound, "there is no user %.70q; see 'holdfast user list'", name)
 }
 
@@ -103,7 +104,7 @@ func (s *Store) SetUser(name string, c UserChange) error {
 	return s.change(func(p *picture, t *txn) error {
 		rec, ok := p.users[name]
 		if !ok {
-			return noUser(name)
+			return NoUser(name)
 		}
 		u := rec.val
 		if c.Role != nil {
@@ -140,7 +141,7 @@ func (s *Store) SetPassword(name, password, keep string) error {
 	err := s.change(func(p *picture, t *txn) error {
 		rec, ok := p.users[name]
 		if !ok {
-			return noUser(name)
+			return NoUser(name)
 		}
 		rec.val.Password = u.Password
 		p.endSessions(t, name, keep)
@@ -165,7 +166,7 @@ func (s *Store) DeleteUser(name string) error {
 	return s.change(func(p *picture, t *txn) error {
 		rec, ok := p.users[name]
 		if !ok {
-			return noUser(name)
+			return NoUser(name)
 		}
 		if isAdmin(rec.val) {
 			if err := p.keepAnother(t, name); err != nil {

@@ -138,13 +138,13 @@ what is there, 5 not reachable now, 6 not allowed, 7 no space, 130 interrupted.`
 	f := root.PersistentFlags()
 	f.StringVar(&a.choice.Socket, "socket", "", "talk to the host whose API socket is at this `path`")
 	f.StringVar(&a.choice.Host, "host", "", "talk to the host whose HTTPS API is at this `address:port`")
-	f.StringVar(&a.choice.Credential, "credential", "", "`directory` with the admin credential, for --host")
+	f.StringVar(&a.choice.Credential, "credential", "", "`directory` with the admin credential, a token or a session, for --host")
 	f.StringVarP(&a.format, "output", "o", "table", "`format`: table, wide, json, yaml, csv or name")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return checkFormat(a.format) }
 	root.AddCommand(a.serveCmd(), a.statusCmd(), a.clusterCmd(), a.hostCmd(), a.rackCmd(), a.diskCmd(), a.poolCmd(), a.volumeCmd(), a.imageCmd(),
 		a.vmCmd(), a.exportCmd(), a.backupCmd(), a.taskCmd(), a.incidentCmd(), a.eventsCmd(), a.listCmd(), a.consoleCmd())
-	root.AddCommand(a.runbookCmd())
+	root.AddCommand(a.runbookCmd(), a.userCmd(), a.tokenCmd(), a.sessionCmd(), a.loginCmd(), a.logoutCmd())
 	root.AddCommand(a.Extra...)
 	return root
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"log/slog"
+	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,10 +16,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/account"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/config"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi/apitest"
+	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what came out to testdata")
@@ -54,12 +59,19 @@ func TestConversations(t *testing.T) {
 	}
 }
 
+// still is a clock whose calendar stands still.
+type still struct{ clock.System }
+
+// Wall implements clock.Clock.
+func (still) Wall() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
+
 // talk is one conversation under way.
 type talk struct {
 	t    *testing.T
 	dir  string
 	b    *apitest.Backend
 	srv  *httpapi.Server
+	a    *account.Store
 	sock string
 	in   string
 }
@@ -95,7 +107,10 @@ func (k *talk) fresh(b *apitest.Backend) {
 	k.stop()
 	k.b = b
 	b.Echo = func(s string) string { return "you said " + s }
-	k.srv = httpapi.New(httpapi.Options{Backend: b, Version: "test"})
+	kvs := memkv.NewServer(memkv.Config{Clock: clock.System{}, Rand: func(string) *mrand.Rand { return mrand.New(mrand.NewPCG(1, 2)) }, MaxLatency: 1})
+	k.a = account.Open(account.Config{KV: kvs.Handle("alpha", clock.System{}), Clock: still{}, Rand: mrand.NewChaCha8([32]byte{1}), Log: slog.New(slog.DiscardHandler)})
+	a := k.a
+	k.srv = httpapi.New(httpapi.Options{Backend: b, Version: "test", Accounts: func() (*account.Store, error) { return a, nil }})
 	k.sock = filepath.Join(k.dir, "s")
 	if err := k.srv.ServeUnix(k.sock); err != nil {
 		k.t.Fatal(err)
@@ -107,6 +122,7 @@ func (k *talk) stop() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		k.srv.Close(ctx)
+		k.a.Close()
 		k.srv = nil
 	}
 }

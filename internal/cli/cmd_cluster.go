@@ -136,6 +136,9 @@ func (a *app) clusterInitCmd() *cobra.Command {
 				return fmt.Errorf("the cluster was made, but its admin credential is lost: %w", err)
 			}
 			fmt.Fprintf(a.Stderr, "The admin credential is in %s: keep it safe, it may do everything.\n", dir)
+			if l, err := c.SetupLink(ctx); err == nil {
+				fmt.Fprintf(a.Stderr, "Make the first cluster admin, in a browser: %s\nIt can be used once; 'holdfast user setup-link' prints another.\n", plain(l.URL))
+			}
 			return printOne(a, adm.Cluster, clusterColumns(), clusterName)
 		})}
 	c.Flags().StringVar(&name, "name", "", "`name` of the new cluster")

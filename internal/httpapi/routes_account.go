@@ -43,7 +43,7 @@ func manages(who *account.Principal, role account.Role, project string) bool {
 func managed(a *account.Store, who *account.Principal, name string) (account.UserInfo, error) {
 	u, err := a.User(name)
 	if err == nil && !manages(who, u.Role, u.Project) {
-		_, err = a.User("")
+		err = account.NoUser(name)
 	}
 	return u, err
 }
@@ -65,15 +65,17 @@ func (s *Server) accountRoutes() {
 	s.sessionRoutes()
 }
 
+// UserRef names a user in a path.
+type UserRef struct {
+	User string `path:"user" maxLength:"63"`
+}
+
 func (s *Server) userRoutes() {
-	type ref struct {
-		User string `path:"user" maxLength:"63"`
-	}
 	withAccounts(s, "GET", "/v1/users", "user-list", "The users", 200, func(_ context.Context, a *account.Store, who *account.Principal, _ *none) ([]v1.User, error) {
 		all := slices.DeleteFunc(a.Users(), func(u account.UserInfo) bool { return !manages(who, u.Role, u.Project) })
 		return render(all, renderUser), nil
 	})
-	withAccounts(s, "GET", "/v1/users/{user}", "user-show", "One user", 200, func(_ context.Context, a *account.Store, who *account.Principal, in *ref) (v1.User, error) {
+	withAccounts(s, "GET", "/v1/users/{user}", "user-show", "One user", 200, func(_ context.Context, a *account.Store, who *account.Principal, in *UserRef) (v1.User, error) {
 		u, err := managed(a, who, in.User)
 		return renderUser(u), err
 	})
@@ -89,7 +91,7 @@ func (s *Server) userRoutes() {
 		return renderUser(u), err
 	})
 	withAccounts(s, "PATCH", "/v1/users/{user}", "user-set", "Change what a user may; it holds at once", 200, func(_ context.Context, a *account.Store, who *account.Principal, in *struct {
-		ref
+		UserRef
 		Body v1.UserChange
 	}) (v1.User, error) {
 		u, err := managed(a, who, in.User)
@@ -113,14 +115,14 @@ func (s *Server) userRoutes() {
 		u, err = a.User(in.User)
 		return renderUser(u), err
 	})
-	doAccounts(s, "DELETE", "/v1/users/{user}", "user-delete", "Delete a user, with its sessions and tokens", func(a *account.Store, who *account.Principal, in *ref) error {
+	doAccounts(s, "DELETE", "/v1/users/{user}", "user-delete", "Delete a user, with its sessions and tokens", func(a *account.Store, who *account.Principal, in *UserRef) error {
 		if _, err := managed(a, who, in.User); err != nil {
 			return err
 		}
 		return a.DeleteUser(in.User)
 	})
 	do(s, s.operation("POST", "/v1/users/{user}/password", "user-passwd", "Give a user another password; its other sessions end", 204), func(ctx context.Context, in *struct {
-		ref
+		UserRef
 		Body v1.PasswordSpec
 	}) error {
 		a, err := s.accounts()

@@ -51,10 +51,12 @@ func (s *Server) loginRoutes() {
 // apiAddr is where this host is reached over HTTPS.
 func (s *Server) apiAddr(ctx context.Context) string {
 	p, err := s.picture(ctx)
-	if err != nil {
-		return "HOST:7440"
+	if err == nil {
+		if addr := p.Hosts[s.o.Backend.Self().ID].Val.APIAddr; addr != "" {
+			return addr
+		}
 	}
-	return p.Hosts[s.o.Backend.Self().ID].Val.APIAddr
+	return "HOST:7440"
 }
 
 func (s *Server) letIn(f func(*account.Store, string) (*account.Principal, string, error), ctx context.Context) (*loggedIn, error) {

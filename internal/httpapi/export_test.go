@@ -1,0 +1,4 @@
+package httpapi
+
+// Access is the table, for its tests.
+var Access = access
