@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/account"
+	"github.com/holdfast-cloud/holdfast/internal/ui"
 )
 
 const (
@@ -157,10 +158,10 @@ func isPublic(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodPost:
 		return p == joinPath || p == "/v1/login" || p == "/v1/setup"
-	case http.MethodGet, http.MethodHead:
-		return p == "/healthz" || p == "/" || p == "/setup" || p == "/favicon.ico" || strings.HasPrefix(p, "/ui/") || p == "/ui"
+	case http.MethodGet:
+		return p == "/healthz" || ui.Public(r)
 	}
-	return false
+	return ui.Public(r)
 }
 
 // permitted lets a request through to what its principal may.
@@ -172,8 +173,7 @@ func (s *Server) permitted(router chi.Routes) func(http.Handler) http.Handler {
 			op := s.operationAt(router, r)
 			need, listed := table[op]
 			switch {
-			case !listed && op == "" && isPublic(r), !listed && op == "" && who != nil:
-				// a file of the UI, or the description, which has no operation itself
+			case op == "" && who != nil: // the description, which has no operation itself, or nothing
 			case listed && who.May(need):
 			case who == nil:
 				writeUnknown(w, holdfast.Errorf(holdfast.Denied, "nobody is served without an account: log in, or give a token or a certificate"))

@@ -186,7 +186,7 @@ func TestThePagesAreForEverybody(t *testing.T) {
 	pool.AddCert(a.ca.Cert)
 	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}}
 	defer tr.CloseIdleConnections()
-	for path, want := range map[string]int{"/ui/": 200, "/ui/vms": 200, "/": 302, "/v1/status": 403, "/v1/watch": 403} {
+	for path, want := range map[string]int{"/ui/": 200, "/ui/vms": 200, "/": 302, "/v1/status": 401, "/v1/watch": 401} {
 		req, _ := http.NewRequest(http.MethodGet, "https://"+addr, nil)
 		req.URL.Path = path
 		resp, err := tr.RoundTrip(req)
