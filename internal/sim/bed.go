@@ -41,6 +41,7 @@ func OnBed(o BedOptions, script func(*Bed)) (failures []string) {
 	s.play(func() {
 		s.vms, s.sealings = newVMCheck(s), s.newSealings()
 		s.vmDisks = newVMDisks(s)
+		s.forcing = s.newForcing()
 		for i := range o.Hosts {
 			s.hosts = append(s.hosts, s.newHost(hostPlan{name: rackName(i) + "1", domain: holdfast.FaultDomain{Rack: rackName(i)}, disks: 1, size: o.DiskBytes}))
 		}

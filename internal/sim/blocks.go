@@ -131,6 +131,13 @@ func (m *blockModel) reverted(may [][]uint64) {
 	}
 }
 
+// forced notes that the volume is what one replica holds, and may be any of that
+// until it was read.
+func (m *blockModel) forced(may [][]uint64) {
+	m.mayRevert(may)
+	m.reverted(may)
+}
+
 // read checks a content that was read and learns from it: what was served is
 // what the block holds, and writes that were not part of it never come back
 // (invariant 11).

@@ -24,6 +24,7 @@ type blockClient struct {
 	rng       *rand.Rand
 	model     *blockModel
 	did       *history.Recorder // nil when it was judged
+	since0    uint32            // the generation with which that begins
 	tag       uint64
 	gen       uint32
 	epoch     holdfast.Epoch // of the last session
@@ -33,6 +34,8 @@ type blockClient struct {
 	done      clock.Event
 	since     ordered // what was written since the last flush
 	lostCache bool    // and it has not been seen yet what is left of that
+	marks     *marks
+	forced    *forcedOpening // of its volume, as long as it has not been seen what that has left
 
 	held  bool // it is asked to use no session
 	rests bool // and does not
@@ -63,8 +66,10 @@ const (
 )
 
 func newBlockClient(s *simulation, n int, v cluster.Volume) *blockClient {
-	return &blockClient{s: s, n: n, vol: v, rng: s.w.Rand(fmt.Sprint("client ", n)), model: newBlockModel(volumeBlocks), did: new(history.Recorder),
+	c := &blockClient{s: s, n: n, vol: v, rng: s.w.Rand(fmt.Sprint("client ", n)), model: newBlockModel(volumeBlocks), did: new(history.Recorder),
 		done: s.c.NewEvent()}
+	c.marks = newMarks(c)
+	return c
 }
 
 func (c *blockClient) wait() { c.done.Wait(clock.Forever) }
@@ -170,6 +175,7 @@ func (c *blockClient) connect() bool {
 		c.s.res.Lost++
 		c.gen = rec.Generation
 		c.model.lost()
+		c.marks.broken()
 		c.lostCache = true
 	}
 	c.s.note("client %d: session at %s\n", c.n, h.name)
@@ -361,6 +367,7 @@ func (c *blockClient) flush() bool {
 	good := c.submit([]*operation{o})
 	if o.ended && o.err == nil {
 		c.model.flushed()
+		c.marks.flushed()
 		c.since = ordered{}
 		c.s.members.acknowledged(c, true)
 	}

@@ -38,6 +38,11 @@ func remedy(kind string) bool {
 // sinceBegun is the time of the story.
 func (s *simulation) sinceBegun() time.Duration { return s.w.Now() - s.begun }
 
+// wholeMillisecond is how long it is until the next one begins.
+func (s *simulation) wholeMillisecond() time.Duration {
+	return (time.Millisecond - s.sinceBegun()%time.Millisecond) % time.Millisecond
+}
+
 // do does it, and has it undone when its time is over.
 func (s *simulation) do(c story.Command) {
 	undo := s.begin(c)

@@ -23,15 +23,29 @@ const (
 func (s *simulation) play1(l story.Line) {
 	switch l.Class {
 	case story.Order:
-		s.tell("%s", l)
-		s.struck = append(s.struck, story.Line{At: s.sinceBegun(), Command: l.Command})
-		s.order(l)
+		if done := s.act(l); s.quiet { // else it is one of those who work beside everything else
+			done.Wait(clock.Forever)
+		}
 	case story.Expect:
 		s.struck = append(s.struck, story.Line{At: s.sinceBegun(), Command: l.Command})
 		s.expect(l)
 	default:
 		s.strike(l.Command)
 	}
+}
+
+// act has somebody order it now, beside whatever goes on.
+func (s *simulation) act(l story.Line) (done clock.Event) {
+	s.tell("%s", l)
+	s.struck = append(s.struck, story.Line{At: s.sinceBegun(), Command: l.Command})
+	s.acting++
+	done = s.c.NewEvent()
+	s.c.Go(func() {
+		s.order(l)
+		s.acting--
+		done.Set()
+	})
+	return done
 }
 
 // order has somebody order it, who tries again when it fails.
@@ -41,9 +55,28 @@ func (s *simulation) order(l story.Line) {
 		if err = s.tryOrder(l); err == nil || s.ending {
 			return
 		}
+		if s.faults.over {
+			break
+		}
 		clock.Sleep(s.c, time.Second)
 	}
+	if !s.quiet && l.Kind == "force" { // other copies may be there again
+		s.tell("operator: %s: %v", l.Command, err)
+		return
+	}
 	s.fail("%s:%d: %s: %v", s.story.Name, l.N, l.Command, err)
+}
+
+// line is a line of a story that happens now.
+func (s *simulation) line(format string, args ...any) story.Line {
+	return story.Line{At: s.sinceBegun(), Command: s.say(format, args...)}
+}
+
+// acted waits until all orders have been carried out.
+func (s *simulation) acted() {
+	for s.acting > 0 {
+		clock.Sleep(s.c, lookEvery)
+	}
 }
 
 func (s *simulation) tryOrder(l story.Line) error {
@@ -52,6 +85,8 @@ func (s *simulation) tryOrder(l story.Line) error {
 			continue
 		}
 		switch l.Kind {
+		case "force":
+			return s.forcing.force(s.clientOf(l))
 		case "start vm":
 			return s.startVM(h, l.Text("vm"))
 		case "stop vm":
@@ -109,13 +144,21 @@ func (s *simulation) progress(l story.Line) int {
 		vm, _ := s.vmNamed(l.Text("vm"))
 		return int(s.vms.of(vm.ID).flushed)
 	case "client goes on":
-		for _, c := range s.clients {
-			if c.vol.Name == l.Text("volume") {
-				return c.good
-			}
+		if c := s.clientOf(l); c != nil {
+			return c.good
 		}
 	}
 	return -1
+}
+
+// clientOf finds the client whose volume a line names; nil: there is none.
+func (s *simulation) clientOf(l story.Line) *blockClient {
+	for _, c := range s.clients {
+		if c.vol.Name == l.Text("volume") {
+			return c
+		}
+	}
+	return nil
 }
 
 // missing says what is not as the line says.

@@ -110,6 +110,7 @@ func (s *simulation) startFaults() *faults {
 		}
 	}
 	f.mix(s.story.Setup)
+	s.forcing.start(f)
 	s.c.Go(f.run)
 	return f
 }
@@ -162,6 +163,13 @@ func (f *faults) run() {
 
 // strike has a fault happen now, and writes it down.
 func (f *faults) strike(format string, args ...any) { f.s.strike(f.s.say(format, args...)) }
+
+// strikeUnlessOver is strike while clients still go on.
+func (f *faults) strikeUnlessOver(format string, args ...any) {
+	if !f.over {
+		f.strike(format, args...)
+	}
+}
 
 // after runs something that strikes in a while, if clients still go on then.
 func (f *faults) after(d time.Duration, then func()) {

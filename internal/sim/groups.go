@@ -52,6 +52,8 @@ type orderedWrite struct {
 	tag       uint64
 	submitted uint64
 	done      uint64 // 0: not acknowledged
+	// Between which LSNs it is: above lower, not above upper. 0: not known.
+	lower, upper holdfast.LSN
 }
 
 const (

@@ -72,6 +72,9 @@ func (s *simulation) without(h *host) bool {
 		if err != nil || slices.ContainsFunc(v.InSync, func(r cluster.Replica) bool { return r.Host == h.rec.ID }) {
 			return false
 		}
+		if v.Forced != nil && slices.ContainsFunc(v.Forced.Lost, func(l cluster.LostCopy) bool { return l.Host == h.rec.ID && l.At == nil }) {
+			return false // it is to be set aside
+		}
 	}
 	return true
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/history"
 	"github.com/holdfast-cloud/holdfast/internal/provision"
 	"github.com/holdfast-cloud/holdfast/internal/store"
 )
@@ -22,6 +23,8 @@ type keptSnapshot struct {
 	snap  cluster.Snapshot
 	may   [][]uint64
 	asked int64 // when, for the client's history
+
+	of *history.Recorder // that it is a part of
 
 	read bool     // it was, and
 	was  [32]byte // what it held: its hash
@@ -106,6 +109,9 @@ func (o *operator) revert() (string, error) {
 	}
 	k := o.snaps[o.rng.IntN(len(o.snaps))]
 	what := fmt.Sprintf("set %s back to snapshot %s", k.c.vol.Name, k.snap.Name)
+	if k.c.held || k.of != k.c.did {
+		return what, holdfast.Errorf(holdfast.Conflict, "its client is stopped, or the volume was forced open since")
+	}
 	if !k.c.rest(restLimit) {
 		k.c.held = false
 		return what, holdfast.Errorf(holdfast.Busy, "its client does not rest")
@@ -117,23 +123,31 @@ func (o *operator) revert() (string, error) {
 	}
 	k.c.model.mayRevert(k.may)
 	k.c.since = ordered{} // what was written before may be gone
+	k.c.marks.broken()
 	good, done := false, k.c.setBack(k, k.c.writing(h))
 	defer func() { done(good) }()
+	err = o.wholly(h, func(p *provision.Provisioner) error { return p.Revert(k.c.vol.ID, k.snap.ID) })
+	if good = err == nil; good {
+		k.c.model.reverted(k.may)
+	}
+	return what, err
+}
+
+// wholly runs f on a host to its end. A process in which it takes too long is
+// killed: nothing may come of it later.
+func (o *operator) wholly(h *host, f func(*provision.Provisioner) error) error {
 	life := &clockLife{h, h.lives}
 	fin := clock.NewFuture[error](o.s.c)
 	maker := h.node.Make
-	h.agent.Go(func() { fin.Resolve(maker.Revert(k.c.vol.ID, k.snap.ID)) })
+	h.agent.Go(func() { fin.Resolve(f(maker)) })
 	for waited := time.Duration(0); ; waited += time.Second {
 		if err, ok := fin.Wait(time.Second); ok {
-			if good = err == nil; good {
-				k.c.model.reverted(k.may)
-			}
-			return what, err
+			return err
 		}
 		if life.over() {
-			return what, holdfast.Errorf(holdfast.Unknown, "%s went away", h.name)
+			return holdfast.Errorf(holdfast.Unknown, "%s went away", h.name)
 		}
-		if waited > operatorLimit { // nothing may come of it later
+		if waited > operatorLimit {
 			o.s.do(o.s.say("kill host %s for %v", h.name, faultLasts))
 		}
 	}

@@ -100,6 +100,9 @@ type simulation struct {
 	limits   *limiting
 	groups   *grouping
 	drains   *drains
+	forcing  *forcing
+	acting   int  // orders that are being carried out
+	judged   bool // the clients' histories
 	faults   *faults
 	lang     *story.Language
 	story    *story.Story // as it was given
@@ -300,6 +303,7 @@ func (s *simulation) script() {
 	}
 	s.faults.wait()
 	s.faults.stop()
+	s.acted()
 	s.res.Busy = s.sinceBegun() // the operator may still wait for a host that is gone
 	s.op.stop()
 	s.drains.stop()

@@ -144,6 +144,14 @@ func (s *simulation) drawWorkload(rng *rand.Rand) {
 	}
 }
 
+// clientNames are the names of the clients' volumes.
+func (s *simulation) clientNames() (out []string) {
+	for i := range s.plan.clients {
+		out = append(out, clientVolume(i))
+	}
+	return out
+}
+
 func clientVolume(i int) string { return fmt.Sprintf("v%d", i) }
 
 // largeEvery is how many seeds there are to one with a large cluster.
@@ -219,6 +227,11 @@ func (s *simulation) checkNames() error {
 			if name != "" && (i < 0 || name == disk && n > s.plan.hosts[i].disks) {
 				return s.wrong(l, "there is no "+name+", or no such disk of it")
 			}
+		}
+	}
+	for _, l := range s.story.Lines {
+		if l.Kind == "force" && !slices.ContainsFunc(s.clientNames(), func(n string) bool { return n == l.Text("volume") }) {
+			return s.wrong(l, "no client has a volume of that name")
 		}
 	}
 	for _, l := range s.setup {
