@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils ovmf passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot crash-points model isolation power-orders fuzz fuzz-smoke ui ui-check ui-dev packages clean
+.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot crash-points model isolation power-orders fuzz fuzz-smoke ui ui-check ui-dev ui-test packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -243,6 +243,10 @@ ui: web/node_modules ## build the web interface from web/ into internal/ui/dist 
 
 ui-check: ui ## build the web interface, and see that what is in git is the same
 	@git diff --exit-code --stat -- internal/ui/dist && [ -z "$$(git status --porcelain -- internal/ui/dist)" ] || { echo "internal/ui/dist is not what web/ builds: commit it"; exit 1; }
+
+ui-test: kernel build web/node_modules ## use the web interface in Debian's Chromium, on a lab of its own; pictures in build/ui
+	@$(MAKE) --no-print-directory packages PACKAGES='$(PACKAGES) chromium fonts-inter' COMMANDS='$(COMMANDS) chromium'
+	@dir=$$(mktemp -d /tmp/hfui.XXXXXX); UI_LAB=$$dir/l node web/test/ui.js; status=$$?; rm -rf $$dir; exit $$status
 
 ui-dev: web/node_modules ## serve the web interface from web/, with the API of the host at SOCKET
 	cd web && HOLDFAST_SOCKET="$(SOCKET)" npm run dev

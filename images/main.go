@@ -3,6 +3,7 @@
 //	go run ./images -o build/debian.raw                   Debian 12 with PostgreSQL 15, for the drill
 //	go run ./images --cloud-init -o build/cloud-init.raw  Debian 12 with its cloud-init
 //	go run ./images --kernel -o build/kernel              only a kernel and its modules, in a directory
+//	go run ./images --probe -o build/probe.raw            the probe: a guest of a few kilobytes, built here
 //
 // The first two are raw disks that start from BIOS. An image is kept under
 // $HOLDFAST_CACHE (or the user's cache directory) by the hash of its recipe: the
@@ -35,6 +36,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor/probe"
 )
 
 //go:embed debian.sh customize.sh postgresql.sh cloud-init.sh disk.go
@@ -54,6 +57,7 @@ func main() {
 	fresh := flag.Bool("fresh", false, "build it again, with today's packages")
 	cloud := flag.Bool("cloud-init", false, "a Debian with cloud-init instead of the drill's")
 	kernel := flag.Bool("kernel", false, "only a kernel and its modules: a directory, not a disk")
+	small := flag.Bool("probe", false, "the guest that writes, counts and verifies, of a few kilobytes")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "images: %q is too much; use -o FILE\n", flag.Args())
@@ -67,10 +71,26 @@ func main() {
 	if *kernel {
 		run = func() error { return fetchKernel(*out, *fresh) }
 	}
+	if *small {
+		run = func() error { return writeProbe(*out) }
+	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
 		os.Exit(1)
 	}
+}
+
+// writeProbe writes the image of the probe as a sparse file.
+func writeProbe(out string) error {
+	const size = 16 << 20
+	head, err := probe.Image(size)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(out, head, 0o644); err != nil {
+		return err
+	}
+	return os.Truncate(out, size)
 }
 
 // disk builds the disk of a flavour if it is not kept yet, and copies it to out.

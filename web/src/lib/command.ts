@@ -1,0 +1,27 @@
+// The command line that does the same as a form.
+import type { VMSpec } from './api'
+
+/** A word as a shell takes it. */
+export function quoted(s: string): string {
+  return /^[\w@%+=:,./-]+$/.test(s) ? s : `'${s.replaceAll("'", `'\\''`)}'`
+}
+
+function binary(bytes: number): string {
+  for (const [unit, of] of [['TiB', 2 ** 40], ['GiB', 2 ** 30], ['MiB', 2 ** 20], ['KiB', 2 ** 10]] as const) if (bytes >= of && bytes % of === 0) return bytes / of + unit
+  return String(bytes)
+}
+
+export function createCommand(s: VMSpec): string {
+  const out = ['holdfast vm create', quoted(s.name || 'NAME')]
+  const flag = (name: string, value: string | undefined) => value && out.push(`--${name} ${quoted(value)}`)
+  flag('image', s.image)
+  flag('size', s.size ? binary(s.size) : '')
+  flag('cdrom', s.cdrom)
+  flag('cpus', s.cpus && s.cpus > 1 ? String(s.cpus) : '')
+  flag('memory', s.memory_mib ? binary(s.memory_mib * 2 ** 20) : '')
+  flag('copies', s.copies ? String(s.copies) : '')
+  for (const p of s.publish ?? []) flag('publish', `${p.port}:${p.guest_port}`)
+  if (s.user_data) flag('user-data', 'user-data.yaml')
+  if (s.ssh_keys?.length) flag('ssh-key', 'keys.pub')
+  return out.join(' ')
+}

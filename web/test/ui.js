@@ -1,0 +1,206 @@
+// The web interface in a browser, against a lab of real hosts: make ui-test.
+// A VM is made by the form, its serial console is typed into, a rack is killed,
+// and the page has to tell the truth; names that are markup are shown as text;
+// axe looks at every page, in light and dark, on a phone and on a wide screen.
+import { execFile } from 'node:child_process'
+import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { chromium } from 'playwright-core'
+import { shell } from './guest.js'
+import { proxy } from './proxy.js'
+
+const root = resolve(import.meta.dirname, '../..')
+const out = join(root, 'build/ui')
+const work = join(root, 'build/ui-test')
+const dir = process.env.UI_LAB ?? join(work, 'lab') // short enough for sockets to be in it
+const kernel = process.env.UI_KERNEL ?? join(root, 'build/kernel')
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const env = { ...process.env, XDG_STATE_HOME: join(work, 'state') }
+
+const run = promisify(execFile)
+async function holdfast(...args) {
+  return (await run(join(root, 'bin/holdfast'), args, { env, maxBuffer: 16 << 20 })).stdout
+}
+const began = Date.now()
+const say = (text) => console.log(`${((Date.now() - began) / 1000).toFixed(1).padStart(7)} s  ${text}`)
+function check(ok, what) {
+  if (!ok) throw new Error(what)
+  say(`ok    ${what}`)
+}
+
+const screens = [
+  ['wide', { width: 1280, height: 800 }, 'light'],
+  ['phone', { width: 360, height: 740 }, 'light'],
+  ['wide-dark', { width: 1280, height: 800 }, 'dark'],
+  ['phone-dark', { width: 360, height: 740 }, 'dark'],
+]
+
+/** A page that fails the test when it does what its policy forbids, or throws. */
+async function opened(ctx, url, faults) {
+  const page = await ctx.newPage()
+  page.on('pageerror', (e) => faults.push(`${url}: ${e.message}`))
+  page.on('console', (m) => m.type() === 'error' && /Content Security Policy|Refused to|Uncaught/.test(m.text()) && faults.push(`${url}: ${m.text()}`))
+  page.on('dialog', (d) => (faults.push(`${url}: a script has run: ${d.message()}`), d.dismiss()))
+  await page.goto(url)
+  return page
+}
+
+async function look(browser, base, name, path, faults, screen = screens) {
+  for (const [size, viewport, colorScheme] of screen) {
+    const ctx = await browser.newContext({ viewport, colorScheme, bypassCSP: false })
+    const page = await opened(ctx, base + path, faults)
+    await page.waitForFunction(() => document.querySelector('main h1') && !document.querySelector('.waiting'))
+    await page.waitForTimeout(400) // pictures are for people; nothing is judged by it
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth)
+    if (wide > viewport.width) faults.push(`${path} is ${wide} wide on ${size}`)
+    await page.screenshot({ path: join(out, `${name}-${size}.png`) })
+    await page.evaluate(axe) // by the debugger, which the policy does not concern
+    const found = await page.evaluate(() => axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }))
+    for (const v of found.violations) faults.push(`${path} on ${size}: ${v.id}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 120)).join(' | ')}`)
+    await ctx.close()
+  }
+}
+
+async function story(browser, base, faults) {
+  const ctx = await browser.newContext({ viewport: { width: 1280, height: 800 } })
+  const page = await opened(ctx, base + '/', faults)
+  await page.getByRole('status').getByText('No VM should be running').waitFor()
+  await page.screenshot({ path: join(out, 'empty-wide.png') })
+
+  // A VM by the form, which shows the command that does the same.
+  await page.getByRole('navigation').getByRole('link', { name: 'VMs' }).click()
+  await page.getByRole('link', { name: 'New VM' }).first().click()
+  await page.getByLabel('Name').fill('web1')
+  await page.getByLabel('Image', { exact: true }).selectOption('probe')
+  await page.getByLabel('Memory').fill('32 MiB')
+  check((await page.locator('pre').textContent()) === 'holdfast vm create web1 --image probe --memory 32MiB', 'the form shows the command that does the same')
+  await page.getByRole('button', { name: 'Make and start it' }).click()
+  await page.getByText('running', { exact: true }).waitFor({ timeout: 60_000 })
+  check((await holdfast('list', '-o', 'name')).includes('web1'), 'a VM made by the form runs')
+
+  // Its serial console.
+  await page.getByRole('link', { name: 'Console' }).click()
+  await page.locator('.xterm-rows').getByText('probe').first().waitFor({ timeout: 60_000 })
+  check(true, 'the console shows what was printed before')
+  if (shell(kernel, work)) {
+    await holdfast('image', 'import', join(work, 'vmlinuz'), '--name', 'kernel')
+    await holdfast('image', 'import', join(work, 'initrd'), '--name', 'initrd')
+    await holdfast('vm', 'create', 'shell', '--kernel', 'kernel', '--initrd', 'initrd', '--append', 'console=ttyS0 quiet', '--size', '4MiB', '--memory', '192MiB', '--no-wait')
+    await page.goto(base + '/vms/shell/console')
+    await page.locator('.xterm-rows').getByText(/[/~] #/).first().waitFor({ timeout: 90_000 }).catch(async (err) => {
+      await page.screenshot({ path: join(out, 'console-fault.png') })
+      throw err
+    })
+    await page.locator('.xterm-helper-textarea').focus()
+    await page.keyboard.type('echo $((6*7))x; printf "\\033]0;t\\007<img src=x onerror=alert(1)>"\n')
+    await page.locator('.xterm-rows').getByText('42x').first().waitFor({ timeout: 30_000 })
+    check(true, 'a guest answers what is typed into its console')
+    await page.screenshot({ path: join(out, 'console-wide.png') })
+  } else {
+    say('SKIPPED: no kernel for a guest with a shell (make kernel)')
+  }
+
+  // Deleting asks for the name, and says what is lost.
+  await holdfast('vm', 'create', 'old', '--image', 'probe', '--memory', '32MiB', '--off')
+  await page.goto(base + '/vms/old')
+  await page.getByRole('button', { name: 'Delete', exact: true }).click()
+  const dialog = page.getByRole('dialog')
+  await dialog.getByText('and everything on it: lost').waitFor()
+  check(await dialog.getByRole('button', { name: 'Delete' }).isDisabled(), 'nothing is deleted before its name is typed')
+  await page.screenshot({ path: join(out, 'delete-wide.png') })
+  await dialog.getByLabel('To go on, type old').fill('old')
+  await dialog.getByRole('button', { name: 'Delete' }).click()
+  await page.waitForURL(base + '/vms')
+  check(!(await holdfast('list', '-o', 'name')).split('\n').includes('old'), 'and then it is')
+
+  // Markup from outside is text: in the names of an answer, in its conditions, in a path.
+  await markup(browser, base, faults)
+
+  // A rack is lost, and the page tells it.
+  const vm = JSON.parse(await holdfast('vm', 'show', 'web1', '-o', 'json'))
+  await page.goto(base + '/')
+  await page.getByRole('heading', { name: `Rack ${vm.rack}` }).waitFor()
+  const rack = vm.rack === keep ? 'b' : vm.rack
+  say(`rack ${rack} is killed`)
+  const killed = Date.now()
+  await holdfast('lab', 'kill', rack, '--dir', dir)
+  await page.getByRole('main').getByText(`rack ${rack} is away`, { exact: false }).first().waitFor({ timeout: 60_000 })
+  const told = Date.now()
+  const incident = JSON.parse(await holdfast('incident', 'show', '-o', 'json'))
+  const lost = incident.steps.find((s) => s.what === 'lost')
+  say(`      the page said so ${told - killed} ms after the kill, ${told - Date.parse(lost.at)} ms after the cluster had committed it`)
+  const status = JSON.parse(await holdfast('status', '-o', 'json'))
+  await page.waitForFunction((s) => document.querySelector('.truth p')?.textContent.replace(/\s+/g, ' ').trim() === s, status.sentence).catch(() => {})
+  check(/away|one copy|Cannot lose|short/i.test(await page.locator('main').innerText()), 'the page says what the loss means')
+  await look(browser, base, 'lost', '/', faults)
+  await page.getByRole('link', { name: /What to do/ }).first().click()
+  await page.getByRole('heading', { name: 'What to type' }).waitFor()
+  check(true, 'and leads to what to do')
+  await holdfast('lab', 'start', rack, '--dir', dir)
+  await page.goto(base + '/')
+  await page.getByRole('status').getByText(/Can lose any 1 rack/).waitFor({ timeout: 120_000 })
+  check(true, 'and that all is well again')
+
+  for (const [name, path] of [
+    ['home', '/'], ['vms', '/vms'], ['vm', '/vms/web1'], ['new-vm', '/new-vm'], ['storage', '/storage'], ['volume', '/storage/web1'],
+    ['hosts', '/hosts'], ['host', '/hosts/a1'], ['incidents', '/incidents'], ['incident', `/incidents/${incident.id}`], ['activity', '/activity'],
+    ['runbooks', '/runbooks'], ['runbook', '/runbooks/rack-away'],
+  ]) await look(browser, base, name, path, faults)
+  say('      axe has looked at every page on four screens')
+}
+
+/** Has an answer of the API hold markup wherever it holds text, and looks what becomes of it. */
+async function markup(browser, base, faults) {
+  const evil = '<img src=x onerror=alert(1)><script>alert(2)</script>"\'`${alert(3)}'
+  const ctx = await browser.newContext()
+  const page = await ctx.newPage()
+  page.on('dialog', (d) => (faults.push(`markup has run: ${d.message()}`), d.dismiss()))
+  await page.route('**/v1/watch*', async (route) => {
+    const now = new Date().toISOString()
+    const events = [
+      { kind: 'all' },
+      { kind: 'host', id: 'h', host: { id: 'h', name: evil, rack: evil, site: '', state: 'alive', addr: evil, api_addr: evil, voter: true, leader: true, drained: false, vms: [evil], bytes_total: 9, bytes_free: 1 } },
+      { kind: 'vm', id: 'v', vm: { id: 'v', name: evil, state: evil, power: 'on', reason: evil, host: evil, rack: evil, cpus: 1, memory_mib: 1, volume: evil, disks: [{ volume: evil, size: 1, slot: 0, state: evil, path: evil }], priority: evil, isolation: evil, publish: [], firmware: 'bios', boot: [], mac: evil, created: now, snapshots: 0, assigned: 1, pending: [evil] } },
+      { kind: 'volume', id: 'd', volume: { id: 'd', name: evil, size: 1, state: evil, copies: 2, min: 1, durability: 'flush', reads: 'leased', pool: evil, encrypted: false, compress: 'off', flush: evil, weight: 1, image: false, epoch: 1, cache_generation: 1, replicas: [{ id: 'r', host: evil, rack: evil, disk: evil, in_sync: true, alive: true }], snapshots: 0, created: now } },
+      { kind: 'incident', id: 'i', incident: { id: 'i', racks: [evil], hosts: [evil], opened: now, steps: [{ at: now, what: evil, text: evil }] } },
+      { kind: 'status', status: { sentence: `${evil}. All.`, level: 'error', host: { id: 'h', name: evil, rack: evil, version: evil, in_cluster: true }, cluster: { id: 'c', name: evil, voters: 1, format: 1 }, counts: { racks: 1, hosts: 1, hosts_alive: 1, disks: 1, vms: 1, vms_on: 1, vms_running: 0, volumes: 1, volumes_degraded: 0, bytes_total: 9, bytes_free: 1 }, can_lose: { racks: [], hosts: [], not_racks: { [evil]: evil } }, conditions: [{ id: evil, severity: 'error', text: evil, effects: [{ id: 'e', severity: 'error', text: evil }] }], work: [] } },
+      { kind: 'ready', at: '1' },
+    ]
+    await route.fulfill({ contentType: 'text/event-stream', body: events.map((e) => `data: ${JSON.stringify(e)}\n\n`).join('') })
+  })
+  const of = encodeURIComponent(evil)
+  for (const path of ['/', '/vms', `/vms/${of}`, '/storage', `/storage/${of}`, '/hosts', `/hosts/${of}`, '/incidents', '/incidents/i', `/runbooks/${of}`]) {
+    await page.goto(base + path)
+    await page.getByRole('main').getByText('<img src=x', { exact: false }).first().waitFor()
+    const made = await page.evaluate(() => document.querySelectorAll('main img, main script').length)
+    if (made) faults.push(`${path}: markup has become ${made} elements`)
+  }
+  await ctx.close()
+  check(true, 'markup in names, states, conditions and paths is shown as text')
+}
+
+const keep = 'c' // the rack of the host that the browser talks to
+rmSync(work, { recursive: true, force: true })
+mkdirSync(out, { recursive: true })
+mkdirSync(work, { recursive: true })
+let browser, via
+const faults = []
+try {
+  say((await holdfast('lab', 'up', '--racks', '3', '--disk-gib', '1', '--dir', dir)).trim().split('\n').at(-1) || 'the lab is up')
+  await run('go', ['run', './images', '--probe', '-o', join(work, 'probe.raw')], { cwd: root })
+  await holdfast('image', 'import', join(work, 'probe.raw'), '--name', 'probe')
+  via = await proxy(join(dir, `${keep}1`, 'api.sock'))
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: process.getuid() === 0 ? ['--no-sandbox'] : [] })
+  await story(browser, `http://127.0.0.1:${via.port}/ui`, faults)
+} catch (err) {
+  faults.push(err.stack)
+} finally {
+  await browser?.close()
+  await via?.close()
+  await holdfast('lab', 'down', '--wipe', '--dir', dir).catch((err) => faults.push(`the lab: ${err.message}`))
+}
+for (const f of faults) console.log('FAIL ', f)
+console.log(faults.length ? `${faults.length} faults; pictures are in build/ui` : 'The web interface does what it should; pictures are in build/ui.')
+process.exit(faults.length ? 1 : 0)
