@@ -41,8 +41,19 @@ func ProblemType(k holdfast.Kind) string {
 	return problemPrefix + r.Replace(k.String())
 }
 
+// problemChanged is the type of Changed; as an error it is a conflict.
+const problemChanged = problemPrefix + "changed"
+
+// Changed is the answer to a request whose If-Match names what is not so any more.
+func Changed(detail string) *Problem {
+	return &Problem{Type: problemChanged, Title: "changed", Status: http.StatusPreconditionFailed, Detail: detail}
+}
+
 // KindOfType returns the kind of a type URI, and Other if it is not one.
 func KindOfType(uri string) holdfast.Kind {
+	if uri == problemChanged {
+		return holdfast.Conflict
+	}
 	for _, k := range allKinds() {
 		if ProblemType(k) == uri {
 			return k

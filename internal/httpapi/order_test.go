@@ -15,7 +15,7 @@ func TestIncidentsAreToldInTheOrderOfTheRecords(t *testing.T) {
 		st.Incidents[id] = cluster.Versioned[cluster.Incident]{Val: cluster.Incident{ID: id, Opened: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}}
 	}
 	got := ""
-	for _, inc := range (picture{st}).incidents() {
+	for _, inc := range pictureOf(st).incidents() {
 		got += inc.ID[9:] + " "
 	}
 	if got != "300-c1 200-b1 100-a1 " {

@@ -11,7 +11,30 @@ import (
 
 // picture is a cluster.State with the questions that rendering asks of it.
 // It is made per request and read by one goroutine.
-type picture struct{ *cluster.State }
+type picture struct {
+	*cluster.State
+	once *once
+}
+
+// once is what is worked out for the whole picture when it is asked for first.
+type once struct {
+	runs map[holdfast.HostID][]string // names of the VMs of each host, in order
+}
+
+func pictureOf(st *cluster.State) picture { return picture{st, &once{}} }
+
+// running are the names of the VMs that are to run on a host, in order.
+func (p picture) running(id holdfast.HostID) []string {
+	if p.once.runs == nil {
+		p.once.runs = map[holdfast.HostID][]string{}
+		for _, v := range p.vms() {
+			if v.Power == cluster.On && !v.Deleted {
+				p.once.runs[v.Host] = append(p.once.runs[v.Host], v.Name)
+			}
+		}
+	}
+	return p.once.runs[id]
+}
 
 // sorted returns the records of a map in the order of less.
 func sorted[K comparable, T any](m map[K]cluster.Versioned[T], order func(a, b T) int) []T {
@@ -123,11 +146,11 @@ func (p picture) use(d cluster.Disk) (cluster.DiskUse, bool) {
 // space returns the bytes of all disks of a host (or of all hosts, for the
 // zero host) that are in use now.
 func (p picture) space(host holdfast.HostID) (total, free int64) {
-	for _, d := range p.disks() {
-		if !host.IsZero() && d.Host != host {
+	for _, d := range p.Disks {
+		if !host.IsZero() && d.Val.Host != host {
 			continue
 		}
-		if u, ok := p.use(d); ok && u.Error == "" {
+		if u, ok := p.use(d.Val); ok && u.Error == "" {
 			total += u.Total
 			free += u.Free
 		}

@@ -42,11 +42,7 @@ func (p picture) renderHost(h cluster.Host) v1.Host {
 			out.Conditions = append(out.Conditions, renderCondition(c))
 		}
 	}
-	for _, v := range p.vms() {
-		if v.Host == h.ID && v.Power == cluster.On && !v.Deleted {
-			out.VMs = append(out.VMs, v.Name)
-		}
-	}
+	out.VMs = append(out.VMs, p.running(h.ID)...)
 	out.BytesTotal, out.BytesFree = p.space(h.ID)
 	for _, d := range p.Disks {
 		if d.Val.Host == h.ID && d.Val.RAM {

@@ -58,7 +58,7 @@ func (s *Server) picture(ctx context.Context) (picture, error) {
 	if err != nil {
 		return picture{}, err
 	}
-	return picture{st}, nil
+	return pictureOf(st), nil
 }
 
 // read registers an endpoint that renders from the picture.
@@ -69,6 +69,7 @@ func read[I, O any](s *Server, path, id, summary string, f func(p picture, in *I
 			if err != nil {
 				return nil, fail(err)
 			}
+			pure(ctx, p.State)
 			out, err := f(p, in)
 			if err != nil {
 				return nil, fail(err)

@@ -53,8 +53,11 @@ type Server struct {
 	api huma.API
 	mux http.Handler
 
-	metrics *telemetry.Registry
-	journal *journal
+	router   chi.Router
+	answers  answers
+	matching turns // of requests with If-Match, from the look to the deed
+	metrics  *telemetry.Registry
+	journal  *journal
 
 	base context.Context
 	stop context.CancelFunc
@@ -76,10 +79,11 @@ func New(o Options) *Server {
 	s.metrics = telemetry.New(s.gather)
 	s.journal = newJournal(s.lookAround, o.Backend.AwaitChange)
 	r := chi.NewMux()
-	r.Use(s.counted, s.permitted(r))
+	r.Use(s.counted, s.permitted(r), s.tags)
 	r.NotFound(s.noRoute)
 	r.MethodNotAllowed(s.noMethod)
 	s.api = humachi.New(r, config(o.Version))
+	s.router = r
 	s.routes(r)
 	s.mux = s.guard(withPages(r))
 	return s
