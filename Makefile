@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils ovmf passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot crash-points model isolation power-orders fuzz fuzz-smoke ui ui-check ui-dev ui-test packages clean
+.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot crash-points crash-bugs kill-points model isolation power-orders fuzz fuzz-smoke ui ui-check ui-dev ui-test packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -217,6 +217,16 @@ rot: ## damage ROT blocks of replicas (10,000): flipped, swapped, rolled back; f
 crash-points: POINTS = 1000
 crash-points: ## record writes to a disk and open what POINTS (1,000) crashes leave of them, on a real file; figures in docs/campaigns
 	@mkdir -p docs/campaigns; CRASH_POINTS=$(POINTS) CRASH_FIGURES=$(CURDIR)/docs/campaigns/crash-points.json $(GO) test -count=1 -v -timeout 24h -run 'TestCrashPoints$$' ./internal/store
+
+# What a checker finds nothing wrong with proves something only if it finds bugs.
+crash-bugs: POINTS = 400
+crash-bugs: ## plant bugs in the store, one by one, and replay up to POINTS (400) crash points of each, which must find it
+	$(GO) run ./internal/sim/bugs -crash-points $(POINTS)
+
+# CI kills a process at a few points with the ordinary tests.
+kill-points: KILL = all
+kill-points: ## have real processes kill themselves at every named point while clients write; KILL=resync for some
+	@mkdir -p docs/campaigns; KILL_POINTS='$(KILL)' KILL_FIGURES=$(CURDIR)/docs/campaigns/kill-points.json $(GO) test -count=1 -v -timeout 24h -run TestKillPoints ./lab/killpoints
 
 # CI explores one disturbance with the ordinary tests.
 model: STATES = 2000000

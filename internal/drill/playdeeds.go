@@ -223,6 +223,9 @@ func (p *player) recut(ended func(*cutting) bool, begun *cutting) error {
 		}
 		p.shun()
 		p.mu.Unlock()
+		if p.o.Lab.Network == nil { // nothing of the story cuts, though it may heal
+			return nil
+		}
 		return p.o.Lab.CutOnly(what)
 	})
 }

@@ -44,15 +44,20 @@ func main() {
 	flag.StringVar(&h.file, "results", "docs/campaigns/"+sim.BugsFile, "file of what came of every bug; empty: do not keep it")
 	flag.StringVar(&h.page, "page", "docs/PLANTED_BUGS.md", "page that shows it; empty: do not write it")
 	write := flag.Bool("write", false, "write the page only")
+	crashes := flag.Int("crash-points", 0, "plant bugs of the store instead, and replay up to so many crash points of each (ADR 0083)")
+	crashFile := flag.String("crash-results", "docs/campaigns/crash-bugs.json", "file of what came of those; empty: do not keep it")
 	play := flag.Uint64("play", 0, "play one seed and exit with status 1 if it finds something")
 	flag.Parse()
 	if *play != 0 {
 		os.Exit(playOne(*play))
 	}
 	err := error(nil)
-	if *write {
+	switch {
+	case *crashes > 0:
+		err = replay(*crashes, *crashFile)
+	case *write:
 		err = h.keep(nil)
-	} else {
+	default:
 		err = h.run()
 	}
 	if err != nil {

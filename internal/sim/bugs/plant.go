@@ -14,6 +14,20 @@ import (
 
 // plant builds this program with a bug in it, in the root of the source.
 func plant(dir string, b *bug) (program string, err error) {
+	list, err := overlay(dir, b)
+	if err != nil {
+		return "", err
+	}
+	program = filepath.Join(dir, b.name)
+	if out, err := exec.Command("go", "build", "-overlay", list, "-o", program, "./internal/sim/bugs").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("it does not build: %s", out)
+	}
+	return program, nil
+}
+
+// overlay writes the files that a bug changes, and the list of them that the go
+// command reads.
+func overlay(dir string, b *bug) (list string, err error) {
 	texts := make(map[string]string)
 	for _, e := range b.edits {
 		if _, ok := texts[e.file]; !ok {
@@ -28,7 +42,7 @@ func plant(dir string, b *bug) (program string, err error) {
 		}
 		texts[e.file] = strings.Replace(texts[e.file], e.old, e.new, 1)
 	}
-	overlay := struct{ Replace map[string]string }{make(map[string]string)}
+	files := struct{ Replace map[string]string }{make(map[string]string)}
 	for file, text := range texts {
 		real, err := filepath.Abs(file)
 		if err != nil {
@@ -38,21 +52,14 @@ func plant(dir string, b *bug) (program string, err error) {
 		if err := os.WriteFile(planted, []byte(text), 0o600); err != nil {
 			return "", err
 		}
-		overlay.Replace[real] = planted
+		files.Replace[real] = planted
 	}
-	o, err := json.Marshal(overlay)
+	o, err := json.Marshal(files)
 	if err != nil {
 		return "", err
 	}
-	list := filepath.Join(dir, b.name+".json")
-	if err := os.WriteFile(list, o, 0o600); err != nil {
-		return "", err
-	}
-	program = filepath.Join(dir, b.name)
-	if out, err := exec.Command("go", "build", "-overlay", list, "-o", program, "./internal/sim/bugs").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("it does not build: %s", out)
-	}
-	return program, nil
+	list = filepath.Join(dir, b.name+".json")
+	return list, os.WriteFile(list, o, 0o600)
 }
 
 // A seed takes a second or two of a processor's time; one that takes more spins.

@@ -1,0 +1,136 @@
+package killpoints
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
+)
+
+// smoke are the points that every test run plays, on one host.
+func smoke() []crashpoint.Point {
+	return []crashpoint.Point{crashpoint.CommitWritten, crashpoint.CommitSynced, crashpoint.CheckpointHalfRoot, crashpoint.SnapshotKept}
+}
+
+// TestKillPoints kills a process at points. KILL_POINTS=all does so at every one, in
+// a lab of three racks, or at those whose names contain what it says; KILL_FIGURES
+// names the file for what came of it.
+func TestKillPoints(t *testing.T) {
+	points, racks := smoke(), 1
+	if which := os.Getenv("KILL_POINTS"); which != "" {
+		points, racks = nil, 3
+		for _, p := range crashpoint.All() {
+			if which == "all" || strings.Contains(string(p), which) {
+				points = append(points, p)
+			}
+		}
+	}
+	begun := time.Now()
+	s := newScene(t, racks)
+	rng := rand.New(rand.NewPCG(1, uint64(racks)))
+	var played []killed
+	for _, p := range points {
+		t.Run(strings.ReplaceAll(string(p), " ", "-"), func(t *testing.T) {
+			k := s.as(t).kill(p, 1+rng.IntN(passages(p)))
+			t.Logf("%s, passage %d, killed after %.1f s: %d operations of clients, %d connections, nothing lost", p, k.Passage, k.After, k.Operations, k.Connections)
+			if !t.Failed() {
+				played = append(played, k)
+			}
+		})
+	}
+	if path := os.Getenv("KILL_FIGURES"); path != "" {
+		if err := keep(path, begun, played); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// passages is up to which passage of a point the process lives on: those that are
+// passed all the time are met at any moment.
+func passages(p crashpoint.Point) int {
+	switch step, _, _ := strings.Cut(string(p), ":"); step {
+	case "commit":
+		return 60
+	case "checkpoint", "cleaner":
+		return 3
+	}
+	return 1
+}
+
+// figures is what came of all points, those of earlier runs included.
+type figures struct {
+	What       string    `json:"what"`
+	Commit     string    `json:"commit"` // of the last run
+	Begun      time.Time `json:"begun"`
+	Points     int       `json:"points"`
+	Killed     int       `json:"killed_and_verified"`
+	Operations int64     `json:"operations_of_clients"`
+	Flushes    int       `json:"flushes"`
+	Lost       int       `json:"flushed_writes_lost"`
+	List       []killed  `json:"list"`
+}
+
+// killed is a point at which a process killed itself, and after which everything was
+// there.
+type killed struct {
+	Point       crashpoint.Point `json:"point"`
+	Commit      string           `json:"commit"`
+	Passage     int              `json:"passage"`
+	After       float64          `json:"after_seconds"` // since it was ordered
+	Operations  int64            `json:"operations"`
+	Flushes     int              `json:"flushes"`
+	Connections int64            `json:"connections"`
+}
+
+// keep puts what came of some points into a file, in the place of what it says of
+// them. It is not asked to where points failed.
+func keep(path string, begun time.Time, played []killed) error {
+	f := figures{List: played}
+	if b, err := os.ReadFile(path); err == nil {
+		var before figures
+		if err := json.Unmarshal(b, &before); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		f.List = append(f.List, before.List...)
+	}
+	f.What, f.Commit, f.Begun, f.Points = "kill-points", commit(), begun.UTC().Truncate(time.Second), len(crashpoint.All())
+	var list []killed // in the order of the points
+	for _, p := range crashpoint.All() {
+		if i := slices.IndexFunc(f.List, func(k killed) bool { return k.Point == p }); i >= 0 {
+			k := f.List[i]
+			list = append(list, k)
+			f.Killed++
+			f.Operations += k.Operations
+			f.Flushes += k.Flushes
+		}
+	}
+	f.List = list
+	b, err := json.MarshalIndent(&f, "", "  ")
+	if err == nil {
+		err = os.WriteFile(path, append(b, '\n'), 0o666)
+	}
+	return err
+}
+
+func commit() string {
+	out, _ := exec.Command("git", "describe", "--always", "--dirty").Output()
+	return cmp.Or(strings.TrimSpace(string(out)), "unknown")
+}
+
+// The program under test passes points, and the product does not.
+func TestTheProductHasNoPoints(t *testing.T) {
+	if crashpoint.Built {
+		t.Error("this test was built with the tag; run it without")
+	}
+	if p := crashpoint.All(); len(p) < 40 {
+		t.Error(fmt.Sprint(len(p), " points"))
+	}
+}
