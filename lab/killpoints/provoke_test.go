@@ -3,6 +3,7 @@ package killpoints
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -122,18 +123,60 @@ func (s *scene) again(h lab.Host, after time.Duration) {
 	}
 }
 
-// takeOver kills the writer of the watched volume: at once started again it may
-// have more on its disk than others, later less.
+// takeOver kills the writer of the watched volume, in one of three ways: as it is;
+// when another member lacks what it has been sent; and so that it is back, with more
+// on its disk than all others have, before one of them opens the volume.
 func (s *scene) takeOver(i int) {
+	s.t.Helper()
 	v, err := s.look(s.watched.name)
-	if err != nil || v.Writer == "" {
+	if err != nil || s.host(v.Writer).Name == "" {
 		time.Sleep(50 * time.Millisecond)
 		return
 	}
-	s.again(s.host(v.Writer), time.Duration(i%3)*1500*time.Millisecond)
-	if !s.struck() {
-		s.orStruck(func() bool { return s.isWhole(s.watched.name) })
+	w, others := s.host(v.Writer), s.others(v.Writer)
+	const behind, back = 300 * time.Millisecond, 3 * time.Second
+	switch i % 3 {
+	case 0:
+		s.again(w, time.Second)
+	case 1:
+		s.freeze(others[:1])
+		time.Sleep(behind) // what is written meanwhile it lacks
+		if err := errors.Join(lab.KillServe([]lab.Host{w}), lab.Thaw(others[:1])); err != nil {
+			s.t.Fatal(err)
+		}
+		s.again(w, time.Second)
+	case 2:
+		s.freeze(others)
+		time.Sleep(behind)
+		thawed := s.thawAfter(others, back)
+		s.again(w, 0)
+		<-thawed
 	}
+	s.orStruck(func() bool { return s.isWhole(s.watched.name) })
+}
+
+func (s *scene) others(name string) (out []lab.Host) {
+	for _, h := range s.l.Hosts {
+		if h.Name != name {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// freeze stops hosts' processes, and thawAfter lets them go on when so much time has
+// passed.
+func (s *scene) freeze(hosts []lab.Host) {
+	s.t.Helper()
+	if err := lab.FreezeServe(hosts); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *scene) thawAfter(hosts []lab.Host, d time.Duration) (done chan error) {
+	done = make(chan error, 1)
+	time.AfterFunc(d, func() { done <- lab.Thaw(hosts) })
+	return done
 }
 
 // rejoin kills a member of the watched volume that does not write it, and keeps a
