@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils ovmf passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot crash-points crash-bugs kill-points model isolation power-orders fuzz fuzz-smoke ui ui-check ui-dev ui-test packages clean
+.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks bad-days drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot crash-points crash-bugs kill-points model isolation power-orders fuzz fuzz-smoke ui ui-check ui-dev ui-test packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -150,8 +150,14 @@ kernel: packages ## fetch a kernel for the guests of tests; nothing is installed
 bench: packages build ## figures beside nbdkit and qemu-nbd
 	bench/run.sh
 
+runbooks: PACKAGES += etcd-client
+runbooks: COMMANDS += etcdctl
 runbooks: packages ## play the commands of all runbooks in a lab, those too that take long
 	RUNBOOKS=all $(GO) test -count=1 -v -timeout 20m -run TestRunbooks ./lab/baddays
+
+# CI plays those that are short with the ordinary tests.
+bad-days: packages kernel ## the bad days that take minutes: UEFI, two disks and a CD-ROM; clocks that jump; an older etcd put back; a control plane that moves (root)
+	PATH="$(GUEST_ROOT)/bin:$$PATH" HOLDFAST_TEST_KERNEL="$(GUEST_ROOT)" BAD_DAYS=1 $(GO) test -count=1 -v -timeout 1h -parallel 1 -run 'TestUEFI|TestClocksJump|TestAnOlderEtcd|TestTheControlPlaneMoves' ./lab/baddays
 
 bench-iscsi: packages build ## figures of iSCSI beside tgt, if that is installed
 	bench/iscsi.sh

@@ -28,7 +28,8 @@ func (a *app) recoverCmd() *cobra.Command {
 	c := &cobra.Command{Use: "recover", Short: "Rebuild the control plane on this host when its majority is lost for good", Args: args(),
 		Long: `Rebuild the control plane on the host that is called, when so many others are
 destroyed that it can have no majority any more. The host's own process must run;
-it does so without a majority.
+it does so without a majority, and also answers when its part of the control plane
+cannot be read. An administrator calls it from elsewhere with --host and --credential.
 
 Every host keeps a sealed copy of the cluster's records. From it, or from what the
 host's own member of the control plane holds, volumes, VMs, images, networks, keys
@@ -51,7 +52,7 @@ records, too. That host takes them over with the volumes on them. Where the clus
 has no cluster key, its disks hold nothing by which somebody could enter it: then
 a new authority is made, hosts that are left join anew, and iSCSI initiators with
 a secret are entered again.`,
-		Example: "  holdfast cluster recover --plan\n  holdfast cluster recover\n  holdfast cluster recover --yes\n  holdfast cluster recover --passphrase-file -\n  holdfast cluster recover --from-disk /dev/sdb --plan"}
+		Example: "  holdfast cluster recover --plan\n  holdfast --host 192.0.2.11:7440 --credential admin cluster recover --plan\n  holdfast cluster recover\n  holdfast cluster recover --yes\n  holdfast cluster recover --passphrase-file -\n  holdfast cluster recover --from-disk /dev/sdb --plan"}
 	c.RunE = a.with(func(ctx context.Context, c *client.Client, _ []string) error {
 		spec, err := f.recovery(a)
 		if err != nil {

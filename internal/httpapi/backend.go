@@ -136,6 +136,9 @@ type Report struct {
 	// has not reached a majority of the control plane since …". The API then
 	// says so first.
 	Stale string
+	// Full is set while an external etcd takes no changes, with what its owner is to
+	// do. The picture is right then, but what happens next changes nothing in it.
+	Full string
 }
 
 // Members is about the cluster and its hosts.

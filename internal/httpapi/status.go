@@ -19,6 +19,13 @@ func (p picture) renderStatus(self Self, r Report, w v1.Works) v1.Status {
 			s.Level = c.Severity
 		}
 	}
+	if r.Full != "" {
+		s.Sentence = "Nothing can be changed and nothing is restarted elsewhere: " + r.Full + ". Last known: " + s.Sentence
+		s.Level = health.Error
+		s.CanLose.Unknown = r.Full
+		full := v1.Condition{ID: "etcd-full", Severity: health.Error, Text: r.Full}
+		s.Conditions = append([]v1.Condition{full}, s.Conditions...)
+	}
 	if r.Stale != "" {
 		s.Sentence = "This may be out of date: " + r.Stale + ". Last known: " + s.Sentence
 		s.Level = health.Error

@@ -83,6 +83,8 @@ func (h *Host) Report(ctx context.Context) (httpapi.Report, error) {
 		if m.ms.Load().External {
 			r.Stale = "this host has not reached the external etcd for a while" + m.whyAway()
 		}
+	} else if full := m.full.Load(); full != nil {
+		r.Full = *full
 	}
 	return r, nil
 }

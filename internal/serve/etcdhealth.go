@@ -9,17 +9,22 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv/etcd"
 )
 
-// watchEvery is how often an external etcd is asked how it is.
-const watchEvery = 5 * time.Second
+// watchEvery is how often an external etcd is asked how it is by the host that
+// makes the plans; the others ask in one of so many turns.
+const (
+	watchEvery  = 5 * time.Second
+	watchOthers = 6
+)
 
 // Shares of its quota, in percent, from which an external etcd is said to fill up.
 const etcdFilling = 80
 
-// watchEtcd tells how an external etcd is. Its members are asked by the host that
-// makes the plans, once for all; that it cannot be reached at all shows in every
-// host's status. It ends with the member.
+// watchEtcd tells how an external etcd is. That a member is away, or it fills up, is
+// told by the host that makes the plans, once for all. That it cannot be reached, or
+// is full, shows in every host's status: no record can say so then. It ends with the
+// member.
 func (h *Host) watchEtcd(m *member) {
-	for {
+	for turn := 0; ; turn++ {
 		select {
 		case <-m.done:
 			return
@@ -28,20 +33,29 @@ func (h *Host) watchEtcd(m *member) {
 		if m.struck.Load() {
 			return
 		}
-		var seen []etcd.Seen
-		switch st := m.node.Cluster.State(); {
-		case !m.node.Lease().Valid():
+		if !m.node.Lease().Valid() {
 			why := whyNone(m.kv.Look())
 			m.away.Store(&why)
 			continue
-		case st.Leader == h.dir.id.Host:
-			seen = m.kv.Look()
 		}
 		m.away.Store(nil)
-		m.node.Condition("etcd-member-away", "warning", awayText(seen))
+		leads := m.node.Cluster.State().Leader == h.dir.id.Host
+		if !leads {
+			m.node.Condition("etcd-member-away", "warning", "")
+			m.node.Condition("etcd-filling", "warning", "")
+			if turn%watchOthers != 0 && m.full.Load() == nil {
+				continue
+			}
+		}
+		seen := m.kv.Look()
 		full, filling := roomText(seen)
-		m.node.Condition("etcd-full", "error", full)
-		m.node.Condition("etcd-filling", "warning", filling)
+		if m.full.Store(nil); full != "" {
+			m.full.Store(&full)
+		}
+		if leads {
+			m.node.Condition("etcd-member-away", "warning", awayText(seen))
+			m.node.Condition("etcd-filling", "warning", filling)
+		}
 	}
 }
 

@@ -193,6 +193,21 @@ func rebuiltHere(t *testing.T, a, b *box, e *etcdtest.Etcd) {
 	})
 }
 
+// An etcd that is full takes no record that could say so: hosts say it themselves.
+func TestAFullEtcdIsTold(t *testing.T) {
+	t.Parallel()
+	e := etcdtest.StartOf(t, 1, 16<<20)
+	a := newBoxWith(t, 94, "a", over(e, ""))
+	if err := a.founds("field"); err != nil {
+		t.Fatal(err)
+	}
+	e.Fill(200)
+	until(t, "the host says that the etcd is full", func() bool {
+		st, err := a.api.Status(context.Background())
+		return err == nil && st.Level == "error" && st.CanLose.Unknown != "" && strings.HasPrefix(st.Sentence, "Nothing can be changed") && st.Conditions[0].ID == "etcd-full"
+	})
+}
+
 // What is started otherwise than it joined does no work, and says what to do.
 func TestAHostKeepsToWhereItsControlPlaneIs(t *testing.T) {
 	t.Parallel()

@@ -82,6 +82,7 @@ type member struct {
 	shown    atomic.Pointer[tls.Certificate] // by the API in place of that in creds, see showIncarnation
 	struck   atomic.Bool                     // the other members do not let this host in any more
 	away     atomic.Pointer[string]          // why the external etcd cannot be used, while it cannot
+	full     atomic.Pointer[string]          // that the external etcd takes no changes, while it does not
 	keys     []keyring.Key                   // to begin with
 	done     chan struct{}                   // closed when the member stops
 	tasks    sync.WaitGroup
@@ -176,6 +177,26 @@ func (h *Host) enterAgain(ms membership, after *recoveryOrder) error {
 	}
 	h.waits = err
 	h.log.Error("this host does no work", "error", err)
+	return h.answerAdmins(ms)
+}
+
+// answerAdmins serves the API to administrators, from anywhere, while this host does
+// no work: who else is a member it cannot know.
+func (h *Host) answerAdmins(ms membership) error {
+	creds, err := auth.LoadCredentials(h.dir.file("pki"), ms.credential())
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", h.cfg.Listen.API)
+	if err != nil {
+		return holdfast.Errorf(holdfast.Unavailable, "API: listen on %s: %w", h.cfg.Listen.API, err)
+	}
+	h.api.ServeTLS(l, auth.ServerTLS(creds, func(id auth.Identity) error {
+		if id.Kind != auth.Admin {
+			return holdfast.Errorf(holdfast.Unavailable, "this host does no work")
+		}
+		return nil
+	}))
 	return nil
 }
 

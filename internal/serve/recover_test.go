@@ -12,21 +12,34 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/client"
+	"github.com/holdfast-cloud/holdfast/internal/auth"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/kept"
 )
 
 // field makes a cluster of one box with a disk and a volume.
-func (b *box) field(volumes ...string) {
+func (b *box) field(volumes ...string) v1.Admin {
 	b.t.Helper()
 	ctx := context.Background()
-	if _, err := b.api.InitCluster(ctx, v1.ClusterInit{Name: "field"}); err != nil {
+	admin, err := b.api.InitCluster(ctx, v1.ClusterInit{Name: "field"})
+	if err != nil {
 		b.t.Fatal(err)
 	}
 	if _, err := b.api.AddDisk(ctx, v1.DiskSpec{Path: filepath.Join(b.conf.DataDir, "disk"), Size: 256 << 20}); err != nil {
 		b.t.Fatal(err)
 	}
 	b.volumes(volumes...)
+	return admin
+}
+
+// from is the host's API as an administrator elsewhere sees it.
+func (b *box) from(admin v1.Admin) *client.Client {
+	b.t.Helper()
+	conf, err := client.TLSConfig([]byte(admin.CA), []byte(admin.Cert), []byte(admin.Key))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return client.HTTPS(b.conf.Listen.API, conf)
 }
 
 // volumes makes volumes and waits until the records that tell of them are kept.
@@ -125,7 +138,7 @@ func (b *box) serves(incarnation int, names ...string) {
 func TestAHostThatLostItsPartOfTheControlPlaneRebuildsItFromWhatItKept(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, 41, "a")
-	b.field("db", "web")
+	admin := b.field("db", "web")
 	if _, err := b.api.RecoveryPlan(context.Background(), v1.RecoverySpec{}); !holdfast.IsKind(err, holdfast.Conflict) {
 		t.Errorf("a plan while the control plane answers: %v", err)
 	}
@@ -137,6 +150,17 @@ func TestAHostThatLostItsPartOfTheControlPlaneRebuildsItFromWhatItKept(t *testin
 	if st, err := b.api.Status(context.Background()); err != nil || st.Level != "error" {
 		t.Errorf("without its part: %+v, %v", st, err)
 	}
+	creds, err := auth.LoadCredentials(b.host.dir.file("pki"), "host")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := client.HTTPS(b.conf.Listen.API, auth.ClientTLS(creds, nil))
+	if _, err := other.Status(context.Background()); err == nil {
+		t.Error("who is no administrator is answered")
+	}
+	other.Close()
+	b.api.Close()
+	b.api = b.from(admin) // who wants it need not be there
 	p, err := b.api.RecoveryPlan(context.Background(), v1.RecoverySpec{})
 	if err != nil || len(p.Volumes) != 2 || p.Volumes[0].State != "served" || p.Volumes[1].State != "served" || p.Incarnation != 1 {
 		t.Fatalf("%+v, %v", p, err)

@@ -20,8 +20,9 @@ type linux struct{ kernel, initrd string }
 
 // linuxGuest finds a kernel with its modules, below the directory that
 // HOLDFAST_TEST_KERNEL names or installed, and a static busybox; and packs
-// modules, busybox and a script to begin with into an initrd.
-func linuxGuest(t *testing.T, script string) linux {
+// busybox, the modules that are to be loaded, in their order, and a script to go
+// on with into an initrd.
+func linuxGuest(t *testing.T, script string, load []string) linux {
 	t.Helper()
 	root := filepath.Join("/", os.Getenv("HOLDFAST_TEST_KERNEL"))
 	kernels, _ := filepath.Glob(filepath.Join(root, "boot/vmlinuz-*"))
@@ -51,7 +52,12 @@ func linuxGuest(t *testing.T, script string) linux {
 	}
 	member("bin/busybox", 0o100755, b)
 	member("init", 0o100755, []byte(linuxBegin+script))
-	for _, m := range linuxModules() {
+	var order strings.Builder
+	for _, m := range load {
+		fmt.Fprintln(&order, filepath.Base(m))
+	}
+	member("mod/order", 0o100644, []byte(order.String()))
+	for _, m := range load {
 		if b, err := os.ReadFile(filepath.Join(modules, m+".ko")); err == nil { // else it is part of the kernel
 			member("mod/"+filepath.Base(m)+".ko", 0o100644, b)
 		}
@@ -67,24 +73,30 @@ func linuxGuest(t *testing.T, script string) linux {
 	return linux{kernel, initrd}
 }
 
-// linuxModules are what the guest needs for its network, in the order in
-// which they are loaded.
-func linuxModules() []string {
-	return []string{
-		"drivers/virtio/virtio", "drivers/virtio/virtio_ring", "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci_modern_dev",
-		"drivers/virtio/virtio_pci", "net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net",
-	}
-}
+// What guests need of a kernel, in the order in which it is loaded: what cards are
+// plugged into, a network, disks, and a CD-ROM drive with what UEFI keeps.
+var (
+	linuxPCI = []string{"drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_pci_legacy_dev",
+		"drivers/virtio/virtio_pci_modern_dev", "drivers/virtio/virtio_pci"}
+	linuxCard = []string{"net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net"}
+	linuxDisk = []string{"drivers/block/virtio_blk"}
+	linuxCD   = []string{"drivers/scsi/scsi_common", "drivers/scsi/scsi_mod", "drivers/ata/libata", "drivers/ata/ata_piix",
+		"drivers/cdrom/cdrom", "drivers/scsi/sr_mod", "fs/efivarfs/efivarfs"}
+)
 
-// linuxBegin brings the guest's network up, with the address that it always
-// has: no time is spent on DHCP, which is tested elsewhere.
+// linuxBegin is how every guest's system begins.
 const linuxBegin = `#!/bin/busybox sh
 PATH=/bin
 /bin/busybox --install -s /bin
 mount -t proc p /proc; mount -t sysfs s /sys; mount -t devtmpfs d /dev
-for m in virtio virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover virtio_net; do
+for m in $(cat /mod/order); do
   [ -f /mod/$m.ko ] && insmod /mod/$m.ko
 done
+`
+
+// linuxNetwork brings a guest's network up, with the address that it always has:
+// no time is spent on DHCP, which is tested elsewhere.
+const linuxNetwork = `
 ip link set lo up; ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up; ip route add default via 10.0.2.2
 `
 

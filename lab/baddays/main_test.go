@@ -61,6 +61,14 @@ func program(t *testing.T) string {
 	return path
 }
 
+// atLength skips a test that takes minutes where nobody asked for such.
+func atLength(t *testing.T) {
+	t.Helper()
+	if os.Getenv("BAD_DAYS") == "" {
+		t.Skip("not tested: it takes minutes ('make bad-days' plays it)")
+	}
+}
+
 // needs skips a test where a program that it cannot do without is missing.
 func needs(t *testing.T, programs ...string) {
 	t.Helper()

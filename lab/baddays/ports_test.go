@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ sleep 100000
 func TestPublishedPortsLeadToTheGuest(t *testing.T) {
 	t.Parallel() // labs live side by side, and mostly wait
 	needs(t, "qemu-system-x86_64")
-	guest := linuxGuest(t, serveBytes)
+	guest := linuxGuest(t, linuxNetwork+serveBytes, slices.Concat(linuxPCI, linuxCard))
 	s := newLab(t, 3, lab.DefaultDiskSize)
 	s.importProbe() // a disk to boot from, which is then not read
 	s.importFiles(guest)

@@ -23,6 +23,7 @@ type means struct {
 	bad     map[string]*badDisk
 	taken   map[string]net.Listener
 	clocks  *clocks
+	history string // revision of the external etcd, as its own program told it
 }
 
 // step does one thing to the lab (testdata/runbooks/README).
@@ -103,6 +104,8 @@ func (p *player) breakIt(word string, args []string) {
 		p.portal(word == "occupied", p.host(args[0]))
 	case "as": // a host begins anew by a wrapper
 		p.startsAs(p.host(args[0]), args[1:])
+	case "etcd": // the external one, or its third member, is "away", "back"; "filling", "full"
+		p.etcdIs(args[0])
 	case "newcomer": // a host that is in no cluster is made ready
 		p.newHost, p.newSock = p.newcomer(args[0])
 	case "empty": // a volume's record, without copies

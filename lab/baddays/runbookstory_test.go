@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/holdfast-cloud/holdfast/internal/config"
+	"github.com/holdfast-cloud/holdfast/internal/kv/etcdtest"
 	"github.com/holdfast-cloud/holdfast/lab"
 )
 
@@ -18,7 +20,7 @@ type story struct {
 	per    int // hosts in each
 	disk   int64
 	netns  bool
-	needs  []string // probe, fuse, clocks, root
+	needs  []string // probe, fuse, clocks, root, etcd
 	long   bool     // only at length
 	scenes []scenery
 }
@@ -106,7 +108,7 @@ func (st *story) option(words []string) bool {
 			st.netns = true
 		case "at-length":
 			st.long = true
-		case "probe", "fuse", "clocks", "root":
+		case "probe", "fuse", "clocks", "root", "etcd":
 			st.needs = append(st.needs, w)
 		default:
 			return false
@@ -134,7 +136,14 @@ func (st story) lab(t *testing.T) *scene {
 	if st.racks == 0 {
 		return noLab(t)
 	}
-	s := newLabOf(t, lab.Options{Racks: st.racks, PerRack: st.per, DiskSize: st.disk, Netns: st.netns})
+	o := lab.Options{Racks: st.racks, PerRack: st.per, DiskSize: st.disk, Netns: st.netns}
+	var e *etcdtest.Etcd
+	if slices.Contains(st.needs, "etcd") {
+		e = etcdtest.StartOf(t, 3, etcdQuota)
+		o.Etcd = config.KV{Endpoints: e.URLs, CA: e.CA, Cert: e.Cert, Key: e.Key, Prefix: "lab/"}
+	}
+	s := newLabOf(t, o)
+	s.etcd = e
 	for _, h := range s.l.Hosts { // which pages call /dev/sdc
 		f, err := os.Create(filepath.Join(h.Dir, "sdc"))
 		if err == nil {

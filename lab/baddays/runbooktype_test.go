@@ -61,6 +61,9 @@ func (p *player) pairs(on string) (pairs []string) {
 	add("2026-11-22", time.Now().UTC().Format(time.DateOnly))
 	add("LAB/", p.l.Dir+"/")
 	add("CODE", p.code)
+	if p.etcd != nil {
+		pairs = append(pairs, p.etcdPairs()...)
+	}
 	return pairs
 }
 
@@ -81,7 +84,7 @@ func (p *player) paged(text, on string) string {
 	pairs := p.pairs(on)
 	var back []string
 	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] != "" && pairs[i] != "CODE" && pairs[i] != "LAB/" {
+		if pairs[i+1] != "" && pairs[i] != "CODE" && pairs[i] != "LAB/" && pairs[i] != "REVISION" {
 			back = append(back, pairs[i+1], pairs[i])
 		}
 	}
@@ -101,6 +104,8 @@ func (p *player) typed(c typed, on string) (string, int) {
 	switch words[0] {
 	case "systemctl", "journalctl":
 		return p.service(words, on)
+	case "etcdctl":
+		return p.etcdctl(c, line)
 	case "holdfast":
 		if words[1] == "serve" {
 			return p.serves(words[2:])

@@ -20,6 +20,7 @@ import (
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/client"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/probe"
+	"github.com/holdfast-cloud/holdfast/internal/kv/etcdtest"
 	"github.com/holdfast-cloud/holdfast/lab"
 )
 
@@ -29,8 +30,9 @@ const patience = 4 * time.Minute
 
 // scene is a lab that a test breaks.
 type scene struct {
-	t *testing.T
-	l *lab.Lab
+	t    *testing.T
+	l    *lab.Lab
+	etcd *etcdtest.Etcd // of somebody else, where the lab's control plane is; nil: it has its own
 }
 
 // choosing is held while a lab chooses its addresses and takes them.
@@ -85,7 +87,7 @@ func newLabOf(t *testing.T, o lab.Options) *scene {
 }
 
 // as is the scene in a subtest.
-func (s *scene) as(t *testing.T) *scene { return &scene{t: t, l: s.l} }
+func (s *scene) as(t *testing.T) *scene { return &scene{t: t, l: s.l, etcd: s.etcd} }
 
 // tellLogs prints the end of every host's log.
 func (s *scene) tellLogs() {

@@ -1,8 +1,10 @@
 package qemu
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/holdfast-cloud/holdfast"
 )
@@ -51,4 +53,28 @@ func (h *Hypervisor) UEFIVars() ([]byte, error) {
 		return nil, holdfast.Errorf(holdfast.IO, "read the UEFI firmware: %w", err)
 	}
 	return b, nil
+}
+
+// The registers by which the IDE controller of these machines (PIIX3, at bus 0,
+// device 1, function 1) listens at the ports of its two channels, and the bit.
+const (
+	ideAddress = 0x80000000 | 1<<11 | 1<<8 // for the port that chooses a register
+	ideTimings = 0x40
+	ideListen  = 0x80008000 // both channels: the register of each has 16 bits
+)
+
+// openIDE has the IDE controller listen, which a BIOS does and OVMF does not:
+// guests that look at the bit (Linux) would see no CD-ROM drive. It stays through
+// resets of the machine. The guest has not run yet.
+func openIDE(mon *monitor) error {
+	for _, line := range []string{fmt.Sprintf("o /w 0xcf8 %#x", ideAddress|ideTimings), fmt.Sprintf("o /w 0xcfc %#x", ideListen)} {
+		var said string
+		if err := mon.execute("human-monitor-command", map[string]any{"command-line": line}, &said, commandTimeout); err != nil {
+			return err
+		}
+		if said != "" {
+			return holdfast.Errorf(holdfast.Unavailable, "QEMU does not let the CD-ROM drive be seen: %s", strings.TrimSpace(said))
+		}
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package qemu
 import (
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -37,6 +38,19 @@ func TestUEFIKeepsItsVariables(t *testing.T) {
 	now, err := os.ReadFile(vars.image)
 	if err != nil || bytes.Equal(now, first) {
 		t.Errorf("its variables are as they were at first (%v)", err)
+	}
+	mon, err := m.(*Machine).talking()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said string
+	for _, line := range []string{"o /w 0xcf8 0x80000940", "i /w 0xcfc"} {
+		if err := mon.execute("human-monitor-command", map[string]any{"command-line": line}, &said, commandTimeout); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !strings.Contains(said, "80008000") {
+		t.Errorf("its IDE controller does not listen, so that guests see no CD-ROM drive: %q", said)
 	}
 	if written := m.Spec(); len(written.Written()) != 2 {
 		t.Errorf("it writes %+v", written.Written())

@@ -333,6 +333,11 @@ func (m *Machine) first(mon *monitor) (status string, err error) {
 	if m.memory != nil {
 		return "paused", m.remember(mon, m.memory)
 	}
+	if m.rec.Spec.Vars != nil {
+		if err := openIDE(mon); err != nil {
+			return "", err
+		}
+	}
 	return "running", mon.execute("cont", nil, nil, commandTimeout)
 }
 

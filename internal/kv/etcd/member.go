@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net"
@@ -74,6 +75,8 @@ type MemberConfig struct {
 	// both unset. Neither matters once the data directory is in use.
 	Join           bool
 	InitialCluster string // NAME=PEERURL,…
+	// Quota is how many bytes the data may take; 0: 512 MiB.
+	Quota int64
 	// Again is set for a first member that has run before. Without its data
 	// it does not start: it would begin an empty cluster under the old one's
 	// identity.
@@ -162,7 +165,7 @@ func (c MemberConfig) embed() (*embed.Config, error) {
 	cfg.TickMs, cfg.ElectionMs = heartbeatMS, electionMS
 	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = snapshotCount, catchUpEntries
 	cfg.MaxSnapFiles, cfg.MaxWalFiles = 2, 2
-	cfg.QuotaBackendBytes, cfg.MaxRequestBytes, cfg.MaxTxnOps = quotaBytes, maxRequest, maxTxnOps
+	cfg.QuotaBackendBytes, cfg.MaxRequestBytes, cfg.MaxTxnOps = cmp.Or(c.Quota, quotaBytes), maxRequest, maxTxnOps
 	cfg.MaxLearners = maxLearners
 	cfg.EnableGRPCGateway = false
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModePeriodic, retention

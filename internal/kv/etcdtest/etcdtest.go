@@ -3,9 +3,11 @@
 package etcdtest
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -17,62 +19,175 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/kv/etcd"
 )
 
 // patience bounds the wait for a leader; it only ends a hang.
 const patience = 2 * time.Minute
 
-// Etcd is an etcd of one member inside the test's process.
+// Etcd is an etcd inside the test's process.
 type Etcd struct {
-	URL           string
-	CA, Cert, Key string // PEM files for a client
+	URL           string   // of the first member
+	URLs          []string // of all
+	CA, Cert, Key string   // PEM files for a client
 
-	t      testing.TB
-	cfg    etcd.MemberConfig
-	member *etcd.Member
+	t       testing.TB
+	configs []etcd.MemberConfig
+	members []*etcd.Member
 }
 
-// Start starts an etcd that ends with the test.
+// Start starts an etcd of one member that ends with the test.
 func Start(t testing.TB) *Etcd {
 	t.Helper()
-	a := NewAuthority(t)
-	e := &Etcd{t: t, CA: a.File("ca.crt")}
+	return StartOf(t, 1, 0)
+}
+
+// StartOf starts an etcd of so many members, whose data may take so many bytes
+// (0: as many as our own), and which ends with the test.
+func StartOf(t testing.TB, members int, quota int64) *Etcd {
+	t.Helper()
+	a, dir := NewAuthority(t), t.TempDir()
+	e := &Etcd{t: t, CA: a.File("ca.crt"), members: make([]*etcd.Member, members)}
 	e.Cert, e.Key = a.Issue("client")
 	cert, key := a.Issue("server")
-	e.cfg = etcd.MemberConfig{Name: "other", DataDir: filepath.Join(t.TempDir(), "etcd"), Token: "somebody-else",
-		ListenPeer: free(t), ListenClient: free(t), TLS: etcd.TLSFiles{Cert: cert, Key: key, CA: e.CA}}
-	e.URL = e.cfg.ListenClient
-	e.Begin()
 	t.Cleanup(e.End)
+	for i := range members {
+		name := fmt.Sprint("other", i+1)
+		c := etcd.MemberConfig{Name: name, DataDir: filepath.Join(dir, name), Token: "somebody-else", Quota: quota,
+			ListenPeer: free(t), ListenClient: free(t), TLS: etcd.TLSFiles{Cert: cert, Key: key, CA: e.CA}}
+		e.configs, e.URLs = append(e.configs, c), append(e.URLs, c.ListenClient)
+		if i > 0 {
+			e.grow(i)
+			continue
+		}
+		e.URL = c.ListenClient
+		e.Begin()
+	}
 	return e
 }
 
-// Begin starts it again after End.
-func (e *Etcd) Begin() {
+// grow adds a member to those that are there.
+func (e *Etcd) grow(i int) {
 	e.t.Helper()
-	m, err := etcd.StartMember(e.cfg)
+	st := e.Dial()
+	defer st.Close()
+	c := &e.configs[i]
+	var id uint64
+	e.within("a member more", func() (err error) {
+		id, c.InitialCluster, err = st.AddLearner(c.Name, c.ListenPeer)
+		return err
+	})
+	c.Join = true
+	e.BeginOne(i)
+	e.within("its vote", func() error { return st.Promote(id) })
+}
+
+func (e *Etcd) within(what string, f func() error) {
+	e.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			e.t.Fatalf("waited %v for %s of the etcd: %v", patience, what, err)
+		}
+	}
+}
+
+// Dial opens it as its owner does, who sees all keys.
+func (e *Etcd) Dial() *etcd.Store {
+	e.t.Helper()
+	cert, err := tls.LoadX509KeyPair(e.Cert, e.Key)
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	e.member = m
-	if err := m.WaitReady(patience); err != nil {
+	ca, err := os.ReadFile(e.CA)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	st, err := etcd.Dial(etcd.DialConfig{Endpoints: e.URLs, TLS: &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: roots, MinVersion: tls.VersionTLS13}})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return st
+}
+
+// Fill writes the same key over and over, as another user of it whose history nobody
+// compacts, until so much of the quota, in percent, is used, or it is full.
+func (e *Etcd) Fill(percent int64) {
+	e.t.Helper()
+	st := e.Dial()
+	defer st.Close()
+	value := bytes.Repeat([]byte("history "), 32<<10)
+	for range 10_000 {
+		s := st.Look()[0]
+		if s.Err == nil && (s.Full || s.Used*100 > s.Quota*percent) {
+			return
+		}
+		if _, err := st.Commit(nil, []kv.Op{{Key: "other/user", Value: value}}); err != nil && percent <= 100 {
+			e.t.Fatal(err)
+		}
+	}
+	e.t.Fatal("the etcd takes more than it may")
+}
+
+// Begin starts all members again after End.
+func (e *Etcd) Begin() {
+	e.t.Helper()
+	for i := range e.configs {
+		e.start(i)
+	}
+	for _, m := range e.members[:len(e.configs)] {
+		if err := m.WaitReady(patience); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+}
+
+// BeginOne starts a member again after EndOne.
+func (e *Etcd) BeginOne(i int) {
+	e.t.Helper()
+	e.start(i)
+	if err := e.members[i].WaitReady(patience); err != nil {
 		e.t.Fatal(err)
 	}
 }
 
-// End stops it; its data stay.
+func (e *Etcd) start(i int) {
+	e.t.Helper()
+	if e.members[i] != nil {
+		return
+	}
+	m, err := etcd.StartMember(e.configs[i])
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.members[i] = m
+}
+
+// End stops all members; their data stay.
 func (e *Etcd) End() {
-	if e.member != nil {
-		e.member.Close()
-		e.member = nil
+	for i := range e.members {
+		e.EndOne(i)
+	}
+}
+
+// EndOne stops a member; its data stay.
+func (e *Etcd) EndOne(i int) {
+	if m := e.members[i]; m != nil {
+		m.Close()
+		e.members[i] = nil
 	}
 }
 
 // Keys returns all keys that are in it.
 func (e *Etcd) Keys() (keys []string) {
 	e.t.Helper()
-	items, _, err := e.member.Local("")
+	items, _, err := e.members[0].Local("")
 	if err != nil {
 		e.t.Fatal(err)
 	}
