@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/kv/etcd"
 )
@@ -85,15 +86,15 @@ func (e *Etcd) grow(i int) {
 
 func (e *Etcd) within(what string, f func() error) {
 	e.t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-		err := f()
-		if err == nil {
+	const pause = 100 * time.Millisecond
+	var err error
+	for range patience / pause {
+		if err = f(); err == nil {
 			return
 		}
-		if time.Now().After(end) {
-			e.t.Fatalf("waited %v for %s of the etcd: %v", patience, what, err)
-		}
+		clock.System{}.NewEvent().Wait(pause)
 	}
+	e.t.Fatalf("waited %v for %s of the etcd: %v", patience, what, err)
 }
 
 // Dial opens it as its owner does, who sees all keys.
