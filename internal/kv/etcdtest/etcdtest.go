@@ -92,7 +92,7 @@ func (e *Etcd) within(what string, f func() error) {
 		if err = f(); err == nil {
 			return
 		}
-		clock.System{}.NewEvent().Wait(pause)
+		clock.Sleep(clock.System{}, pause)
 	}
 	e.t.Fatalf("waited %v for %s of the etcd: %v", patience, what, err)
 }
