@@ -83,7 +83,7 @@ func (s *scene) provocation(p crashpoint.Point) (provoke func(i int), pid int) {
 	case step == "recovery":
 		return func(int) { s.again(s.holder(s.lone.name), 0) }, 0
 	case step == "take-over":
-		return s.takeOver, 0
+		return func(i int) { s.takeOver(way(p, i)) }, 0
 	case step == "resync":
 		return s.rejoin, 0
 	case step == "revert":
@@ -123,10 +123,27 @@ func (s *scene) again(h lab.Host, after time.Duration) {
 	}
 }
 
-// takeOver kills the writer of the watched volume, in one of three ways: as it is;
-// when another member lacks what it has been sent; and so that it is back, with more
-// on its disk than all others have, before one of them opens the volume.
-func (s *scene) takeOver(i int) {
+// The ways to lose a writer.
+const (
+	asItIs  = iota
+	ahead   // when another member lacks what it was sent
+	andBack // so that it is back, with more on its disk than all others have, before one of them opens the volume
+	ways
+)
+
+// way is the one in which a point of a take-over is passed, or each in turn.
+func way(p crashpoint.Point, i int) int {
+	switch p {
+	case crashpoint.TakeoverFilled:
+		return ahead
+	case crashpoint.TakeoverCutBack, crashpoint.MemberCut:
+		return andBack
+	}
+	return i % ways
+}
+
+// takeOver kills the writer of the watched volume.
+func (s *scene) takeOver(way int) {
 	s.t.Helper()
 	v, err := s.look(s.watched.name)
 	if err != nil || s.host(v.Writer).Name == "" {
@@ -135,17 +152,17 @@ func (s *scene) takeOver(i int) {
 	}
 	w, others := s.host(v.Writer), s.others(v.Writer)
 	const behind, back = 300 * time.Millisecond, 3 * time.Second
-	switch i % 3 {
-	case 0:
+	switch way {
+	case asItIs:
 		s.again(w, time.Second)
-	case 1:
+	case ahead:
 		s.freeze(others[:1])
 		time.Sleep(behind) // what is written meanwhile it lacks
 		if err := errors.Join(lab.KillServe([]lab.Host{w}), lab.Thaw(others[:1])); err != nil {
 			s.t.Fatal(err)
 		}
 		s.again(w, time.Second)
-	case 2:
+	case andBack:
 		s.freeze(others)
 		time.Sleep(behind)
 		thawed := s.thawAfter(others, back)

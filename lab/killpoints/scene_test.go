@@ -141,8 +141,8 @@ type group struct {
 
 const (
 	groupBlocks  = 64
-	groupClients = 4
-	groupThink   = 4 * time.Millisecond
+	groupClients = 10 // so that one of them mostly waits for a flush
+	groupThink   = 20 * time.Millisecond
 )
 
 // begin makes a new volume and has clients write it.
