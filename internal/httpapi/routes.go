@@ -178,9 +178,9 @@ type HostRef struct {
 }
 
 func (s *Server) hostRoutes() {
-	read(s, "/v1/hosts", "host-list", "The hosts", func(p picture, _ *none) ([]v1.Host, error) {
-		return render(p.hosts(), p.renderHost), nil
-	})
+	list(s, listing[v1.Host]{path: "/v1/hosts", id: "host-list", summary: "The hosts",
+		key: func(h v1.Host) string { return keyOf(h.Site, h.Rack, h.Name, h.ID) },
+		all: func(_ context.Context, p picture) ([]v1.Host, error) { return render(p.hosts(), p.renderHost), nil }})
 	read(s, "/v1/hosts/{host}", "host-show", "One host", func(p picture, in *HostRef) (v1.Host, error) {
 		h, err := p.host(in.Host)
 		return p.renderHost(h), err
@@ -193,9 +193,11 @@ func (s *Server) incidentRoutes() {
 	type ref struct {
 		Incident string `path:"incident" maxLength:"128"`
 	}
-	read(s, "/v1/incidents", "incident-list", "Losses of hosts and what was done, newest first", func(p picture, _ *none) ([]v1.Incident, error) {
-		return render(p.incidents(), p.renderIncident), nil
-	})
+	list(s, listing[v1.Incident]{path: "/v1/incidents", id: "incident-list", summary: "Losses of hosts and what was done, newest first",
+		key: func(i v1.Incident) string { return i.ID }, down: true,
+		all: func(_ context.Context, p picture) ([]v1.Incident, error) {
+			return render(p.incidents(), p.renderIncident), nil
+		}})
 	read(s, "/v1/incidents/{incident}", "incident-show", "One loss and its timeline", func(p picture, in *ref) (v1.Incident, error) {
 		i, err := p.incident(in.Incident)
 		return p.renderIncident(i), err

@@ -14,13 +14,11 @@ type DiskRef struct {
 }
 
 func (s *Server) diskRoutes() {
-	act(s, s.operation("GET", "/v1/disks", "disk-list", "The disks of all hosts", 200), func(ctx context.Context, _ *none) ([]v1.Disk, error) {
-		p, err := s.picture(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return s.scrubbed(ctx, render(p.disks(), p.renderDisk)), nil
-	})
+	list(s, listing[v1.Disk]{path: "/v1/disks", id: "disk-list", summary: "The disks of all hosts", more: true,
+		key: func(d v1.Disk) string { return keyOf(d.Rack, d.Host, d.Path, d.ID) },
+		all: func(ctx context.Context, p picture) ([]v1.Disk, error) {
+			return s.scrubbed(ctx, render(p.disks(), p.renderDisk)), nil
+		}})
 	act(s, s.operation("POST", "/v1/disks", "disk-add", "Give a disk of the answering host to the cluster; its content is lost", 201), s.addDisk)
 	do(s, s.operation("DELETE", "/v1/disks/{disk}", "disk-remove", "Have a disk evacuated and then taken back", 204), func(ctx context.Context, in *DiskRef) error {
 		d, err := lookup(ctx, s, in.Disk, picture.disk)

@@ -15,9 +15,11 @@ type ExportRef struct {
 }
 
 func (s *Server) exportRoutes() {
-	read(s, "/v1/exports", "export-list", "The volumes that are reachable over iSCSI", func(p picture, _ *none) ([]v1.Export, error) {
-		return render(p.exports(), p.renderExport), nil
-	})
+	list(s, listing[v1.Export]{path: "/v1/exports", id: "export-list", summary: "The volumes that are reachable over iSCSI",
+		key: func(e v1.Export) string { return keyOf(e.Name, e.ID) },
+		all: func(_ context.Context, p picture) ([]v1.Export, error) {
+			return render(p.exports(), p.renderExport), nil
+		}})
 	read(s, "/v1/exports/{export}", "export-show", "One export", func(p picture, in *ExportRef) (v1.Export, error) {
 		e, err := p.export(in.Export)
 		return p.renderExport(e), err

@@ -42,9 +42,11 @@ func (s *Server) imageRoutes() {
 	type ref struct {
 		Image string `path:"image" maxLength:"63" doc:"Name or identity"`
 	}
-	read(s, "/v1/images", "image-list", "The images", func(p picture, _ *none) ([]v1.Volume, error) {
-		return render(p.only(true), p.renderVolume), nil
-	})
+	list(s, listing[v1.Volume]{path: "/v1/images", id: "image-list", summary: "The images",
+		key: volumeKey,
+		all: func(_ context.Context, p picture) ([]v1.Volume, error) {
+			return render(p.only(true), p.renderVolume), nil
+		}})
 	act(s, s.operation("GET", "/v1/images/{image}", "image-show", "One image, and how far its import is", 200),
 		func(ctx context.Context, in *ref) (v1.Volume, error) {
 			p, err := s.picture(ctx)

@@ -15,9 +15,11 @@ type VolumeRef struct {
 }
 
 func (s *Server) volumeRoutes() {
-	read(s, "/v1/volumes", "volume-list", "The volumes that are not images", func(p picture, _ *none) ([]v1.Volume, error) {
-		return render(p.only(false), p.renderVolume), nil
-	})
+	list(s, listing[v1.Volume]{path: "/v1/volumes", id: "volume-list", summary: "The volumes that are not images",
+		key: volumeKey,
+		all: func(_ context.Context, p picture) ([]v1.Volume, error) {
+			return render(p.only(false), p.renderVolume), nil
+		}})
 	act(s, s.operation("GET", "/v1/volumes/{volume}", "volume-show", "One volume", 200), func(ctx context.Context, in *VolumeRef) (v1.Volume, error) {
 		p, err := s.picture(ctx)
 		if err != nil {

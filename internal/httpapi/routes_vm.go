@@ -14,9 +14,9 @@ type VMRef struct {
 }
 
 func (s *Server) vmRoutes() {
-	read(s, "/v1/vms", "vm-list", "The VMs", func(p picture, _ *none) ([]v1.VM, error) {
-		return render(p.vms(), p.renderVM), nil
-	})
+	list(s, listing[v1.VM]{path: "/v1/vms", id: "vm-list", summary: "The VMs",
+		key: func(v v1.VM) string { return keyOf(v.Name, v.ID) },
+		all: func(_ context.Context, p picture) ([]v1.VM, error) { return render(p.vms(), p.renderVM), nil }})
 	read(s, "/v1/vms/{vm}", "vm-show", "One VM", func(p picture, in *VMRef) (v1.VM, error) {
 		v, err := p.vm(in.VM)
 		return p.renderVM(v), err

@@ -42,6 +42,7 @@ type tagged struct {
 	tag     string
 	body    []byte
 	pattern string // the route, for metrics
+	link    string // to the next page
 }
 
 func tagOf(body []byte) string {
@@ -128,7 +129,7 @@ func (s *Server) tags(next http.Handler) http.Handler {
 		if !h.holds {
 			return
 		}
-		t := &tagged{tagOf(h.body.Bytes()), h.body.Bytes(), chi.RouteContext(r.Context()).RoutePattern()}
+		t := &tagged{tagOf(h.body.Bytes()), h.body.Bytes(), chi.RouteContext(r.Context()).RoutePattern(), h.Header().Get("Link")}
 		if h.of != nil {
 			s.answers.keep(h.of, key, t)
 		}
@@ -142,6 +143,9 @@ func (t *tagged) answer(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("ETag", t.tag)
 	h.Set("Cache-Control", "private, no-cache")
+	if t.link != "" {
+		h.Set("Link", t.link)
+	}
 	if among(r.Header.Values("If-None-Match"), t.tag) {
 		h.Del("Content-Type")
 		w.WriteHeader(http.StatusNotModified)
