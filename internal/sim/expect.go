@@ -19,6 +19,10 @@ const (
 	lookEvery  = 100 * time.Millisecond // at what is expected
 )
 
+// mayFail are the orders that are drawn in the middle of everything, and how often
+// they are tried.
+var mayFail = map[string]int{"force": orderTries, "keep vm": 1, "set vm back": 20, "forget": 1}
+
 // play1 plays one line of a story.
 func (s *simulation) play1(l story.Line) {
 	switch l.Class {
@@ -51,7 +55,11 @@ func (s *simulation) act(l story.Line) (done clock.Event) {
 // order has somebody order it, who tries again when it fails.
 func (s *simulation) order(l story.Line) {
 	var err error
-	for range orderTries {
+	tries := orderTries
+	if n := mayFail[l.Kind]; n > 0 && !s.quiet {
+		tries = n
+	}
+	for range tries {
 		if err = s.tryOrder(l); err == nil || s.ending {
 			return
 		}
@@ -60,7 +68,7 @@ func (s *simulation) order(l story.Line) {
 		}
 		clock.Sleep(s.c, time.Second)
 	}
-	if !s.quiet && l.Kind == "force" { // other copies may be there again
+	if !s.quiet && mayFail[l.Kind] > 0 { // something else may be in its way
 		s.tell("operator: %s: %v", l.Command, err)
 		return
 	}
@@ -87,6 +95,8 @@ func (s *simulation) tryOrder(l story.Line) error {
 		switch l.Kind {
 		case "force":
 			return s.forcing.force(s.clientOf(l))
+		case "keep vm", "set vm back", "forget":
+			return s.memories.order(h, l.Text("vm"), l.Text("snapshot"), l.Kind, !l.Has("part"))
 		case "start vm":
 			return s.startVM(h, l.Text("vm"))
 		case "stop vm":
@@ -109,7 +119,7 @@ func (s *simulation) startVM(h *host, name string) error {
 		return s.op.on(h, func(p *provision.Provisioner) error { return p.StartVM(vm.ID) })
 	}
 	return s.op.on(h, func(p *provision.Provisioner) error {
-		vm, err := p.CreateVM(provision.VMSpec{Image: s.image, VM: cluster.VM{Name: name, CPUs: 1, MemoryMiB: 64, Power: cluster.On, Isolation: cluster.IsolationPause}})
+		vm, err := p.CreateVM(provision.VMSpec{Image: s.image, VM: cluster.VM{Name: name, CPUs: 1, MemoryMiB: s.memories.memoryOf(), Power: cluster.On, Isolation: cluster.IsolationPause}})
 		if err == nil {
 			s.vms.add(vm)
 		}

@@ -111,6 +111,7 @@ func (s *simulation) startFaults() *faults {
 	}
 	f.mix(s.story.Setup)
 	s.forcing.start(f)
+	s.memories.start(f)
 	s.c.Go(f.run)
 	return f
 }

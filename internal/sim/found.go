@@ -125,7 +125,7 @@ func (s *simulation) makeVMs(h *host) error {
 	}
 	s.image = img.ID
 	for i := range s.plan.vms {
-		vm, err := h.node.Make.CreateVM(provision.VMSpec{Image: img.ID, VM: cluster.VM{Name: fmt.Sprintf("vm%d", i), CPUs: 1, MemoryMiB: 64, Power: cluster.On, Isolation: isolationOf(i)}})
+		vm, err := h.node.Make.CreateVM(provision.VMSpec{Image: img.ID, VM: cluster.VM{Name: fmt.Sprintf("vm%d", i), CPUs: 1, MemoryMiB: s.memories.memoryOf(), Power: cluster.On, Isolation: isolationOf(i)}})
 		if err != nil {
 			return err
 		}

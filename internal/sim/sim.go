@@ -101,6 +101,7 @@ type simulation struct {
 	groups   *grouping
 	drains   *drains
 	forcing  *forcing
+	memories *memories
 	acting   int  // orders that are being carried out
 	judged   bool // the clients' histories
 	faults   *faults
@@ -180,6 +181,7 @@ func newSimulation(o Options) *simulation {
 	if s.story = o.Story; s.story == nil {
 		s.story = &story.Story{}
 	}
+	s.memories = s.newMemories()
 	s.net = simnet.New(w, simnet.LAN())
 	s.kv = memkv.NewServer(memkv.Config{Clock: s.c, Rand: w.Rand})
 	return s

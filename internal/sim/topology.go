@@ -115,7 +115,7 @@ func (s *simulation) drawHosts(rng *rand.Rand) {
 		}
 		for n := range perRack {
 			s.add("host %s%d in rack %s disks %d of %dM clock %v drift %d", rackName(r), n+1, rackName(r), disks,
-				[]int{13, 16, 24, 64}[rng.IntN(4)], time.Duration(rng.IntN(1000))*time.Hour, s.drift(rng.Float64()*2-1, rng.IntN(2) == 0))
+				s.memories.roomy([]int{13, 16, 24, 64}[rng.IntN(4)]), time.Duration(rng.IntN(1000))*time.Hour, s.drift(rng.Float64()*2-1, rng.IntN(2) == 0))
 		}
 	}
 	if large {

@@ -35,9 +35,14 @@ func (s *simulation) converge() {
 // unsettled has the operator set right what the faults kept from happening.
 func (s *simulation) unsettled() string {
 	if s.settled {
-		return ""
+		why := s.memories.stuck()
+		s.settled = why == ""
+		return why
 	}
 	err := s.drains.settle()
+	if err == nil {
+		err = s.memories.settle()
+	}
 	if err == nil {
 		err = s.op.settle()
 	}
@@ -117,12 +122,13 @@ func (s *simulation) verify() {
 		}
 	}
 	s.op.check()
+	s.memories.check()
 	s.forcing.check(s.hosts[0].node.Cluster.State())
 	s.cleared()
 	if len(s.res.Failures) == 0 && !(s.with("last-resort") && s.lastResort(s.w.Rand("last resort"))) && len(s.res.Failures) == 0 && s.with("damage") {
 		s.damage(s.w.Rand("damage"))
 	}
-	s.tell("verified;%s %d tasks of the operator, %d snapshots, %d groups, %d tried in vain, %d drains, %d volumes handed over", s.vms, s.op.done, len(s.op.snaps), len(s.groups.taken), len(s.groups.failed), s.drains.orders, s.drains.handed)
+	s.tell("verified;%s%s %d tasks of the operator, %d snapshots, %d groups, %d tried in vain, %d drains, %d volumes handed over", s.vms, s.memories, s.op.done, len(s.op.snaps), len(s.groups.taken), len(s.groups.failed), s.drains.orders, s.drains.handed)
 }
 
 // twice names a VM that has two machines, or none. Two are there for a moment

@@ -25,6 +25,8 @@ type vmSeen struct {
 	next    uint32   // counter the newest machine goes on with; 0: not known
 	found   uint32   // highest counter that the newest machine found
 	second  diskSeen
+	setBack *keptMemory // to which it is being set back
+	back    *comeBack   // it was, and its guest has not been heard since
 }
 
 // diskSeen is what was said of a second disk.
@@ -73,6 +75,9 @@ func (c *vmCheck) of(id holdfast.VMID) *vmSeen {
 func (c *vmCheck) report(h *host, id holdfast.VMID, l probe.Line) {
 	v := c.of(id)
 	c.s.note("%s %v\n", v.name, l)
+	if c.s.memories.report(h, v, l) {
+		return
+	}
 	switch l.What {
 	case probe.Verified:
 		v.boots++

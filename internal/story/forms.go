@@ -15,7 +15,7 @@ func Forms() []Form {
 		{"copies", Workload, "volume {volume:name} copies {copies:count}", "a client's volume has so many"},
 		{"vms", Workload, "vms {vms:count}", "vm0, vm1 … are there from the beginning"},
 		{"operations", Workload, "operations {operations:count}", "the clients stop after so many, all together"},
-		{"without", Workload, "without {what:operator|drains|groups|limits|second-disks|observer|forcing|last-resort|damage}", "a part of what the seed would have going on is left out"},
+		{"without", Workload, "without {what:operator|drains|groups|limits|second-disks|observer|forcing|memories|last-resort|damage}", "a part of what the seed would have going on is left out"},
 
 		{"mix", Mix, "faults {kind:name} weight {weight:count}", "how often a kind of fault is drawn; kinds that are not named are not"},
 		{"pace", Mix, "faults every {every:time} lasting {lasting:time}", "on average, while clients keep up"},
@@ -61,6 +61,10 @@ func Forms() []Form {
 		{"undrain", Order, "undrain {place}", ""},
 
 		{"force", Order, "force volume {volume:name}", "somebody opens a client's volume from a stale copy, the only one that is left, and says that the others will not come back"},
+
+		{"keep vm", Order, "keep vm {vm:name} as {snapshot:name} with memory", "a snapshot of its disks and its memory"},
+		{"set vm back", Order, "set vm {vm:name} back to {snapshot:name} [without {part:memory}]", "it is stopped, and goes on where it was then; without its memory it boots from the disks of then"},
+		{"forget", Order, "forget {snapshot:name} of vm {vm:name}", "the snapshot goes, and the memory with it"},
 
 		{"advance", Flow, "advance {for:time}", "time passes"},
 		{"end", Flow, "end", "what goes on by itself goes on until then"},
