@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"strconv"
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
@@ -106,6 +107,11 @@ func (c *Client) Sessions(ctx context.Context) ([]v1.SessionInfo, error) {
 // RevokeSession ends a session.
 func (c *Client) RevokeSession(ctx context.Context, id string) error {
 	return c.call(ctx, "DELETE", path("sessions", id), nil, nil)
+}
+
+// Audit reads a page of who did what, from an entry on; below 0: the last ones.
+func (c *Client) Audit(ctx context.Context, from int64, limit int) (v1.AuditPage, error) {
+	return fetch[v1.AuditPage](ctx, c, "GET", query(path("audit"), "from", strconv.FormatInt(from, 10), "limit", strconv.Itoa(limit)), nil)
 }
 
 // As returns the client with a token or a session's secret in each request;

@@ -9,6 +9,7 @@ import (
 	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/account"
+	"github.com/holdfast-cloud/holdfast/internal/audit"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/config"
@@ -72,6 +74,7 @@ type talk struct {
 	b    *apitest.Backend
 	srv  *httpapi.Server
 	a    *account.Store
+	log  *audit.Log
 	sock string
 	in   string
 }
@@ -109,8 +112,10 @@ func (k *talk) fresh(b *apitest.Backend) {
 	b.Echo = func(s string) string { return "you said " + s }
 	kvs := memkv.NewServer(memkv.Config{Clock: clock.System{}, Rand: func(string) *mrand.Rand { return mrand.New(mrand.NewPCG(1, 2)) }, MaxLatency: 1})
 	k.a = account.Open(account.Config{KV: kvs.Handle("alpha", clock.System{}), Clock: still{}, Rand: mrand.NewChaCha8([32]byte{1}), Log: slog.New(slog.DiscardHandler)})
-	a := k.a
-	k.srv = httpapi.New(httpapi.Options{Backend: b, Version: "test", Accounts: func() (*account.Store, error) { return a, nil }})
+	k.log = audit.Open(audit.Config{KV: kvs.Handle("beta", clock.System{}), Clock: still{}, Log: slog.New(slog.DiscardHandler), Host: "alpha"})
+	a, log := k.a, k.log
+	k.srv = httpapi.New(httpapi.Options{Backend: b, Version: "test", Accounts: func() (*account.Store, error) { return a, nil },
+		Audit: func() (*audit.Log, error) { return log, nil }})
 	k.sock = filepath.Join(k.dir, "s")
 	if err := k.srv.ServeUnix(k.sock); err != nil {
 		k.t.Fatal(err)
@@ -123,6 +128,7 @@ func (k *talk) stop() {
 		cancel()
 		k.srv.Close(ctx)
 		k.a.Close()
+		k.log.Close()
 		k.srv = nil
 	}
 }
@@ -134,6 +140,21 @@ func (k *talk) do(words []string) {
 		k.fresh(apitest.Three())
 	case "stop":
 		k.stop()
+	case "written": // so many entries of the audit log
+		n, err := strconv.ParseInt(words[1], 10, 64)
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		for {
+			p, err := k.log.Read(-1, 1)
+			if err != nil || p.Next > n {
+				k.t.Fatalf("%d entries, %v", p.Next, err)
+			}
+			if p.Next == n {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
 	case "lose":
 		k.b.Lose(words[1])
 	case "stale":

@@ -8,7 +8,7 @@ type target struct {
 
 // packages are those whose every fuzz target is run, the network's first.
 func packages() []string {
-	return []string{"export/nbd", "export/iscsi", "export/iscsi/scsi", "export/iscsi/pdu", "transport/tcp", "replica", "record", "blockmap", "store", "volume", "seal", "backup", "kept", "saved", "story", "account"}
+	return []string{"export/nbd", "export/iscsi", "export/iscsi/scsi", "export/iscsi/pdu", "transport/tcp", "replica", "record", "blockmap", "store", "volume", "seal", "backup", "kept", "saved", "story", "account", "audit"}
 }
 
 // targets are the decoders of protocols, of records and of checkpoints.
@@ -31,6 +31,7 @@ func targets() []target {
 		"saved":    {"FuzzHeader"},
 		"story":    {"FuzzParse"},
 		"account":  {"FuzzParseHash", "FuzzRecords"},
+		"audit":    {"FuzzSegment"},
 	}
 	var out []target
 	for _, p := range packages() {

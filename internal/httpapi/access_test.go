@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/account"
+	"github.com/holdfast-cloud/holdfast/internal/audit"
 	"github.com/holdfast-cloud/holdfast/internal/auth"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
@@ -36,6 +37,7 @@ type door struct {
 	*testing.T
 	b    *apitest.Backend
 	a    *account.Store
+	log  *audit.Log
 	srv  *httpapi.Server
 	addr string
 	http *http.Client // without a certificate
@@ -57,8 +59,10 @@ func newDoor(t *testing.T) *door {
 	log := slog.New(slog.NewTextHandler(d, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	srv := memkv.NewServer(memkv.Config{Clock: clock.System{}, Rand: func(string) *mrand.Rand { return mrand.New(mrand.NewPCG(1, 2)) }, MaxLatency: 1})
 	d.a = account.Open(account.Config{KV: srv.Handle("a", clock.System{}), Clock: clock.System{}, Rand: rand.Reader, Log: log})
+	d.log = audit.Open(audit.Config{KV: srv.Handle("b", clock.System{}), Clock: clock.System{}, Log: log, Host: "alpha"})
 	a := newAuthority(t)
-	d.srv = httpapi.New(httpapi.Options{Backend: d.b, Version: "test", Log: log, Peer: peer, Accounts: func() (*account.Store, error) { return d.a, nil }})
+	d.srv = httpapi.New(httpapi.Options{Backend: d.b, Version: "test", Log: log, Peer: peer, Accounts: func() (*account.Store, error) { return d.a, nil },
+		Audit: func() (*audit.Log, error) { return d.log, nil }})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +77,7 @@ func newDoor(t *testing.T) *door {
 		cancel()
 		d.srv.Close(ctx)
 		d.a.Close()
+		d.log.Close()
 	})
 	return d
 }

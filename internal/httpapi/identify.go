@@ -170,7 +170,7 @@ func (s *Server) permitted(router chi.Routes) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			who := principal(r.Context())
-			op := s.operationAt(router, r)
+			op, params := s.operationAt(router, r)
 			need, listed := table[op]
 			switch {
 			case op == "" && who != nil: // the description, which has no operation itself, or nothing
@@ -179,10 +179,11 @@ func (s *Server) permitted(router chi.Routes) func(http.Handler) http.Handler {
 				writeUnknown(w, holdfast.Errorf(holdfast.Denied, "nobody is served without an account: log in, or give a token or a certificate"))
 				return
 			default:
-				writeProblem(w, notAllowed(who, op))
+				refuse := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeProblem(w, notAllowed(who, op)) })
+				s.record(refuse, w, r, op, params)
 				return
 			}
-			next.ServeHTTP(w, r)
+			s.record(next, w, r, op, params)
 		})
 	}
 }
@@ -195,20 +196,21 @@ func notAllowed(who *account.Principal, op string) error {
 	return holdfast.Errorf(holdfast.Denied, "%s is %s%s, which may not do that (%s)", who, who.Role, of, op)
 }
 
-// operationAt is the id of the operation that a request asks for; "": none.
-func (s *Server) operationAt(router chi.Routes, r *http.Request) string {
+// operationAt is the id of the operation that a request asks for, and what its
+// path names; "": none.
+func (s *Server) operationAt(router chi.Routes, r *http.Request) (string, chi.RouteParams) {
 	path := r.URL.RawPath
 	if path == "" {
 		path = r.URL.Path
 	}
 	to := chi.NewRouteContext()
 	if !router.Match(to, r.Method, path) {
-		return ""
+		return "", chi.RouteParams{}
 	}
 	if op := s.described(r.Method, to.RoutePattern()); op != nil {
-		return op.OperationID
+		return op.OperationID, to.URLParams
 	}
-	return ""
+	return "", chi.RouteParams{}
 }
 
 func (s *Server) described(method, pattern string) *huma.Operation {

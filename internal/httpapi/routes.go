@@ -23,6 +23,7 @@ type none struct{}
 func (s *Server) routes(r chi.Router) {
 	s.loginRoutes()
 	s.accountRoutes()
+	s.auditRoutes()
 	s.clusterRoutes()
 	s.hostRoutes()
 	s.diskRoutes()
@@ -85,6 +86,7 @@ func act[I, O any](s *Server, op huma.Operation, f func(ctx context.Context, in 
 		if err != nil {
 			return nil, fail(err)
 		}
+		made(ctx, out)
 		return &answer[O]{out}, nil
 	})
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/account"
+	"github.com/holdfast-cloud/holdfast/internal/audit"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 	"github.com/holdfast-cloud/holdfast/internal/ui"
 )
@@ -45,6 +46,9 @@ type Options struct {
 	Peer func(tls.ConnectionState) (*account.Principal, error)
 	// Accounts are those of the cluster; Unavailable while the host is in none.
 	Accounts func() (*account.Store, error)
+	// Audit is the cluster's; Unavailable while the host is in none. Nil: what is
+	// done is not recorded.
+	Audit func() (*audit.Log, error)
 }
 
 // Server serves the API. Its methods may be called from any goroutine.
@@ -58,6 +62,8 @@ type Server struct {
 	matching turns // of requests with If-Match, from the look to the deed
 	metrics  *telemetry.Registry
 	journal  *journal
+
+	strangers few // in the audit log
 
 	base context.Context
 	stop context.CancelFunc

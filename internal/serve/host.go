@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/account"
 	"github.com/holdfast-cloud/holdfast/internal/agent"
+	"github.com/holdfast-cloud/holdfast/internal/audit"
 	"github.com/holdfast-cloud/holdfast/internal/auth"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
@@ -72,6 +73,7 @@ type member struct {
 	kv       *etcd.Store
 	records  atomic.Pointer[cluster.Client] // nil until there is one
 	accounts *account.Store
+	audit    *audit.Log
 	net      *tcp.Network
 	node     *node.Node
 	publish  *publisher
@@ -129,7 +131,7 @@ func (h *Host) start(after *recoveryOrder) (err error) {
 	if err := h.startMachines(); err != nil {
 		return err
 	}
-	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Peer: peer, Accounts: h.accounts})
+	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Peer: peer, Accounts: h.accounts, Audit: h.audit})
 	ms, err := h.dir.membership()
 	if err != nil {
 		return err
@@ -239,6 +241,7 @@ func (h *Host) build(m *member) (err error) {
 		return err
 	}
 	m.accounts = account.Open(account.Config{KV: m.kv, Clock: clock.System{}, Rand: rand.Reader, Log: h.log})
+	m.audit = audit.Open(audit.Config{KV: m.kv, Clock: clock.System{}, Log: h.log, Host: h.cfg.Name})
 	m.net = tcp.New(tcp.Config{
 		Self: h.dir.id.Host, Listen: h.cfg.Listen.Transport, Log: h.log, Clock: clock.System{},
 		Server:    auth.ServerTLS(m.creds, nil),
@@ -377,6 +380,15 @@ func (h *Host) accounts() (*account.Store, error) {
 	return m.accounts, nil
 }
 
+// audit is the record of who did what in the cluster.
+func (h *Host) audit() (*audit.Log, error) {
+	m, err := h.member()
+	if err != nil {
+		return nil, err
+	}
+	return m.audit, nil
+}
+
 // alive is what the host says of itself at first.
 func (h *Host) alive(boot holdfast.BootID) cluster.Alive {
 	accel, _ := h.hyper.Accelerator()
@@ -458,6 +470,7 @@ func (m *member) stop(log *slog.Logger) {
 	}
 	if m.accounts != nil {
 		m.accounts.Close()
+		m.audit.Close()
 	}
 	if m.kv != nil {
 		m.kv.Close()
