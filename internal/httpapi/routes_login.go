@@ -25,7 +25,7 @@ func (s *Server) loginRoutes() {
 	huma.Register(s.api, s.operation("POST", "/v1/login", "login", "Log in; the session is a cookie", 200),
 		func(ctx context.Context, in *request[v1.Login]) (*loggedIn, error) {
 			return s.letIn(func(a *account.Store, from string) (*account.Principal, string, error) {
-				noteOf(ctx).object = known(a, in.Body.User)
+				noteOf(ctx).object = userNamed(a, in.Body.User)
 				return a.Login(in.Body.User, in.Body.Password, from)
 			}, ctx)
 		})
@@ -73,9 +73,9 @@ func (s *Server) letIn(f func(*account.Store, string) (*account.Principal, strin
 	return &loggedIn{Body: renderPrincipal(who), CacheControl: "no-store", SetCookie: cookie(secret, int(account.SessionLife.Seconds()))}, nil
 }
 
-// known is a user's name as it is recorded: one who is not there may be a password
+// userNamed is a user's name as it is recorded: one who is not there may be a password
 // that was typed into the wrong place.
-func known(a *account.Store, user string) string {
+func userNamed(a *account.Store, user string) string {
 	if _, err := a.User(user); err != nil {
 		return "(no such user)"
 	}
