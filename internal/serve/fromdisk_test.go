@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -40,6 +41,40 @@ func (b *box) onDisk() (head kept.Head) {
 		return err
 	})
 	return head
+}
+
+// onDisks waits until the newest records stand on all disks of the host, and returns
+// the revision.
+func (b *box) onDisks() (rev kv.Rev) {
+	b.t.Helper()
+	b.soon("the records to stand on all disks", func() error {
+		_, newest, _, err := b.host.shelf().Newest()
+		if err != nil {
+			return err
+		}
+		m, err := b.host.member()
+		if err != nil {
+			return err
+		}
+		rev = newest.Rev
+		for _, st := range m.stores {
+			_, copies, err := store.Kept(st.dev)
+			if err != nil {
+				return err
+			}
+			most := kv.Rev(0)
+			for _, c := range copies {
+				if head, err := kept.ReadHead(c); err == nil {
+					most = max(most, head.Rev)
+				}
+			}
+			if most < rev {
+				return holdfast.Errorf(holdfast.NotFound, "there is revision %d, the newest is %d", most, rev)
+			}
+		}
+		return nil
+	})
+	return rev
 }
 
 // takes moves a disk of a lost host, of which nothing else is left, into this one.
@@ -173,6 +208,71 @@ func (b *box) records() []kv.Item {
 		b.t.Fatal(err)
 	}
 	return items
+}
+
+// Of several disks with records the newest win, in whatever order they are named.
+func TestOfSeveralDisksTheNewestRecordsWin(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	a, b := newBox(t, 68, "a"), newBox(t, 69, "b")
+	a.field("early")
+	path := func(name string) string { return filepath.Join(a.conf.DataDir, name) }
+	if _, err := a.api.AddDisk(ctx, v1.DiskSpec{Path: path("disk2"), Size: 256 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	a.volumes("middle") // of which the second disk knows as well
+	older := a.onDisks()
+	a.stop()
+	dir := t.TempDir()
+	keep := func(from, name string) string {
+		t.Helper()
+		to := filepath.Join(dir, name)
+		in, err := os.Open(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		out, err := os.Create(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
+		if _, err := io.Copy(out, in); err != nil {
+			t.Fatal(err)
+		}
+		return to
+	}
+	stale := keep(path("disk"), "stale")
+	a.start()
+	a.volumes("late")
+	newer := a.onDisks()
+	a.stop()
+	fresh := keep(path("disk2"), "fresh")
+	if err := os.RemoveAll(a.conf.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	if newer <= older {
+		t.Fatalf("revision %d, then %d", older, newer)
+	}
+	names := func(disks ...string) (source, names string) {
+		t.Helper()
+		p, err := b.api.RecoveryPlan(ctx, v1.RecoverySpec{Disks: disks})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range p.Volumes {
+			names += v.Volume + " "
+		}
+		return p.Source, names
+	}
+	for _, order := range [][]string{{stale, fresh}, {fresh, stale}} {
+		if source, has := names(order...); !strings.Contains(source, fresh) || !strings.Contains(has, "late") {
+			t.Errorf("of %v: %s, with %s", order, source, has)
+		}
+	}
+	if source, has := names(stale); !strings.Contains(source, stale) || strings.Contains(has, "late") || !strings.Contains(has, "middle") {
+		t.Errorf("of the older alone: %s, with %s", source, has)
+	}
 }
 
 // The same with a cluster key that comes from a passphrase: the disk opens to who

@@ -119,6 +119,25 @@ type clocks struct {
 	t       *testing.T
 	dir     string
 	program string // in which time.Now asks the clock that counts from boot
+	asks    int64  // where a running program keeps the number of the clock that time.Now asks
+}
+
+// Clocks of Linux (linux/time.h) that time.Now may be had to ask.
+const (
+	clockReal, clockMonotonic, clockBoot = 0, 1, 7
+)
+
+// whichClock finds the number of the clock that time.Now asks, in a program's file
+// and in its memory.
+func whichClock(t *testing.T, b []byte) (at int, inMemory int64) {
+	t.Helper()
+	at, addr, code := textOf(t, b, "time.now")
+	ask := []byte{0xbf, clockReal, 0, 0, 0} // MOVL $clock, DI
+	if bytes.Count(code, ask) != 1 {
+		t.Fatalf("time.Now of %s asks for the time in another way than this test knows: look at runtime/time_linux_amd64.s", runtime.Version())
+	}
+	i := bytes.Index(code, ask) + 1
+	return at + i, int64(addr) + int64(i)
 }
 
 // newClocks copies the program and changes one instruction of time.Now: the
@@ -137,13 +156,9 @@ func newClocks(t *testing.T) clocks {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, code := textOf(t, b, "time.now")
-	askReal, askBoot := []byte{0xbf, 0, 0, 0, 0}, []byte{0xbf, 7, 0, 0, 0} // MOVL $clock, DI
-	if bytes.Count(code, askReal) != 1 {
-		t.Fatalf("time.Now of %s asks for the time in another way than this test knows: look at runtime/time_linux_amd64.s", runtime.Version())
-	}
-	copy(b[at+bytes.Index(code, askReal):], askBoot)
-	c := clocks{t: t, dir: t.TempDir()}
+	at, asks := whichClock(t, b)
+	b[at] = clockBoot
+	c := clocks{t: t, dir: t.TempDir(), asks: asks}
 	c.program = filepath.Join(c.dir, "holdfast")
 	if err := os.WriteFile(c.program, b, 0o755); err != nil {
 		t.Fatal(err)
@@ -152,7 +167,7 @@ func newClocks(t *testing.T) clocks {
 }
 
 // textOf finds a function in a program.
-func textOf(t *testing.T, b []byte, name string) (at int, code []byte) {
+func textOf(t *testing.T, b []byte, name string) (at int, addr uint64, code []byte) {
 	t.Helper()
 	f, err := elf.NewFile(bytes.NewReader(b))
 	if err != nil {
@@ -166,11 +181,11 @@ func textOf(t *testing.T, b []byte, name string) (at int, code []byte) {
 	for _, sym := range symbols {
 		if sym.Name == name && text != nil {
 			at = int(sym.Value - text.Addr + text.Offset)
-			return at, b[at : at+int(sym.Size)]
+			return at, sym.Value, b[at : at+int(sym.Size)]
 		}
 	}
 	t.Fatalf("the program has no function %s", name)
-	return 0, nil
+	return 0, 0, nil
 }
 
 // at returns a program whose hosts believe in a year. The host's own process
@@ -194,6 +209,17 @@ func (c clocks) behind(by string) string {
 // by is one whose hosts' clocks say now what time it is.
 func (c clocks) by(now time.Time, name string) string {
 	c.t.Helper()
+	path := filepath.Join(c.dir, name)
+	text := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = serve ] && exec unshare --time --boottime %d %s \"$@\"\nexec %s \"$@\"\n", now.Unix()-c.uptime(), c.program, program(c.t))
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		c.t.Fatal(err)
+	}
+	return path
+}
+
+// uptime is for how many seconds this computer has run.
+func (c clocks) uptime() int64 {
+	c.t.Helper()
 	var up float64
 	b, err := os.ReadFile("/proc/uptime")
 	if err == nil {
@@ -202,10 +228,5 @@ func (c clocks) by(now time.Time, name string) string {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	path := filepath.Join(c.dir, name)
-	text := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = serve ] && exec unshare --time --boottime %d %s \"$@\"\nexec %s \"$@\"\n", now.Unix()-int64(up), c.program, program(c.t))
-	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
-		c.t.Fatal(err)
-	}
-	return path
+	return int64(up)
 }
