@@ -64,6 +64,15 @@ func TestAnOlderEtcdIsPutBack(t *testing.T) {
 	later := s.inSync("witness")
 	s.done(s.anyHost(), nil, "volume", "create", "later", "--size", "8MiB", "--copies", "3")
 	s.inSync("later")
+	kept := func(h lab.Host) int { return max(revision(t, h.Data()+"/kept/0"), revision(t, h.Data()+"/kept/1")) }
+	before := map[string]int{}
+	for _, h := range s.l.Hosts {
+		before[h.Name] = kept(h)
+	}
+	s.done(s.anyHost(), nil, "volume", "create", "latest", "--size", "8MiB")
+	for _, h := range s.l.Hosts { // what is kept after this knows of the volume before
+		s.until("host "+h.Name+" to keep what was made", func() (bool, string) { return kept(h) > before[h.Name], fmt.Sprint(before) })
+	}
 	w.goesOn()
 
 	allStop() // machines go on, and their guest with what it has to write
@@ -100,5 +109,5 @@ func TestAnOlderEtcdIsPutBack(t *testing.T) {
 		t.Errorf("what was made since: %+v, %v", v, err)
 	}
 	s.oneMachine(1)
-	t.Log(fmt.Sprintf("flushed before: %d; epoch %d before, %d after", acked, later.Epoch, s.inSync("witness").Epoch))
+	t.Logf("flushed before: %d; epoch %d before, %d after", acked, later.Epoch, s.inSync("witness").Epoch)
 }
