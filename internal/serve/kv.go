@@ -213,6 +213,7 @@ func (h *Host) followHosts(m *member) {
 		if m.ms.Load().External {
 			continue
 		}
+		h.handLead(m, st)
 		var urls []string
 		if m.ms.Load().Member {
 			urls = append(urls, h.clientURL())

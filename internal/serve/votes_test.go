@@ -107,6 +107,10 @@ func TestAWitnessVotesAndTakesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the witness votes", func() bool { names, _ := a.voters(); return names == "box21 box22 box23" })
+	until(t, "the witness leads the control plane", func() bool {
+		m, err := w.host.member()
+		return err == nil && m.etcd.Load() != nil && m.etcd.Load().Leads()
+	})
 	x := newBox(t, 24, "w")
 	if err := x.join(a.code(v1.JoinCodeSpec{})); !holdfast.IsKind(err, holdfast.Conflict) || !strings.Contains(err.Error(), "the witness box23") {
 		t.Errorf("a host in the witness's rack: %v", err)

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -34,7 +35,8 @@ const (
 	maxRequest     = 2 << 20 // kv.MaxCommit and what wraps it
 	maxTxnOps      = 128
 	maxLearners    = 8
-	retention      = "5m" // history kept for watches
+	retention      = "5m"                              // history kept for watches
+	leadTimeout    = 2 * electionMS * time.Millisecond // for another member to take the lead
 
 	// A joining member asks the others for the list of members and starts only
 	// if it stands on it; another that has just joined may not know it yet.
@@ -282,6 +284,17 @@ func (m *Member) ID() uint64 { return uint64(m.etcd.Server.MemberID()) }
 
 // Leads reports whether this member believes that it is the leader.
 func (m *Member) Leads() bool { return uint64(m.etcd.Server.Leader()) == m.ID() }
+
+// HandLead gives the lead of the control plane to another voter. Kind Unavailable:
+// the other has not taken it in time; this one goes on.
+func (m *Member) HandLead(to uint64) error {
+	ctx, cancel := context.WithTimeout(context.Background(), leadTimeout)
+	defer cancel()
+	if err := m.etcd.Server.MoveLeader(ctx, m.ID(), to); err != nil {
+		return holdfast.Errorf(holdfast.Unavailable, "the control plane's lead was not handed to member %x: %w", to, err)
+	}
+	return nil
+}
 
 // Done is closed when the member has stopped, of itself or by Close: it stops
 // by itself when it was removed from the cluster or its disk failed.
