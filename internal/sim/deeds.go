@@ -228,6 +228,12 @@ func (s *simulation) deedOfDisk(c story.Command, d *memdisk.Disk) (undo func()) 
 	case "disk flaky":
 		d.SetChances(memdisk.Chances{SyncError: c.Share("syncs"), WriteError: c.Share("writes")})
 		return works
+	case "disk lose":
+		d.SetChances(memdisk.Chances{LostWrite: c.Share("writes")})
+		return works
+	case "disk misdirect":
+		d.SetChances(memdisk.Chances{Misdirected: c.Share("writes")})
+		return works
 	case "disk full":
 		d.SetFull(true)
 		return func() { d.SetFull(false) }

@@ -8,6 +8,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
+	"github.com/holdfast-cloud/holdfast/internal/story"
 )
 
 // failSync makes the next sync of a disk fail: what was written since the last
@@ -75,6 +76,26 @@ const (
 	lieChance = 0.02    // per write of the disk
 	aloneFor  = 15 * time.Second
 )
+
+// scrub has a whole disk scrubbed, and waits until that is done.
+func (s *simulation) scrub(l story.Line) error {
+	name, n := l.Disk("disk")
+	h := s.named(name)
+	if !h.serving() || len(h.node.Volumes.Stores()) < n {
+		return holdfast.Errorf(holdfast.Unavailable, "%s does not serve, or not with that disk", name)
+	}
+	st := h.node.Volumes.Stores()[n-1]
+	var err error
+	if !s.runOn(h, operatorLimit, func() { err = st.Scrub(holdfast.ReplicaID{}) }) {
+		return holdfast.Errorf(holdfast.Unknown, "%s went away", name)
+	}
+	for life := (&clockLife{h, h.lives}); err == nil && st.Scrubbing().Running; clock.Sleep(s.c, lookEvery) {
+		if life.over() {
+			return holdfast.Errorf(holdfast.Unavailable, "%s went away", name)
+		}
+	}
+	return err
+}
 
 // damage spoils what one disk holds, while everything else is whole, and has
 // the clients read everything again: what is bad is found and read from another

@@ -93,6 +93,8 @@ func (s *simulation) tryOrder(l story.Line) error {
 			continue
 		}
 		switch l.Kind {
+		case "scrub":
+			return s.scrub(l)
 		case "force":
 			return s.forcing.force(s.clientOf(l))
 		case "keep vm", "set vm back", "forget":

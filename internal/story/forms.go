@@ -49,6 +49,8 @@ func Forms() []Form {
 		{"disk hang", Fault, "disk hang {disk} [for {for:time}]", "it answers nothing"},
 		{"disk failsync", Fault, "disk failsync {disk}", "its next sync fails"},
 		{"disk flaky", Fault, "disk flaky {disk} syncs {syncs:share} writes {writes:share} [for {for:time}]", "some of them fail"},
+		{"disk lose", Fault, "disk lose {disk} writes {writes:share} [for {for:time}]", "it says of some that they are done, and does not do them"},
+		{"disk misdirect", Fault, "disk misdirect {disk} writes {writes:share} [for {for:time}]", "some of them go to a wrong place"},
 		{"disk full", Fault, "disk full {disk} [for {for:time}]", "the file system under it has no room"},
 		{"disk copy", Fault, "disk copy {disk}", "somebody keeps a copy of it"},
 		{"disk restore", Fault, "disk restore {disk}", "the copy comes in its place, if its host has no power and no volume counts on it"},
@@ -60,6 +62,7 @@ func Forms() []Form {
 		{"drain", Order, "drain {place}", "hosts are to be empty"},
 		{"undrain", Order, "undrain {place}", ""},
 
+		{"scrub", Order, "scrub {disk}", "somebody has all of it read and verified, and waits for the end of that"},
 		{"force", Order, "force volume {volume:name}", "somebody opens a client's volume from a stale copy, the only one that is left, and says that the others will not come back"},
 
 		{"keep vm", Order, "keep vm {vm:name} as {snapshot:name} with memory", "a snapshot of its disks and its memory"},
