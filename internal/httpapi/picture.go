@@ -13,27 +13,27 @@ import (
 // It is made per request and read by one goroutine.
 type picture struct {
 	*cluster.State
-	once *once
+	worked *worked
 }
 
-// once is what is worked out for the whole picture when it is asked for first.
-type once struct {
+// worked is what is worked out for the whole picture when it is asked for first.
+type worked struct {
 	runs map[holdfast.HostID][]string // names of the VMs of each host, in order
 }
 
-func pictureOf(st *cluster.State) picture { return picture{st, &once{}} }
+func pictureOf(st *cluster.State) picture { return picture{st, &worked{}} }
 
 // running are the names of the VMs that are to run on a host, in order.
 func (p picture) running(id holdfast.HostID) []string {
-	if p.once.runs == nil {
-		p.once.runs = map[holdfast.HostID][]string{}
+	if p.worked.runs == nil {
+		p.worked.runs = map[holdfast.HostID][]string{}
 		for _, v := range p.vms() {
 			if v.Power == cluster.On && !v.Deleted {
-				p.once.runs[v.Host] = append(p.once.runs[v.Host], v.Name)
+				p.worked.runs[v.Host] = append(p.worked.runs[v.Host], v.Name)
 			}
 		}
 	}
-	return p.once.runs[id]
+	return p.worked.runs[id]
 }
 
 // sorted returns the records of a map in the order of less.

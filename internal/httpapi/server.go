@@ -23,6 +23,7 @@ import (
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/account"
 	"github.com/holdfast-cloud/holdfast/internal/audit"
+	"github.com/holdfast-cloud/holdfast/internal/once"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 	"github.com/holdfast-cloud/holdfast/internal/ui"
 )
@@ -49,6 +50,8 @@ type Options struct {
 	// Audit is the cluster's; Unavailable while the host is in none. Nil: what is
 	// done is not recorded.
 	Audit func() (*audit.Log, error)
+	// Once remembers the keys of requests; Unavailable while the host is in no cluster.
+	Once func() (*once.Log, error)
 }
 
 // Server serves the API. Its methods may be called from any goroutine.
@@ -85,7 +88,7 @@ func New(o Options) *Server {
 	s.metrics = telemetry.New(s.gather)
 	s.journal = newJournal(s.lookAround, o.Backend.AwaitChange)
 	r := chi.NewMux()
-	r.Use(s.counted, s.permitted(r), s.tags)
+	r.Use(s.counted, s.permitted(r), s.repeats, s.tags)
 	r.NotFound(s.noRoute)
 	r.MethodNotAllowed(s.noMethod)
 	s.api = humachi.New(r, config(o.Version))

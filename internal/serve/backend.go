@@ -12,9 +12,11 @@ import (
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/client"
 	"github.com/holdfast-cloud/holdfast/internal/auth"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/once"
 	"github.com/holdfast-cloud/holdfast/internal/provision"
 )
 
@@ -57,6 +59,15 @@ func (h *Host) State(ctx context.Context) (*cluster.State, error) {
 		return ownMachines(st, h.dir.id.Host, m.node.Agent.Machine), nil
 	}
 	return st, nil
+}
+
+// onceLog remembers the keys of requests.
+func (h *Host) onceLog() (*once.Log, error) {
+	m, err := h.member()
+	if err != nil {
+		return nil, err
+	}
+	return &once.Log{KV: m.kv, Clock: clock.System{}}, nil
 }
 
 // AwaitChange implements httpapi.Reader.

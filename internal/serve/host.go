@@ -131,7 +131,7 @@ func (h *Host) start(after *recoveryOrder) (err error) {
 	if err := h.startMachines(); err != nil {
 		return err
 	}
-	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Peer: peer, Accounts: h.accounts, Audit: h.audit})
+	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Peer: peer, Accounts: h.accounts, Audit: h.audit, Once: h.onceLog})
 	ms, err := h.dir.membership()
 	if err != nil {
 		return err
