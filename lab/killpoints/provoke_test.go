@@ -169,7 +169,7 @@ func (s *scene) takeOver(way int) {
 		s.again(w, 0)
 		<-thawed
 	}
-	s.orStruck(func() bool { return s.isWhole(s.watched.name) })
+	s.settled()
 }
 
 func (s *scene) others(name string) (out []lab.Host) {
@@ -215,6 +215,14 @@ func (s *scene) rejoin(i int) {
 		s.again(s.host(r.Host), 0)
 		break
 	}
+	s.settled()
+}
+
+// settled waits until the watched clients go on at whoever has opened their volume,
+// and that has all its copies, or a process has killed itself.
+func (s *scene) settled() {
+	was := s.watched.Done()
+	s.orStruck(func() bool { return s.watched.Done() > was+20 })
 	s.orStruck(func() bool { return s.isWhole(s.watched.name) })
 }
 
