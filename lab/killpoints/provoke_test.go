@@ -127,7 +127,7 @@ func (s *scene) again(h lab.Host, after time.Duration) {
 const (
 	asItIs  = iota
 	ahead   // when another member lacks what it was sent
-	andBack // so that it is back, with more on its disk than all others have, before one of them opens the volume
+	andBack // of a stream, so that it is back, with more on its disk than all others have, before its volume is opened
 	ways
 )
 
@@ -142,10 +142,15 @@ func way(p crashpoint.Point, i int) int {
 	return i % ways
 }
 
-// takeOver kills the writer of the watched volume.
+// takeOver kills the writer of the watched volume, or of the filler.
 func (s *scene) takeOver(way int) {
 	s.t.Helper()
-	v, err := s.look(s.watched.name)
+	name := s.watched.name
+	if way == andBack {
+		s.fill.more(s)
+		name = s.fill.name
+	}
+	v, err := s.look(name)
 	if err != nil || s.host(v.Writer).Name == "" {
 		time.Sleep(50 * time.Millisecond)
 		return
@@ -163,11 +168,18 @@ func (s *scene) takeOver(way int) {
 		}
 		s.again(w, time.Second)
 	case andBack:
-		s.freeze(others)
+		streamed := make(chan struct{})
+		go func() { s.fill.more(s); close(streamed) }()
 		time.Sleep(behind)
+		s.freeze(others)
+		time.Sleep(behind) // batches of its log are full, and written, that nobody else has
+		if err := lab.KillServe([]lab.Host{w}); err != nil {
+			s.t.Fatal(err)
+		}
 		thawed := s.thawAfter(others, back)
 		s.again(w, 0)
 		<-thawed
+		<-streamed
 	}
 	s.settled()
 }
@@ -313,14 +325,19 @@ func (s *scene) brief() {
 	s.remove(name)
 }
 
-// open opens a volume at any host.
+// open opens a volume, at its writer's host if that lets us in.
 func (s *scene) open(name string) (c *nbd.Client, err error) {
 	v, err := s.look(name)
 	if err != nil {
 		return nil, err
 	}
-	for _, i := range rand.Perm(len(s.l.Hosts)) {
-		if c, err = nbd.Dial("unix", s.l.Hosts[i].Export(v.ID), "", nil); err == nil {
+	doors := s.others(v.Writer)
+	rand.Shuffle(len(doors), func(i, j int) { doors[i], doors[j] = doors[j], doors[i] })
+	if h := s.host(v.Writer); h.Name != "" {
+		doors = append([]lab.Host{h}, doors...)
+	}
+	for _, h := range doors {
+		if c, err = nbd.Dial("unix", h.Export(v.ID), "", nil); err == nil {
 			return c, nil
 		}
 	}
