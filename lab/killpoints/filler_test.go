@@ -2,8 +2,10 @@ package killpoints
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 )
 
 // filler is a volume that is overwritten until disks have to make room, and that
@@ -46,16 +48,18 @@ func (f *filler) more(s *scene) {
 	}
 	defer c.Sever()
 	for range fillRounds {
-		for _, i := range f.rng.Perm(fillPieces)[:fillOnce] {
-			if s.struck() {
-				return
-			}
-			f.asked[i]++
-			if _, err := c.WriteAt(piece(i, f.asked[i]), int64(i)*fillPiece); err != nil {
-				return
-			}
+		if s.struck() {
+			return
 		}
-		if c.Flush() != nil {
+		errs := make([]error, fillOnce+1)
+		var all sync.WaitGroup // side by side: more than a connection's buffers hold
+		for k, i := range f.rng.Perm(fillPieces)[:fillOnce] {
+			f.asked[i]++
+			b := piece(i, f.asked[i])
+			all.Go(func() { _, errs[k] = c.WriteAt(b, int64(i)*fillPiece) })
+		}
+		all.Wait()
+		if errs[fillOnce] = c.Flush(); errors.Join(errs...) != nil {
 			return
 		}
 		copy(f.flushed, f.asked)
