@@ -172,7 +172,7 @@ func (s *scene) takeOver(way int) {
 		go func() { s.fill.more(s); close(streamed) }()
 		time.Sleep(behind)
 		s.freeze(others)
-		time.Sleep(behind) // batches of its log are full, and written, that nobody else has
+		time.Sleep(4 * behind) // batches of its log are full, and written, that nobody else has
 		if err := lab.KillServe([]lab.Host{w}); err != nil {
 			s.t.Fatal(err)
 		}
