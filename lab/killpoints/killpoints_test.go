@@ -29,7 +29,7 @@ func TestKillPoints(t *testing.T) {
 	if which := os.Getenv("KILL_POINTS"); which != "" {
 		points, racks = nil, 3
 		for _, p := range crashpoint.All() {
-			if which == "all" || strings.Contains(string(p), which) {
+			if unprovoked(p) == "" && (which == "all" || strings.Contains(string(p), which)) {
 				points = append(points, p)
 			}
 		}
@@ -41,10 +41,11 @@ func TestKillPoints(t *testing.T) {
 	for _, p := range points {
 		t.Run(strings.ReplaceAll(string(p), " ", "-"), func(t *testing.T) {
 			k := s.as(t).kill(p, 1+rng.IntN(passages(p)))
-			t.Logf("%s, passage %d, killed after %.1f s: %d operations of clients, %d connections, nothing lost", p, k.Passage, k.After, k.Operations, k.Connections)
-			if !t.Failed() {
-				played = append(played, k)
+			if t.Failed() {
+				return
 			}
+			t.Logf("%s, passage %d, killed after %.1f s: %d operations of clients, %d connections, nothing lost", p, k.Passage, k.After, k.Operations, k.Connections)
+			played = append(played, k)
 		})
 	}
 	if path := os.Getenv("KILL_FIGURES"); path != "" {
@@ -52,6 +53,14 @@ func TestKillPoints(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// unprovoked says why nothing here has a point passed; "": something has.
+func unprovoked(p crashpoint.Point) string {
+	if p == crashpoint.TakeoverCutBack {
+		return "an in-sync member is cut back only where the control plane was set back to older records, which name one that a later epoch has done without"
+	}
+	return ""
 }
 
 // passages is up to which passage of a point the process lives on: those that are
@@ -73,6 +82,7 @@ type figures struct {
 	Begun      time.Time `json:"begun"`
 	Points     int       `json:"points"`
 	Killed     int       `json:"killed_and_verified"`
+	Unprovoked int       `json:"not_provoked"`
 	Operations int64     `json:"operations_of_clients"`
 	Flushes    int       `json:"flushes"`
 	List       []killed  `json:"list"`
@@ -104,6 +114,9 @@ func keep(path string, begun time.Time, played []killed) error {
 	f.What, f.Commit, f.Begun, f.Points = "kill-points", commit(), begun.UTC().Truncate(time.Second), len(crashpoint.All())
 	var list []killed // in the order of the points
 	for _, p := range crashpoint.All() {
+		if unprovoked(p) != "" {
+			f.Unprovoked++
+		}
 		if i := slices.IndexFunc(f.List, func(k killed) bool { return k.Point == p }); i >= 0 {
 			k := f.List[i]
 			list = append(list, k)

@@ -127,7 +127,7 @@ func (s *scene) again(h lab.Host, after time.Duration) {
 const (
 	asItIs  = iota
 	ahead   // when another member lacks what it was sent
-	andBack // of a stream, so that it is back, with more on its disk than all others have, before its volume is opened
+	alone   // of a stream, with more on its disk than all others have, and back when one of them has opened the volume
 	ways
 )
 
@@ -136,8 +136,8 @@ func way(p crashpoint.Point, i int) int {
 	switch p {
 	case crashpoint.TakeoverFilled:
 		return ahead
-	case crashpoint.TakeoverCutBack, crashpoint.MemberCut:
-		return andBack
+	case crashpoint.MemberCut:
+		return alone
 	}
 	return i % ways
 }
@@ -146,7 +146,7 @@ func way(p crashpoint.Point, i int) int {
 func (s *scene) takeOver(way int) {
 	s.t.Helper()
 	name := s.watched.name
-	if way == andBack {
+	if way == alone {
 		s.fill.more(s)
 		name = s.fill.name
 	}
@@ -156,7 +156,7 @@ func (s *scene) takeOver(way int) {
 		return
 	}
 	w, others := s.host(v.Writer), s.others(v.Writer)
-	const behind, back = 300 * time.Millisecond, 3 * time.Second
+	const behind = 300 * time.Millisecond
 	switch way {
 	case asItIs:
 		s.again(w, time.Second)
@@ -167,19 +167,19 @@ func (s *scene) takeOver(way int) {
 			s.t.Fatal(err)
 		}
 		s.again(w, time.Second)
-	case andBack:
+	case alone:
 		streamed := make(chan struct{})
 		go func() { s.fill.more(s); close(streamed) }()
 		time.Sleep(behind)
 		s.freeze(others)
 		time.Sleep(4 * behind) // batches of its log are full, and written, that nobody else has
-		if err := lab.KillServe([]lab.Host{w}); err != nil {
+		if err := errors.Join(lab.KillServe([]lab.Host{w}), lab.Thaw(others)); err != nil {
 			s.t.Fatal(err)
 		}
-		thawed := s.thawAfter(others, back)
-		s.again(w, 0)
-		<-thawed
 		<-streamed
+		s.fill.more(s) // opens it
+		s.again(w, 0)
+		s.orStruck(func() bool { return s.isWhole(s.fill.name) })
 	}
 	s.settled()
 }
@@ -193,19 +193,12 @@ func (s *scene) others(name string) (out []lab.Host) {
 	return out
 }
 
-// freeze stops hosts' processes, and thawAfter lets them go on when so much time has
-// passed.
+// freeze stops hosts' processes.
 func (s *scene) freeze(hosts []lab.Host) {
 	s.t.Helper()
 	if err := lab.FreezeServe(hosts); err != nil {
 		s.t.Fatal(err)
 	}
-}
-
-func (s *scene) thawAfter(hosts []lab.Host, d time.Duration) (done chan error) {
-	done = make(chan error, 1)
-	time.AfterFunc(d, func() { done <- lab.Thaw(hosts) })
-	return done
 }
 
 // rejoin kills a member of the watched volume that does not write it, and keeps a
