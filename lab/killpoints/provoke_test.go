@@ -125,9 +125,9 @@ func (s *scene) again(h lab.Host, after time.Duration) {
 
 // The ways to lose a writer.
 const (
-	asItIs  = iota
-	ahead   // when another member lacks what it was sent
-	alone   // of a stream, with more on its disk than all others have, and back when one of them has opened the volume
+	asItIs = iota
+	ahead  // when another member lacks what it was sent
+	alone  // of a stream, with more on its disk than all others have, and back when one of them has opened the volume
 	ways
 )
 
