@@ -38,6 +38,10 @@ func (p *player) order(ctx context.Context, l story.Line) error {
 			return err == nil, "", refused(err)
 		})
 	}
+	if l.Kind == "scrub" {
+		name, _ := l.Disk("disk")
+		return p.scrub(ctx, hostOf(p.o.Lab, name))
+	}
 	hosts, err := p.at(ctx, l.Command, "place")
 	if err != nil {
 		return err

@@ -41,13 +41,26 @@ func unplayable(kind string) string {
 		return "what real connections carry comes in order and whole"
 	case "kv leader", "kv slow", "kv lossy", "kv forget":
 		return "a real etcd cannot be told to"
-	case "disk slow", "disk hang", "disk failsync", "disk flaky":
+	case "disk slow", "disk hang", "disk failsync", "disk flaky", "disk lose", "disk misdirect":
 		return "the kernel's file systems answer as they do"
 	case "disk copy", "disk restore", "disk swap":
 		return "a running host's disk is not exchanged below it"
+	case "force":
+		return "a lab's hosts all come back"
+	case "keep vm", "set vm back", "forget":
+		return "a lab's guests take what is set back for lost"
+	case "racks", "host", "link", "clients", "copies", "vms",
+		"kill", "start", "power off", "power on", "power cycle", "restart", "freeze", "freeze process", "thaw",
+		"cut", "mend", "heal", "slow", "kv away", "disk full", "disk pull",
+		"start vm", "stop vm", "drain", "undrain", "scrub", "advance", "end",
+		"vm runs", "vm stays", "vm moved", "vm writes", "client goes on", "volume whole", "everything whole", "nothing lost", "condition":
+		return ""
 	}
-	return ""
+	return untold
 }
+
+// untold is of lines that are newer than this.
+const untold = "nobody has said how a lab does that"
 
 // inForm says why a line of a kind that can be struck cannot be as it stands.
 func inForm(l story.Line) string {
