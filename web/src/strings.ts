@@ -232,6 +232,7 @@ export const t = {
   console: {
     title: (vm: string) => `Console of ${vm}`,
     connecting: 'Connecting…',
+    waits: 'The VM does not run. Its console opens when it does.',
     ended: 'The console has ended.',
     again: 'Connect again',
     hint: 'The serial port of the guest. What it printed before comes first.',
@@ -338,5 +339,6 @@ export const t = {
   },
   copyCode: { copy: 'Copy', copied: 'Copied' },
   notice: { close: 'Close' },
+  limited: (user: string) => `You are logged in as ${user}, who may not see the cluster as a whole. Your VMs and volumes are here; how racks and hosts are, its administrators see.`,
   page: { notFound: 'There is no such page.', home: 'To the home page', back: 'Back' },
 }

@@ -3,13 +3,12 @@
 // and the page has to tell the truth; names that are markup are shown as text;
 // axe looks at every page, in light and dark, on a phone and on a wide screen.
 import { execFile } from 'node:child_process'
-import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { chromium } from 'playwright-core'
 import { shell } from './guest.js'
-import { proxy } from './proxy.js'
 
 const root = resolve(import.meta.dirname, '../..')
 const out = join(root, 'build/ui')
@@ -47,11 +46,14 @@ async function opened(ctx, url, faults) {
   return page
 }
 
-async function look(browser, base, name, path, faults, screen = screens) {
-  for (const [size, viewport, colorScheme] of screen) {
-    const ctx = await browser.newContext({ viewport, colorScheme, bypassCSP: false })
+let storageState // of the browser: its session
+const context = (browser, more = {}) => browser.newContext({ ignoreHTTPSErrors: true, storageState, ...more })
+
+async function look(browser, base, name, path, faults) {
+  for (const [size, viewport, colorScheme] of screens) {
+    const ctx = await context(browser, { viewport, colorScheme })
     const page = await opened(ctx, base + path, faults)
-    await page.waitForFunction(() => document.querySelector('main h1') && !document.querySelector('.waiting'))
+    await page.waitForFunction(() => document.querySelector('h1') && !document.querySelector('.waiting'))
     await page.waitForTimeout(400) // pictures are for people; nothing is judged by it
     const wide = await page.evaluate(() => document.documentElement.scrollWidth)
     if (wide > viewport.width) faults.push(`${path} is ${wide} wide on ${size}`)
@@ -63,8 +65,52 @@ async function look(browser, base, name, path, faults, screen = screens) {
   }
 }
 
+const password = 'a long enough password'
+
+/** Nobody is told anything before they log in; the set-up link makes the first administrator. */
+async function enter(browser, base, faults) {
+  const ctx = await context(browser, { viewport: screens[0][1] })
+  const page = await opened(ctx, base + '/', faults)
+  await page.getByRole('heading', { name: 'Log in' }).waitFor()
+  check(!/rack|host [abc]1/i.test(await page.locator('body').innerText()), 'who has not logged in is told nothing of the cluster')
+  await page.getByLabel('User').fill('ann')
+  await page.getByLabel('Password').fill('guess')
+  await page.getByRole('button', { name: 'Log in' }).click()
+  await page.getByRole('alert').getByText(/\w/).waitFor()
+  await look(browser, base, 'login', '/', faults)
+  await page.goto(new URL((await holdfast('user', 'setup-link', '-o', 'json', '--socket', join(dir, `${keep}1`, 'api.sock'))).match(/https:[^"\s]+/)[0]).href)
+  await page.getByLabel('User').fill('ann')
+  await page.getByLabel('Password', { exact: true }).fill(password)
+  await page.getByLabel('Password again').fill(password)
+  await page.getByRole('button', { name: 'Create and log in' }).click()
+  await page.getByRole('status').getByText(/VM/).waitFor()
+  storageState = await ctx.storageState()
+  check(storageState.cookies.length === 1 && storageState.cookies.every((c) => c.httpOnly && c.secure && c.sameSite === 'Strict'), 'the set-up link makes the first administrator, and a cookie that no script can read')
+  await ctx.close()
+}
+
+/** A user whose account ends is shown out. */
+async function revoke(browser, base, faults) {
+  const file = join(work, 'password')
+  writeFileSync(file, password)
+  await holdfast('user', 'add', 'bob', '--role', 'viewer', '--password-file', file)
+  const ctx = await context(browser, { storageState: undefined })
+  const page = await opened(ctx, base + '/', faults)
+  await page.getByLabel('User').fill('bob')
+  await page.getByLabel('Password').fill(password)
+  await page.getByRole('button', { name: 'Log in' }).click()
+  await page.getByRole('heading', { name: /^Rack/ }).first().waitFor()
+  const at = Date.now()
+  await holdfast('user', 'set', 'bob', '--disabled')
+  await page.getByRole('heading', { name: 'Log in' }).waitFor({ timeout: 60_000 })
+  check((await page.getByRole('heading', { name: /^Rack/ }).count()) === 0, 'a user whose account ends is shown out')
+  say(`      ${Date.now() - at} ms after the command`)
+  await ctx.close()
+}
+
 async function story(browser, base, faults) {
-  const ctx = await browser.newContext({ viewport: { width: 1280, height: 800 } })
+  await enter(browser, base, faults)
+  const ctx = await context(browser, { viewport: screens[0][1] })
   const page = await opened(ctx, base + '/', faults)
   await page.getByRole('status').getByText('No VM should be running').waitFor()
   await page.screenshot({ path: join(out, 'empty-wide.png') })
@@ -82,17 +128,14 @@ async function story(browser, base, faults) {
 
   // Its serial console.
   await page.getByRole('link', { name: 'Console' }).click()
-  await page.locator('.xterm-rows').getByText('probe').first().waitFor({ timeout: 60_000 })
+  await page.locator('.xterm-rows').getByText(/probe|flushed/).first().waitFor({ timeout: 60_000 })
   check(true, 'the console shows what was printed before')
   if (shell(kernel, work)) {
     await holdfast('image', 'import', join(work, 'vmlinuz'), '--name', 'kernel')
     await holdfast('image', 'import', join(work, 'initrd'), '--name', 'initrd')
     await holdfast('vm', 'create', 'shell', '--kernel', 'kernel', '--initrd', 'initrd', '--append', 'console=ttyS0 quiet', '--size', '4MiB', '--memory', '192MiB', '--no-wait')
     await page.goto(base + '/vms/shell/console')
-    await page.locator('.xterm-rows').getByText(/[/~] #/).first().waitFor({ timeout: 90_000 }).catch(async (err) => {
-      await page.screenshot({ path: join(out, 'console-fault.png') })
-      throw err
-    })
+    await page.locator('.xterm-rows').getByText(/[/~] #/).first().waitFor({ timeout: 90_000 })
     await page.locator('.xterm-helper-textarea').focus()
     await page.keyboard.type('echo $((6*7))x; printf "\\033]0;t\\007<img src=x onerror=alert(1)>"\n')
     await page.locator('.xterm-rows').getByText('42x').first().waitFor({ timeout: 30_000 })
@@ -117,6 +160,8 @@ async function story(browser, base, faults) {
 
   // Markup from outside is text: in the names of an answer, in its conditions, in a path.
   await markup(browser, base, faults)
+
+  await revoke(browser, base, faults)
 
   // A rack is lost, and the page tells it.
   const vm = JSON.parse(await holdfast('vm', 'show', 'web1', '-o', 'json'))
@@ -154,7 +199,7 @@ async function story(browser, base, faults) {
 /** Has an answer of the API hold markup wherever it holds text, and looks what becomes of it. */
 async function markup(browser, base, faults) {
   const evil = '<img src=x onerror=alert(1)><script>alert(2)</script>"\'`${alert(3)}'
-  const ctx = await browser.newContext()
+  const ctx = await context(browser)
   const page = await ctx.newPage()
   page.on('dialog', (d) => (faults.push(`markup has run: ${d.message()}`), d.dismiss()))
   await page.route('**/v1/watch*', async (route) => {
@@ -185,20 +230,21 @@ const keep = 'c' // the rack of the host that the browser talks to
 rmSync(work, { recursive: true, force: true })
 mkdirSync(out, { recursive: true })
 mkdirSync(work, { recursive: true })
-let browser, via
+let browser
 const faults = []
 try {
   say((await holdfast('lab', 'up', '--racks', '3', '--disk-gib', '1', '--dir', dir)).trim().split('\n').at(-1) || 'the lab is up')
   await run('go', ['run', './images', '--probe', '-o', join(work, 'probe.raw')], { cwd: root })
   await holdfast('image', 'import', join(work, 'probe.raw'), '--name', 'probe')
-  via = await proxy(join(dir, `${keep}1`, 'api.sock'))
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: process.getuid() === 0 ? ['--no-sandbox'] : [] })
-  await story(browser, `http://127.0.0.1:${via.port}/ui`, faults)
+  const { hosts } = JSON.parse(readFileSync(join(dir, 'lab.json'), 'utf8'))
+  await story(browser, `https://${hosts.find((h) => h.rack === keep).addr}:7440/ui`, faults)
 } catch (err) {
   faults.push(err.stack)
+  const open = browser?.contexts().flatMap((c) => c.pages()) ?? []
+  for (const [i, p] of open.entries()) await p.screenshot({ path: join(out, `fault-${i}.png`) }).catch(() => {})
 } finally {
   await browser?.close()
-  await via?.close()
   await holdfast('lab', 'down', '--wipe', '--dir', dir).catch((err) => faults.push(`the lab: ${err.message}`))
 }
 for (const f of faults) console.log('FAIL ', f)

@@ -16,6 +16,7 @@ export type Work = Schemas['Work']
 export type Removal = Schemas['Removal']
 export type Event = Schemas['Event']
 export type VMSpec = Schemas['VMSpec']
+export type Session = Schemas['Session']
 export type VMSnapshot = Schemas['VMSnapshot']
 
 type Method = 'get' | 'post' | 'patch' | 'delete'
@@ -36,9 +37,6 @@ export class Problem extends Error {
     readonly type = '',
   ) {
     super(message)
-  }
-  get unauthorised() {
-    return this.status === 401 || this.status === 403
   }
 }
 

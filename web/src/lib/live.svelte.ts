@@ -41,6 +41,8 @@ class Live {
   why = $state('')
   /** Somebody has to log in first. */
   locked = $state(false)
+  /** Who is logged in may not see the cluster as a whole: there is no status. */
+  limited = $state(false)
 
   private kept: Record<Kind, Map<string, Thing>> = {
     host: new Map(), disk: new Map(), volume: new Map(), vm: new Map(), export: new Map(), incident: new Map(),
@@ -50,7 +52,7 @@ class Live {
 
   start() {
     this.stop()
-    this.locked = false
+    this.locked = this.limited = false
     this.stopped = new AbortController()
     void this.run(this.stopped.signal)
     void this.askWork(this.stopped.signal)
@@ -69,14 +71,39 @@ class Live {
         this.lost('')
       } catch (err) {
         if (signal.aborted) return
-        if (err instanceof Problem && err.unauthorised) {
+        if (err instanceof Problem && err.status === 401) {
           this.locked = true
+          return
+        }
+        if (err instanceof Problem && err.status === 403) {
+          await this.askOwn(signal)
           return
         }
         this.lost(told(err))
         if (err instanceof Problem && err.status > 0) await this.askStatus()
       }
       await sleep(again, signal)
+    }
+  }
+
+  /** Who may not see the cluster as a whole asks for what is theirs, again and again. */
+  private async askOwn(signal: AbortSignal) {
+    this.limited = true
+    while (!signal.aborted) {
+      try {
+        const [vms, volumes, images] = await Promise.all([get('/v1/vms'), get('/v1/volumes'), get('/v1/images')])
+        this.vms = vms ?? []
+        this.volumes = [...(volumes ?? []), ...(images ?? [])]
+        this.ready = true
+        this.lostAt = 0
+      } catch (err) {
+        if (err instanceof Problem && err.status === 401) {
+          this.locked = true
+          return
+        }
+        this.lost(told(err))
+      }
+      await sleep(2 * again, signal)
     }
   }
 
@@ -98,7 +125,7 @@ class Live {
 
   private async askWork(signal: AbortSignal) {
     while (!signal.aborted) {
-      if (document.visibilityState === 'visible' && this.ready && !this.lostAt) {
+      if (!this.limited && document.visibilityState === 'visible' && this.ready && !this.lostAt) {
         try {
           const w = await get('/v1/work')
           this.work = w.work ?? []

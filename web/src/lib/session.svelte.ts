@@ -1,12 +1,5 @@
 // Who is logged in. A cookie that scripts cannot read carries the session.
-import { request, Problem } from './api'
-
-export interface Session {
-  user: string
-  role: string
-  project?: string
-  expires?: string
-}
+import { get, post, Problem, type Session } from './api'
 
 class Who {
   session = $state.raw<Session>()
@@ -14,7 +7,7 @@ class Who {
   /** Asks who is logged in. Where connections vouch for their users, as a host's socket does, nobody has to. */
   async ask(): Promise<void> {
     try {
-      this.session = (await (await request('GET', '/v1/session')).json()) as Session
+      this.session = await get('/v1/session')
     } catch (err) {
       if (!(err instanceof Problem)) throw err
       this.session = undefined
@@ -22,16 +15,15 @@ class Who {
   }
 
   async login(user: string, password: string): Promise<void> {
-    this.session = (await (await request('POST', '/v1/login', { user, password })).json()) as Session
+    this.session = await post('/v1/login', {}, { user, password })
   }
 
   async setup(token: string, user: string, password: string): Promise<void> {
-    await request('POST', '/v1/setup', { token, user, password })
-    await this.login(user, password)
+    this.session = await post('/v1/setup', {}, { token, user, password })
   }
 
   async logout(): Promise<void> {
-    await request('POST', '/v1/logout', {})
+    await post('/v1/logout')
     this.session = undefined
   }
 }
