@@ -190,7 +190,7 @@ async function story(browser, base, faults) {
 
   for (const [name, path] of [
     ['home', '/'], ['vms', '/vms'], ['vm', '/vms/web1'], ['new-vm', '/new-vm'], ['storage', '/storage'], ['volume', '/storage/web1'],
-    ['hosts', '/hosts'], ['host', '/hosts/a1'], ['incidents', '/incidents'], ['incident', `/incidents/${incident.id}`], ['activity', '/activity'],
+    ['hosts', '/hosts'], ['host', '/hosts/a1'], ['incidents', '/incidents'], ['incident', `/incidents/${incident.id}`], ['activity', '/activity'], ['settings', '/settings'],
     ['runbooks', '/runbooks'], ['runbook', '/runbooks/rack-away'],
   ]) await look(browser, base, name, path, faults)
   say('      axe has looked at every page on four screens')

@@ -2,7 +2,7 @@
 import type { components, paths } from './schema'
 import { t } from '../strings'
 
-type Schemas = components['schemas']
+export type Schemas = components['schemas']
 export type Status = Schemas['Status']
 export type Condition = Schemas['Condition']
 export type Host = Schemas['Host']
