@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -54,11 +55,11 @@ func (s *Server) console(w http.ResponseWriter, r *http.Request) {
 		port.Close()
 		return // Upgrade has answered
 	}
-	s.relay(ws, port)
+	s.relay(r.Context(), ws, port)
 }
 
-// relay copies both ways until either side ends, then closes both.
-func (s *Server) relay(ws *websocket.Conn, port io.ReadWriteCloser) {
+// relay copies both ways until either side or ctx ends, then closes both.
+func (s *Server) relay(ctx context.Context, ws *websocket.Conn, port io.ReadWriteCloser) {
 	var once sync.Once
 	end := func() {
 		once.Do(func() {
@@ -79,6 +80,8 @@ func (s *Server) relay(ws *websocket.Conn, port io.ReadWriteCloser) {
 	go func() {
 		select {
 		case <-s.base.Done():
+			end()
+		case <-ctx.Done():
 			end()
 		case <-stop:
 		}

@@ -174,6 +174,9 @@ func (s *Server) permitted(router chi.Routes) func(http.Handler) http.Handler {
 			need, listed := table[op]
 			switch {
 			case op == "" && who != nil: // the description, which has no operation itself, or nothing
+			case listed && who.May(need) && standing(op):
+				s.whileAllowed(need, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.record(next, w, r, op, params) }), w, r)
+				return
 			case listed && who.May(need):
 			case who == nil:
 				writeUnknown(w, holdfast.Errorf(holdfast.Denied, "nobody is served without an account: log in, or give a token or a certificate"))
