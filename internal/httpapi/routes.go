@@ -51,6 +51,7 @@ func (s *Server) routes(r chi.Router) {
 	s.consoleRoute(r)
 	s.metricsRoute(r)
 	s.watchRoute(r)
+	s.referenceRoute(r)
 }
 
 // picture reads the state for one request.
