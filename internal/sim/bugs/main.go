@@ -32,6 +32,7 @@ type hunt struct {
 	jobs  int
 	file  string
 	page  string
+	tries int // runs of the reducer, of each bug that was found; 0: it is not reduced
 }
 
 func main() {
@@ -43,13 +44,14 @@ func main() {
 	flag.IntVar(&h.jobs, "jobs", runtime.NumCPU(), "seeds at once")
 	flag.StringVar(&h.file, "results", "docs/campaigns/"+sim.BugsFile, "file of what came of every bug; empty: do not keep it")
 	flag.StringVar(&h.page, "page", "docs/PLANTED_BUGS.md", "page that shows it; empty: do not write it")
+	flag.IntVar(&h.tries, "reduce", 0, "have the reducer make the seed smaller that found each bug, in up to so many runs; with -play that seed")
 	write := flag.Bool("write", false, "write the page only")
 	crashes := flag.Int("crash-points", 0, "plant bugs of the store instead, and replay up to so many crash points of each (ADR 0083)")
 	crashFile := flag.String("crash-results", "docs/campaigns/crash-bugs.json", "file of what came of those; empty: do not keep it")
 	play := flag.Uint64("play", 0, "play one seed and exit with status 1 if it finds something")
 	flag.Parse()
 	if *play != 0 {
-		os.Exit(playOne(*play))
+		os.Exit(h.playOne(*play))
 	}
 	err := error(nil)
 	switch {
@@ -67,8 +69,11 @@ func main() {
 }
 
 // playOne plays a seed and prints what it finds.
-func playOne(seed uint64) int {
+func (h *hunt) playOne(seed uint64) int {
 	debug.SetGCPercent(400) // a world's garbage is short-lived
+	if h.tries > 0 {
+		return reduceOne(seed, h.tries)
+	}
 	_ = syscall.Setrlimit(syscall.RLIMIT_CPU, &syscall.Rlimit{Cur: patience, Max: patience + 10})
 	r := sim.Run(sim.Options{Seed: seed})
 	for _, f := range r.Failures {
@@ -103,12 +108,16 @@ func (h *hunt) run() error {
 	missed := 0
 	for _, b := range chosen {
 		was := resultOf(before, b.name)
-		if h.left && was.Seed != 0 || !h.anew && was.World == world && (was.Seed != 0 || was.Tried >= h.seeds) {
+		known := !h.anew && was.World == world && was.Seed != 0
+		if h.left && was.Seed != 0 || known && h.tries == 0 || !known && !h.anew && was.World == world && was.Tried >= h.seeds {
 			continue
 		}
 		r := result{Bug: b.name, Commit: strings.TrimSpace(string(commit)), World: world}
 		if !h.anew && was.World == world {
 			r.Tried = was.Tried
+		}
+		if known {
+			r = was
 		}
 		program, err := plant(dir, &b)
 		if err != nil {
@@ -116,6 +125,11 @@ func (h *hunt) run() error {
 		}
 		begun := time.Now()
 		look(program, &r, h.seeds, h.jobs)
+		if h.tries > 0 && r.Seed != 0 {
+			if r.Reduced, err = reduced(program, r.Seed, h.tries); err != nil {
+				fmt.Fprintf(os.Stderr, "bugs: %s: seed %d was not reduced: %v\n", b.name, r.Seed, err)
+			}
+		}
 		_ = os.Remove(program)
 		if r.Seed == 0 {
 			missed++

@@ -65,7 +65,7 @@ func overlay(dir string, b *bug) (list string, err error) {
 // A seed takes a second or two of a processor's time; one that takes more spins.
 // On a machine that has much else to do it may last.
 const (
-	patience = 60 // seconds of processors' time
+	patience = 30 // seconds of processors' time
 	atLast   = 30 * time.Minute
 )
 

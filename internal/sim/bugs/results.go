@@ -66,11 +66,20 @@ func (h *hunt) keep(r *result) error {
 	if err != nil {
 		return err
 	}
-	made, err := sim.Replace(string(text), "bugs", table(all))
+	made, err := parts(string(text), all)
 	if err != nil {
 		return fmt.Errorf("%s: %w", h.page, err)
 	}
 	return os.WriteFile(h.page, []byte(made), 0o666)
+}
+
+// parts writes those parts of the page that are made of results.
+func parts(page string, all []result) (string, error) {
+	page, err := sim.Replace(page, "bugs", table(all))
+	if err != nil {
+		return "", err
+	}
+	return sim.Replace(page, "reduced", smaller(all))
 }
 
 func order(name string) int {

@@ -19,7 +19,8 @@ func TestThePageIsWrittenFromTheResults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if made, err := sim.Replace(string(page), "bugs", table(all)); err != nil || made != string(page) {
+	made, err := parts(string(page), all)
+	if err != nil || made != string(page) {
 		t.Errorf("docs/PLANTED_BUGS.md is not what docs/campaigns/bugs.json and the table of bugs make; run: go run ./internal/sim/bugs -write (%v)", err)
 	}
 	for _, r := range all {
@@ -32,11 +33,11 @@ func TestThePageIsWrittenFromTheResults(t *testing.T) {
 func TestResultsAreKeptBesideOthers(t *testing.T) {
 	dir := t.TempDir()
 	h := hunt{file: filepath.Join(dir, "a", "bugs.json"), page: filepath.Join(dir, "page.md")}
-	if err := os.WriteFile(h.page, []byte("# x\n<!-- made: bugs -->\nthe last table\n<!-- end: bugs -->\nend\n"), 0o600); err != nil {
+	if err := os.WriteFile(h.page, []byte("# x\n<!-- made: bugs -->\nthe last table\n<!-- end: bugs -->\n<!-- made: reduced -->\n<!-- end: reduced -->\nend\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	first, second := bugs()[0].name, bugs()[1].name
-	for _, r := range []result{{Bug: second, Tried: 9}, {Bug: first, Tried: 3, Seed: 3, Finding: "x"}, {Bug: second, Tried: 12, Seed: 12, Judge: true}} {
+	for _, r := range []result{{Bug: second, Tried: 9}, {Bug: first, Tried: 3, Seed: 3, Finding: "x", Reduced: &sim.Reduced{Before: "much", After: "little", Runs: 7, Story: "kill host a1\n"}}, {Bug: second, Tried: 12, Seed: 12, Judge: true}} {
 		if err := h.keep(&r); err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +47,7 @@ func TestResultsAreKeptBesideOthers(t *testing.T) {
 		t.Fatalf("%+v, %v", all, err)
 	}
 	page, err := os.ReadFile(h.page)
-	if s := string(page); err != nil || !strings.Contains(s, "| 3 |") || !strings.Contains(s, "| 12, by both judges |") || strings.Contains(s, "the last table") || !strings.HasSuffix(s, "end\n") {
+	if s := string(page); err != nil || !strings.Contains(s, "| 3 |") || !strings.Contains(s, "| 12, by both judges |") || !strings.Contains(s, "| 3 | much | little | 7 |") || !strings.Contains(s, "```\nkill host a1\n```") || strings.Contains(s, "the last table") || !strings.HasSuffix(s, "end\n") {
 		t.Errorf("%s %v", s, err)
 	}
 }

@@ -26,6 +26,8 @@ const (
 	takeoverGo   = "internal/replica/takeover.go"
 	authorityGo  = "internal/replica/authority.go"
 	replicaGo    = "internal/store/replica.go"
+	replayGo     = "internal/store/replay.go"
+	headGo       = "internal/store/head.go"
 	scanGo       = "internal/store/scan.go"
 	mergeGo      = "internal/store/merge.go"
 	ckptGo       = "internal/store/checkpoint.go"
@@ -49,8 +51,9 @@ func bugs() []bug {
 			{changeGo, "\tv.eject = append(v.eject, p)\n", "\tv.eject = append(v.eject, p)\n\tv.m.Remove(p.i)\n"}}},
 		{name: "accept-a-gap", rule: "a replica takes only the next LSN (7)", edits: []edit{
 			{replicaGo, "\tif !x.Follows(h.prefix) {\n\t\treturn holdfast.Errorf(holdfast.Gap, \"replica %s: record %v", "\tif !x.Follows(h.prefix) && x.LSN.Epoch() != h.prefix.Epoch() {\n\t\treturn holdfast.Errorf(holdfast.Gap, \"replica %s: record %v"}}},
-		{name: "ignore-boot-id", rule: "a replica that lost its memory cannot vouch (7)", edits: []edit{
-			{writerGo, "\tif boot != m.Boot {\n\t\treturn Forgot", "\tif false {\n\t\treturn Forgot"}}},
+		{name: "ignore-boot-id", rule: "a replica that lost its memory cannot vouch (7)",
+			test: "go test ./internal/replica -run TestAReplicaThatForgot", edits: []edit{
+				{writerGo, "\tif boot != m.Boot {\n\t\treturn Forgot", "\tif false {\n\t\treturn Forgot"}}},
 		{name: "a-disk-forgets-under-the-same-boot-id", rule: "a replica that lost its memory cannot vouch (7)",
 			test: "go test ./internal/volume -run TestAReplicaWhoseDisk", edits: []edit{
 				{renewGo, "\tif kept {\n", "\tif true {\n"}}},
@@ -120,6 +123,13 @@ func bugs() []bug {
 			{ioGo, "if v.barrier != nil || v.bytes > window {", "if v.bytes > window {"}}},
 		{name: "recover-without-a-gap", rule: "no epoch is given out again by a recovery from records that are older than it (5)", edits: []edit{
 			{recoverGo, "min(o.Epoch+gap+holdfast.Epoch(r.s.Chance(uint32(EpochGap))), holdfast.MaxEpoch)", "min(o.Epoch+0*gap, holdfast.MaxEpoch)"}}},
+		{name: "leave-a-torn-batch-out", rule: "what a loss of all memory leaves is a prefix of what was written (1)", edits: []edit{
+			{scanGo, "\t\t\tsc.batches = sc.batches[:i]\n\t\t\treturn\n", "\t\t\tb.entries = nil\n"},
+			{replayGo, "\tif !e.rec.Follows(h.prefix) {\n\t\tr.markDamaged", "\tif false {\n\t\tr.markDamaged"}}},
+		{name: "do-not-wait-for-the-last", rule: "whoever is in sync has every acknowledged write (7)", edits: []edit{
+			{writerGo, "\t\tif m := &w.members[i]; !m.Gone {\n\t\t\tl = min(l, m.Acked)", "\t\tif m := &w.members[i]; !m.Gone && (i < 2 || i < len(w.members)-1) {\n\t\t\tl = min(l, m.Acked)"}}},
+		{name: "share-a-snapshots-index", rule: "a snapshot never changes", edits: []edit{
+			{headGo, "index: h.index.clone(), zeros", "index: h.index, zeros"}}},
 		{name: "believe-an-older-backup", rule: "who has read later records opens nothing from older ones (1, 5)", edits: []edit{
 			{mirrorGo, "\tif !back {\n", "\tif true {\n"}}},
 	}
