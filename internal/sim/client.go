@@ -37,6 +37,9 @@ type blockClient struct {
 	marks     *marks
 	forced    *forcedOpening // of its volume, as long as it has not been seen what that has left
 
+	lately  []int // blocks that it wrote last, the last one at the end
+	readers int   // who look at what it writes
+
 	held  bool // it is asked to use no session
 	rests bool // and does not
 
@@ -61,6 +64,8 @@ const (
 	byePatience  = 2 * time.Second // with a session that was given up
 	depth        = 8
 	think        = 5 * time.Millisecond
+	leisure      = 300 * time.Millisecond // the same, when what was asked for is done
+	watched      = 25 * time.Millisecond  // and somebody reads what it writes
 	hurry        = 500 * time.Microsecond // between two rounds of who is behind
 	pace         = 220                    // operations a second of all clients together; after a stall, and for one that stalls, they catch up
 )
@@ -114,6 +119,14 @@ func (c *blockClient) rest(limit time.Duration) bool {
 // keepPace lets the time pass until the next round, which is little for who is
 // behind the pace.
 func (c *blockClient) keepPace() {
+	if c.s.o.Steps > 0 && c.s.asked() {
+		rest := leisure
+		if c.readers > 0 {
+			rest = watched
+		}
+		clock.Sleep(c.s.c, time.Duration(1+c.rng.Int64N(int64(2*rest))))
+		return
+	}
 	ahead := c.s.begun + time.Duration(c.s.done())*time.Second/pace - c.s.c.Now()
 	if ahead <= 0 || c.s.groups.rush(c.s.c.Now()) {
 		clock.Sleep(c.s.c, time.Duration(1+c.rng.Int64N(int64(2*hurry))))
@@ -338,6 +351,7 @@ func (c *blockClient) outcome(o *operation) {
 			c.model.acknowledged(o.block, o.tag)
 			c.s.groups.acknowledged(c, o.block, o.tag)
 			c.landedInLog(o.block, o.tag)
+			c.remember(o.block)
 			c.s.members.acknowledged(c, o.req.FUA)
 		} else {
 			c.model.landed(o.block, o.tag)

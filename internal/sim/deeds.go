@@ -23,7 +23,7 @@ func (s *simulation) strike(c story.Command) {
 	l := story.Line{At: s.sinceBegun(), Command: c}
 	s.tell("%s", l)
 	s.struck = append(s.struck, l)
-	if !remedy(c.Kind) {
+	if c.Class == story.Fault && !remedy(c.Kind) {
 		s.res.Faults++
 		s.res.Kinds[c.Kind]++
 	}
@@ -76,6 +76,9 @@ func (s *simulation) begin(c story.Command) []func() {
 	}
 	if c.Kind == "disk swap" {
 		return one(s.swapDisks(s.named(c.Text("host")), s.named(c.Text("other"))))
+	}
+	if c.Kind == "read" {
+		return one(s.readAt(s.clientOf(story.Line{Command: c}), s.named(c.Text("host"))))
 	}
 	if c.Kind == "calendar" {
 		by := c.Time("by")

@@ -18,6 +18,17 @@ type PlantedBug struct {
 	Seed    uint64 `json:"found_by_seed,omitempty"` // 0: none of them found it
 	Finding string `json:"finding,omitempty"`       // the first of that seed
 	Judge   bool   `json:"by_porcupine,omitempty"`  // one of that seed's findings is the judge's of histories
+
+	Reduced *Reduced `json:"reduced,omitempty"` // what the reducer made of that seed; nil: it was not asked
+}
+
+// Reduced is what became of a failing run that was made smaller.
+type Reduced struct {
+	Before  string `json:"before"` // what there is to it
+	After   string `json:"after"`
+	Runs    int    `json:"runs"`    // that were tried
+	Finding string `json:"finding"` // of the smallest
+	Story   string `json:"story"`   // which is this
 }
 
 // BugsFile is where they are kept, beside the summaries of campaigns.

@@ -25,12 +25,14 @@ var mayFail = map[string]int{"force": orderTries, "keep vm": 1, "set vm back": 2
 
 // play1 plays one line of a story.
 func (s *simulation) play1(l story.Line) {
-	switch l.Class {
-	case story.Order:
+	switch {
+	case l.Kind == "read":
+		s.strike(l.Command)
+	case l.Class == story.Order:
 		if done := s.act(l); s.quiet { // else it is one of those who work beside everything else
 			done.Wait(clock.Forever)
 		}
-	case story.Expect:
+	case l.Class == story.Expect:
 		s.struck = append(s.struck, story.Line{At: s.sinceBegun(), Command: l.Command})
 		s.expect(l)
 	default:
@@ -63,7 +65,7 @@ func (s *simulation) order(l story.Line) {
 		if err = s.tryOrder(l); err == nil || s.ending {
 			return
 		}
-		if s.faults.over {
+		if s.faults.stopped {
 			break
 		}
 		clock.Sleep(s.c, time.Second)

@@ -14,17 +14,18 @@ import (
 // some time later. Each seed draws from a choice of the kinds of faults only, so
 // that the others do not drown what these do together.
 type faults struct {
-	s     *simulation
-	rng   *rand.Rand
-	kinds []faultKind // those of this seed
-	sum   int         // of their weights
-	every time.Duration
-	lasts time.Duration
-	drawn int // times that a kind was chosen
-	over  bool
-	ended clock.Event
-	told  clock.Event // the story is at its end
-	wake  clock.Event
+	s       *simulation
+	rng     *rand.Rand
+	kinds   []faultKind // those of this seed
+	sum     int         // of their weights
+	every   time.Duration
+	lasts   time.Duration
+	drawn   int  // times that a kind was chosen
+	over    bool // none is drawn any more
+	stopped bool // nor is anything played
+	ended   clock.Event
+	told    clock.Event // the story is at its end
+	wake    clock.Event
 }
 
 // faultKind is one way to break things, and how often it is chosen. It draws
@@ -137,9 +138,15 @@ func (f *faults) mix(setup []story.Line) {
 	}
 }
 
-func (f *faults) stop() {
+// end has no more faults happen.
+func (f *faults) end() {
 	f.over = true
 	f.wake.Set()
+}
+
+func (f *faults) stop() {
+	f.end()
+	f.stopped = true
 	f.ended.Wait(clock.Forever)
 }
 

@@ -29,7 +29,7 @@ func (s *simulation) found() {
 	s.sealings, s.limits, s.groups, s.drains = s.newSealings(), s.newLimiting(), s.newGrouping(), s.newDrains()
 	s.vmDisks = newVMDisks(s)
 	s.forcing = s.newForcing()
-	s.members = &members{s: s}
+	s.members = &members{s: s, stable: make(map[*blockClient]reached)}
 	for _, p := range s.plan.hosts {
 		s.hosts = append(s.hosts, s.newHost(p))
 	}

@@ -4,6 +4,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/internal/volume"
 )
 
 // members checks, at the very moment that a client hears of an acknowledged write
@@ -14,6 +15,13 @@ type members struct {
 	s      *simulation
 	turn   int
 	looked int // replicas
+	stable map[*blockClient]reached
+}
+
+// reached is up to where a writer has flushed, at the most.
+type reached struct {
+	writer *volume.Volume
+	stable holdfast.LSN
 }
 
 // acksEvery is how many acknowledged writes there are to one that is looked at;
@@ -30,6 +38,10 @@ func (m *members) acknowledged(c *blockClient, flush bool) {
 		return
 	}
 	acked, stable := w.Reached()
+	if was := m.stable[c]; was.writer == w {
+		stable = max(stable, was.stable) // whoever is added since has it too
+	}
+	m.stable[c] = reached{w, stable}
 	rec, err := cluster.PeekVolume(m.s.peek, c.vol.ID)
 	if err != nil {
 		m.s.fail("the record of %s: %v", c.vol.Name, err)

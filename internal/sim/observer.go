@@ -41,13 +41,15 @@ func (s *simulation) startObserver() *observer {
 // look reads a few blocks of a volume.
 func (o *observer) look() {
 	c := o.s.clients[o.rng.IntN(len(o.s.clients))]
-	h := o.where(c)
-	if h == nil {
-		return
+	if h := o.where(c); h != nil {
+		o.lookAt(c, h, o.rng.Perm(volumeBlocks)[:observeBlocks])
 	}
+}
+
+// lookAt reads blocks of a volume at a host.
+func (o *observer) lookAt(c *blockClient, h *host, blocks []int) {
 	gen, may, excused := c.gen, c.model.watch(), h.deceived(c.vol)
 	defer c.model.unwatch(may)
-	blocks := o.rng.Perm(volumeBlocks)[:observeBlocks]
 	got := make([][]byte, len(blocks))
 	seen := make([]func(tag uint64), len(blocks))
 	o.s.runOn(h, observePatience, func() {

@@ -54,6 +54,7 @@ func (s *simulation) restoreDisk(h *host, n int) {
 		return
 	}
 	s.oldCopies++
+	s.promises.forget(h)
 	if h.copies[n-1] = nil; n == 1 {
 		h.disk = c
 	} else {

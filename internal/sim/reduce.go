@@ -108,6 +108,16 @@ func reduce(o Options, tries int, out io.Writer) (*reduction, error) {
 	return red, nil
 }
 
+// Reduce makes a seed that fails smaller in at most so many runs. Kind NotFound: it
+// does not fail.
+func Reduce(seed uint64, tries int, out io.Writer) (*Reduced, error) {
+	red, err := reduce(Options{Seed: seed}, tries, out)
+	if err != nil {
+		return nil, err
+	}
+	return &Reduced{Before: red.before.String(), After: red.after.String(), Runs: red.tried, Finding: red.why, Story: red.story.String()}, nil
+}
+
 func (r *reducer) say(format string, args ...any) { fmt.Fprintf(r.out, format+"\n", args...) }
 
 // weight is what is to become less.
@@ -151,6 +161,9 @@ func (r *reducer) parts() (setup, lines []string) {
 	}
 	for _, l := range r.best.Lines {
 		lines = append(lines, l.String())
+	}
+	if n := len(r.best.Lines); n > 0 && r.best.End > r.best.Lines[n-1].At {
+		lines = append(lines, "at "+r.best.End.String()+" end")
 	}
 	if len(lines) == 0 { // else the faults would be drawn anew
 		lines = []string{"at 0s heal"}

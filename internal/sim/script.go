@@ -63,6 +63,6 @@ func (s *simulation) say(format string, args ...any) story.Command {
 
 // written is the run as a story: what it was made of and all that was done.
 func (s *simulation) written() *story.Story {
-	out := &story.Story{Title: fmt.Sprintf("what seed %d did", s.o.Seed), Setup: s.setup, Lines: s.struck, End: s.o.Lasts}
+	out := &story.Story{Title: fmt.Sprintf("what seed %d did", s.o.Seed), Setup: s.setup, Lines: s.struck, End: max(s.o.Lasts, s.over)}
 	return out
 }

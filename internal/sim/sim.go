@@ -34,25 +34,28 @@ import (
 // Options choose a run.
 type Options struct {
 	Seed  uint64
-	Steps int           // client operations; 0: as the story says, or 10000
+	Steps int           // client operations, before the endgame; 0: as the story says, or 10000
 	Lasts time.Duration // clients and faults go on for so long; 0: until Steps are done
 	Story *story.Story  // what is not left to the seed; nil: nothing
 	Trace slog.Level    // of the product's own log, with Log
 	Log   io.Writer     // the product's log; nil: none
 	Out   io.Writer     // the history: faults, findings, summary
+
+	endgame bool // also of a run that is short
 }
 
 // Result is what a run came to.
 type Result struct {
-	Seed     uint64
-	Ops      int
-	Faults   int
-	Opened   int               // sessions that clients opened
-	Observed int               // reads by who is not the volume's client
-	Lost     int               // cache losses, each after power was lost everywhere
-	Judged   int               // reads that Porcupine has judged
-	Kinds    map[string]int    // of faults
-	Visits   map[string]uint64 // of the protocol's machines: state, event
+	Seed       uint64
+	Ops        int
+	Faults     int
+	Opened     int               // sessions that clients opened
+	Observed   int               // reads by who is not the volume's client
+	Lost       int               // cache losses, each after power was lost everywhere
+	Judged     int               // reads that Porcupine has judged
+	Kinds      map[string]int    // of faults
+	Situations map[string]int    // of the endgame, that were played
+	Visits     map[string]uint64 // of the protocol's machines: state, event
 	// TakeOvers are the sessions of clients at a new epoch over one that was there,
 	// Recoveries the disks that were opened after their process or power had gone,
 	// Partitions the cuts of the network, whole or in one direction.
@@ -104,15 +107,19 @@ type simulation struct {
 	memories *memories
 	acting   int  // orders that are being carried out
 	judged   bool // the clients' histories
+	observer *observer
+	promises *promises
+	endgame  *endgame // nil: there is none
 	faults   *faults
 	lang     *story.Language
 	story    *story.Story // as it was given
 	quiet    bool         // nothing goes on that the story does not say
 	setup    []story.Line // as it was played
 	plan     plan
-	struck   []story.Line // what was done so far
-	cuts     []*cutting   // of the network, which last
-	toldAll  bool         // the story is at its end
+	struck   []story.Line  // what was done so far
+	cuts     []*cutting    // of the network, which last
+	toldAll  bool          // the story is at its end
+	over     time.Duration // when clients stop at the earliest, since they began
 	visited  *visited
 	res      Result
 	ending   bool
@@ -175,7 +182,7 @@ func (o Options) Check() error {
 func newSimulation(o Options) *simulation {
 	w := simclock.NewWorld(o.Seed)
 	s := &simulation{o: o, w: w, c: w.Clock(), rng: w.Rand("script"), hist: fnv.New64a(), mapMemory: mapMemory}
-	s.res.Seed, s.res.Kinds = o.Seed, make(map[string]int)
+	s.res.Seed, s.res.Kinds, s.res.Situations = o.Seed, make(map[string]int), make(map[string]int)
 	s.log, s.visited = s.logger(), newVisited()
 	s.lang, s.disks = story.NewLanguage(), w.Rand("second disks")
 	if s.story = o.Story; s.story == nil {
@@ -183,6 +190,8 @@ func newSimulation(o Options) *simulation {
 	}
 	s.memories = s.newMemories()
 	s.net = simnet.New(w, simnet.LAN())
+	s.promises = newPromises(s)
+	s.net.OnReply(s.promises.replied)
 	s.kv = memkv.NewServer(memkv.Config{Clock: s.c, Rand: w.Rand})
 	return s
 }
@@ -206,16 +215,27 @@ func (s *simulation) play(script func()) {
 	}
 }
 
-// busy fails a run in which too little happened to mean anything.
+// busy fails a run in which too little happened to mean anything, in the part of it
+// that is drawn freely.
 func (s *simulation) busy() {
-	if r := &s.res; len(s.story.Lines) == 0 && s.o.Steps >= defaultSteps && len(r.Failures) == 0 && (r.rate(r.Ops) < busyOps || r.rate(r.Faults) < busyFaults) {
+	r := &s.res
+	r.Ops, r.Busy = s.done(), s.sinceBegun()
+	if len(s.story.Lines) == 0 && s.o.Steps >= defaultSteps && len(r.Failures) == 0 && (r.rate(r.Ops) < busyOps || r.rate(r.Faults) < busyFaults) {
 		s.fail("too little happened: %.0f operations and %.2f faults a second", r.rate(r.Ops), r.rate(r.Faults))
 	}
 }
 
-// enough reports whether the clients have done what was asked for.
+// asked reports whether the clients have done what was asked for.
+func (s *simulation) asked() bool {
+	return s.o.Steps > 0 && s.done() >= s.o.Steps || s.o.Lasts > 0 && s.sinceBegun() >= s.o.Lasts
+}
+
+// enough reports whether the clients are to stop: an endgame goes on a while.
 func (s *simulation) enough() bool {
-	return s.o.Steps > 0 && s.done() >= s.o.Steps || s.o.Lasts > 0 && s.sinceBegun() >= s.o.Lasts || s.toldAll || len(s.res.Failures) > 0
+	if s.toldAll || len(s.res.Failures) > 0 {
+		return true
+	}
+	return s.asked() && s.sinceBegun() >= s.over && (s.over > 0 || s.endgame == nil)
 }
 
 // done counts the clients' operations.
@@ -291,14 +311,18 @@ func (s *simulation) again() string {
 func (s *simulation) script() {
 	s.found()
 	s.begun = s.w.Now()
+	s.endgame = s.newEndgame()
 	s.faults = s.startFaults()
 	s.op = s.startOperator()
-	observer := s.startObserver()
+	s.observer = s.startObserver()
 	s.watchAwake()
 	s.watchConditions()
 	s.drains.start()
 	for _, c := range s.clients {
 		s.c.Go(c.run)
+	}
+	if s.endgame != nil {
+		s.endgame.play()
 	}
 	for _, c := range s.clients {
 		c.wait()
@@ -306,16 +330,19 @@ func (s *simulation) script() {
 	s.faults.wait()
 	s.faults.stop()
 	s.acted()
+	if s.endgame == nil {
+		s.busy()
+	}
 	s.res.Busy = s.sinceBegun() // the operator may still wait for a host that is gone
 	s.op.stop()
 	s.drains.stop()
 	s.ending = true
 	s.res.Ops = s.done()
-	s.busy()
 	s.heal()
 	s.converge()
+	s.vms.goOn()
 	s.verify()
-	s.res.Observed = observer.reads
+	s.res.Observed = s.observer.reads
 }
 
 func (s *simulation) close() {

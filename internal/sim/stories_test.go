@@ -71,6 +71,7 @@ func TestStoriesThatCannotBePlayed(t *testing.T) {
 		"host a1 in rack a drift 20000":                           "s.txt:1: a clock is off by",
 		"make 3 racks x 1 hosts\nvms 2\nvolume v0 copies 77":      "s.txt:3: a volume has",
 		"make 3 racks x 1 hosts\nat 1s cut host a1 from q for 1s": "s.txt:2: there is no q",
+		"make 3 racks x 1 hosts\nclients 1\nread v1 at a1 for 1s": "s.txt:3: there is no client of v1",
 	} {
 		dir := t.TempDir()
 		t.Chdir(dir)

@@ -54,6 +54,9 @@ func (s *simulation) prepare() (err error) {
 	if n := s.story.Of("operations"); s.o.Steps == 0 && len(n) > 0 {
 		s.o.Steps = n[0].Count("operations")
 	}
+	if n := len(s.story.Lines); s.said("operations") && s.said("seed") && n > 0 && s.story.End > s.story.Lines[n-1].At {
+		s.over = s.story.End // it was recorded with what came after them
+	}
 	if s.o.Steps == 0 && s.o.Lasts == 0 && s.said("seed") {
 		s.o.Lasts = s.story.End // it was recorded by its minutes
 	}
@@ -154,6 +157,13 @@ func (s *simulation) clientNames() (out []string) {
 
 func clientVolume(i int) string { return fmt.Sprintf("v%d", i) }
 
+func clientVolumes(n int) (names []string) {
+	for i := range n {
+		names = append(names, clientVolume(i))
+	}
+	return names
+}
+
 // largeEvery is how many seeds there are to one with a large cluster.
 const largeEvery = 64
 
@@ -220,6 +230,9 @@ func (s *simulation) checkNames() error {
 			if what, _ := l.Place(slot); l.Has(slot) && !strings.HasSuffix(what, " of") && !slices.ContainsFunc(s.plan.hosts, func(h hostPlan) bool { return isAt(l.Command, slot, h.name, h.domain) }) {
 				return s.wrong(l, "there is no "+l.Text(slot))
 			}
+		}
+		if v := l.Text("volume"); l.Kind == "read" && !slices.ContainsFunc(clientVolumes(s.plan.clients), func(name string) bool { return name == v }) {
+			return s.wrong(l, "there is no client of "+v)
 		}
 		disk, n := l.Disk("disk")
 		for _, name := range append(l.Names("from"), l.Text("host"), l.Text("other"), disk) {

@@ -260,6 +260,10 @@ func (s *simulation) read(ref cluster.Replica, blocks int, f func(*store.Replica
 		}
 		ok := s.runOn(h, time.Minute, func() {
 			var r *store.Replica
+			if h.node == nil {
+				err = holdfast.Errorf(holdfast.Unavailable, "%s does not serve", h.name)
+				return
+			}
 			for _, st := range h.node.Volumes.Stores() {
 				if k := st.Replica(ref.ID); k != nil {
 					r = k

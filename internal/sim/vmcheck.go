@@ -2,8 +2,10 @@ package sim
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/probe"
 )
@@ -113,4 +115,21 @@ func (c *vmCheck) String() string {
 		}
 	}
 	return out
+}
+
+// guestsLimit is how long after everything is whole every guest has flushed more.
+const guestsLimit = time.Minute
+
+// goOn sees that every guest gets on with its work: one that runs and waits for its
+// disk for ever is as good as lost.
+func (c *vmCheck) goOn() {
+	for _, vm := range c.vms {
+		v := c.of(vm.ID)
+		was, boots := v.flushed, v.boots
+		for end := c.s.w.Now() + guestsLimit; v.flushed == was && v.boots == boots && len(c.s.res.Failures) == 0; clock.Sleep(c.s.c, 20*time.Millisecond) {
+			if c.s.w.Now() > end {
+				c.s.fail("%s runs, and has flushed nothing for %v though everything was put right", v.name, guestsLimit)
+			}
+		}
+	}
 }

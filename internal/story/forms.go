@@ -14,8 +14,8 @@ func Forms() []Form {
 		{"clients", Workload, "clients {clients:count}", "each uses a volume of its own, v0, v1 …, all the time"},
 		{"copies", Workload, "volume {volume:name} copies {copies:count}", "a client's volume has so many"},
 		{"vms", Workload, "vms {vms:count}", "vm0, vm1 … are there from the beginning"},
-		{"operations", Workload, "operations {operations:count}", "the clients stop after so many, all together"},
-		{"without", Workload, "without {what:operator|drains|groups|limits|second-disks|observer|forcing|memories|last-resort|damage}", "a part of what the seed would have going on is left out"},
+		{"operations", Workload, "operations {operations:count}", "the clients stop after so many, all together; if the story has an `end`, they go on at leisure until then"},
+		{"without", Workload, "without {what:operator|drains|groups|limits|second-disks|observer|forcing|memories|last-resort|damage|endgame}", "a part of what the seed would have going on is left out"},
 
 		{"mix", Mix, "faults {kind:name} weight {weight:count}", "how often a kind of fault is drawn; kinds that are not named are not"},
 		{"pace", Mix, "faults every {every:time} lasting {lasting:time}", "on average, while clients keep up"},
@@ -61,6 +61,7 @@ func Forms() []Form {
 		{"stop vm", Order, "stop vm {vm:name}", ""},
 		{"drain", Order, "drain {place}", "hosts are to be empty"},
 		{"undrain", Order, "undrain {place}", ""},
+		{"read", Order, "read {volume:name} at {host:name} for {for:time}", "as long as that host takes itself for its writer, somebody reads there what the volume's client wrote last, and the client does not rest"},
 
 		{"scrub", Order, "scrub {disk}", "somebody has all of it read and verified, and waits for the end of that"},
 		{"force", Order, "force volume {volume:name}", "somebody opens a client's volume from a stale copy, the only one that is left, and says that the others will not come back"},

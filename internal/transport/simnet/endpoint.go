@@ -186,6 +186,9 @@ func (e *Endpoint) serve(from holdfast.HostID, f transport.Frame, answer func(tr
 				panic("simnet: a handler replied twice")
 			}
 			replied = true
+			if e.n.replied != nil {
+				e.n.replied(e.id, f, r, err)
+			}
 			r, err = e.n.packReply(r, err)
 			e.n.scribble(f) // was borrowed until now
 			if !e.closed && !e.h.Dead() {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock/simclock"
+	"github.com/holdfast-cloud/holdfast/internal/transport"
 )
 
 // Params is how a path from one host to another behaves.
@@ -67,6 +68,7 @@ type Net struct {
 	rackIn  map[string]bool          // the same of racks, from and to others
 	rackOut map[string]bool
 	stats   Stats
+	replied func(by holdfast.HostID, f, r transport.Frame, err error)
 	spare   [maxClass + 1][][]byte // buffers for reuse, by the logarithm of their size
 }
 
@@ -97,6 +99,13 @@ func New(w *simclock.World, p Params) *Net {
 
 // Stats returns what has happened so far.
 func (n *Net) Stats() Stats { return n.stats }
+
+// OnReply has f called whenever a host answers a call, whether or not the reply
+// arrives: with the call's frame, and the reply or the error. It must not keep their
+// bytes.
+func (n *Net) OnReply(f func(by holdfast.HostID, call, reply transport.Frame, err error)) {
+	n.replied = f
+}
 
 // SetParams changes how every path behaves that has no parameters of its own.
 func (n *Net) SetParams(p Params) { n.params = p }
