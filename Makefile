@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils ovmf passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks bad-days drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-iscsi rot crash-points crash-bugs kill-points model isolation power-orders fuzz fuzz-smoke ui ui-check ui-dev ui-test packages clean
+.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks bad-days drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-installer judge-iscsi rot crash-points crash-bugs kill-points model isolation power-orders fuzz fuzz-smoke ui ui-check ui-dev ui-test packages clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -181,6 +181,13 @@ judge-cloud-init: packages ## boot a Debian with its own cloud-init, and look wh
 	@mkdir -p build
 	$(GO) run ./images --cloud-init -o build/cloud-init.raw
 	HOLDFAST_CLOUD_IMAGE=$(CURDIR)/build/cloud-init.raw $(GO) test -count=1 -v -timeout 30m -run TestCloudInit ./lab/baddays
+
+judge-installer: PACKAGES += grub-common grub-pc-bin grub-efi-amd64-bin xorriso mtools
+judge-installer: COMMANDS += grub-mkrescue xorriso mformat
+judge-installer: packages ## start Debian's own installer from a CD-ROM, by a BIOS and by UEFI
+	@mkdir -p build
+	@[ -e build/installer.iso ] || images/installer.sh build/installer.iso
+	HOLDFAST_INSTALLER=$(CURDIR)/build/installer.iso $(GO) test -count=1 -v -timeout 30m -run TestAnInstaller ./lab/baddays
 
 # What the judges need beyond that. One of them is built on libnbd, in C: it
 # alone needs a compiler, and of the library's headers only pkg-config knows.
