@@ -114,6 +114,36 @@ func (c *Client) Audit(ctx context.Context, from int64, limit int) (v1.AuditPage
 	return fetch[v1.AuditPage](ctx, c, "GET", query(path("audit"), "from", strconv.FormatInt(from, 10), "limit", strconv.Itoa(limit)), nil)
 }
 
+// Projects lists the projects.
+func (c *Client) Projects(ctx context.Context) ([]v1.Project, error) {
+	return fetch[[]v1.Project](ctx, c, "GET", path("projects"), nil)
+}
+
+// Project shows one.
+func (c *Client) Project(ctx context.Context, project string) (v1.Project, error) {
+	return fetch[v1.Project](ctx, c, "GET", path("projects", project), nil)
+}
+
+// CreateProject makes a project.
+func (c *Client) CreateProject(ctx context.Context, s v1.ProjectSpec) (v1.Project, error) {
+	return fetch[v1.Project](ctx, c, "POST", path("projects"), s)
+}
+
+// SetProject changes a project's quota.
+func (c *Client) SetProject(ctx context.Context, project string, s v1.ProjectChange) (v1.Project, error) {
+	return fetch[v1.Project](ctx, c, "PATCH", path("projects", project), s)
+}
+
+// DeleteProject deletes a project that has nothing.
+func (c *Client) DeleteProject(ctx context.Context, project string) error {
+	return c.call(ctx, "DELETE", path("projects", project), nil, nil)
+}
+
+// Assign gives a VM or a volume to a project.
+func (c *Client) Assign(ctx context.Context, project string, s v1.ProjectAssign) error {
+	return c.call(ctx, "POST", path("projects", project, "assign"), s, nil)
+}
+
 // As returns the client with a token or a session's secret in each request;
 // both empty: the certificate alone says who calls.
 func (c *Client) As(token, session string) *Client {

@@ -19,6 +19,8 @@ const (
 	dirUser    = root + "user/"
 	dirSession = root + "session/"
 	dirToken   = root + "token/"
+	dirProject = root + "project/"
+	dirOwned   = root + "owned/"
 	keySetup   = root + "setup"
 )
 

@@ -99,6 +99,8 @@ func CheckPlace(r Role, project string) error {
 		return holdfast.Errorf(holdfast.Invalid, "a cluster admin belongs to no project; leave the project out, or make it a tenant admin of %s", project)
 	case r == TenantAdmin && project == "":
 		return holdfast.Errorf(holdfast.Invalid, "a tenant admin is one of a project: say of which")
+	case project == DefaultProject:
+		return holdfast.Errorf(holdfast.Invalid, "the project %s is that of those who belong to none; leave the project out", DefaultProject)
 	case project != "":
 		return holdfast.CheckName("project", project)
 	}

@@ -55,6 +55,8 @@ type picture struct {
 	users    map[string]versioned[User]
 	sessions map[string]versioned[Session]
 	tokens   map[string]versioned[Token]
+	projects map[string]versioned[Project]
+	owned    map[string]versioned[Owned]
 	setup    versioned[setup]
 	bad      map[string]bool // keys of records that cannot be read; they let nobody in
 }
@@ -182,12 +184,14 @@ func (s *Store) waitRev(rev kv.Rev) {
 }
 
 func emptyPicture() *picture {
-	return &picture{users: map[string]versioned[User]{}, sessions: map[string]versioned[Session]{}, tokens: map[string]versioned[Token]{}, bad: map[string]bool{}}
+	return &picture{users: map[string]versioned[User]{}, sessions: map[string]versioned[Session]{}, tokens: map[string]versioned[Token]{},
+		projects: map[string]versioned[Project]{}, owned: map[string]versioned[Owned]{}, bad: map[string]bool{}}
 }
 
 // advance is the picture after events; those already in it are passed over.
 func (p *picture) advance(evs []kv.Event) *picture {
-	n := &picture{rev: p.rev, users: maps.Clone(p.users), sessions: maps.Clone(p.sessions), tokens: maps.Clone(p.tokens), setup: p.setup, bad: maps.Clone(p.bad)}
+	n := &picture{rev: p.rev, users: maps.Clone(p.users), sessions: maps.Clone(p.sessions), tokens: maps.Clone(p.tokens),
+		projects: maps.Clone(p.projects), owned: maps.Clone(p.owned), setup: p.setup, bad: maps.Clone(p.bad)}
 	for _, e := range evs {
 		if e.Mod <= p.rev {
 			continue
@@ -209,6 +213,10 @@ func (p *picture) put(it kv.Item) {
 		put(p, sessionKind(), p.sessions, it)
 	case strings.HasPrefix(it.Key, dirToken):
 		put(p, tokenKind(), p.tokens, it)
+	case strings.HasPrefix(it.Key, dirProject):
+		put(p, projectKind(), p.projects, it)
+	case strings.HasPrefix(it.Key, dirOwned):
+		put(p, ownedKind(), p.owned, it)
 	case it.Key == keySetup:
 		v, err := setupKind().decode(it.Key, it.Value)
 		if err != nil {
@@ -236,6 +244,10 @@ func (p *picture) remove(key string) {
 		delete(p.sessions, id)
 	} else if id, ok := strings.CutPrefix(key, dirToken); ok {
 		delete(p.tokens, id)
+	} else if id, ok := strings.CutPrefix(key, dirProject); ok {
+		delete(p.projects, id)
+	} else if id, ok := strings.CutPrefix(key, dirOwned); ok {
+		delete(p.owned, id)
 	} else if key == keySetup {
 		p.setup = versioned[setup]{}
 	}

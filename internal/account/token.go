@@ -38,6 +38,9 @@ func (s *Store) CreateToken(by *Principal, name string, role Role, project strin
 		if p.tokensOf(k.Owner) >= MaxTokens {
 			return holdfast.Errorf(holdfast.Conflict, "there are %d tokens of the same owner, as many as there may be; revoke some", MaxTokens)
 		}
+		if err := p.require(t, k.Project); err != nil {
+			return err
+		}
 		return putIn(t, tokenKind(), k, 0, 0)
 	})
 	return k, text, err

@@ -88,7 +88,23 @@ func (p *picture) addUser(t *txn, u User) error {
 	if len(p.users) >= MaxUsers {
 		return holdfast.Errorf(holdfast.Conflict, "there are %d users, as many as there may be; delete some", len(p.users))
 	}
+	if err := p.require(t, u.Project); err != nil {
+		return err
+	}
 	return putIn(t, userKind(), u, 0, 0)
+}
+
+// require makes a change depend on a project being there.
+func (p *picture) require(t *txn, project string) error {
+	if project == "" {
+		return nil
+	}
+	rec, ok := p.projects[project]
+	if !ok {
+		return NoProject(project)
+	}
+	t.conds = append(t.conds, kv.Cond{Key: projectKind().key(project), Mod: rec.mod})
+	return nil
 }
 
 // UserChange is what becomes of a user; nil: it stays.
@@ -112,6 +128,9 @@ func (s *Store) SetUser(name string, c UserChange) error {
 		}
 		if c.Project != nil {
 			u.Project = *c.Project
+			if err := p.require(t, u.Project); err != nil {
+				return err
+			}
 		}
 		if c.Disabled != nil {
 			u.Disabled = *c.Disabled

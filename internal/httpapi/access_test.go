@@ -130,12 +130,21 @@ func (d *door) want(status int, method, path, body string, headers ...string) st
 // token makes one of a role.
 func (d *door) token(role account.Role, project string) string {
 	d.Helper()
+	d.project(project)
 	by := &account.Principal{Kind: "socket", Role: account.ClusterAdmin}
 	_, text, err := d.a.CreateToken(by, "t-"+string(role), role, project, time.Hour)
 	if err != nil {
 		d.Fatal(err)
 	}
 	return text
+}
+
+// project makes sure that there is one.
+func (d *door) project(name string) {
+	d.Helper()
+	if err := d.a.SetProject(name, account.Share{}, true); name != "" && err != nil && !holdfast.IsKind(err, holdfast.Exists) {
+		d.Fatal(err)
+	}
 }
 
 // login logs in and returns the cookie.
@@ -337,10 +346,12 @@ func TestUsersOfAProjectSeeAndMakeNoOthers(t *testing.T) {
 		role    account.Role
 		project string
 	}{"ann": {account.ClusterAdmin, ""}, "tom": {account.TenantAdmin, "red"}, "tess": {account.Viewer, "red"}, "uma": {account.TenantAdmin, "blue"}, "vic": {account.Viewer, ""}} {
+		d.project(at.project)
 		if err := d.a.AddUser(name, at.role, at.project, goodPassword); err != nil {
 			t.Fatal(err)
 		}
 	}
+	d.project("green")
 	tom := []string{"Cookie", d.login("tom"), "X-Holdfast-Request", "1"}
 	var users []v1.User
 	if err := json.Unmarshal([]byte(d.want(200, "GET", "/v1/users", "", tom...)), &users); err != nil || len(users) != 2 || users[0].Name != "tess" || users[1].Name != "tom" {

@@ -24,6 +24,7 @@ func (s *Server) routes(r chi.Router) {
 	s.loginRoutes()
 	s.accountRoutes()
 	s.auditRoutes()
+	s.projectRoutes()
 	s.clusterRoutes()
 	s.hostRoutes()
 	s.diskRoutes()
@@ -59,6 +60,13 @@ func (s *Server) picture(ctx context.Context) (picture, error) {
 	st, err := s.o.Backend.State(ctx)
 	if err != nil {
 		return picture{}, err
+	}
+	if project := projectOf(ctx); project != "" {
+		a, err := s.accounts()
+		if err != nil {
+			return picture{}, err
+		}
+		st = within(st, project, a.Owner)
 	}
 	return pictureOf(st), nil
 }

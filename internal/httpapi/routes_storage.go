@@ -5,6 +5,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/account"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
 
@@ -42,7 +43,10 @@ func (s *Server) volumeRoutes() {
 			if err != nil {
 				return err
 			}
-			return s.o.Backend.DeleteVolume(ctx, v.ID, in.Erase)
+			if err := s.o.Backend.DeleteVolume(ctx, v.ID, in.Erase); err != nil {
+				return err
+			}
+			return s.left(ctx, ownedVolume(v.ID))
 		})
 	act(s, s.operation("GET", "/v1/volumes/{volume}/activity", "volume-activity", "Counters since the volume was opened", 200),
 		func(ctx context.Context, in *VolumeRef) (v1.Activity, error) {
@@ -83,7 +87,15 @@ func (s *Server) createVolume(ctx context.Context, in *request[v1.VolumeSpec]) (
 	if err != nil {
 		return v1.Volume{}, err
 	}
-	v, err := s.o.Backend.CreateVolume(ctx, n)
+	var v cluster.Volume
+	share := account.Share{Bytes: int64(n.Blocks) * holdfast.BlockSize}
+	if n.Origin != nil {
+		share.Bytes = max(share.Bytes, p.sizeOf(n.Origin.Volume))
+	}
+	err = s.admitted(ctx, share, func() (string, error) {
+		v, err = s.o.Backend.CreateVolume(ctx, n)
+		return ownedVolume(v.ID), err
+	})
 	if err != nil {
 		return v1.Volume{}, err
 	}
@@ -91,7 +103,11 @@ func (s *Server) createVolume(ctx context.Context, in *request[v1.VolumeSpec]) (
 }
 
 func (s *Server) growVolume(ctx context.Context, ref string, size int64) (v1.Volume, error) {
-	v, err := lookup(ctx, s, ref, picture.volume)
+	p, err := s.picture(ctx)
+	if err != nil {
+		return v1.Volume{}, err
+	}
+	v, err := p.volume(ref)
 	if err != nil {
 		return v1.Volume{}, err
 	}
@@ -102,7 +118,11 @@ func (s *Server) growVolume(ctx context.Context, ref string, size int64) (v1.Vol
 	if blocks < v.Blocks {
 		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "volume %s has %d bytes and is never made smaller: what stands at its end would be lost", v.Name, v.Blocks*holdfast.BlockSize)
 	}
-	if v, err = s.o.Backend.GrowVolume(ctx, v.ID, blocks); err != nil {
+	err = s.grown(p, v.ID, blocks, func() error {
+		v, err = s.o.Backend.GrowVolume(ctx, v.ID, blocks)
+		return err
+	})
+	if err != nil {
 		return v1.Volume{}, err
 	}
 	return s.volumeAnswer(ctx, v)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/account"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
 
@@ -34,7 +35,10 @@ func (s *Server) vmRoutes() {
 			if err != nil {
 				return err
 			}
-			return s.o.Backend.DeleteVM(ctx, v.ID, cluster.VMRemoval{Force: in.Force, KeepDisk: in.KeepDisk, Disks: in.Disks})
+			if err := s.o.Backend.DeleteVM(ctx, v.ID, cluster.VMRemoval{Force: in.Force, KeepDisk: in.KeepDisk, Disks: in.Disks}); err != nil {
+				return err
+			}
+			return s.left(ctx, ownedVM(v.ID), disksOf(v)...)
 		})
 	s.vmPower("start", "Start a VM", s.o.Backend.StartVM)
 	s.vmPower("reset", "Press a VM's reset button", s.o.Backend.ResetVM)
@@ -49,7 +53,15 @@ func (s *Server) vmRoutes() {
 				return v1.VM{}, err
 			}
 			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
-				return s.o.Backend.ChangeVM(ctx, id, c)
+				return s.resized(ownedVM(id), func(x account.Share) account.Share {
+					if c.CPUs != nil {
+						x.CPUs = int64(*c.CPUs)
+					}
+					if c.MemoryMiB != nil {
+						x.MemoryMiB = int64(*c.MemoryMiB)
+					}
+					return x
+				}, func() error { return s.o.Backend.ChangeVM(ctx, id, c) })
 			})
 		})
 	type stop struct {
@@ -81,7 +93,12 @@ func (s *Server) vmDiskRoutes() {
 				return v1.VM{}, err
 			}
 			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
-				return s.o.Backend.AddVMDisk(ctx, id, d)
+				if !d.Volume.IsZero() {
+					return s.o.Backend.AddVMDisk(ctx, id, d)
+				}
+				more := int64(d.New.Blocks) * holdfast.BlockSize
+				return s.resized(ownedVM(id), func(x account.Share) account.Share { x.Bytes += more; return x },
+					func() error { return s.o.Backend.AddVMDisk(ctx, id, d) })
 			})
 		})
 	type ref struct {
@@ -95,7 +112,10 @@ func (s *Server) vmDiskRoutes() {
 				return v1.VM{}, err
 			}
 			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
-				return s.o.Backend.RemoveVMDisk(ctx, id, d.ID)
+				if err := s.o.Backend.RemoveVMDisk(ctx, id, d.ID); err != nil {
+					return err
+				}
+				return s.parted(ctx, id, d)
 			})
 		})
 	type resize struct {
@@ -114,8 +134,10 @@ func (s *Server) vmDiskRoutes() {
 				return v1.VM{}, err
 			}
 			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
-				_, err := s.o.Backend.GrowVolume(ctx, d, blocks)
-				return err
+				return s.grown(p, d, blocks, func() error {
+					_, err := s.o.Backend.GrowVolume(ctx, d, blocks)
+					return err
+				})
 			})
 		})
 }
@@ -153,7 +175,15 @@ func (s *Server) createVM(ctx context.Context, in *request[v1.VMSpec]) (v1.VM, e
 	if err != nil {
 		return v1.VM{}, err
 	}
-	v, err := s.o.Backend.CreateVM(ctx, n)
+	var v cluster.VM
+	share := account.Share{VMs: 1, CPUs: int64(n.CPUs), MemoryMiB: int64(n.MemoryMiB)}
+	if n.Volume.IsZero() {
+		share.Bytes = max(int64(n.Blocks)*holdfast.BlockSize, p.sizeOf(n.Image))
+	}
+	err = s.admitted(ctx, share, func() (string, error) {
+		v, err = s.o.Backend.CreateVM(ctx, n)
+		return ownedVM(v.ID), err
+	})
 	if err != nil {
 		return v1.VM{}, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/account"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
 
@@ -167,12 +168,20 @@ func (s *Server) cloneVM(ctx context.Context, vm string, in v1.VMCloneSpec) (v1.
 	if in.Off {
 		power = cluster.Stopped
 	}
-	made, err := s.o.Backend.CloneVM(ctx, v.ID, of, in.Name, power)
+	p, err := s.picture(ctx)
 	if err != nil {
 		return v1.VM{}, err
 	}
-	p, err := s.picture(ctx)
+	var made cluster.VM
+	share := account.Share{VMs: 1, CPUs: int64(v.CPUs), MemoryMiB: int64(v.MemoryMiB), Bytes: p.sizeOf(disksOf(v)...)}
+	err = s.admitted(ctx, share, func() (string, error) {
+		made, err = s.o.Backend.CloneVM(ctx, v.ID, of, in.Name, power)
+		return ownedVM(made.ID), err
+	})
 	if err != nil {
+		return v1.VM{}, err
+	}
+	if p, err = s.picture(ctx); err != nil {
 		return v1.VM{}, err
 	}
 	if made, err = p.vm(made.ID.String()); err != nil {

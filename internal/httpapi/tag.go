@@ -181,7 +181,7 @@ type heldKey struct{}
 
 // pure notes that the answer to a request is rendered from a picture alone.
 func pure(ctx context.Context, st *cluster.State) {
-	if h, ok := ctx.Value(heldKey{}).(*held); ok {
+	if h, ok := ctx.Value(heldKey{}).(*held); ok && projectOf(ctx) == "" { // a project's is made for the request
 		h.of = st
 	}
 }
