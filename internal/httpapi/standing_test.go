@@ -30,6 +30,7 @@ func TestAStreamEndsWithWhatItRestsOn(t *testing.T) {
 		"the user is deleted": func(name, _ string) error { return d.a.DeleteUser(name) },
 		"the user may no more": func(name, _ string) error {
 			p := "elsewhere"
+			d.project(p)
 			return d.a.SetUser(name, account.UserChange{Project: &p})
 		},
 		"the user has logged out": func(_, cookie string) error {
