@@ -24,13 +24,28 @@ type Build struct {
 
 // BeginBuild begins a resync or rebuild: it revokes eligibility durably, keeps
 // the head as a fallback and goes on with another. From then on Append takes
-// records following Base, and Ingest blocks of LSN at or below it. A build under
-// way is given up first. Kind Conflict if a root is missing.
+// records following Base, and Ingest blocks of LSN at or below it. The same build
+// begun once more goes on with what it has: whoever asked may be heard twice, when
+// the first of its blocks are here. Another one under way is given up first. Kind
+// Conflict if a root is missing, or if this comes late: a build of a higher Base is
+// under way.
 func (r *Replica) BeginBuild(b Build) error {
+	s := r.s
+	s.lock()
+	again, late := false, false
+	if under := r.head.building; under != nil {
+		again, late = r.begun != nil && r.begun.is(b), b.Base < under.base
+	}
+	s.unlock()
+	switch {
+	case late:
+		return holdfast.Errorf(holdfast.Conflict, "replica %s is being built with a higher base than %v", r.id, b.Base)
+	case again:
+		return s.durable(r.usable)
+	}
 	if err := r.AbortBuild(); err != nil {
 		return err
 	}
-	s := r.s
 	err := s.withMap(func() error {
 		if err := r.usable(); err != nil {
 			return err
@@ -42,7 +57,7 @@ func (r *Replica) BeginBuild(b Build) error {
 		if err != nil {
 			return r.unreadable(err)
 		}
-		r.fallback, r.head, r.build = r.head, h, true
+		r.fallback, r.head, r.build, r.begun = r.head, h, true, &b
 		s.put(entryBuild, r.num, nil)
 		return nil
 	})
@@ -52,6 +67,11 @@ func (r *Replica) BeginBuild(b Build) error {
 	err = s.durable(func() error { return nil })
 	crashpoint.At(crashpoint.BuildBegun)
 	return err
+}
+
+// is reports whether two descriptions are of one build.
+func (b *Build) is(o Build) bool {
+	return b.Base == o.Base && b.From == o.From && b.Reverted == o.Reverted && slices.Equal(b.Roots, o.Roots)
 }
 
 func (r *Replica) newBuild(b Build) (*head, error) {

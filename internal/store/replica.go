@@ -31,6 +31,7 @@ type Replica struct {
 	flow     fair.Flow // its share of the log
 	head     *head
 	fallback *head   // during a build: the head before it
+	begun    *Build  // the last that was begun in this life of the store
 	taking   *taking // a root that is being received
 	aside    []*snap // roots that were received, for the next build
 	pins     []*Pin

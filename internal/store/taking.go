@@ -38,12 +38,14 @@ type RootID struct {
 // taking is a root that is being received.
 type taking struct {
 	id   RootID
+	from From
 	head *head // of no records; base is what was received
 }
 
 // BeginRoot begins to receive a root that this replica lacks, of the given size
-// in blocks. One that was begun before is given up. The replica's head stays
-// what it is; kind Busy while that is being built.
+// in blocks. One that was begun before is given up, but the same, begun once more,
+// goes on with what it has. The replica's head stays what it is; kind Busy while
+// that is being built.
 func (r *Replica) BeginRoot(id RootID, blocks uint64, from From) error {
 	if id.ID.IsZero() || id.LSN == 0 || blocks == 0 || blocks > holdfast.MaxVolumeBlocks {
 		return holdfast.Errorf(holdfast.Invalid, "a root of %d blocks at %v is out of range", blocks, id.LSN)
@@ -54,6 +56,9 @@ func (r *Replica) BeginRoot(id RootID, blocks uint64, from From) error {
 		}
 		if r.fallback != nil {
 			return holdfast.Errorf(holdfast.Busy, "replica %s is being built already", r.id)
+		}
+		if t := r.taking; t != nil && t.id == id && t.from == from && t.head.blocks == blocks {
+			return nil
 		}
 		r.dropTaking()
 		h, err := r.startFrom(from, id.LSN)
@@ -67,7 +72,7 @@ func (r *Replica) BeginRoot(id RootID, blocks uint64, from From) error {
 			}
 		}
 		h.blocks = blocks
-		r.taking = &taking{id: id, head: h}
+		r.taking = &taking{id: id, from: from, head: h}
 		crashpoint.At(crashpoint.RootBegun)
 		return nil
 	})
