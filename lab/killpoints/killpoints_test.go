@@ -92,7 +92,6 @@ type figures struct {
 // there.
 type killed struct {
 	Point       crashpoint.Point `json:"point"`
-	Commit      string           `json:"commit"`
 	Passage     int              `json:"passage"`
 	After       float64          `json:"after_seconds"` // since it was ordered
 	Operations  int64            `json:"operations"`

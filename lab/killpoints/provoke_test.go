@@ -42,7 +42,7 @@ func (s *scene) kill(p crashpoint.Point, passage int) killed {
 	s.whole(volumes...)
 	s.goesOn(s.watched)
 	s.goesOn(s.lone)
-	k := killed{Point: p, Commit: commit(), Passage: passage, After: after}
+	k := killed{Point: p, Passage: passage, After: after}
 	for _, g := range []*group{s.watched, s.lone} {
 		k.Flushes += s.end(g)
 		k.Operations += g.Done()
@@ -315,6 +315,9 @@ func (s *scene) brief() {
 	name := s.name("brief")
 	s.volume(name, s.copies, 8<<20)
 	_ = s.write(name, bytes.Repeat([]byte{'b'}, 8<<20)) // a process may kill itself in it
+	_, _ = ask(s, func(ctx context.Context, k *client.Client) (struct{}, error) { return struct{}{}, k.DeleteVolume(ctx, name) })
+	s.orStruck(func() bool { _, err := s.look(name); return isNotFound(err) })
+	s.whole()
 	s.remove(name)
 }
 
