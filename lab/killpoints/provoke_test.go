@@ -315,7 +315,9 @@ func (s *scene) brief() {
 	name := s.name("brief")
 	s.volume(name, s.copies, 8<<20)
 	_ = s.write(name, bytes.Repeat([]byte{'b'}, 8<<20)) // a process may kill itself in it
-	_, _ = ask(s, func(ctx context.Context, k *client.Client) (struct{}, error) { return struct{}{}, k.DeleteVolume(ctx, name) })
+	_, _ = ask(s, func(ctx context.Context, k *client.Client) (struct{}, error) {
+		return struct{}{}, k.DeleteVolume(ctx, name)
+	})
 	s.orStruck(func() bool { _, err := s.look(name); return isNotFound(err) })
 	s.whole()
 	s.remove(name)
