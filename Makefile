@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils ovmf passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks bad-days drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-installer judge-iscsi rot crash-points crash-bugs kill-points model isolation power-orders fuzz fuzz-smoke ui ui-check ui-dev ui-test packages clean
+.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks bad-days drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-installer judge-iscsi rot crash-points crash-bugs kill-points model isolation power-orders fuzz fuzz-smoke ui ui-check ui-dev ui-test packages package clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -189,10 +189,13 @@ judge-installer: packages ## start Debian's own installer from a CD-ROM, by a BI
 	@[ -e build/installer.iso ] || images/installer.sh build/installer.iso
 	HOLDFAST_INSTALLER=$(CURDIR)/build/installer.iso $(GO) test -count=1 -v -timeout 30m -run TestAnInstaller ./lab/baddays
 
+# QEMU's initiator is known by its file: it is no command. Empty where it is.
+BLOCK_ISCSI = $(if $(wildcard /usr/lib/*/qemu/block-iscsi.so),,block-iscsi)
+
 # What the judges need beyond that. One of them is built on libnbd, in C: it
 # alone needs a compiler, and of the library's headers only pkg-config knows.
-JUDGE_PACKAGES := $(PACKAGES) xfsprogs nbd-client fuse3 openssl util-linux diffutils gcc libc6-dev pkg-config libnbd-dev
-JUDGE_COMMANDS  = mkfs.xfs nbd-client fusermount3 openssl losetup fstrim cmp gcc pkg-config $(shell pkg-config --exists libnbd 2>/dev/null || echo libnbd-dev)
+JUDGE_PACKAGES := $(PACKAGES) xfsprogs nbd-client fuse3 openssl util-linux diffutils gcc libc6-dev pkg-config libnbd-dev qemu-block-extra
+JUDGE_COMMANDS  = $(BLOCK_ISCSI) mkfs.xfs nbd-client fusermount3 openssl losetup fstrim cmp gcc pkg-config $(shell pkg-config --exists libnbd 2>/dev/null || echo libnbd-dev)
 
 snapshots: ## make, clone, send and delete 10,000 snapshots of one volume, with figures
 	HOLDFAST_SNAPSHOTS=10000 $(GO) test -count=1 -v -timeout 30m -run TestManySnapshots ./internal/store
@@ -209,7 +212,7 @@ judges: build ## let others' programs judge; QUICK=1 in two minutes, JUDGES='-ru
 	@bin/judges $(if $(QUICK),-quick) -summary build/judges.json $(JUDGES)
 
 judge-iscsi: ## let libiscsi's suite and QEMU judge iSCSI over volumes of two copies, and over memory
-	@$(MAKE) --no-print-directory packages PACKAGES='libiscsi-bin qemu-utils qemu-block-extra' COMMANDS='iscsi-test-cu iscsi-ls iscsi-inq qemu-io'
+	@$(MAKE) --no-print-directory packages PACKAGES='libiscsi-bin qemu-utils qemu-block-extra' COMMANDS='iscsi-test-cu iscsi-ls iscsi-inq qemu-io $(BLOCK_ISCSI)'
 	@mkdir -p build; HOLDFAST_JUDGE=all $(GO) test -count=1 -v -p 1 -run TestJudge ./internal/export/iscsi ./lab/baddays >build/judge-iscsi.log 2>&1; status=$$?; \
 	sed -n 's/^ *\(judges\|iscsi\)_test.go:[0-9]*: //p; t; /^[-a-zA-Z]/p' build/judge-iscsi.log; exit $$status
 
@@ -273,6 +276,9 @@ ui-test: kernel build web/node_modules ## use the web interface in Debian's Chro
 
 ui-dev: web/node_modules ## serve the web interface from web/, with the API of the host at SOCKET
 	cd web && HOLDFAST_SOCKET="$(SOCKET)" npm run dev
+
+package: ## make a Debian package and a tarball for amd64 and arm64, in build/packages; ARCH=amd64 for one
+	$(GO) run ./cmd/pack -version $(VERSION) -arch $(or $(ARCH),amd64,arm64)
 
 clean: ## remove what was built
 	rm -rf bin build

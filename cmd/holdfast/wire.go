@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/qemu"
 	"github.com/holdfast-cloud/holdfast/internal/serve"
 	"github.com/holdfast-cloud/holdfast/internal/sim"
+	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 	"github.com/holdfast-cloud/holdfast/lab"
 )
 
@@ -24,21 +26,21 @@ func runHost(ctx context.Context, c config.Config) error {
 	if c.Witness {
 		go letGoOfFiles(ctx)
 	}
-	return serve.Run(ctx, serve.Options{Config: c, Version: version, Log: logger(c.Log)})
+	tail := telemetry.NewTail(serve.LogKept)
+	return serve.Run(ctx, serve.Options{Config: c, Version: version, Log: logger(c.Log, io.MultiWriter(os.Stderr, tail)), Tail: tail})
 }
 
-// logger writes to standard error as the configuration says, which has been
-// checked.
-func logger(c config.Log) *slog.Logger {
+// logger writes as the configuration says, which has been checked.
+func logger(c config.Log, to io.Writer) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
 		level = slog.LevelInfo
 	}
 	o := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+		return slog.New(slog.NewJSONHandler(to, o))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, o))
+	return slog.New(slog.NewTextHandler(to, o))
 }
 
 // helpers are the subcommands that other processes of a host run.

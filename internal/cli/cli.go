@@ -60,9 +60,7 @@ func Run(env Env, args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	a := &app{Env: env}
-	a.choice.Getenv = env.Getenv
-	root := a.root()
+	root, a := commands(env)
 	root.SetArgs(args)
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
@@ -81,6 +79,18 @@ func Run(env Env, args []string) int {
 	}
 	fmt.Fprintf(env.Stderr, "Error: %v\n", err)
 	return ExitStatus(err)
+}
+
+// Commands returns the whole tree of commands, for what is written about them.
+func Commands(env Env) *cobra.Command {
+	root, _ := commands(env)
+	return root
+}
+
+func commands(env Env) (*cobra.Command, *app) {
+	a := &app{Env: env}
+	a.choice.Getenv = env.Getenv
+	return a.root(), a
 }
 
 // ExitError ends the command line with a status and prints nothing more.
@@ -143,7 +153,7 @@ what is there, 5 not reachable now, 6 not allowed, 7 no space, 130 interrupted.`
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return checkFormat(a.format) }
 	root.AddCommand(a.serveCmd(), a.statusCmd(), a.clusterCmd(), a.hostCmd(), a.rackCmd(), a.diskCmd(), a.poolCmd(), a.volumeCmd(), a.imageCmd(),
-		a.vmCmd(), a.exportCmd(), a.backupCmd(), a.taskCmd(), a.incidentCmd(), a.eventsCmd(), a.listCmd(), a.consoleCmd())
+		a.vmCmd(), a.exportCmd(), a.backupCmd(), a.taskCmd(), a.incidentCmd(), a.eventsCmd(), a.listCmd(), a.consoleCmd(), a.topCmd(), a.debugCmd())
 	root.AddCommand(a.runbookCmd(), a.userCmd(), a.tokenCmd(), a.sessionCmd(), a.auditCmd(), a.projectCmd(), a.loginCmd(), a.logoutCmd())
 	root.AddCommand(a.Extra...)
 	return root

@@ -54,7 +54,7 @@ func access() map[string]account.Need {
 		"incident-list": site, "incident-show": site, "backup-schedule-list": site, "backup-schedule-show": site,
 		"host-drain": siteWork, "disk-evacuate": siteWork, "disk-scrub": siteWork, "work-cancel": siteWork, "backup-schedule-run": siteWork,
 
-		"audit-list": clusterRead, "cluster-key": clusterRead, "join-code-list": clusterRead, "recovery": clusterRead, "move-ready": clusterRead,
+		"audit-list": clusterRead, "cluster-key": clusterRead, "debug": clusterRead, "join-code-list": clusterRead, "recovery": clusterRead, "move-ready": clusterRead,
 		"cluster-init": cluster, "self-join": cluster, "setup-link": cluster,
 		"join-code-create": cluster, "join-code-revoke": cluster, "host-remove": cluster, "rack-remove": cluster,
 		"disk-add": cluster, "disk-remove": cluster, "disk-replace": cluster, "pool-create": cluster, "pool-delete": cluster,

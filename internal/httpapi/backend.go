@@ -105,6 +105,9 @@ type Reader interface {
 	Work(ctx context.Context, local bool) (v1.Works, error)
 	// CancelWork cancels a backup or a restore. NotFound: there is none of that id.
 	CancelWork(ctx context.Context, id string, local bool) error
+	// Diagnose tells what the hosts' processes are doing; local keeps the call from
+	// being handed on to other hosts. It works before the host is in a cluster.
+	Diagnose(ctx context.Context, local bool) (v1.Diagnoses, error)
 	// Activity returns counters of a volume from the host that writes it (or
 	// wrote it last), asking that host if it is another one. NotFound if no
 	// host has the volume open.

@@ -32,6 +32,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv/etcd"
 	"github.com/holdfast-cloud/holdfast/internal/node"
 	"github.com/holdfast-cloud/holdfast/internal/store"
+	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 	"github.com/holdfast-cloud/holdfast/internal/transport/awake"
 	"github.com/holdfast-cloud/holdfast/internal/transport/tcp"
 )
@@ -42,6 +43,8 @@ type Host struct {
 	cfg     config.Config
 	version string
 	log     *slog.Logger
+	tail    *telemetry.Tail
+	began   time.Time
 	dir     *dataDir
 	api     *httpapi.Server
 	hyper   machines
@@ -97,6 +100,7 @@ type Options struct {
 	Config  config.Config
 	Version string
 	Log     *slog.Logger
+	Tail    *telemetry.Tail // what it has logged lately; nil: nobody keeps that
 
 	order *recoveryOrder // to carry out first
 }
@@ -111,7 +115,7 @@ func Start(o Options) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{cfg: o.Config, version: o.Version, log: o.Log.With("host", o.Config.Name), dir: dir,
+	h := &Host{cfg: o.Config, version: o.Version, log: o.Log.With("host", o.Config.Name), tail: o.Tail, began: time.Now(), dir: dir,
 		again: make(chan *recoveryOrder, 1), stopped: make(chan struct{})}
 	if o.order != nil {
 		if _, h.failed = h.rebuild(o.order); h.failed != nil {

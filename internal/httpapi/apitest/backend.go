@@ -164,6 +164,16 @@ func (b *Backend) Work(context.Context, bool) (v1.Works, error) {
 	return b.Busy, nil
 }
 
+// Diagnose implements httpapi.Reader: two hosts answer, one does not.
+func (b *Backend) Diagnose(_ context.Context, local bool) (v1.Diagnoses, error) {
+	out := v1.Diagnoses{Hosts: []v1.Diagnosis{{Host: "alpha", Version: "test", Stacks: "goroutine profile: total 1\n", Log: "level=INFO msg=begun\n", Config: "rack: a\n"}}}
+	if !local {
+		out.Hosts = append(out.Hosts, v1.Diagnosis{Host: "beta", Version: "test"})
+		out.Silent = []string{"gamma"}
+	}
+	return out, nil
+}
+
 // CancelWork implements httpapi.Backend.
 func (b *Backend) CancelWork(_ context.Context, id string, _ bool) error {
 	return b.change(func() error {
