@@ -210,8 +210,12 @@ func (a *Agent) takeCare(st *cluster.State) {
 func needsCare(rec cluster.Volume) bool { return len(rec.Others) > 0 || rec.Release != nil }
 
 // caretaker reports whether this host is the one to mend a volume: the host
-// that last wrote it, or if that is gone, the first with a good replica.
+// that last wrote it, or if that is gone, the first with a good replica. What
+// belongs to a VM that runs, as its memories do, only its host may open.
 func (a *Agent) caretaker(st *cluster.State, rec cluster.Volume) bool {
+	if vm, ok := st.VMs[rec.VM]; ok && vm.Val.Power == cluster.On {
+		return vm.Val.Host == a.Self
+	}
 	if !rec.Writer.IsZero() && st.AliveHost(rec.Writer) {
 		return rec.Writer == a.Self
 	}

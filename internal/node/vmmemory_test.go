@@ -249,3 +249,46 @@ func TestAMemoryLosesACopy(t *testing.T) {
 		return runs(st, "db")
 	})
 }
+
+// So it has when its VM runs by now where no copy of it is.
+func TestAMemoryLosesACopyWhenItsVMHasMoved(t *testing.T) {
+	moved := 0
+	for seed := range uint64(12) {
+		if s := newScene(t, 20+seed, 4); s.loseCopyAfterAMove() {
+			moved++
+		}
+	}
+	if moved == 0 {
+		t.Error("no VM went where no copy of its memory is")
+	}
+}
+
+func (s *scene) loseCopyAfterAMove() (moved bool) {
+	a := s.boxes[0]
+	vm, kept := s.withMemory(a, "db")
+	s.until("it goes on", func(st *cluster.State) bool { return runs(st, "db") })
+	was := s.box(s.eye.State().VMs[vm.ID].Val.Host)
+	was.pull()
+	s.until("it runs elsewhere", func(st *cluster.State) bool { return runs(st, "db") && st.VMs[vm.ID].Val.Host != was.rec.ID })
+	was.powerOn()
+	s.until("its host is back", func(st *cluster.State) bool { return st.AliveHost(was.rec.ID) })
+	st := s.eye.State()
+	copies := st.Volumes[kept.Memory.Volume].Val.InSync
+	for _, r := range copies {
+		if r.Host == st.VMs[vm.ID].Val.Host {
+			return false
+		}
+	}
+	lost := copies[0].Host
+	s.box(lost).pull()
+	s.until("it has two copies elsewhere", func(st *cluster.State) bool {
+		n := 0
+		for _, r := range st.Volumes[kept.Memory.Volume].Val.InSync {
+			if r.Host != lost {
+				n++
+			}
+		}
+		return n == 2
+	})
+	return true
+}
