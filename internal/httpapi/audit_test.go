@@ -50,6 +50,24 @@ func TestEveryChangeIsRecorded(t *testing.T) {
 	}
 }
 
+// TestWhoWaitsDoesNotFillTheLog: a console of a machine that does not run yet is
+// asked for again and again. What changes something is recorded each time.
+func TestWhoWaitsDoesNotFillTheLog(t *testing.T) {
+	d := newDoor(t)
+	token := d.token(account.ClusterAdmin, "")
+	for range 100 {
+		d.call("GET", "/v1/vms/none/console", "", "Authorization", "Bearer "+token)
+		d.call("DELETE", "/v1/vms/none", "", "Authorization", "Bearer "+token)
+	}
+	n := map[string]int{}
+	for _, e := range d.written() {
+		n[e.Op]++
+	}
+	if n["vm-console"] == 0 || n["vm-console"] > 60 || n["vm-delete"] != 100 {
+		t.Errorf("recorded: %v", n)
+	}
+}
+
 func TestTheRecordSaysWhoDidWhatAndNoSecret(t *testing.T) {
 	d := newDoor(t)
 	if err := d.a.AddUser("ann", account.ClusterAdmin, "", goodPassword); err != nil {

@@ -69,7 +69,7 @@ func (s *Server) record(next http.Handler, w http.ResponseWriter, r *http.Reques
 				status = http.StatusSwitchingProtocols
 			}
 		}
-		s.write(n, addressFrom(r.Context()), op, objectOf(params, n.object), status)
+		s.write(n, changes(r.Method), addressFrom(r.Context()), op, objectOf(params, n.object), status)
 	}()
 	next.ServeHTTP(w, r)
 	done = true
@@ -89,7 +89,7 @@ func objectOf(params chi.RouteParams, name string) string {
 	return strings.Join(out, " ")
 }
 
-func (s *Server) write(n *note, from, op, object string, status int) {
+func (s *Server) write(n *note, changes bool, from, op, object string, status int) {
 	log, err := s.o.Audit()
 	if err != nil || status == http.StatusTooManyRequests {
 		return // in no cluster, there is no log; what is not looked at fills none
@@ -103,12 +103,21 @@ func (s *Server) write(n *note, from, op, object string, status int) {
 		if more > 0 {
 			e.Note = fmt.Sprintf("%d more attempts of strangers at this host are not here", more)
 		}
+	} else if !changes && status >= http.StatusBadRequest { // as of who waits for a console
+		ok, more := s.refused.allow(time.Now())
+		if !ok {
+			return
+		}
+		if more > 0 {
+			e.Note = fmt.Sprintf("%d more calls at this host that were to change nothing, and got nothing, are not here", more)
+		}
 	}
 	log.Add(e)
 }
 
-// few lets what strangers do into the log in a measure that cannot push out what
-// is there: thirty at once, and then one in two seconds.
+// few lets what strangers do, and what changes nothing and was refused, into the log
+// in a measure that cannot push out what is there: thirty at once, and then one in
+// two seconds.
 type few struct {
 	mu   sync.Mutex
 	n    float64

@@ -67,6 +67,7 @@ type Server struct {
 	journal  *journal
 
 	strangers few // in the audit log
+	refused   few // likewise: calls that were to change nothing, and got nothing
 
 	base context.Context
 	stop context.CancelFunc
