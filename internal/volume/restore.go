@@ -24,8 +24,8 @@ const (
 // mending is the state of the task that restores. Service.mu guards it.
 type mending struct {
 	running bool
-	again   bool // something was met since it began
-	timer   bool // it is to run later
+	again   bool          // something was met since it began
+	due     time.Duration // when it is to run next; 0: nothing says so
 	nowhere time.Duration
 }
 
@@ -75,16 +75,23 @@ func (s *Service) mendLater(d time.Duration) {
 	s.mendLaterLocked(d)
 }
 
+// A run that is due before that serves, one that is due later does not.
 func (s *Service) mendLaterLocked(d time.Duration) {
-	if s.closed || s.mending.timer {
+	at := s.Clock.Now() + d
+	if s.closed || s.mending.due != 0 && s.mending.due <= at {
 		return
 	}
-	s.mending.timer = true
+	s.mending.due = at
 	s.Clock.AfterFunc(d, func() {
 		s.mu.Lock()
-		s.mending.timer = false
+		mine := s.mending.due == at
+		if mine {
+			s.mending.due = 0
+		}
 		s.mu.Unlock()
-		s.mendSoon()
+		if mine {
+			s.mendSoon()
+		}
 	})
 }
 

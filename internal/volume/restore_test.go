@@ -209,6 +209,52 @@ func TestALostBlockComesBackWithTheCopyThatHasIt(t *testing.T) {
 	})
 }
 
+// TestWhatIsLostDelaysNothingElse: a block that no copy has is looked for every
+// ten minutes. Another one, which the copy that was away has, is not kept waiting
+// by that.
+func TestWhatIsLostDelaysNothingElse(t *testing.T) {
+	playPlain(t, 27, 2, 2, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		v := a.open()
+		k := newKept(sc, v, 27, 128)
+		rot := func(h *sceneHost, addr int) {
+			for _, p := range k.places(h)[addr] {
+				h.disk.Rot(p.off + 7)
+			}
+		}
+		unreadable := func(addr int64) {
+			got := make([]byte, holdfast.BlockSize)
+			if err := sc.do(v, export.Request{Op: export.Read, Off: addr * holdfast.BlockSize, Length: holdfast.BlockSize, Data: got}); err == nil {
+				t.Errorf("block %d is rotten in every copy there is, and was read", addr)
+			}
+		}
+		rot(a, 50)
+		rot(b, 50)
+		unreadable(50)
+		clock.Sleep(sc.w.Clock(), 5*time.Second)
+		if f := a.st.Faults(); len(f) != 1 || !f[0].Nowhere {
+			t.Fatalf("what no copy has is not known as that: %+v", f)
+		}
+		sc.net.CutHost(b.id, true, true)
+		k.write(v, 0, 1)
+		sc.inSync(1)
+		rot(a, 60)
+		unreadable(60)
+		if n := a.openFaults(); n != 2 {
+			t.Fatalf("%d blocks are at fault, two were made rotten: %+v", n, a.st.Faults())
+		}
+		clock.Sleep(sc.w.Clock(), 5*time.Second) // it was looked for, and b was away
+		sc.net.CutHost(b.id, false, false)
+		for range 600 {
+			if a.openFaults() == 1 {
+				return
+			}
+			clock.Sleep(sc.w.Clock(), 100*time.Millisecond)
+		}
+		t.Errorf("a minute after its copy is back a block is not restored: %+v", a.st.Faults())
+	})
+}
+
 // wipe gives a host that is off an empty disk of the same identity.
 func (h *sceneHost) wipe() {
 	h.disk = memdisk.New(64<<20, h.sc.w.Rand(fmt.Sprint("wiped", h.id.UUID[0], h.lives)))
