@@ -13,7 +13,7 @@ import (
 
 // serveRead returns the blocks of a range {addr, count} with their identities.
 func (s *Service) serveRead(m *member, a replica.Ask, rest, _ []byte) (out transport.Frame, err error) {
-	if err = m.check(a.Epoch, s.Clock.Now()); err != nil {
+	if err = m.checkHolds(a, s.Clock.Now()); err != nil {
 		return out, err
 	}
 	if len(rest) != 16 {

@@ -168,7 +168,9 @@ func (k *matching) members() (refs []cluster.Replica, err error) {
 		}
 	}
 	v.mu.Unlock()
-	refs = append(refs, v.others()...)
+	for _, o := range v.others() {
+		refs = append(refs, o.Replica)
+	}
 	if len(refs) < 2 {
 		k.alone = true
 		return nil, holdfast.Errorf(holdfast.Unavailable, "volume %s has %d copy in sync; there is nothing to compare it with. 'holdfast volume show %s' tells what becomes of the others", v.Record().Name, len(refs), v.Record().Name)

@@ -36,7 +36,7 @@ func (v *Volume) diffUntil(from, to replica.RootRef, addr, end uint64, limit int
 	}
 	for _, ref := range v.others() {
 		var f transport.Frame
-		if f, err = v.s.ask(ref, replica.KindDiff, replica.Ask{Epoch: v.epoch}, ask.AppendTo(nil), nil); err == nil {
+		if f, err = v.s.ask(ref.Replica, replica.KindDiff, replica.Ask{Epoch: v.epoch, Upto: ref.holds}, ask.AppendTo(nil), nil); err == nil {
 			d, err = replica.DecodeDiff(f.Head)
 		}
 		if err == nil && d.Next <= addr && d.Next < d.Size {
@@ -62,7 +62,7 @@ func (m *member) diff(a *replica.DiffAsk, end uint64) (d replica.Diff, err error
 func (s *Service) serveDiff(m *member, a replica.Ask, rest, _ []byte) (transport.Frame, error) {
 	ask, err := replica.DecodeDiffAsk(rest)
 	if err == nil {
-		err = m.check(a.Epoch, s.Clock.Now())
+		err = m.checkHolds(a, s.Clock.Now())
 	}
 	var d replica.Diff
 	if err == nil {

@@ -204,24 +204,33 @@ func (v *Volume) fetchWhole(dst []byte, addr uint64, repair *member) error {
 	return why
 }
 
+// elsewhere is an in-sync replica on another host, and up to where it held
+// everything when it was last heard of. Who asks it for the head says so: a
+// replica that restarted since may have forgotten what is not on disk yet, and
+// its writer need not know of that (invariant 6).
+type elsewhere struct {
+	cluster.Replica
+	holds holdfast.LSN
+}
+
 // others returns the in-sync replicas on other hosts.
-func (v *Volume) others() []cluster.Replica {
+func (v *Volume) others() []elsewhere {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	var out []cluster.Replica
+	var out []elsewhere
 	for i := range v.m.Members() {
 		if m := &v.m.Members()[i]; !m.Gone && m.InSync && m.ID != v.localID {
-			out = append(out, v.refs[i])
+			out = append(out, elsewhere{v.refs[i], m.Acked})
 		}
 	}
 	return out
 }
 
-func (v *Volume) fetchFrom(ref cluster.Replica, dst []byte, addr uint64, repair *member) error {
+func (v *Volume) fetchFrom(ref elsewhere, dst []byte, addr uint64, repair *member) error {
 	for len(dst) > 0 {
 		n := min(len(dst)/holdfast.BlockSize, replica.MaxBlocks)
 		rng := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, addr), uint64(n))
-		f, err := v.s.ask(ref, replica.KindRead, replica.Ask{Epoch: v.epoch}, rng, nil)
+		f, err := v.s.ask(ref.Replica, replica.KindRead, replica.Ask{Epoch: v.epoch, Upto: ref.holds}, rng, nil)
 		if err != nil {
 			return err
 		}

@@ -98,6 +98,18 @@ func (m *member) check(e holdfast.Epoch, now time.Duration) error {
 	return m.authorizeLocked(e, now)
 }
 
+// checkHolds is check of who asks for the head, and for all of it up to an LSN
+// that this replica has acknowledged, perhaps in an earlier life.
+func (m *member) checkHolds(a replica.Ask, now time.Duration) error {
+	if err := m.check(a.Epoch, now); err != nil {
+		return err
+	}
+	if prefix, _ := m.r.Position(); prefix < a.Upto {
+		return holdfast.Errorf(holdfast.Unavailable, "replica %s has restarted: it holds records up to %v, not %v as before", m.id.Short(), prefix, a.Upto)
+	}
+	return nil
+}
+
 // promised persists the promise and reports. It blocks.
 func (m *member) promised(e holdfast.Epoch, now func() time.Duration) (replica.Report, error) {
 	m.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/export"
+	"github.com/holdfast-cloud/holdfast/internal/replica"
 )
 
 func TestAWriterWithoutAReplicaMendsItsVolume(t *testing.T) {
@@ -35,6 +36,33 @@ func TestAWriterWithoutAReplicaMendsItsVolume(t *testing.T) {
 			sc.expect(v, 100+i%50, fill(byte(i+7), 1))
 		}
 	})
+}
+
+// TestWhoForgotIsNotReadFrom: the host of a copy loses its power and has it back
+// before the writer, which has no copy of its own, finds out. What that one has
+// forgotten is read from the other copy.
+func TestWhoForgotIsNotReadFrom(t *testing.T) {
+	for i := range 2 {
+		play(t, 28, 3, 2, func(sc *scene) {
+			v := sc.hosts[2].open()
+			sc.write(v, 1, fill('x', 1))
+			sc.flush(v)
+			sc.write(v, 1, fill('y', 1)) // in memory, at both
+			before, err := v.Diff(replica.RootRef{Nothing: true}, replica.RootRef{}, 0, 8)
+			sc.must(err)
+			sc.write(v, 2, fill('z', 1))
+			sc.hosts[i].powerCut()
+			sc.hosts[i].boot()
+			sc.expect(v, 3, fill(0, 1)) // finds the old connection broken
+			after, err := v.Diff(replica.RootRef{Nothing: true}, replica.RootRef{}, 0, 8)
+			sc.must(err)
+			if len(before.Extents) != 1 || len(after.Extents) != 1 || after.Extents[0].Blocks != before.Extents[0].Blocks+1 {
+				t.Errorf("what is written is told as %+v, and then as %+v", before.Extents, after.Extents)
+			}
+			sc.expect(v, 1, fill('y', 1))
+			sc.expect(v, 2, fill('z', 1))
+		})
+	}
 }
 
 func TestAWriterWhoseLastReplicaForgotGivesUp(t *testing.T) {

@@ -11,6 +11,7 @@
 package volume
 
 import (
+	"encoding/binary"
 	"io"
 	"log/slog"
 	"slices"
@@ -101,8 +102,8 @@ type Service struct {
 	handing map[holdfast.VolumeID]*handing    // volumes that are handed over, from here or to here
 	rot     map[holdfast.DiskID]Rot
 	pins    map[uint64]*heldPin // roots kept for writers elsewhere
-	lastPin uint64
-	renewed uint64 // disks that were opened anew
+	lastPin uint64              // a life's begin anywhere: what is asked of a pin of an earlier one must not meet another
+	renewed uint64              // disks that were opened anew
 	mending mending
 
 	rebuilds rebuilds
@@ -135,6 +136,7 @@ func New(c Config) *Service {
 		lanes:    make(map[holdfast.DiskID]*lane),
 		rebuilds: rebuilds{disks: make(map[holdfast.DiskID]*governor), links: make(map[holdfast.HostID]*governor)},
 	}
+	s.lastPin = binary.LittleEndian.Uint64(s.Boot.UUID[:])
 	s.handleMembers()
 	s.handleSessions()
 	s.Net.Handle(KindGroup, s.serveGroup)

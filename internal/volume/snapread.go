@@ -48,7 +48,7 @@ func (v *Volume) snapshotElsewhere(id holdfast.SnapshotID, dst []byte, addr uint
 		err = holdfast.Errorf(holdfast.Unavailable, "volume %s has no in-sync replica to read a snapshot from", v.Record().Name)
 	}
 	for _, ref := range v.others() {
-		ferr := v.snapshotFrom(ref, id, dst, addr)
+		ferr := v.snapshotFrom(ref.Replica, id, dst, addr)
 		if ferr == nil {
 			return nil
 		}

@@ -203,7 +203,7 @@ func (v *Volume) pinRemote(base holdfast.LSN) (source, error) {
 	err := holdfast.Errorf(holdfast.Unavailable, "volume %s has no in-sync replica to copy from", v.Record().Name)
 	for _, ref := range v.others() {
 		var src source
-		if src, err = v.pinAt(ref, base); err == nil {
+		if src, err = v.pinAt(ref.Replica, base); err == nil {
 			return src, nil
 		}
 	}

@@ -249,7 +249,7 @@ func (v *Volume) tellStable() {
 	stable := v.m.Stable()
 	v.mu.Unlock()
 	for _, ref := range v.others() {
-		if _, err := v.s.ask(ref, replica.KindAppend, replica.Ask{Epoch: v.epoch, Stable: stable}, nil, nil); err != nil {
+		if _, err := v.s.ask(ref.Replica, replica.KindAppend, replica.Ask{Epoch: v.epoch, Stable: stable}, nil, nil); err != nil {
 			v.log.Info("a replica was not told that the volume is stable", "replica", ref.ID.Short(), "error", err)
 		}
 	}
