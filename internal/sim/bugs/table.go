@@ -57,6 +57,9 @@ func bugs() []bug {
 		{name: "a-disk-forgets-under-the-same-boot-id", rule: "a replica that lost its memory cannot vouch (7)",
 			test: "go test ./internal/volume -run TestAReplicaWhoseDisk", edits: []edit{
 				{renewGo, "\tif kept {\n", "\tif true {\n"}}},
+		{name: "read-from-who-forgot", rule: "a replica that lost its memory cannot vouch (6, 7)",
+			test: "go test ./internal/volume -run TestWhoForgotIsNotReadFrom", edits: []edit{
+				{memberGo, "prefix < a.Upto {", "prefix < a.Upto && false {"}}},
 		{name: "stop-recovery-at-rot", rule: "what a later batch calls synced and cannot be read is damage, not a torn tail (1)", edits: []edit{
 			{scanGo, "later >= pos.seq {", "later >= pos.seq && false {"}}},
 		{name: "accept-an-old-generation", rule: "a batch is of its segment's present use (8)", edits: []edit{
