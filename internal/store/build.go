@@ -22,32 +22,63 @@ type Build struct {
 	Reverted holdfast.LSN // the volume's last revert as of Base
 }
 
+// Attempt numbers the attempts to level a replica, or to build it: like an LSN, by
+// the epoch and a counter in it. What belongs to a lower one than the replica has
+// heard of in this life comes late, when whoever asked has given that attempt up,
+// and is refused with kind Conflict: it would take back, begin, end or mix with
+// what a later one has under way, or has finished. 0 is below all.
+type Attempt holdfast.LSN
+
+// The attempts of an epoch: its opening's comes before the epoch is begun, a
+// joiner's after.
+const (
+	openingAttempt = 0
+	begunAttempt   = 1
+)
+
+// OpeningAttempt is that of the opening of an epoch.
+func OpeningAttempt(e holdfast.Epoch) Attempt { return Attempt(holdfast.MakeLSN(e, openingAttempt)) }
+
+// JoinAttempt is the nth, from 1 on, to have a replica join in an epoch.
+func JoinAttempt(e holdfast.Epoch, n uint64) Attempt {
+	return Attempt(holdfast.MakeLSN(e, begunAttempt+n))
+}
+
+// of reports whether an attempt may go on with the replica. Under the lock.
+func (r *Replica) of(a Attempt) error {
+	if err := r.usable(); err != nil {
+		return err
+	}
+	if a < r.attempt {
+		return holdfast.Errorf(holdfast.Conflict, "replica %s: this belongs to an attempt to build it that was given up", r.id)
+	}
+	r.attempt = a
+	return nil
+}
+
 // BeginBuild begins a resync or rebuild: it revokes eligibility durably, keeps
 // the head as a fallback and goes on with another. From then on Append takes
 // records following Base, and Ingest blocks of LSN at or below it. The same build
 // begun once more goes on with what it has: whoever asked may be heard twice, when
 // the first of its blocks are here. Another one under way is given up first. Kind
-// Conflict if a root is missing, or if this comes late: a build of a higher Base is
-// under way.
-func (r *Replica) BeginBuild(b Build) error {
+// Conflict if a root is missing.
+func (r *Replica) BeginBuild(a Attempt, b Build) error {
 	s := r.s
 	s.lock()
-	again, late := false, false
-	if under := r.head.building; under != nil {
-		again, late = r.begun != nil && r.begun.is(b), b.Base < under.base
-	}
+	err := r.of(a)
+	again := err == nil && r.head.building != nil && r.begun != nil && r.begun.is(b)
 	s.unlock()
 	switch {
-	case late:
-		return holdfast.Errorf(holdfast.Conflict, "replica %s is being built with a higher base than %v", r.id, b.Base)
+	case err != nil:
+		return err
 	case again:
 		return s.durable(r.usable)
 	}
-	if err := r.AbortBuild(); err != nil {
+	if err := r.AbortBuild(a); err != nil {
 		return err
 	}
-	err := s.withMap(func() error {
-		if err := r.usable(); err != nil {
+	err = s.withMap(func() error {
+		if err := r.of(a); err != nil {
 			return err
 		}
 		if r.fallback != nil {
@@ -117,10 +148,10 @@ func (r *Replica) notBuilding() error {
 // FinishBuild ends a build: everything is durable on return, the replica has
 // the history and at least the size given, the fallback and the roots that are
 // no snapshots any more are gone, and Building and Damage are cleared.
-func (r *Replica) FinishBuild(history []record.Start, blocks uint64) error {
+func (r *Replica) FinishBuild(a Attempt, history []record.Start, blocks uint64) error {
 	s := r.s
 	if err := s.durable(func() error {
-		if err := r.usable(); err != nil {
+		if err := r.of(a); err != nil {
 			return err
 		}
 		if r.head.building == nil {
@@ -132,9 +163,13 @@ func (r *Replica) FinishBuild(history []record.Start, blocks uint64) error {
 	}
 	s.lock()
 	h := r.head
-	if h.building == nil {
+	err := r.of(a)
+	if err == nil && h.building == nil {
+		err = r.notBuilding()
+	}
+	if err != nil {
 		s.unlock()
-		return r.notBuilding()
+		return err
 	}
 	if blocks > h.base.Blocks() && blocks <= holdfast.MaxVolumeBlocks {
 		if err := h.base.Grow(blocks); err != nil {
@@ -151,7 +186,7 @@ func (r *Replica) FinishBuild(history []record.Start, blocks uint64) error {
 	s.merge.Set() // what had to wait
 	s.unlock()
 	crashpoint.At(crashpoint.BuildAdopted)
-	err := s.Checkpoint()
+	err = s.Checkpoint()
 	crashpoint.At(crashpoint.BuildFinished)
 	s.lock()
 	r.finishing = false
@@ -201,9 +236,9 @@ func (r *Replica) dropFallback() {
 // AbortBuild gives up a build, and a root that is being received, and returns
 // to the fallback. Roots that were received stay for the next build, and the
 // replica stays not eligible. Without a build it does nothing.
-func (r *Replica) AbortBuild() error {
+func (r *Replica) AbortBuild(a Attempt) error {
 	return r.s.durable(func() error {
-		if err := r.usable(); err != nil {
+		if err := r.of(a); err != nil {
 			return err
 		}
 		r.dropTaking()
@@ -262,10 +297,13 @@ func (r *Replica) Fallback() State {
 // what it held before: somebody has decided that this is to be served, stale as it
 // is. On disk on return. A replica that never was complete is kind Damaged.
 func (r *Replica) Reinstate() error {
-	if err := r.AbortBuild(); err != nil {
+	s := r.s
+	s.lock()
+	last := r.attempt
+	s.unlock()
+	if err := r.AbortBuild(last); err != nil {
 		return err
 	}
-	s := r.s
 	s.lock()
 	if !r.build {
 		s.unlock()

@@ -57,14 +57,14 @@ func (r *Replica) receiver() *head {
 // in any order; per block the higher LSN wins. None may be newer than the root
 // or the build's base. Hashes are verified (kind Corrupt). The blocks are not
 // durable before FinishRoot or FinishBuild.
-func (r *Replica) Ingest(blocks []Block) error {
+func (r *Replica) Ingest(a Attempt, blocks []Block) error {
 	for i := range blocks {
 		if err := blocks[i].check(); err != nil {
 			return err
 		}
 	}
 	s := r.s
-	h, entries, err := r.store(blocks)
+	h, entries, err := r.store(a, blocks)
 	if err != nil {
 		return err
 	}
@@ -91,12 +91,12 @@ func (r *Replica) Ingest(blocks []Block) error {
 }
 
 // store puts blocks into the log and returns the entries that name them.
-func (r *Replica) store(blocks []Block) (*head, []blockmap.Entry, error) {
+func (r *Replica) store(a Attempt, blocks []Block) (*head, []blockmap.Entry, error) {
 	s := r.s
 	s.lock()
 	defer s.unlock()
 	h := r.receiver()
-	if err := r.usable(); err != nil {
+	if err := r.of(a); err != nil {
 		return nil, nil, err
 	}
 	switch {

@@ -27,6 +27,7 @@ type Replica struct {
 	removed     bool
 	replayBuild bool // recovery: what follows in the log belongs to a build that did not survive
 	finishing   bool // a build is finished but not yet durable
+	attempt     Attempt
 
 	flow     fair.Flow // its share of the log
 	head     *head
@@ -89,6 +90,7 @@ func (r *Replica) Remember(e holdfast.Epoch) {
 	r.s.lock()
 	defer r.s.unlock()
 	r.remembers = e
+	r.attempt = max(r.attempt, Attempt(holdfast.MakeLSN(e, begunAttempt))) // what the epoch's opening still asks comes late
 }
 
 // Remembers returns what Remember noted last, also before the disk was closed in
@@ -439,9 +441,9 @@ func (r *Replica) Begin(start record.Start) error {
 // to the last LSN that its history shares with the writer's. Kind Damaged if
 // Stable is above cut: what was promised would be lost; set the replica aside
 // and rebuild it.
-func (r *Replica) Truncate(cut holdfast.LSN) error {
+func (r *Replica) Truncate(a Attempt, cut holdfast.LSN) error {
 	return r.s.durable(func() error {
-		if err := r.usable(); err != nil {
+		if err := r.of(a); err != nil {
 			return err
 		}
 		return r.cut(cut)

@@ -46,12 +46,12 @@ type taking struct {
 // in blocks. One that was begun before is given up, but the same, begun once more,
 // goes on with what it has. The replica's head stays what it is; kind Busy while
 // that is being built.
-func (r *Replica) BeginRoot(id RootID, blocks uint64, from From) error {
+func (r *Replica) BeginRoot(a Attempt, id RootID, blocks uint64, from From) error {
 	if id.ID.IsZero() || id.LSN == 0 || blocks == 0 || blocks > holdfast.MaxVolumeBlocks {
 		return holdfast.Errorf(holdfast.Invalid, "a root of %d blocks at %v is out of range", blocks, id.LSN)
 	}
 	return r.s.withMap(func() error {
-		if err := r.usable(); err != nil {
+		if err := r.of(a); err != nil {
 			return err
 		}
 		if r.fallback != nil {
@@ -81,11 +81,11 @@ func (r *Replica) BeginRoot(id RootID, blocks uint64, from From) error {
 // FinishRoot keeps the root that was received for the next build. It is durable
 // on return or, while many are received, with one of the next; by the end of the
 // build in any case. Repeating it changes nothing.
-func (r *Replica) FinishRoot(id RootID) error {
+func (r *Replica) FinishRoot(a Attempt, id RootID) error {
 	s := r.s
 	s.lock()
 	t := r.taking
-	err := r.usable()
+	err := r.of(a)
 	switch {
 	case err != nil:
 	case t != nil && t.id == id:

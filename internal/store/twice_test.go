@@ -22,18 +22,36 @@ func TestABuildThatIsBegunTwiceKeepsWhatItHas(t *testing.T) {
 		_, err := b.s.Create(to.id, to.vid, 1000)
 		return err
 	})
-	begin := func() error { return to.r().BeginBuild(Build{Base: p.LSN()}) }
+	begin := func() error { return to.r().BeginBuild(2, Build{Base: p.LSN()}) }
+	late := func(what string, f func() error) {
+		t.Helper()
+		if err := b.try(f); !holdfast.IsKind(err, holdfast.Conflict) {
+			t.Errorf("%s of an attempt that was given up: %v", what, err)
+		}
+	}
 	b.run(begin)
-	b.run(func() error { return to.r().Ingest(send[:2]) })
+	b.run(func() error { return to.r().Ingest(2, send[:2]) })
 	next := writeRec(v.vid, p.LSN()+1, 5, 50)
 	v.append(next)
 	to.append(next)
 	b.run(begin)
-	if err := b.try(func() error { return to.r().BeginBuild(Build{Base: p.LSN() - 1}) }); !holdfast.IsKind(err, holdfast.Conflict) {
-		t.Errorf("begun late: %v", err)
+	tooLate := func() {
+		t.Helper()
+		late("the begin", func() error { return to.r().BeginBuild(1, Build{Base: p.LSN()}) })
+		late("blocks", func() error { return to.r().Ingest(1, send) })
+		late("the end", func() error { return to.r().FinishBuild(1, v.state().History, 1000) })
+		late("the abort", func() error { return to.r().AbortBuild(1) })
+		late("a root's begin", func() error { return to.r().BeginRoot(1, RootID{snapID(1), 3}, 1000, From{}) })
+		late("a root's end", func() error { return to.r().FinishRoot(1, RootID{snapID(1), 3}) })
+		late("a cut", func() error { return to.r().Truncate(1, p.LSN()) })
 	}
-	b.run(func() error { return to.r().Ingest(send[2:]) })
-	b.run(func() error { return to.r().FinishBuild(v.state().History, 1000) })
+	tooLate()
+	b.run(func() error { return to.r().Ingest(2, send[2:]) })
+	b.run(func() error { return to.r().FinishBuild(2, v.state().History, 1000) })
+	tooLate()
+	if to.state().Building {
+		t.Error("a finished build is under way again")
+	}
 	to.want(0, 1, 20, 3, 4, 0, 50)
 	b.crash()
 	to.want(0, 1, 20, 3, 4, 0, 50)

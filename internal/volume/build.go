@@ -79,7 +79,7 @@ func (s *Service) serveRootBegin(m *member, a replica.Ask, rest, _ []byte) (tran
 	}
 	if err == nil {
 		m.r.SetStable(a.Stable)
-		err = m.r.BeginRoot(rootID(d.Root), d.Blocks, storeFrom(d.From))
+		err = m.r.BeginRoot(store.Attempt(a.Upto), rootID(d.Root), d.Blocks, storeFrom(d.From))
 	}
 	if err != nil {
 		return transport.Frame{}, err
@@ -93,7 +93,7 @@ func (s *Service) serveRootEnd(m *member, a replica.Ask, rest, _ []byte) (transp
 		err = m.check(a.Epoch, s.Clock.Now())
 	}
 	if err == nil {
-		err = m.r.FinishRoot(rootID(d.Root))
+		err = m.r.FinishRoot(store.Attempt(a.Upto), rootID(d.Root))
 	}
 	if err != nil {
 		return transport.Frame{}, err
@@ -119,7 +119,7 @@ func (s *Service) serveBuildBegin(m *member, a replica.Ask, _, bulk []byte) (tra
 		for _, r := range d.Roots {
 			b.Roots = append(b.Roots, rootID(r))
 		}
-		err = m.r.BeginBuild(b)
+		err = m.r.BeginBuild(store.Attempt(a.Upto), b)
 	}
 	if err != nil {
 		return transport.Frame{}, err
@@ -133,7 +133,7 @@ func (s *Service) serveIngest(m *member, a replica.Ask, rest, bulk []byte) (tran
 		err = m.check(a.Epoch, s.Clock.Now())
 	}
 	if err == nil {
-		err = m.ingest(s.Clock, storeBlocks(ids, bulk))
+		err = m.ingest(s.Clock, store.Attempt(a.Upto), storeBlocks(ids, bulk))
 	}
 	if err != nil {
 		return transport.Frame{}, err
@@ -160,7 +160,7 @@ func (s *Service) serveBuildEnd(m *member, a replica.Ask, rest, _ []byte) (trans
 		err = m.check(a.Epoch, s.Clock.Now())
 	}
 	if err == nil {
-		err = m.r.FinishBuild(d.History, d.Blocks)
+		err = m.r.FinishBuild(store.Attempt(a.Upto), d.History, d.Blocks)
 	}
 	if err != nil {
 		return transport.Frame{}, err
@@ -172,7 +172,7 @@ func (s *Service) serveBuildEnd(m *member, a replica.Ask, rest, _ []byte) (trans
 func (s *Service) serveBuildAbort(m *member, a replica.Ask, _, _ []byte) (transport.Frame, error) {
 	err := m.check(a.Epoch, s.Clock.Now())
 	if err == nil {
-		err = m.r.AbortBuild()
+		err = m.r.AbortBuild(store.Attempt(a.Upto))
 	}
 	if err != nil {
 		return transport.Frame{}, err

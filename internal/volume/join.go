@@ -8,6 +8,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/crashpoint"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
+	"github.com/holdfast-cloud/holdfast/internal/store"
 	"github.com/holdfast-cloud/holdfast/internal/transport"
 )
 
@@ -50,9 +51,11 @@ func (v *Volume) mendSome() {
 	}
 	v.mu.Lock()
 	v.copying, v.copy = true, copied{to: ref.Host}
+	v.attempts++
+	attempt := store.JoinAttempt(v.epoch, v.attempts)
 	v.mu.Unlock()
 	v.tasks.Go(func() {
-		j := &joiner{v: v, ref: ref, i: -1, rank: rank, since: since, pages: ingestBatch}
+		j := &joiner{v: v, ref: ref, i: -1, rank: rank, since: since, pages: ingestBatch, attempt: attempt}
 		if err := j.run(); err != nil && v.Err() == nil && (j.hasSeat || !holdfast.IsKind(err, holdfast.Busy)) {
 			v.log.Info("replica could not join yet", "replica", ref.ID.Short(), "host", ref.Host.Short(), "why", err)
 		}
@@ -71,6 +74,7 @@ type joiner struct {
 	hasSeat   bool
 	seatAsked time.Duration // when it last asked for one
 	pages     int           // blocks of the next page
+	attempt   store.Attempt
 }
 
 func (j *joiner) run() (err error) {
@@ -162,10 +166,10 @@ func (j *joiner) sendHead(src source, has *holding, base holdfast.LSN) error {
 	return j.copy(src, c)
 }
 
-// step sends one request to the joiner and takes its answer. A joiner that was
-// dropped meanwhile stays dropped.
+// step sends one request of this attempt to the joiner and takes its answer. A
+// joiner that was dropped meanwhile stays dropped.
 func (j *joiner) step(kind transport.Kind, more []byte, bulk [][]byte) error {
-	return j.stepTo(kind, 0, more, bulk)
+	return j.stepTo(kind, holdfast.LSN(j.attempt), more, bulk)
 }
 
 func (j *joiner) stepTo(kind transport.Kind, upto holdfast.LSN, more []byte, bulk [][]byte) error {

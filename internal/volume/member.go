@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -293,10 +294,13 @@ func (s *Service) serveBegin(m *member, a replica.Ask, rest, _ []byte) (transpor
 	return s.answered(m)
 }
 
-func (s *Service) serveTruncate(m *member, a replica.Ask, _, _ []byte) (transport.Frame, error) {
+func (s *Service) serveTruncate(m *member, a replica.Ask, rest, _ []byte) (transport.Frame, error) {
+	if len(rest) != 8 {
+		return transport.Frame{}, holdfast.Errorf(holdfast.Invalid, "replica truncate: %d bytes of attempt, need 8", len(rest))
+	}
 	err := m.check(a.Epoch, s.Clock.Now())
 	if err == nil {
-		err = m.r.Truncate(a.Upto)
+		err = m.r.Truncate(store.Attempt(binary.LittleEndian.Uint64(rest)), a.Upto)
 	}
 	if err != nil {
 		return transport.Frame{}, err

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -10,6 +11,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 	"github.com/holdfast-cloud/holdfast/internal/replica"
+	"github.com/holdfast-cloud/holdfast/internal/store"
 	"github.com/holdfast-cloud/holdfast/internal/transport"
 )
 
@@ -283,7 +285,8 @@ func (t *takeover) level(st, best seat, cut holdfast.LSN) error {
 		if at < st.report.Stable {
 			return holdfast.Errorf(holdfast.Damaged, "replica %s parted below its stable point", st.ref.ID.Short())
 		}
-		if _, err := t.s.ask(st.ref, replica.KindTruncate, replica.Ask{Epoch: t.epoch, Upto: at}, nil, nil); err != nil {
+		attempt := binary.LittleEndian.AppendUint64(nil, uint64(store.OpeningAttempt(t.epoch)))
+		if _, err := t.s.ask(st.ref, replica.KindTruncate, replica.Ask{Epoch: t.epoch, Upto: at}, attempt, nil); err != nil {
 			return err
 		}
 		crashpoint.At(crashpoint.TakeoverCutBack)

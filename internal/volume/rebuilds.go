@@ -243,14 +243,14 @@ type waiting struct {
 const gentleBlocks = 32
 
 // ingest puts blocks into the replica at the pace of its disk.
-func (m *member) ingest(c clock.Clock, blocks []store.Block) error {
+func (m *member) ingest(c clock.Clock, a store.Attempt, blocks []store.Block) error {
 	for len(blocks) > 0 {
 		n := len(blocks)
 		if m.governor.gently(c.Now()) {
 			n = min(n, gentleBlocks)
 		}
 		m.governor.pace(c, bytesOf(blocks[:n]))
-		if err := m.r.Ingest(blocks[:n]); err != nil {
+		if err := m.r.Ingest(a, blocks[:n]); err != nil {
 			return err
 		}
 		blocks = blocks[n:]

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -113,7 +114,7 @@ func (j *joiner) shared(rep *replica.Report) (holdfast.LSN, error) {
 		return 0, nil
 	}
 	if since < rep.Prefix {
-		if err := j.stepTo(replica.KindTruncate, since, nil, nil); err != nil {
+		if err := j.stepTo(replica.KindTruncate, since, binary.LittleEndian.AppendUint64(nil, uint64(j.attempt)), nil); err != nil {
 			return 0, err
 		}
 	}

@@ -69,6 +69,7 @@ type Volume struct {
 	copy      copied                               // to a joiner, while copying
 	rooted    holdfast.LSN                         // last record that keeps or sets a root
 	awaited   map[holdfast.ReplicaID]time.Duration // joiners that wait for their origin's, since when
+	attempts  uint64                               // to have a replica join, in this epoch
 	copying   bool                                 // a joiner is at work; nothing need wait for it yet
 	wait      waiting                              // a joiner that has to wait for others
 	orphansAt time.Duration                        // when to look for snapshots that it does not name
