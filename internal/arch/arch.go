@@ -54,7 +54,7 @@ func Rows() []Row {
 			Why: "disk formats of others, of backups and of memories, read and written as streams of blocks"},
 		{Name: "planners", Packages: []string{"internal/placement", "internal/placement/sketch", "internal/ha"}, Within: true,
 			Why: "decisions as pure functions of the records; they cannot act"},
-		{Name: "conduct", Packages: []string{"internal/volume", "internal/reconcile", "internal/health", "internal/telemetry", "internal/provision"}, Within: true,
+		{Name: "conduct", Packages: []string{"internal/volume", "internal/reconcile", "internal/health", "internal/telemetry", "internal/series", "internal/provision"}, Within: true,
 			Why: "engine and planners put to work on the seams"},
 		{Name: "host", Packages: []string{"internal/agent"},
 			Why: "everything that runs on one host: it converges machines, exports and replicas to the records"},

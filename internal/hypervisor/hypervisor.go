@@ -149,6 +149,36 @@ type Machine interface {
 	Dial(guestPort int) (io.ReadWriteCloser, error)
 }
 
+// Metered is a Machine that can say what it uses. A machine of a simulation is none.
+type Metered interface {
+	// Usage may wait for the machine's processes, a few seconds at most. What one of
+	// them does not tell is left out.
+	Usage() (Usage, error)
+}
+
+// Usage is what a machine has used since its process was started.
+type Usage struct {
+	CPU    time.Duration // of all processors of the host that its process had
+	Memory int64         // of the host's that its process takes now, bytes
+	Disks  []DiskUsage   // nil: not told
+	Net    *NetUsage     // nil: not told, or it has no network
+}
+
+// DiskUsage is what a guest has asked of a disk. The times are of requests that were
+// answered, each from its arrival to its answer.
+type DiskUsage struct {
+	Volume                  holdfast.VolumeID
+	Reads, Writes           uint64
+	ReadBytes, WrittenBytes uint64
+	ReadTime, WriteTime     time.Duration
+	Flushes                 uint64
+	FlushTime               time.Duration
+}
+
+// NetUsage is what a guest has received and sent, bytes of Ethernet frames, since its
+// network was started last.
+type NetUsage struct{ Received, Sent uint64 }
+
 // Hypervisor runs machines on this host.
 type Hypervisor interface {
 	// Start starts a machine and returns when its process runs and its disks

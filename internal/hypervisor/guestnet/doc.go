@@ -15,5 +15,6 @@
 // Ethernet frames travel over QEMU's `-netdev stream` socket, each after its
 // length (32 bits, big endian). To dial the guest, the agent connects to the
 // process's own socket and sends "PORT\n"; the answer is "ok\n", after which
-// the connection is the guest's, or "error TEXT\n".
+// the connection is the guest's, or "error TEXT\n". To "count\n" the answer is
+// "ok RECEIVED SENT\n", the bytes of the guest's frames so far.
 package guestnet

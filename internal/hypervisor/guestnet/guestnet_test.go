@@ -139,6 +139,12 @@ func TestTheAgentDialsTheGuestAndBothSidesEndInOrder(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
+	if in, out, err := Count(dir + "/dial"); err != nil || in < uint64(len(want)) || out < uint64(len(want)) {
+		t.Fatalf("the guest received %d and sent %d, %v", in, out, err)
+	}
+	if _, _, err := Count(dir + "/nobody"); !holdfast.IsKind(err, holdfast.Unavailable) {
+		t.Fatalf("nobody counts: %v", err)
+	}
 	if _, err := Dial(dir+"/dial", 81); !holdfast.IsKind(err, holdfast.Unavailable) {
 		t.Fatalf("a closed port: %v", err)
 	}
@@ -275,7 +281,7 @@ func FuzzReadPort(f *testing.F) {
 	f.Add("0\n")
 	f.Fuzz(func(t *testing.T, s string) {
 		in := strings.NewReader(s)
-		port, err := readPort(in)
+		port, err := parsePort(readShortLine(in))
 		if err == nil && (port == 0 || !strings.HasSuffix(fmt.Sprint(s[:len(s)-in.Len()]), "\n")) {
 			t.Errorf("%q gave port %d", s, port)
 		}

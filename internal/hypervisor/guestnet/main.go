@@ -154,7 +154,12 @@ func acceptDials(r *router, ln net.Listener) {
 
 func dialFor(r *router, conn net.Conn) {
 	conn.SetDeadline(time.Now().Add(dialTimeout))
-	port, err := readPort(conn)
+	line, err := readShortLine(conn)
+	if err == nil && line == askCount {
+		fmt.Fprintf(conn, "ok %d %d\n", r.received.Load(), r.sent.Load())
+		return
+	}
+	port, err := parsePort(line, err)
 	if err != nil {
 		fmt.Fprintf(conn, "error %v\n", err)
 		return
@@ -173,9 +178,11 @@ func dialFor(r *router, conn net.Conn) {
 	splice(c, conn)
 }
 
-// readPort reads "PORT\n", byte by byte: what follows is the guest's.
-func readPort(r io.Reader) (uint16, error) {
-	line, err := readShortLine(r)
+// askCount asks for the bytes that the guest has received and sent.
+const askCount = "count"
+
+// parsePort is the port in a line that was read.
+func parsePort(line string, err error) (uint16, error) {
 	if err != nil {
 		return 0, err
 	}
@@ -186,6 +193,7 @@ func readPort(r io.Reader) (uint16, error) {
 	return uint16(n), nil
 }
 
+// readShortLine reads a line byte by byte: what follows is the guest's.
 func readShortLine(r io.Reader) (string, error) {
 	var b [1]byte
 	var line strings.Builder

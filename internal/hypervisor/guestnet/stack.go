@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -41,6 +42,8 @@ const (
 type router struct {
 	stack *stack.Stack
 	link  *channel.Endpoint
+
+	received, sent atomic.Uint64 // bytes of frames, as the guest sees it
 }
 
 func newRouter() (*router, error) {
@@ -83,6 +86,7 @@ func newRouter() (*router, error) {
 
 // receive takes a frame from the guest.
 func (r *router) receive(frame []byte) {
+	r.sent.Add(uint64(len(frame)))
 	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(frame)})
 	r.link.InjectInbound(0, pkt)
 	pkt.DecRef()
@@ -97,6 +101,7 @@ func (r *router) next(ctx context.Context) []byte {
 	defer pkt.DecRef()
 	v := pkt.ToView()
 	defer v.Release()
+	r.received.Add(uint64(v.Size()))
 	return append([]byte(nil), v.AsSlice()...)
 }
 
