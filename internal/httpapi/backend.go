@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
+	"github.com/holdfast-cloud/holdfast/internal/series"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 )
 
@@ -112,6 +113,9 @@ type Reader interface {
 	// wrote it last), asking that host if it is another one. NotFound if no
 	// host has the volume open.
 	Activity(ctx context.Context, id holdfast.VolumeID) (v1.Activity, error)
+	// History adds to 'to', which says what it is of and when, what was measured of
+	// it in a window; local keeps the call from being handed on to other hosts.
+	History(ctx context.Context, to *v1.History, id holdfast.UUID, w series.Window, local bool) error
 	// Measure adds what this host knows of itself and of the disks and volumes that
 	// it has open. It does not wait.
 	Measure(m *telemetry.Samples)

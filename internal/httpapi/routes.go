@@ -49,6 +49,7 @@ func (s *Server) routes(r chi.Router) {
 	s.incidentRoutes()
 	s.integrityRoutes()
 	s.workRoutes()
+	s.historyRoutes()
 	s.debugRoutes()
 	s.consoleRoute(r)
 	s.metricsRoute(r)

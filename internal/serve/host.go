@@ -50,6 +50,7 @@ type Host struct {
 	hyper   machines
 	exports *nbd.Server   // nil: a witness
 	awake   *awake.Keeper // nil: a witness, or processors are not kept awake
+	figures *figures
 
 	streams tasks    // backups and restores under way
 	imports sync.Map // holdfast.VolumeID → image.Progress, of those under way
@@ -117,6 +118,7 @@ func Start(o Options) (*Host, error) {
 	}
 	h := &Host{cfg: o.Config, version: o.Version, log: o.Log.With("host", o.Config.Name), tail: o.Tail, began: time.Now(), dir: dir,
 		again: make(chan *recoveryOrder, 1), stopped: make(chan struct{})}
+	h.figures = h.openFigures()
 	if o.order != nil {
 		if _, h.failed = h.rebuild(o.order); h.failed != nil {
 			h.log.Error("the control plane was not rebuilt; this host goes on as before", "error", h.failed)
@@ -305,6 +307,7 @@ func (h *Host) build(m *member) (err error) {
 	m.tasks.Go(func() { h.askEnded(m) })
 	m.tasks.Go(func() { h.followMove(m) })
 	m.tasks.Go(func() { h.keepRecords(m) })
+	m.tasks.Go(func() { h.keepFigures(m) })
 	if m.ms.Load().External {
 		m.tasks.Go(func() { h.watchEtcd(m) })
 	}

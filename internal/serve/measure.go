@@ -19,6 +19,7 @@ func (h *Host) Measure(to *telemetry.Samples) {
 	for _, vm := range st.VMs {
 		if x := m.node.Agent.Machine(vm.Val.ID); x != nil {
 			to.Truth("holdfast_vm_up", x.State() == hypervisor.Running, vm.Val.Name)
+			h.measureMachine(to, vm.Val)
 		}
 	}
 	for _, s := range m.node.Volumes.Stores() {
@@ -32,6 +33,37 @@ func (h *Host) Measure(to *telemetry.Samples) {
 		to.Add("holdfast_rebuild_done_ratio", c.Done, volume, host)
 		to.Add("holdfast_rebuild_rate_bytes_per_second", float64(c.Rate), volume, host)
 		to.Truth("holdfast_rebuild_waits", c.Waits, volume, host)
+	}
+}
+
+// measureMachine tells what a machine has used when it was asked last, a few seconds
+// ago: a scrape does not wait for it.
+func (h *Host) measureMachine(to *telemetry.Samples, vm cluster.VM) {
+	u, ok := h.figures.usageOf(vm.ID)
+	if !ok {
+		return
+	}
+	to.Add("holdfast_vm_cpu_seconds_total", u.CPU.Seconds(), vm.Name)
+	to.Add("holdfast_vm_memory_bytes", float64(u.Memory), vm.Name)
+	if u.Net != nil {
+		to.Add("holdfast_vm_network_bytes_total", float64(u.Net.Received), vm.Name, "received")
+		to.Add("holdfast_vm_network_bytes_total", float64(u.Net.Sent), vm.Name, "sent")
+	}
+	var of [3]struct{ n, bytes, secs float64 }
+	for _, d := range u.Disks {
+		of[0].n, of[0].bytes, of[0].secs = of[0].n+float64(d.Reads), of[0].bytes+float64(d.ReadBytes), of[0].secs+d.ReadTime.Seconds()
+		of[1].n, of[1].bytes, of[1].secs = of[1].n+float64(d.Writes), of[1].bytes+float64(d.WrittenBytes), of[1].secs+d.WriteTime.Seconds()
+		of[2].n, of[2].secs = of[2].n+float64(d.Flushes), of[2].secs+d.FlushTime.Seconds()
+	}
+	for i, what := range []string{"read", "write", "flush"} {
+		if u.Disks == nil {
+			break
+		}
+		to.Add("holdfast_vm_disk_requests_total", of[i].n, vm.Name, what)
+		to.Add("holdfast_vm_disk_request_seconds_total", of[i].secs, vm.Name, what)
+		if what != "flush" {
+			to.Add("holdfast_vm_disk_bytes_total", of[i].bytes, vm.Name, what)
+		}
 	}
 }
 

@@ -45,6 +45,12 @@ func hostFamilies() []Family {
 		{"holdfast_host_lease_valid", Gauge, nil, "Whether the control plane was heard of lately: nothing can be changed from here without."},
 		{"holdfast_host_leads_control_plane", Gauge, nil, "Whether its member leads the control plane."},
 		{"holdfast_vm_up", Gauge, []string{"vm"}, "Of the machines of this host: whether one runs."},
+		{"holdfast_vm_cpu_seconds_total", Counter, []string{"vm"}, "Time of the host's processors that its process had; as all figures of VMs, since that was started, and as it was told a few seconds ago."},
+		{"holdfast_vm_memory_bytes", Gauge, []string{"vm"}, "Of the host's memory that its process takes."},
+		{"holdfast_vm_disk_requests_total", Counter, []string{"vm", "what"}, "Requests of the guest to its disks: read, write, flush."},
+		{"holdfast_vm_disk_request_seconds_total", Counter, []string{"vm", "what"}, "How long these took together, each from the guest's side; by the requests it is the mean latency."},
+		{"holdfast_vm_disk_bytes_total", Counter, []string{"vm", "what"}, "Bytes that were read and written by them."},
+		{"holdfast_vm_network_bytes_total", Counter, []string{"vm", "what"}, "Bytes of Ethernet frames that the guest has received and sent."},
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
+	"github.com/holdfast-cloud/holdfast/internal/series"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 )
 
@@ -172,6 +173,21 @@ func (b *Backend) Diagnose(_ context.Context, local bool) (v1.Diagnoses, error) 
 		out.Silent = []string{"gamma"}
 	}
 	return out, nil
+}
+
+// History implements httpapi.Reader: in every second point the number of the point.
+func (b *Backend) History(_ context.Context, to *v1.History, _ holdfast.UUID, w series.Window, local bool) error {
+	points := make([]*float64, w.Points)
+	for i := range points {
+		if v := float64(i); i%2 == 0 {
+			points[i] = &v
+		}
+	}
+	to.Metrics = []v1.Metric{{Name: "cpu", Unit: "ratio", Points: points}, {Name: "load", Unit: "load", Points: points}}
+	if !local {
+		to.Silent = []string{"gamma"}
+	}
+	return nil
 }
 
 // CancelWork implements httpapi.Backend.
