@@ -42,6 +42,7 @@ type ForceSpec struct {
 	Confirm string `json:"confirm" maxLength:"63" doc:"The volume's name: somebody has seen the plan"`
 	Lost    bool   `json:"lost,omitempty" doc:"The copies in sync will not come back"`
 	From    string `json:"from,omitempty" maxLength:"63" doc:"Host whose copy is used; none: that which holds most"`
+	Holds   string `json:"holds,omitempty" maxLength:"32" doc:"What the plan said that the copy holds; refused if it is not so any more"`
 	By      string `json:"by,omitempty" maxLength:"128" doc:"Who says so, for the record"`
 }
 

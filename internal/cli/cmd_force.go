@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -73,7 +74,9 @@ func (a *app) forceOpen(ctx context.Context, c *client.Client, volume string, f 
 	case f.confirm == "" || !a.structured():
 		a.printForce(a.Stderr, p)
 	}
-	spec := v1.ForceSpec{Lost: f.lost, From: f.from, Confirm: f.confirm, By: who()}
+	// What is done is what was shown: no other copy, should that one have gone
+	// away meanwhile, and not less of it.
+	spec := v1.ForceSpec{Lost: f.lost, From: cmp.Or(p.From, f.from), Holds: p.Holds, Confirm: f.confirm, By: who()}
 	if f.confirm == "" && p.Refused == "" && (f.lost || !p.NeedsLost) { // otherwise the host says why not
 		if err := a.askToType(p.Volume, "Type the name of the volume to open it from the stale copy: ", "nothing was opened", "--confirm "+p.Volume+" does not ask"); err != nil {
 			return err

@@ -13,6 +13,8 @@ type Force struct {
 	Lost bool            // the copies in sync will not come back
 	By   string          // who says so
 	From holdfast.HostID // whose copy; zero: that which holds most
+
+	Holds string // up to where, by the plan that was seen; "": none was
 }
 
 func (s *Server) forceRoutes() {
@@ -41,7 +43,7 @@ func (s *Server) forceRoutes() {
 			if in.Body.Confirm != v.Name {
 				return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "nothing was opened: confirm says %q and the volume is called %s; look at the plan first", clip(in.Body.Confirm), v.Name)
 			}
-			if v, err = s.o.Backend.ForceOpen(ctx, v.ID, Force{Lost: in.Body.Lost, By: in.Body.By, From: from}); err != nil {
+			if v, err = s.o.Backend.ForceOpen(ctx, v.ID, Force{Lost: in.Body.Lost, By: in.Body.By, From: from, Holds: in.Body.Holds}); err != nil {
 				return v1.Volume{}, err
 			}
 			return s.volumeAnswer(ctx, v)

@@ -57,6 +57,8 @@ type Force struct {
 	Lost bool            // the in-sync replicas will not come back, though it cannot be seen
 	By   string          // who says so
 	From holdfast.HostID // whose replica; zero: the one that holds most
+
+	Holds string // LSN up to which it has all writes, by the plan that was seen; "": none was
 }
 
 // PlanForce says what opening a volume from a stale replica would mean. It asks
@@ -227,6 +229,8 @@ func (plan *ForcePlan) Allow(f Force) error {
 	switch {
 	case plan.Refused != nil:
 		return plan.Refused
+	case f.Holds != "" && f.Holds != plan.From.Report.Prefix.String():
+		return holdfast.Errorf(holdfast.Conflict, "nothing was opened: the plan was to open volume %s from a copy that holds everything up to LSN %s, and now it ends at %v; look at the plan again", plan.Volume.Name, f.Holds, plan.From.Report.Prefix)
 	case plan.NeedsLost && !f.Lost:
 		return holdfast.Errorf(holdfast.Conflict, "the copies in sync of volume %s may come back; bring their hosts back, or say that they will not: --lost", plan.Volume.Name)
 	}

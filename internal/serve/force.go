@@ -31,7 +31,7 @@ func (h *Host) ForceOpen(ctx context.Context, id holdfast.VolumeID, f httpapi.Fo
 	if err != nil {
 		return cluster.Volume{}, err
 	}
-	return m.node.Make.ForceOpen(id, provision.Force{Lost: f.Lost, By: f.By, From: f.From})
+	return m.node.Make.ForceOpen(id, provision.Force{Lost: f.Lost, By: f.By, From: f.From, Holds: f.Holds})
 }
 
 // AcknowledgeForce implements httpapi.Volumes.

@@ -132,6 +132,7 @@ func (x *forcing) force(c *blockClient) error {
 	err = x.s.op.wholly(x.s.hosts[i], func(p *provision.Provisioner) (err error) {
 		say := provision.Force{Lost: true, By: "operator"}
 		if plan, err = p.PlanForce(c.vol.ID, holdfast.HostID{}); err == nil {
+			say.From, say.Holds = plan.From.Host, plan.From.Report.Prefix.String()
 			err = plan.Allow(say)
 		}
 		if err == nil {
