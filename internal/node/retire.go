@@ -29,18 +29,27 @@ func (n *Node) retireDisks() {
 	}
 }
 
-// tellUnknown says which of this host's disks are no disks of the cluster any
-// more: they were taken back while the host was away.
+// tellUnknown says which of the disks in this host are no disks of the cluster any
+// more, for they were taken back while the host was away, and which belong to
+// another host.
 func (n *Node) tellUnknown(st *cluster.State) {
 	if st.Rev == 0 {
 		return
 	}
 	said := make(map[string]bool)
 	for _, s := range n.Volumes.Stores() {
-		if id := s.Identity().Disk; placement.Unknown(st, id) {
+		id := s.Identity().Disk
+		d, ok := st.Disks[id]
+		switch {
+		case placement.Unknown(st, id):
 			c := "disk-unknown/" + id.String()
 			said[c] = true
 			n.Condition(c, "warning", fmt.Sprintf("disk %s of host %s was taken back while the host was away; nothing is put on it; wipe it and add it again to use it", id.Short(), n.hostName()))
+		case ok && d.Val.Host != n.Self:
+			where := "disk-elsewhere/" + id.String()
+			said[where] = true
+			of := st.Hosts[d.Val.Host].Val.Name
+			n.Condition(where, "warning", fmt.Sprintf("disk %s of host %s is in host %s: nothing is put on it, and what it holds counts as away until it is back in %s", id.Short(), of, n.hostName(), of))
 		}
 	}
 	for _, c := range n.toldUnknown {

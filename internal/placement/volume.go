@@ -124,6 +124,8 @@ func newDiskPlan(v *View, blocks uint64, c Constraints) *diskPlan {
 			switch rec, known := v.State.Disks[d.Disk]; {
 			case !known:
 				reason = "not the cluster's any more"
+			case rec.Val.Host != h.ID: // where nobody would look for the replica once the disk is back
+				reason = "of host " + v.HostName(rec.Val.Host)
 			case rec.Val.Pool != c.Pool:
 				reason = "in pool " + v.State.PoolName(rec.Val.Pool)
 			case reason == "" && rec.Val.Evacuate:
