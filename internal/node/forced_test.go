@@ -120,7 +120,7 @@ func TestAVolumeIsForcedOpenFromAStaleCopy(t *testing.T) {
 	case plan.From.Ejected == nil || plan.From.Ejected.At.IsZero():
 		t.Error("it is not known since when the copy is stale")
 	}
-	s.kind(s.force(provision.Force{By: "t"}), holdfast.Conflict) // it may come back
+	s.kind(s.force(provision.Force{By: "t"}), holdfast.Conflict)                           // it may come back
 	s.kind(s.force(provision.Force{By: "t", Lost: true, Holds: "9.9"}), holdfast.Conflict) // a plan that is not true any more
 	s.ok(s.force(provision.Force{By: "t", Lost: true}))
 	if got := s.tags(s.stale, s.id, 10); got != "aaaaaaaa.." {
