@@ -8,7 +8,7 @@ type target struct {
 
 // packages are those whose every fuzz target is run, the network's first.
 func packages() []string {
-	return []string{"export/nbd", "export/iscsi", "export/iscsi/scsi", "export/iscsi/pdu", "transport/tcp", "replica", "record", "blockmap", "store", "volume", "seal", "backup", "kept", "saved", "story", "account", "audit", "series"}
+	return []string{"export/nbd", "export/iscsi", "export/iscsi/scsi", "export/iscsi/pdu", "transport/tcp", "replica", "record", "blockmap", "store", "volume", "seal", "backup", "kept", "saved", "story", "account", "audit", "image/fetch", "series"}
 }
 
 // targets are the decoders of protocols, of records and of checkpoints.
@@ -21,18 +21,19 @@ func targets() []target {
 		"transport/tcp":     {"FuzzFrame", "FuzzStream"},
 		"replica": {"FuzzDecodeAsk", "FuzzDecodeReport", "FuzzDecodeBuild", "FuzzDecodeBlocks", "FuzzDecodeRecords",
 			"FuzzDecodePin", "FuzzDecodeDiff", "FuzzDecodeSeat", "FuzzDecodeDigests"},
-		"record":   {"FuzzDecodeHeader"},
-		"blockmap": {"FuzzPage", "FuzzOpenRoot"},
-		"store":    {"FuzzCatalog", "FuzzBatchHeader", "FuzzSectors", "FuzzSlotDirectory", "FuzzScrubPage", "FuzzOverlayIndex"},
-		"volume":   {"FuzzCarriedMap", "FuzzGroupAsk", "FuzzTake"},
-		"seal":     {"FuzzOpen"},
-		"backup":   {"FuzzReader"},
-		"kept":     {"FuzzCopy", "FuzzItems"},
-		"saved":    {"FuzzHeader"},
-		"story":    {"FuzzParse"},
-		"account":  {"FuzzParseHash", "FuzzRecords"},
-		"audit":    {"FuzzSegment"},
-		"series":   {"FuzzDecode"},
+		"record":      {"FuzzDecodeHeader"},
+		"blockmap":    {"FuzzPage", "FuzzOpenRoot"},
+		"store":       {"FuzzCatalog", "FuzzBatchHeader", "FuzzSectors", "FuzzSlotDirectory", "FuzzScrubPage", "FuzzOverlayIndex"},
+		"volume":      {"FuzzCarriedMap", "FuzzGroupAsk", "FuzzTake"},
+		"seal":        {"FuzzOpen"},
+		"backup":      {"FuzzReader"},
+		"kept":        {"FuzzCopy", "FuzzItems"},
+		"saved":       {"FuzzHeader"},
+		"story":       {"FuzzParse"},
+		"account":     {"FuzzParseHash", "FuzzRecords"},
+		"audit":       {"FuzzSegment"},
+		"image/fetch": {"FuzzParseURL"},
+		"series":      {"FuzzDecode"},
 	}
 	var out []target
 	for _, p := range packages() {
