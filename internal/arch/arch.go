@@ -46,7 +46,7 @@ func Rows() []Row {
 			Why: "the scheduler that the other fakes may live in"},
 		{Name: "implementations", Packages: []string{"internal/disk/*", "internal/transport/*", "internal/kv/*", "internal/hypervisor/*", "internal/fence/*", "internal/export/*", "internal/export/iscsi/*"},
 			Within: true, Why: "real and fake sides of the seams: they know their seam, not who uses it"},
-		{Name: "records", Packages: []string{"internal/cluster", "internal/kept", "internal/account", "internal/once"},
+		{Name: "records", Packages: []string{"internal/cluster", "internal/kept", "internal/account", "internal/once", "internal/task"},
 			Why: "the cluster's desired and observed state over kv; planners read it, so it stands below them"},
 		{Name: "engine", Packages: []string{"internal/store", "internal/replica"},
 			Why: "what keeps and replicates the data of one disk and one volume, knowing no cluster"},

@@ -3,10 +3,14 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"flag"
 	"fmt"
 	"log/slog"
 	mrand "math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,7 +28,9 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/config"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi/apitest"
+	"github.com/holdfast-cloud/holdfast/internal/image/fetch"
 	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
+	"github.com/holdfast-cloud/holdfast/internal/task"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what came out to testdata")
@@ -75,6 +81,8 @@ type talk struct {
 	srv  *httpapi.Server
 	a    *account.Store
 	log  *audit.Log
+	long *task.Store
+	web  *httptest.Server // with an image of 64 KiB at /disk.raw; hosts may fetch from it
 	sock string
 	in   string
 }
@@ -113,13 +121,24 @@ func (k *talk) fresh(b *apitest.Backend) {
 	kvs := memkv.NewServer(memkv.Config{Clock: clock.System{}, Rand: func(string) *mrand.Rand { return mrand.New(mrand.NewPCG(1, 2)) }, MaxLatency: 1})
 	k.a = account.Open(account.Config{KV: kvs.Handle("alpha", clock.System{}), Clock: still{}, Rand: mrand.NewChaCha8([32]byte{1}), Log: slog.New(slog.DiscardHandler)})
 	k.log = audit.Open(audit.Config{KV: kvs.Handle("beta", clock.System{}), Clock: still{}, Log: slog.New(slog.DiscardHandler), Host: "alpha"})
-	a, log := k.a, k.log
+	k.long = task.Open(task.Config{KV: kvs.Handle("gamma", clock.System{}), Clock: still{}, Rand: mrand.NewChaCha8([32]byte{2}), Log: slog.New(slog.DiscardHandler), Host: b.Me.ID})
+	a, log, long := k.a, k.log, k.long
 	k.srv = httpapi.New(httpapi.Options{Backend: b, Version: "test", Accounts: func() (*account.Store, error) { return a, nil },
-		Audit: func() (*audit.Log, error) { return log, nil }})
+		Audit: func() (*audit.Log, error) { return log, nil }, Tasks: func() (*task.Store, error) { return long, nil },
+		Fetch: k.policy()})
 	k.sock = filepath.Join(k.dir, "s")
 	if err := k.srv.ServeUnix(k.sock); err != nil {
 		k.t.Fatal(err)
 	}
+}
+
+// policy lets hosts fetch from the web of the conversation.
+func (k *talk) policy() (p fetch.Policy) {
+	if k.web != nil {
+		p = fetch.Policy{Private: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Roots: x509.NewCertPool()}
+		p.Roots.AddCert(k.web.Certificate())
+	}
+	return p
 }
 
 func (k *talk) stop() {
@@ -129,6 +148,7 @@ func (k *talk) stop() {
 		k.srv.Close(ctx)
 		k.a.Close()
 		k.log.Close()
+		k.long.Close()
 		k.srv = nil
 	}
 }
@@ -140,6 +160,16 @@ func (k *talk) do(words []string) {
 		k.fresh(apitest.Three())
 	case "stop":
 		k.stop()
+	case "web":
+		k.web = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/disk.raw" {
+				http.NotFound(w, r)
+				return
+			}
+			_, _ = w.Write(bytes.Repeat([]byte("disk"), 16<<10))
+		}))
+		k.t.Cleanup(k.web.Close)
+		k.fresh(apitest.Three())
 	case "written": // so many entries of the audit log
 		n, err := strconv.ParseInt(words[1], 10, 64)
 		if err != nil {
@@ -191,7 +221,12 @@ func (k *talk) do(words []string) {
 
 func (k *talk) run(line string) string {
 	var out, errs bytes.Buffer
-	args := strings.Fields(strings.ReplaceAll(line, "DIR", k.dir))
+	names := []string{k.dir, "DIR", "\r", ""}
+	if line = strings.ReplaceAll(line, "DIR", k.dir); k.web != nil {
+		line = strings.ReplaceAll(line, "WEB", k.web.URL)
+		names = append(names, k.web.URL, "WEB")
+	}
+	args := strings.Fields(line)
 	status := Run(Env{Version: "test", Stdin: strings.NewReader(k.in), Stdout: &out, Stderr: &errs,
 		Getenv: func(key string) string { return map[string]string{"HOLDFAST_SOCKET": k.sock, "HOME": k.dir}[key] },
 		Serve: func(_ context.Context, c config.Config) error {
@@ -209,5 +244,5 @@ func (k *talk) run(line string) string {
 	if status != 0 {
 		fmt.Fprintf(&all, "exit %d\n", status)
 	}
-	return strings.NewReplacer(k.dir, "DIR", "\r", "").Replace(all.String())
+	return strings.NewReplacer(names...).Replace(all.String())
 }

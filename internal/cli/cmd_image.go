@@ -45,18 +45,35 @@ func (a *app) imageCmd() *cobra.Command {
 
 func (a *app) imageImportCmd() *cobra.Command {
 	var name, pool string
-	var total sizeFlag
+	var total, most sizeFlag
 	var copies int
-	var asIs, encrypt bool
-	var compress, backing string
-	c := &cobra.Command{Use: "import FILE|-", Short: "Import a disk image, raw or QCOW2", Args: args("FILE"),
+	var asIs, encrypt, noWait bool
+	var compress, backing, sum string
+	c := &cobra.Command{Use: "import FILE|URL|-", Short: "Import a disk image, raw or QCOW2", Args: args("FILE"),
 		Long: "Import a disk image, raw or QCOW2. Of a QCOW2 image only what it stores is sent; one that comes from standard input is kept in\n" +
-			"the directory for temporary files first. Snapshots in it are not imported: the image is as the disk was last.",
+			"the directory for temporary files first. Snapshots in it are not imported: the image is as the disk was last.\n" +
+			"What is given by URL is got by the host, by https and from public addresses unless its configuration allows more ('fetch'); a\n" +
+			"connection that breaks is gone on with.",
 		Example: "  holdfast image import debian-12.raw\n  xz -dc appliance.raw.xz | holdfast image import --name appliance -\n" +
+			"  holdfast image import https://example.org/debian-12.qcow2 --name debian --sha256 SUM\n" +
 			"  curl -L https://example.org/debian-12.qcow2 | holdfast image import --name debian -\n" +
 			"  holdfast image import web1.qcow2 --backing /var/lib/libvirt/images    # with the files that it is the difference to\n" +
 			"  holdfast image import --as-is --name initrd /boot/initrd.img    # for vm create --initrd",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
+			fetched := isURL(args[0])
+			if err := onlyFor(fetched, total > 0, backing != "", sum, int64(most), noWait); err != nil {
+				return err
+			}
+			if fetched {
+				if name == "" {
+					name = urlName(args[0])
+				}
+				if err := holdfast.CheckName("image", name); err != nil {
+					return fmt.Errorf("%w; give another with --name", err)
+				}
+				return a.fetchImage(ctx, c, v1.ImageFetch{Name: name, URL: args[0], SHA256: sum, MaxSize: int64(most), Copies: copies, Pool: pool,
+					Encrypt: encrypt, Compress: compress, AsIs: asIs}, !noWait)
+			}
 			in, err := a.openImage(args[0], wanted{size: int64(total), asIs: asIs, backing: backing})
 			if err != nil {
 				return err
@@ -75,6 +92,9 @@ func (a *app) imageImportCmd() *cobra.Command {
 		})}
 	c.Flags().StringVar(&name, "name", "", "`name` of the image; default: the file's")
 	c.Flags().Var(&total, "size", "size of what comes from standard input, if it is known; less or more is then refused")
+	c.Flags().StringVar(&sum, "sha256", "", "SHA-256 of the file at the URL: another one is refused")
+	c.Flags().Var(&most, "max-size", "how large the file at the URL may be")
+	c.Flags().BoolVar(&noWait, "no-wait", false, "with a URL: do not wait until it is imported")
 	c.Flags().IntVar(&copies, "copies", 0, "copies in distinct racks (default: the pool's, or 2 as far as there are racks)")
 	c.Flags().StringVar(&pool, "pool", "", "`pool` whose disks hold it, and all that is cloned from it; none: default")
 	c.Flags().BoolVar(&encrypt, "encrypt", false, "seal its blocks, and those of all that is cloned from it")

@@ -43,7 +43,40 @@ type Config struct {
 	RebuildRate Size   `yaml:"rebuild_rate"` // bytes a second that rebuilds move at most at a disk; default: no limit
 	KeepAwake   string `yaml:"keep_awake"`   // processors, while initiators wait for each answer: auto (default) or never
 	KeyFile     string `yaml:"key_file"`     // with the cluster key for encrypted volumes; default: none
+	Fetch       Fetch  `yaml:"fetch"`
 	Log         Log    `yaml:"log"`
+}
+
+// Fetch says from where images are fetched by URL; without it, by https from public
+// addresses.
+type Fetch struct {
+	Private   []string `yaml:"private"`    // networks that are not public, ADDRESS/BITS
+	PlainHTTP bool     `yaml:"plain_http"` // http, too
+	CA        string   `yaml:"ca"`         // PEM file: authorities beside the system's
+	MaxSize   Size     `yaml:"max_size"`   // of a file; default 256 GiB
+}
+
+// Networks are the networks of Private, of a checked configuration.
+func (f Fetch) Networks() (out []netip.Prefix) {
+	for _, text := range f.Private {
+		if n, err := netip.ParsePrefix(text); err == nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func (f Fetch) check() error {
+	for _, text := range f.Private {
+		n, err := netip.ParsePrefix(text)
+		if err != nil || n != n.Masked() {
+			return invalid("fetch.private: %q is no network; give such as 10.1.0.0/16, with zeros behind its bits", text)
+		}
+	}
+	if f.CA != "" && !filepath.IsAbs(f.CA) {
+		return invalid("fetch.ca %q: give an absolute path", f.CA)
+	}
+	return nil
 }
 
 // Listen are the addresses to listen on, host:port. Defaults: the advertised
@@ -209,6 +242,9 @@ func (c *Config) check() error {
 		return invalid("rebuild_rate: with %d bytes a second volumes would stay without their copies for too long; give at least %dMiB, or leave it out: rebuilds make way for other work by themselves", c.RebuildRate, MinRebuildRate>>20)
 	}
 	if err := c.checkAddrs(); err != nil {
+		return err
+	}
+	if err := c.Fetch.check(); err != nil {
 		return err
 	}
 	if err := c.CheckWitness(); err != nil {

@@ -62,12 +62,26 @@ func TestMistakesAreNamedAndTaught(t *testing.T) {
 		{"rack: a\nkv: {endpoints: ['https://x:1'], ca: /x, cert: /x, key: /x, prefix: '/a'}", "site1/"},
 		{"rack: a\nkv: {endpoints: ['https://x:1'], ca: /x, cert: /x, key: /x, prefix: 'a//b'}", "site1/"},
 		{"rack: a\nwitness: true\nkv: {endpoints: ['https://x:1'], ca: /x, cert: /x, key: /x}", "nothing for a witness"},
+		{"rack: a\nfetch: {privat: []}", `did you mean "fetch.private"?`},
+		{"rack: a\nfetch: {private: ['10.0.0.1']}", "10.1.0.0/16"},
+		{"rack: a\nfetch: {private: ['10.0.0.1/8']}", "zeros behind its bits"},
+		{"rack: a\nfetch: {ca: ca.pem}", "absolute path"},
 		{strings.Repeat("#", maxFile+1), "right file"},
 	} {
 		_, err := Parse([]byte(c.text), "host")
 		if !holdfast.IsKind(err, holdfast.Invalid) || !strings.Contains(err.Error(), c.say) {
 			t.Errorf("%.60q: got %v, want it to say %q", c.text, err, c.say)
 		}
+	}
+}
+
+func TestNetworksToFetchFrom(t *testing.T) {
+	c, err := Parse([]byte("rack: a\nfetch: {private: ['10.1.0.0/16', 'fd12::/32'], max_size: 1TiB}"), "host")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := c.Fetch.Networks(); len(n) != 2 || n[0].String() != "10.1.0.0/16" || n[1].String() != "fd12::/32" || c.Fetch.MaxSize != 1<<40 {
+		t.Errorf("%v, %d", n, c.Fetch.MaxSize)
 	}
 }
 

@@ -220,7 +220,7 @@ func (j *journal) since(turn uint64, after kv.Rev) (b batch, news <-chan struct{
 
 // rankOf orders what is told at once: what others speak of comes first.
 func rankOf(kind string) int {
-	return slices.Index([]string{"host", "disk", "volume", "vm", "export", "incident", "status"}, kind)
+	return slices.Index([]string{"host", "disk", "volume", "vm", "export", "incident", "task", "status"}, kind)
 }
 
 // lookAround renders everything that the stream tells of.
@@ -244,6 +244,13 @@ func (s *Server) lookAround() look {
 	l := look{rev: p.Rev, at: p.Cluster.Past + p.Rev, stale: report.Stale != "", events: []v1.Event{{Kind: "status", Status: &st}}}
 	if !l.stale {
 		l.events = append(l.events, p.everything()...)
+		if store, err := s.tasks(); err == nil {
+			l.at = max(l.at, p.Cluster.Past+store.Rev()) // before what it tells of
+			for _, x := range store.All() {
+				t := p.renderTask(x)
+				l.events = append(l.events, v1.Event{Kind: "task", ID: t.ID, Task: &t})
+			}
+		}
 	}
 	return l
 }

@@ -12,6 +12,7 @@ import (
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/backup"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/task"
 )
 
 // Backups is about backups, as streams of the format of their files
@@ -47,6 +48,7 @@ type NewRestore struct {
 	Reads       cluster.Reads
 	Encrypt     bool
 	Compression string
+	At          func(done, total int64) // told how far it is, in bytes of the backups; nil: nobody is
 }
 
 func (s *Server) backupRoutes() {
@@ -120,12 +122,13 @@ type restoreVolume struct {
 	Compress string `query:"compress" enum:"off,fast,auto" doc:"none: as the volume was"`
 	TaskName
 	body io.Reader
+	cut  func() // ends the waiting for more of it
 }
 
 // Resolve keeps the body to be streamed; huma would read it into memory.
 func (i *restoreVolume) Resolve(ctx huma.Context) []error {
-	r, _ := humachi.Unwrap(ctx)
-	i.body = r.Body
+	r, w := humachi.Unwrap(ctx)
+	i.body, i.cut = r.Body, cutter(w)
 	return nil
 }
 
@@ -171,7 +174,15 @@ func (s *Server) restore(ctx context.Context, in *restoreVolume) (v1.Volume, err
 	if in.Compress != "" {
 		n.Compression = in.Compress
 	}
-	v, err := s.o.Backend.RestoreVolume(ctx, n, r)
+	var v cluster.Volume
+	err = s.tracked(ctx, task.Task{Kind: "restore", Subject: in.Name, Detail: "of volume " + h.Volume.Name}, func(ctx context.Context, w *task.Work) error {
+		defer context.AfterFunc(ctx, in.cut)()
+		if w != nil {
+			n.At = func(done, total int64) { w.At(part(done, total), done, total) }
+		}
+		v, err = s.o.Backend.RestoreVolume(ctx, n, r)
+		return err
+	})
 	if err != nil {
 		return v1.Volume{}, err
 	}

@@ -61,7 +61,11 @@ func (s *Server) moveVolume(ctx context.Context, ref string, m v1.VolumeMoveSpec
 	}
 	out.Volume = v.Name
 	if m.Stop {
-		return out, s.o.Backend.StayReplicas(ctx, v.ID)
+		if err := s.o.Backend.StayReplicas(ctx, v.ID); err != nil {
+			return out, err
+		}
+		s.noted(ctx, false, taskMove, v.ID.String(), "", "")
+		return out, nil
 	}
 	if m.From == "" {
 		return out, holdfast.Errorf(holdfast.Invalid, "say where the copy of volume %s is to go from: a host, or one of its disks as HOST/PATH", v.Name)
@@ -83,6 +87,9 @@ func (s *Server) moveVolume(ctx context.Context, ref string, m v1.VolumeMoveSpec
 	}
 	look := placement.Look(p.State)
 	out.From, out.To, out.Why = look.DiskName(goes), look.SpotName(spot), strings.Join(why.Chosen, "; ")
+	if !m.Plan {
+		s.note(ctx, taskMove, v.ID.String(), v.Name, "from "+out.From+" to "+out.To)
+	}
 	return out, nil
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 )
 
@@ -25,7 +26,10 @@ func (s *Server) diskRoutes() {
 		if err != nil {
 			return err
 		}
-		return s.o.Backend.EvacuateDisk(ctx, d.ID, true, true)
+		if err := s.o.Backend.EvacuateDisk(ctx, d.ID, true, true); err != nil {
+			return err
+		}
+		return s.evacuates(ctx, d, "and is given back")
 	})
 	type replace struct {
 		DiskRef
@@ -55,6 +59,9 @@ func (s *Server) diskRoutes() {
 			if err != nil {
 				return v1.Disk{}, err
 			}
+			if err := s.evacuates(ctx, old, "and is replaced"); err != nil {
+				return v1.Disk{}, err
+			}
 			if p, err = s.picture(ctx); err != nil {
 				return v1.Disk{}, err
 			}
@@ -82,8 +89,23 @@ func (s *Server) evacuationRoutes() {
 			if err := s.o.Backend.EvacuateDisk(ctx, d.ID, in.Body.On, in.Body.Remove); err != nil {
 				return v1.Evacuation{}, err
 			}
+			if !in.Body.On {
+				s.noted(ctx, false, taskEvacuation, d.ID.String(), "", "")
+			} else if err := s.evacuates(ctx, d, ""); err != nil {
+				return v1.Evacuation{}, err
+			}
 			return s.evacuation(ctx, d.ID.String())
 		})
+}
+
+// evacuates notes that a disk is evacuated.
+func (s *Server) evacuates(ctx context.Context, d cluster.Disk, detail string) error {
+	p, err := s.picture(ctx)
+	if err != nil {
+		return err
+	}
+	s.note(ctx, taskEvacuation, d.ID.String(), p.hostName(d.Host)+":"+d.Path, detail)
+	return nil
 }
 
 // evacuation says how far the evacuation of a disk is.

@@ -33,6 +33,7 @@ func (s *Server) drainRoutes() {
 			if err := s.o.Backend.Drain(ctx, h.ID, in.Body.On, in.Body.GuestSeconds); err != nil {
 				return v1.Drain{}, err
 			}
+			s.noted(ctx, in.Body.On, taskDrain, h.ID.String(), h.Name, "")
 			p, err := s.picture(ctx)
 			if err != nil {
 				return v1.Drain{}, err

@@ -7,14 +7,17 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/image"
 	"github.com/holdfast-cloud/holdfast/internal/image/qcow2"
+	"github.com/holdfast-cloud/holdfast/internal/task"
 )
 
 // importImage is the request of an image import: the body is the disk, raw or as
@@ -29,12 +32,20 @@ type importImage struct {
 	AsIs     bool   `query:"as_is" doc:"Keep the bytes as they are, whatever they look like: a compressed initrd, say"`
 	length   int64
 	body     io.Reader
+	cut      func() // ends the waiting for more of it
+}
+
+// cutter returns what ends a read of a request's body that waits for its client.
+func cutter(w http.ResponseWriter) func() {
+	return func() {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) // where it cannot be set, the client's end ends it
+	}
 }
 
 // Resolve keeps the body to be streamed; huma would read it into memory.
 func (i *importImage) Resolve(ctx huma.Context) []error {
-	r, _ := humachi.Unwrap(ctx)
-	i.body, i.length = r.Body, r.ContentLength
+	r, w := humachi.Unwrap(ctx)
+	i.body, i.length, i.cut = r.Body, r.ContentLength, cutter(w)
 	return nil
 }
 
@@ -80,21 +91,15 @@ func (s *Server) imageRoutes() {
 }
 
 func (s *Server) importImage(ctx context.Context, in *importImage) (v1.Volume, error) {
-	if err := holdfast.CheckName("image", in.Name); err != nil {
-		return v1.Volume{}, err
-	}
-	if err := checkCopies("image "+in.Name, in.Copies, 0); err != nil {
-		return v1.Volume{}, err
-	}
 	p, err := s.picture(ctx)
 	if err != nil {
 		return v1.Volume{}, err
 	}
-	pool, err := p.pool(in.Pool)
+	n, err := p.newImage(in.Name, in.Copies, in.Pool)
 	if err != nil {
 		return v1.Volume{}, err
 	}
-	n := NewImage{Name: in.Name, Size: -1, Copies: in.Copies, AsIs: in.AsIs, Pool: pool.ID, Encrypt: in.Encrypt, Compression: in.Compress}
+	n.AsIs, n.Encrypt, n.Compression = in.AsIs, in.Encrypt, in.Compress
 	switch {
 	case in.Size > 0 && in.length > 0 && in.Size != in.length:
 		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "image %s: the size given is %d bytes, the body has %d; send the whole image", in.Name, in.Size, in.length)
@@ -103,18 +108,34 @@ func (s *Server) importImage(ctx context.Context, in *importImage) (v1.Volume, e
 	case in.length >= 0:
 		n.Size = in.length
 	}
-	body, err := openImage(&n, bufio.NewReaderSize(uploaded{in.body}, 1<<20))
-	if err != nil {
-		return v1.Volume{}, err
-	}
-	if n.Size > holdfast.MaxVolumeBlocks*holdfast.BlockSize {
-		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "image %s: %d bytes are more than a volume can hold (64TiB)", in.Name, n.Size)
-	}
-	v, err := s.o.Backend.ImportImage(ctx, n, body)
+	var v cluster.Volume
+	err = s.tracked(ctx, task.Task{Kind: "import", Subject: in.Name, Detail: "sent by the one who wants it"}, func(ctx context.Context, w *task.Work) error {
+		v, err = s.importBody(ctx, w, n, in)
+		return err
+	})
 	if err != nil {
 		return v1.Volume{}, err
 	}
 	return s.volumeAnswer(ctx, v)
+}
+
+// importBody imports what a client sends, until ctx ends.
+func (s *Server) importBody(ctx context.Context, w *task.Work, n NewImage, in *importImage) (v cluster.Volume, err error) {
+	defer context.AfterFunc(ctx, in.cut)()
+	total := n.Size
+	m := &metered{Reader: uploaded{in.body}, ctx: ctx, tell: func(at int64) {
+		if w != nil {
+			w.At(part(at, total), at, max(total, 0))
+		}
+	}}
+	body, err := openImage(&n, bufio.NewReaderSize(m, 1<<20))
+	if err != nil {
+		return v, err
+	}
+	if n.Size > holdfast.MaxVolumeBlocks*holdfast.BlockSize {
+		return v, holdfast.Errorf(holdfast.Invalid, "image %s: %d bytes are more than a volume can hold (64TiB)", in.Name, n.Size)
+	}
+	return s.o.Backend.ImportImage(ctx, n, body)
 }
 
 // uploaded gives a body's early end its name: io.EOF must only mean that the

@@ -23,7 +23,9 @@ import (
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/account"
 	"github.com/holdfast-cloud/holdfast/internal/audit"
+	"github.com/holdfast-cloud/holdfast/internal/image/fetch"
 	"github.com/holdfast-cloud/holdfast/internal/once"
+	"github.com/holdfast-cloud/holdfast/internal/task"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 	"github.com/holdfast-cloud/holdfast/internal/ui"
 )
@@ -52,6 +54,11 @@ type Options struct {
 	Audit func() (*audit.Log, error)
 	// Once remembers the keys of requests; Unavailable while the host is in no cluster.
 	Once func() (*once.Log, error)
+	// Tasks are those of the cluster; Unavailable while the host is in none. Nil: what
+	// takes long is not noted, and images are not fetched.
+	Tasks func() (*task.Store, error)
+	// Fetch says from where images are fetched.
+	Fetch fetch.Policy
 }
 
 // Server serves the API. Its methods may be called from any goroutine.
@@ -66,6 +73,8 @@ type Server struct {
 	metrics  *telemetry.Registry
 	journal  *journal
 
+	fetches chan struct{} // one for each image that is being fetched
+
 	strangers few // in the audit log
 	refused   few // likewise: calls that were to change nothing, and got nothing
 
@@ -76,6 +85,7 @@ type Server struct {
 	servers []*http.Server
 	closed  bool
 	follows bool // the journal is kept
+	keeps   bool // tasks of the cluster are looked after
 	serving sync.WaitGroup
 }
 
@@ -84,7 +94,7 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o}
+	s := &Server{o: o, fetches: make(chan struct{}, maxFetches)}
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.metrics = telemetry.New(s.gather)
 	s.journal = newJournal(s.lookAround, o.Backend.AwaitChange)
@@ -205,6 +215,10 @@ func (s *Server) serve(h *http.Server, l net.Listener) {
 		return
 	}
 	s.servers = append(s.servers, h)
+	if !s.keeps && s.o.Tasks != nil {
+		s.keeps = true
+		s.serving.Go(s.keep)
+	}
 	s.serving.Go(func() {
 		if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.o.Log.Error("the API stopped listening", "addr", l.Addr().String(), "err", err)

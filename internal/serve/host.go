@@ -32,6 +32,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv/etcd"
 	"github.com/holdfast-cloud/holdfast/internal/node"
 	"github.com/holdfast-cloud/holdfast/internal/store"
+	noted "github.com/holdfast-cloud/holdfast/internal/task"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 	"github.com/holdfast-cloud/holdfast/internal/transport/awake"
 	"github.com/holdfast-cloud/holdfast/internal/transport/tcp"
@@ -78,6 +79,7 @@ type member struct {
 	records  atomic.Pointer[cluster.Client] // nil until there is one
 	accounts *account.Store
 	audit    *audit.Log
+	long     *noted.Store // what takes long
 	net      *tcp.Network
 	node     *node.Node
 	publish  *publisher
@@ -137,7 +139,12 @@ func (h *Host) start(after *recoveryOrder) (err error) {
 	if err := h.startMachines(); err != nil {
 		return err
 	}
-	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Peer: peer, Accounts: h.accounts, Audit: h.audit, Once: h.onceLog})
+	fetching, err := fetchPolicy(h.cfg.Fetch)
+	if err != nil {
+		return err
+	}
+	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Peer: peer, Accounts: h.accounts, Audit: h.audit, Once: h.onceLog,
+		Tasks: h.longTasks, Fetch: fetching})
 	ms, err := h.dir.membership()
 	if err != nil {
 		return err
@@ -248,6 +255,7 @@ func (h *Host) build(m *member) (err error) {
 	}
 	m.accounts = account.Open(account.Config{KV: m.kv, Clock: clock.System{}, Rand: rand.Reader, Log: h.log})
 	m.audit = audit.Open(audit.Config{KV: m.kv, Clock: clock.System{}, Log: h.log, Host: h.cfg.Name})
+	m.long = noted.Open(noted.Config{KV: m.kv, Clock: clock.System{}, Rand: rand.Reader, Log: h.log, Host: h.dir.id.Host})
 	m.net = tcp.New(tcp.Config{
 		Self: h.dir.id.Host, Listen: h.cfg.Listen.Transport, Log: h.log, Clock: clock.System{},
 		Server:    auth.ServerTLS(m.creds, nil),
@@ -396,6 +404,15 @@ func (h *Host) audit() (*audit.Log, error) {
 	return m.audit, nil
 }
 
+// longTasks are what takes long in the cluster.
+func (h *Host) longTasks() (*noted.Store, error) {
+	m, err := h.member()
+	if err != nil {
+		return nil, err
+	}
+	return m.long, nil
+}
+
 // alive is what the host says of itself at first.
 func (h *Host) alive(boot holdfast.BootID) cluster.Alive {
 	accel, _ := h.hyper.Accelerator()
@@ -478,6 +495,9 @@ func (m *member) stop(log *slog.Logger) {
 	if m.accounts != nil {
 		m.accounts.Close()
 		m.audit.Close()
+	}
+	if m.long != nil {
+		m.long.Close()
 	}
 	if m.kv != nil {
 		m.kv.Close()

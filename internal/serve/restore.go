@@ -35,7 +35,7 @@ func (h *Host) RestoreVolume(ctx context.Context, n httpapi.NewRestore, r *backu
 	defer stop()
 	x, err := h.beginTask(m, n.Task, "restore", rec.ID, stop)
 	if err == nil {
-		err = h.fillRestored(ctx, m, rec, r, x)
+		err = h.fillRestored(ctx, m, rec, r, x, n.At)
 		h.endTask(m, x)
 		if err != nil && h.streams.wasCanceled(x.id) {
 			err = errCanceled(x.id)
@@ -54,7 +54,7 @@ func (h *Host) RestoreVolume(ctx context.Context, n httpapi.NewRestore, r *backu
 }
 
 // fillRestored lays a chain of backups over each other in a volume.
-func (h *Host) fillRestored(ctx context.Context, m *member, rec cluster.Volume, r *backup.Reader, x *task) error {
+func (h *Host) fillRestored(ctx context.Context, m *member, rec cluster.Volume, r *backup.Reader, x *task, at func(done, total int64)) error {
 	v, err := m.node.Volumes.Open(rec.ID)
 	if err != nil {
 		return err
@@ -70,6 +70,9 @@ func (h *Host) fillRestored(ctx context.Context, m *member, rec cluster.Volume, 
 			h.imports.Store(rec.ID, image.Progress{Done: done, Total: total})
 			x.done.Store(done)
 			x.total.Store(total)
+			if at != nil {
+				at(done, total)
+			}
 		}}
 	return re.chain(r)
 }

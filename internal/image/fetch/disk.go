@@ -16,6 +16,7 @@ import (
 type Disk struct {
 	io.Reader
 	Size  int64 // bytes that are read; -1: the end decides
+	Kept  bool  // all of the file is here
 	Notes []string
 	close []func() error
 }
@@ -44,7 +45,7 @@ func OpenDisk(b *Body, dir string, spare int64, asIs bool) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Disk{close: []func() error{f.Close}}
+	d := &Disk{Kept: true, close: []func() error{f.Close}}
 	if err := d.open(f); err != nil {
 		d.Close()
 		return nil, err

@@ -42,6 +42,8 @@ type Request struct {
 	// Say is told what people should know of: where the connection broke and was
 	// gone on with. It may be nil.
 	Say func(text string)
+	// At is told how many bytes have come, of how many; -1: not known. It may be nil.
+	At func(at, size int64)
 }
 
 // Body is a file as it comes. It is read to its end by one goroutine; at the end it
@@ -84,6 +86,9 @@ func open(ctx context.Context, p Policy, r Request, l limits) (*Body, error) {
 	if r.Say == nil {
 		r.Say = func(string) {}
 	}
+	if r.At == nil {
+		r.At = func(int64, int64) {}
+	}
 	b := &Body{ctx: ctx, p: p, r: r, l: l, size: -1, sum: sha256.New(), left: l.pace}
 	d := &net.Dialer{Timeout: l.answer, Control: func(network, address string, _ syscall.RawConn) error { return p.dialled(network, address) }}
 	b.client = &http.Client{
@@ -109,9 +114,6 @@ func open(ctx context.Context, p Policy, r Request, l limits) (*Body, error) {
 
 // Size is the file's in bytes, or -1 if only its end will say.
 func (b *Body) Size() int64 { return b.size }
-
-// At is how many bytes have come.
-func (b *Body) At() int64 { return b.off }
 
 // Close lets the connection go.
 func (b *Body) Close() error {
@@ -238,6 +240,7 @@ func (b *Body) Read(p []byte) (int, error) {
 		n, err = 0, b.tooLarge()
 	}
 	b.sum.Write(p[:n])
+	b.r.At(b.off, b.size)
 	if err == io.EOF {
 		if is := hex.EncodeToString(b.sum.Sum(nil)); b.r.Sum != "" && is != b.r.Sum {
 			err = holdfast.Errorf(holdfast.Invalid, "the file is not the one that was asked for: its SHA-256 is %s, not %s", is, b.r.Sum)
