@@ -92,3 +92,30 @@ func TestUnalignedWritesAtOnceShareABlock(t *testing.T) {
 		})
 	}
 }
+
+// TestWhoConnectsMeanwhileWaits: the writer's host cannot be reached any more, and
+// is not taken for lost yet, when somebody connects elsewhere.
+func TestWhoConnectsMeanwhileWaits(t *testing.T) {
+	play(t, 29, 3, 2, func(sc *scene) {
+		a, c := sc.hosts[0], sc.hosts[2]
+		v := a.open()
+		sc.write(v, 1, fill('x', 1))
+		sc.flush(v)
+		sc.net.CutHost(a.id, true, true)
+		sc.w.Clock().AfterFunc(time.Second, a.powerCut) // before it could do without the other copy
+		c.on(func() {
+			d, err := c.s.Target(sc.vol).Open(false)
+			if err != nil {
+				t.Errorf("at %v: %v", sc.w.Now(), err)
+				return
+			}
+			defer d.Close()
+			got, ev := make([]byte, holdfast.BlockSize), c.clk.NewEvent()
+			d.Submit(&export.Request{Op: export.Read, Off: holdfast.BlockSize, Length: holdfast.BlockSize, Data: got, Done: func(_ *export.Request, e error) { err = e; ev.Set() }})
+			ev.Wait(clock.Forever)
+			if err != nil || got[0] != 'x' {
+				t.Errorf("it reads %q: %v", got[0], err)
+			}
+		})
+	})
+}

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"slices"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
@@ -104,39 +105,61 @@ func (t *Target) Open(readOnly bool) (export.Disk, error) {
 // OpenShared implements export.Sharer.
 func (t *Target) OpenShared() (d export.Disk, shared bool, err error) { return t.open(false, true) }
 
+// Whoever connects when the writer's rack has just been lost gets a pause as those
+// do who were connected before, and no error: for openWaits the writer is asked
+// again, until it answers or its place is another's.
+const (
+	openWaits = 8 * time.Second
+	openAgain = 200 * time.Millisecond
+)
+
 // open opens the volume here, or carries the session to its writer: then it is
 // not shared, since what a lost path left behind could come after its retry.
-func (t *Target) open(readOnly, share bool) (export.Disk, bool, error) {
+func (t *Target) open(readOnly, share bool) (d export.Disk, shared bool, err error) {
+	began := t.s.Clock.Now()
+	for {
+		var asked holdfast.HostID
+		d, shared, asked, err = t.tryOpen(readOnly, share)
+		if asked.IsZero() || !holdfast.IsKind(err, holdfast.Unavailable) || t.s.Clock.Now()-began >= openWaits || t.s.isClosed() {
+			return d, shared, err
+		}
+		clock.Sleep(t.s.Clock, openAgain)
+	}
+}
+
+// tryOpen is open at the host that writes the volume now; asked is that host if
+// it is another.
+func (t *Target) tryOpen(readOnly, share bool) (d export.Disk, shared bool, asked holdfast.HostID, err error) {
 	v := t.s.Opened(t.id)
 	if v == nil {
 		rec, _, err := t.s.Records.ReadVolume(t.id)
 		if err != nil {
-			return nil, false, err
+			return nil, false, asked, err
 		}
 		to := t.s.writerFor(rec)
 		if other := t.s.instead(rec, to); !other.IsZero() {
 			if d, err := t.s.forward(rec, to, readOnly, true); d != nil || err != nil {
-				return d, false, err
+				return d, false, to, err
 			}
 			to = other // the drained host does without the volume
 		}
 		if to != t.s.Self {
 			d, err := t.s.forward(rec, to, readOnly, false)
-			return d, false, err
+			return d, false, to, err
 		}
 		if v, err = t.s.openHere(t.id); err != nil {
-			return nil, false, err
+			return nil, false, asked, err
 		}
 	}
 	if t.follows && !share {
 		d, err := v.follows(readOnly)
-		return d, false, err
+		return d, false, asked, err
 	}
 	ss, err := v.beginSession(start{readOnly: readOnly, share: share})
 	if err != nil {
-		return nil, false, err
+		return nil, false, asked, err
 	}
-	return ss, ss.shared, nil
+	return ss, ss.shared, asked, nil
 }
 
 // Shared implements export.Sharer.
