@@ -239,6 +239,20 @@ export const t = {
     hint: 'The serial port of the guest. What it printed before comes first.',
     label: (vm: string) => `Serial console of ${vm}`,
   },
+  graphs: {
+    over: 'Over time',
+    range: 'How far back',
+    ranges: { 3600: 'Hour', 86400: 'Day', 604800: 'Week', 2678400: 'Month' } as Record<number, string>,
+    title: { cpu: 'Processor', memory: 'Memory', disk: 'Disks', net: 'Network', requests: 'Requests', bytes: 'Throughput', latency: 'Latency, as its VM sees it', load: 'Load', room: 'Disks' },
+    metric: {
+      cpu: 'used', memory: 'taken', load: 'load', disk_read: 'read', disk_written: 'written', net_received: 'received', net_sent: 'sent', reads: 'reads', writes: 'writes', read_bytes: 'read', written_bytes: 'written',
+      read_latency: 'read', write_latency: 'write', flush_latency: 'flush', memory_used: 'used', memory_size: 'there is', disk_used: 'used', disk_size: 'there is',
+    } as Record<string, string>,
+    none: 'nothing measured',
+    said: (what: string, last: string, most: string) => `${what}: ${last} now, at most ${most}`,
+    empty: 'Nothing was measured in this time. The first figures come after half a minute.',
+    silent: (hosts: string) => `Missing: what ${hosts} measured.`,
+  },
   storage: {
     title: 'Storage',
     pools: 'Pools',

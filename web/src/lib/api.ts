@@ -80,13 +80,13 @@ export async function request(method: string, url: string, body?: unknown, signa
   }
   noteClock(resp)
   if (resp.ok) return resp
-  let said: { detail?: string; title?: string; type?: string; errors?: { message?: string; location?: string }[] } = {}
+  let said: { detail?: string; title?: string; type?: string; errors?: { where?: string; what?: string }[] } = {}
   try {
     said = await resp.json()
   } catch {
     // not a problem document: something between us and the host has answered
   }
-  const details = (said.errors ?? []).map((e) => [e.location, e.message].filter(Boolean).join(': '))
+  const details = (said.errors ?? []).map((e) => [e.where, e.what].filter(Boolean).join(': '))
   throw new Problem(resp.status, [said.detail ?? said.title ?? t.problem.status(resp.status), ...details].join('; '), said.type)
 }
 
