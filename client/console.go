@@ -19,6 +19,16 @@ import (
 // it does not run the VM itself. Read and Write may be called from one
 // goroutine each, Close from any.
 func (c *Client) Console(ctx context.Context, vm string, local bool) (io.ReadWriteCloser, error) {
+	return c.port(ctx, vm, "console", local)
+}
+
+// Screen attaches to a VM's screen, keyboard and pointer: RFB (RFC 6143) without
+// authentication, the VM's side speaking first. For the rest see Console.
+func (c *Client) Screen(ctx context.Context, vm string, local bool) (io.ReadWriteCloser, error) {
+	return c.port(ctx, vm, "screen", local)
+}
+
+func (c *Client) port(ctx context.Context, vm, what string, local bool) (io.ReadWriteCloser, error) {
 	where := ""
 	if local {
 		where = "true"
@@ -26,7 +36,7 @@ func (c *Client) Console(ctx context.Context, vm string, local bool) (io.ReadWri
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) }
 	d := websocket.Dialer{NetDialContext: dial, NetDialTLSContext: dial, HandshakeTimeout: 2 * dialTimeout,
 		ReadBufferSize: 16 << 10, WriteBufferSize: 4096}
-	u := "ws" + strings.TrimPrefix(c.base, "http") + query(path("vms", vm, "console"), "local", where)
+	u := "ws" + strings.TrimPrefix(c.base, "http") + query(path("vms", vm, what), "local", where)
 	ws, resp, err := d.DialContext(ctx, u, c.header)
 	if err == nil {
 		ws.SetReadLimit(1 << 20)

@@ -27,7 +27,7 @@ func access() map[string]account.Need {
 		"user-list": users, "user-show": users, "user-create": users, "user-set": users, "user-delete": users,
 
 		"vm-list": look, "vm-show": look, "vm-snapshot-list": look, "vm-history": look, "volume-history": look,
-		"vm-start": operate, "vm-stop": operate, "vm-reset": operate, "vm-console": operate, "vm-snapshot-create": operate,
+		"vm-start": operate, "vm-stop": operate, "vm-reset": operate, "vm-console": operate, "vm-screen": operate, "vm-snapshot-create": operate,
 		"vm-create": change, "vm-set": change, "vm-delete": change, "vm-clone": change,
 		"vm-disk-add": change, "vm-disk-remove": change, "vm-disk-resize": change,
 		"vm-snapshot-delete": change, "vm-snapshot-revert": change,

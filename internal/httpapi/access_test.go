@@ -305,8 +305,9 @@ func TestAPageOfAnotherSiteChangesNothing(t *testing.T) {
 	}
 	// A token is sent by nobody unasked.
 	d.want(201, "POST", "/v1/volumes", `{"name":"more","size":1048576}`, "Authorization", "Bearer "+d.token(account.ClusterAdmin, ""))
-	// A console is no place for another site's pages either.
+	// A console is no place for another site's pages either, nor a screen.
 	d.want(403, "GET", "/v1/vms/x/console", "", "Authorization", "Bearer "+d.token(account.Viewer, ""))
+	d.want(403, "GET", "/v1/vms/x/screen", "", "Authorization", "Bearer "+d.token(account.Viewer, ""))
 }
 
 func TestBadCredentialsAreNotPassedOver(t *testing.T) {

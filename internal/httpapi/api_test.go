@@ -265,6 +265,15 @@ func TestAConsoleShowsHistoryAndTakesInput(t *testing.T) {
 	if _, err := io.ReadFull(con, got); err != nil || string(got) != want {
 		t.Fatalf("%q, %v", got, err)
 	}
+	screen, err := c.Screen(ctx, "v", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer screen.Close()
+	hello := make([]byte, 12)
+	if _, err := io.ReadFull(screen, hello); err != nil || string(hello) != "RFB 003.008\n" {
+		t.Fatalf("the screen says %q, %v", hello, err)
+	}
 	if _, err := con.Write([]byte("halt\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -276,6 +285,9 @@ func TestAConsoleShowsHistoryAndTakesInput(t *testing.T) {
 	}
 	if _, err := c.Console(ctx, "v", false); !holdfast.IsKind(err, holdfast.Unavailable) {
 		t.Fatalf("the console of a stopped VM: %v", err)
+	}
+	if _, err := c.Screen(ctx, "v", false); !holdfast.IsKind(err, holdfast.Unavailable) {
+		t.Fatalf("the screen of a stopped VM: %v", err)
 	}
 }
 

@@ -29,7 +29,7 @@ func (d *door) written() []v1.AuditEntry {
 func TestEveryChangeIsRecorded(t *testing.T) {
 	d := newDoor(t)
 	token := d.token(account.ClusterAdmin, "")
-	want := map[string]bool{"cluster-backup": true, "volume-backup": true, "volume-export": true, "image-export": true, "vm-console": true}
+	want := map[string]bool{"cluster-backup": true, "volume-backup": true, "volume-export": true, "image-export": true, "vm-console": true, "vm-screen": true}
 	for _, op := range d.operations() {
 		if op.method != http.MethodGet {
 			want[op.id] = true

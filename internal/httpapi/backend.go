@@ -367,6 +367,8 @@ type VMs interface {
 	// Unavailable: it does not run. local refuses to go to another host, so
 	// that a request is handed on once at most.
 	Console(ctx context.Context, id holdfast.VMID, local bool) (io.ReadWriteCloser, error)
+	// Screen attaches to the VM's screen in the same way (hypervisor.Screened).
+	Screen(ctx context.Context, id holdfast.VMID, local bool) (io.ReadWriteCloser, error)
 }
 
 // Exports is about volumes made reachable over iSCSI.

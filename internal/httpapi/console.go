@@ -24,19 +24,31 @@ const (
 // in both directions: first what was printed before, then what follows. It is
 // outside huma, which knows no upgrades, but in its description.
 func (s *Server) consoleRoute(r chi.Router) {
-	op := s.operation(http.MethodGet, "/v1/vms/{vm}/console", "vm-console", "The VM's serial console: a websocket of binary messages, history first", 101)
+	s.portRoute(r, "console", "The VM's serial console: a websocket of binary messages, history first", s.o.Backend.Console)
+}
+
+// screenRoute serves a VM's screen, keyboard and pointer in the same way: RFB (RFC
+// 6143), the server speaking first.
+func (s *Server) screenRoute(r chi.Router) {
+	s.portRoute(r, "screen", "The VM's screen, keyboard and pointer: a websocket of binary messages that carries RFB", s.o.Backend.Screen)
+}
+
+// portRoute serves a stream of bytes from and to a VM.
+func (s *Server) portRoute(r chi.Router, what, summary string, open func(context.Context, holdfast.VMID, bool) (io.ReadWriteCloser, error)) {
+	path := "/v1/vms/{vm}/" + what
+	op := s.operation(http.MethodGet, path, "vm-"+what, summary, 101)
 	op.Parameters = []*huma.Param{
 		{Name: "vm", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}},
 		{Name: "local", In: "query", Description: "Only if this host runs the VM", Schema: &huma.Schema{Type: "boolean"}},
 	}
-	op.Responses["101"] = &huma.Response{Description: "The console"}
+	op.Responses["101"] = &huma.Response{Description: "The " + what}
 	s.api.OpenAPI().AddOperation(&op)
-	r.Get("/v1/vms/{vm}/console", s.console)
+	r.Get(path, func(w http.ResponseWriter, r *http.Request) { s.port(w, r, what, open) })
 }
 
-func (s *Server) console(w http.ResponseWriter, r *http.Request) {
+func (s *Server) port(w http.ResponseWriter, r *http.Request, what string, open func(context.Context, holdfast.VMID, bool) (io.ReadWriteCloser, error)) {
 	if !websocket.IsWebSocketUpgrade(r) {
-		writeProblem(w, holdfast.Errorf(holdfast.Invalid, "a console is a websocket; use 'holdfast console VM', or a client that upgrades the connection"))
+		writeProblem(w, holdfast.Errorf(holdfast.Invalid, "a %s is a websocket; use the page of the VM, 'holdfast console VM' for a console, or a client that upgrades the connection", what))
 		return
 	}
 	v, err := lookup(r.Context(), s, chi.URLParam(r, "vm"), picture.vm)
@@ -44,7 +56,7 @@ func (s *Server) console(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, err)
 		return
 	}
-	port, err := s.o.Backend.Console(r.Context(), v.ID, r.URL.Query().Get("local") == "true")
+	port, err := open(r.Context(), v.ID, r.URL.Query().Get("local") == "true")
 	if err != nil {
 		writeProblem(w, err)
 		return

@@ -20,7 +20,7 @@ import (
 // recorded reports whether a call goes into the audit log: whatever changes
 // something, and what gives data or consoles away.
 func recorded(method, op string) bool {
-	return changes(method) || slices.Contains([]string{"cluster-backup", "volume-backup", "volume-export", "image-export", "vm-console"}, op)
+	return changes(method) || slices.Contains([]string{"cluster-backup", "volume-backup", "volume-export", "image-export", "vm-console", "vm-screen"}, op)
 }
 
 // waysIn are the operations that are recorded though nobody is known to call them.

@@ -54,6 +54,7 @@ func (s *Server) routes(r chi.Router) {
 	s.taskRoutes()
 	s.debugRoutes()
 	s.consoleRoute(r)
+	s.screenRoute(r)
 	s.metricsRoute(r)
 	s.watchRoute(r)
 	s.referenceRoute(r)

@@ -14,7 +14,7 @@ import (
 const standingLook = time.Second
 
 // standing reports whether an operation goes on for as long as the caller likes.
-func standing(op string) bool { return op == "watch" || op == "vm-console" }
+func standing(op string) bool { return op == "watch" || op == "vm-console" || op == "vm-screen" }
 
 // whileAllowed serves a request until who makes it may no more: the session has
 // ended, the token was revoked, the role is another one. Certificates last as long

@@ -149,6 +149,15 @@ type Machine interface {
 	Dial(guestPort int) (io.ReadWriteCloser, error)
 }
 
+// Screened is a Machine with a graphical screen, a keyboard and a pointer. A machine of
+// a simulation has none.
+type Screened interface {
+	// Screen connects to them: the server's side of RFB (RFC 6143), without
+	// authentication. Several may be connected. Kind Unavailable: the machine was
+	// started by an earlier program, which gave it none.
+	Screen() (io.ReadWriteCloser, error)
+}
+
 // Metered is a Machine that can say what it uses. A machine of a simulation is none.
 type Metered interface {
 	// Usage may wait for the machine's processes, a few seconds at most. What one of

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/once"
 	"github.com/holdfast-cloud/holdfast/internal/provision"
@@ -408,11 +409,32 @@ func (h *Host) Console(ctx context.Context, id holdfast.VMID, local bool) (io.Re
 	if mach := m.node.Agent.Machine(id); mach != nil {
 		return mach.Console()
 	}
+	return h.relayed(m, id, local, func(c *client.Client) (io.ReadWriteCloser, error) { return c.Console(ctx, id.String(), true) })
+}
+
+// Screen implements httpapi.VMs.
+func (h *Host) Screen(ctx context.Context, id holdfast.VMID, local bool) (io.ReadWriteCloser, error) {
+	m, err := h.member()
+	if err != nil {
+		return nil, err
+	}
+	if mach := m.node.Agent.Machine(id); mach != nil {
+		s, ok := mach.(hypervisor.Screened)
+		if !ok {
+			return nil, holdfast.Errorf(holdfast.Unavailable, "VM %s has no screen", id.Short())
+		}
+		return s.Screen()
+	}
+	return h.relayed(m, id, local, func(c *client.Client) (io.ReadWriteCloser, error) { return c.Screen(ctx, id.String(), true) })
+}
+
+// relayed opens a stream to a VM by the host that runs it, if that is another one.
+func (h *Host) relayed(m *member, id holdfast.VMID, local bool, open func(*client.Client) (io.ReadWriteCloser, error)) (io.ReadWriteCloser, error) {
 	c, at, err := m.hostOfVM(id, h.dir.id.Host, local)
 	if err != nil {
 		return nil, err
 	}
-	con, err := c.Console(ctx, id.String(), true)
+	con, err := open(c)
 	if err != nil {
 		return nil, err
 	}

@@ -528,6 +528,17 @@ func (b *Backend) Console(_ context.Context, id holdfast.VMID, local bool) (io.R
 	return p, nil
 }
 
+// Screen implements httpapi.Backend: a screen that greets as RFB does, and then says
+// nothing.
+func (b *Backend) Screen(ctx context.Context, id holdfast.VMID, local bool) (io.ReadWriteCloser, error) {
+	c, err := b.Console(ctx, id, local)
+	if p, ok := c.(*port); ok {
+		p.out.Reset()
+		p.out.WriteString("RFB 003.008\n")
+	}
+	return c, err
+}
+
 type port struct {
 	mu     sync.Mutex
 	cond   *sync.Cond

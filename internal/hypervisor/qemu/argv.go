@@ -21,8 +21,10 @@ const (
 // PCI slots of bus 0. The disks come in their order and before any other
 // block device, for firmware and simple guests that take the first.
 const (
+	slotScreen    = 2
 	slotNIC       = 3
 	slotFirstDisk = 4
+	slotPointer   = 0x1d
 	slotSeed      = 0x1e
 	slotRandom    = 0x1f
 )
@@ -33,7 +35,7 @@ const reconnectDelay = 3600
 
 // layout says under which paths QEMU finds what belongs to a machine.
 type layout struct {
-	monitor, serial, serialLog, net string // sockets that QEMU listens on, and the serial port's history
+	monitor, serial, serialLog, screen, net string // sockets that QEMU listens on, and the serial port's history
 	kernel, initrd, seed            string // copies, "" if the spec has none
 	firmware                        string // UEFI, "" for a BIOS
 	waits                           bool   // for the memory that it is to go on with
@@ -146,6 +148,9 @@ func argv(s hypervisor.Spec, accel string, l layout) []string {
 		"-mon", "chardev=monitor,mode=control",
 		"-chardev", "socket,id=serial,path="+esc(l.serial)+",server=on,wait=off,logfile="+esc(l.serialLog)+",logappend=on",
 		"-serial", "chardev:serial",
+		"-device", fmt.Sprintf("VGA,id=screen,vgamem_mb=16,addr=%#x", slotScreen),
+		"-device", fmt.Sprintf("virtio-tablet-pci,addr=%#x", slotPointer), // says where it is, which RFB's pointer does too
+		"-vnc", "unix:"+esc(l.screen)+",share=force-shared",
 		"-object", "rng-builtin,id=random",
 		"-device", fmt.Sprintf("virtio-rng-pci,rng=random,addr=%#x", slotRandom),
 	)

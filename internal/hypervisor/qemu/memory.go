@@ -158,6 +158,9 @@ func (m *Machine) remember(mon *monitor, memory io.Reader) error {
 	}
 }
 
+// edition counts up with what argv gives a machine: a memory is of the devices too.
+const edition = "devices 2"
+
 // Kind implements hypervisor.Hypervisor: QEMU's version, which says what its type
 // of machine is made of, and what executes the guest. QEMU may be another one at
 // any time: it is asked anew when its file has changed.
@@ -181,7 +184,7 @@ func (h *Hypervisor) Kind() string {
 	if accel == "kvm" {
 		cpu = processor()
 	}
-	h.kind, h.kindOf = "QEMU "+strings.TrimSpace(version)+", "+accel+", "+cpu, fi
+	h.kind, h.kindOf = "QEMU "+strings.TrimSpace(version)+", "+edition+", "+accel+", "+cpu, fi
 	return h.kind
 }
 

@@ -22,7 +22,7 @@ import (
 //	log            QEMU's and the helper's standard error
 //	files/         copies of kernel, initrd and seed
 //	root/          where the jail is built; empty for everyone else
-//	sock/          monitor, serial, serial.log, net: QEMU's own; it may write here only
+//	sock/          monitor, serial, serial.log, screen, net: QEMU's own; it may write here only
 //	net/           what the network companion owns
 //	disks/         sockets of disks that came while the machine ran, and of what
 //	               lies in its CD-ROM drive, by slot; and where its memory goes to
@@ -42,6 +42,7 @@ func (d runDir) jailPath() string   { return d.path("jail.json") }
 func (d runDir) logPath() string    { return d.path("log") }
 func (d runDir) monitor() string    { return d.path("sock", "monitor") }
 func (d runDir) serial() string     { return d.path("sock", "serial") }
+func (d runDir) screen() string     { return d.path("sock", "screen") }
 func (d runDir) serialLog() string  { return d.path("sock", "serial.log") }
 func (d runDir) netSocket() string  { return d.path("sock", "net") }
 func (d runDir) dialSocket() string { return d.path("net", "dial") }

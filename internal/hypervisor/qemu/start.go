@@ -177,7 +177,7 @@ func (h *Hypervisor) prepare(s hypervisor.Spec, d runDir, box sandbox, accel str
 			}
 		}
 	}
-	l := layout{monitor: d.monitor(), serial: d.serial(), serialLog: d.serialLog(), net: d.netSocket(), waits: waits}
+	l := layout{monitor: d.monitor(), serial: d.serial(), serialLog: d.serialLog(), screen: d.screen(), net: d.netSocket(), waits: waits}
 	for _, in := range []struct {
 		src, name string
 		dst       *string

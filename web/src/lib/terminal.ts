@@ -26,6 +26,8 @@ function withSheets(open: () => void) {
 
 export interface Console {
   close(): void
+  /** Presses Ctrl, Alt and Delete together, where there are such keys. */
+  press?(): void
 }
 
 /** Opens the console of a VM in an element; `ended` is told why it ended. */
