@@ -36,9 +36,9 @@ const reconnectDelay = 3600
 // layout says under which paths QEMU finds what belongs to a machine.
 type layout struct {
 	monitor, serial, serialLog, screen, net string // sockets that QEMU listens on, and the serial port's history
-	kernel, initrd, seed            string // copies, "" if the spec has none
-	firmware                        string // UEFI, "" for a BIOS
-	waits                           bool   // for the memory that it is to go on with
+	kernel, initrd, seed                    string // copies, "" if the spec has none
+	firmware                                string // UEFI, "" for a BIOS
+	waits                                   bool   // for the memory that it is to go on with
 }
 
 // checkSpec refuses what could not start or would mean something else on

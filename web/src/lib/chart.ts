@@ -8,6 +8,7 @@ export interface Chart {
 }
 
 const height = 150
+const binary = Array.from({ length: 50 }, (_, i) => 2 ** i)
 
 /** Draws a graph into an element. `pointed` is told at which point somebody looks,
  * -1: at none. */
@@ -27,7 +28,7 @@ export function draw(at: HTMLElement, g: Graph, pointed: (index: number) => void
       scales: { x: { time: true }, y: { range: (_, __, max) => [0, Math.max(max * 1.05, g.least)] } },
       axes: [
         { ...axis, size: 26, space: 60, values: (_, ticks) => ticks.map((s) => label(s, days)) },
-        { ...axis, size: 62, space: 32, values: (_, ticks) => ticks.map((v) => g.show(v)) },
+        { ...axis, size: 62, space: 32, ...(g.binary ? { incrs: binary } : {}), values: (_, ticks) => ticks.map((v) => g.show(v)) },
       ],
       series: [{}, ...g.lines.map((l) => ({ label: l.text, stroke: color(l.color), width: 1.5, fill: g.lines.length === 1 ? color(l.color) + '22' : undefined, points: { show: false }, spanGaps: false }))],
       hooks: { setCursor: [(u) => pointed(u.cursor.idx ?? -1)] },

@@ -12,6 +12,7 @@ export interface Graph {
   times: number[] // Unix seconds
   lines: { metric: string; text: string; color: string; points: (number | null)[] }[]
   least: number // up to which the axis reaches at least
+  binary: boolean // its round figures are powers of two
   show: (v: number) => string
 }
 
@@ -66,6 +67,7 @@ export function graphsOf(h: History): Graph[] {
       times: (found[0].points ?? []).map((_, i) => start + i * h.step),
       lines: found.map((m, i) => ({ metric: m.name, text: t.graphs.metric[m.name] ?? m.name, color: colors[i], points: m.points ?? [] })),
       least: least[unit] ?? 1,
+      binary: unit.startsWith('bytes'),
       show: (v) => figure(unit, v),
     })
   }
