@@ -91,7 +91,7 @@ type Agent struct {
 	workers   map[holdfast.VMID]*worker
 	published map[holdfast.VolumeID]string // sockets
 	opening   map[holdfast.VolumeID]bool   // for mending
-	caring    map[holdfast.VolumeID]bool   // opened for mending; owned by the converging task
+	caring    map[holdfast.VolumeID]bool   // open only for mending
 
 	asides      map[holdfast.ReplicaID]bool // being set aside
 	nextDropped time.Duration               // owned by the converging task

@@ -194,15 +194,30 @@ func (a *Agent) takeCare(st *cluster.State) {
 		open := a.Volumes.Opened(rec.ID)
 		switch {
 		case !needsCare(rec):
-			if open != nil && a.caring[rec.ID] && !open.Used() {
-				delete(a.caring, rec.ID)
+			if open != nil && !open.Used() && a.cared(rec.ID) {
 				a.tasks.Go(open.Close)
 			}
 		case open == nil && a.caretaker(st, rec) && a.beginOpening(rec.ID):
-			a.caring[rec.ID] = true
+			a.care(rec.ID)
 			a.tasks.Go(func() { a.openForCare(rec) })
 		}
 	}
+}
+
+// care notes that a volume is open only for mending.
+func (a *Agent) care(id holdfast.VolumeID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.caring[id] = true
+}
+
+// cared takes that back, and reports whether it was so.
+func (a *Agent) cared(id holdfast.VolumeID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	was := a.caring[id]
+	delete(a.caring, id)
+	return was
 }
 
 // needsCare reports whether a volume's replicas are to change, which its writer

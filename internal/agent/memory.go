@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
 	"github.com/holdfast-cloud/holdfast/internal/saved"
+	"github.com/holdfast-cloud/holdfast/internal/volume"
 )
 
 // A VM's memory is kept, and given back, at the word of its record (ADR 0074).
@@ -254,7 +255,7 @@ func differences(then, now []string) string {
 type memoryVolume struct {
 	w    *worker
 	disk export.Disk
-	end  func()
+	vol  *volume.Volume
 }
 
 var _ saved.Device = (*memoryVolume)(nil)
@@ -269,12 +270,19 @@ func (w *worker) memoryOn(id holdfast.VolumeID, readOnly bool) (*memoryVolume, e
 		vols[0].Close()
 		return nil, err
 	}
-	return &memoryVolume{w: w, disk: d, end: vols[0].Close}, nil
+	return &memoryVolume{w: w, disk: d, vol: vols[0]}, nil
 }
 
+// close ends the use of a memory. Its volume stays open as long as it lacks copies:
+// one that cannot be read back is opened again and again, and a copy that is to join
+// takes longer than each try.
 func (v *memoryVolume) close() {
 	v.disk.Close()
-	v.end()
+	if rec := v.vol.Record(); needsCare(rec) {
+		v.w.a.care(rec.ID)
+		return
+	}
+	v.vol.Close()
 }
 
 // Size implements saved.Device.

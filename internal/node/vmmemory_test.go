@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -179,8 +180,48 @@ func TestAHostIsLostWhileAMemoryIsKept(t *testing.T) {
 // A machine of other parts does not get a memory, and says what differs.
 func TestAMemoryIsOfOneMachine(t *testing.T) {
 	s := newScene(t, 4, 3)
+	vm, kept := s.cannotWake()
+	other := kept
+	memory := *kept.Memory
+	memory.Kind = "QEMU 9"
+	other.Memory = &memory
+	s.kind(provision.MayWake(s.eye.State(), s.eye.State().VMs[vm.ID].Val, other), holdfast.Conflict)
+}
+
+// What cannot be read back is tried again and again, and its volume gets the copies
+// that it lacks all the same.
+func TestAMemoryThatIsNotReadBackLosesACopy(t *testing.T) {
+	s := newScene(t, 6, 4)
+	vm, kept := s.cannotWake()
+	st := s.eye.State()
+	var lost holdfast.HostID
+	for _, r := range st.Volumes[kept.Memory.Volume].Val.InSync {
+		if r.Host != st.VMs[vm.ID].Val.Host {
+			lost = r.Host
+		}
+	}
+	s.box(lost).pull()
+	s.until("it has two copies elsewhere", func(st *cluster.State) bool {
+		in := st.Volumes[kept.Memory.Volume].Val.InSync
+		return len(in) == 2 && !slices.ContainsFunc(in, func(r cluster.Replica) bool { return r.Host == lost })
+	})
+	s.on(s.box(st.VMs[vm.ID].Val.Host), func(p *provision.Provisioner) {
+		one := 1
+		s.ok(p.StopVM(vm.ID, true))
+		_, err := p.ChangeVM(vm.ID, cluster.VMChange{CPUs: &one})
+		s.ok(err)
+		s.ok(p.StartVM(vm.ID))
+	})
+	s.until("it has its memory back, and that is open nowhere any more", func(st *cluster.State) bool {
+		open := slices.ContainsFunc(s.boxes, func(b *box) bool { return b.node != nil && b.node.Volumes.Opened(kept.Memory.Volume) != nil })
+		return runs(st, "db") && st.VMs[vm.ID].Val.Wake.IsZero() && !open
+	})
+}
+
+// cannotWake has a VM whose machine cannot get the memory that it is to go on with.
+func (s *scene) cannotWake() (vm cluster.VM, kept cluster.VMSnapshot) {
 	a := s.boxes[0]
-	vm, kept := s.withMemory(a, "db")
+	vm, kept = s.withMemory(a, "db")
 	s.on(a, func(p *provision.Provisioner) { s.ok(p.StopVM(vm.ID, true)) })
 	s.setBack(a, vm, kept, true)
 	s.on(a, func(p *provision.Provisioner) {
@@ -213,11 +254,7 @@ func TestAMemoryIsOfOneMachine(t *testing.T) {
 		m := st.Machines[vm.ID].Val
 		return m.State == "failed" && strings.Contains(m.Reason, "it had 1 CPUs, it has 2 CPUs") && strings.Contains(m.Reason, "--without-memory")
 	})
-	other := kept
-	memory := *kept.Memory
-	memory.Kind = "QEMU 9"
-	other.Memory = &memory
-	s.kind(provision.MayWake(s.eye.State(), s.eye.State().VMs[vm.ID].Val, other), holdfast.Conflict)
+	return vm, kept
 }
 
 // A memory that is kept has its copies made up like every other volume, while the
