@@ -1,17 +1,33 @@
-// One question before an act that cannot be undone, and one line about how an act
-// has ended.
+// One question before an act: what it needs to know, what it would lead to, and the
+// command that does the same; and one line about how an act has ended.
 import { told } from './api'
+
+/** Something that is to be filled in. A size is in bytes where it is read. */
+export interface Field {
+  name: string
+  label: string
+  kind: 'text' | 'size' | 'number' | 'check' | 'choice'
+  value?: string | number | boolean
+  options?: { value: string; text: string }[]
+  hint?: string
+  /** It may be left empty; a size is 0 then. */
+  optional?: boolean
+}
+export type Values = Record<string, string | number | boolean>
 
 export interface Question {
   title: string
   text?: string
+  fields?: Field[]
   /** What would be lost or moved, asked of the API where it has a plan. */
-  losses?: () => Promise<string[]>
+  losses?: (v: Values) => Promise<string[]>
   /** To be typed before the act; empty: a click is enough. */
   name?: string
   button: string
   danger?: boolean
-  act: () => Promise<unknown>
+  /** The command that does the same. */
+  cli?: (v: Values) => string
+  act: (v: Values) => Promise<unknown>
 }
 
 class Asker {

@@ -6,7 +6,13 @@ export function quoted(s: string): string {
   return /^[\w@%+=:,./-]+$/.test(s) ? s : `'${s.replaceAll("'", `'\\''`)}'`
 }
 
-function binary(bytes: number): string {
+/** A command of words; undefined, false and '' are left out. */
+export function command(...words: (string | undefined | false)[]): string {
+  return ['holdfast', ...words.filter(Boolean).map((w) => quoted(String(w)))].join(' ')
+}
+
+/** A size as the command line takes it, exactly. */
+export function binary(bytes: number): string {
   for (const [unit, of] of [['TiB', 2 ** 40], ['GiB', 2 ** 30], ['MiB', 2 ** 20], ['KiB', 2 ** 10]] as const) if (bytes >= of && bytes % of === 0) return bytes / of + unit
   return String(bytes)
 }

@@ -1,15 +1,15 @@
 // The cluster as the watch stream tells it. Everything is kept by identity and
 // handed to the pages as sorted lists, once per batch: a page is drawn once for
 // thousands of things that come at once.
-import { get, now, Problem, request, told, type Disk, type Event, type Export, type Host, type Incident, type Status, type VM, type Volume, type Work } from './api'
+import { get, now, Problem, request, told, type Disk, type Event, type Export, type Host, type Incident, type Status, type Task, type VM, type Volume, type Work } from './api'
 import { follow } from './stream'
 
 const silence = 25_000 // ms; the stream has a sign of life every 10 s
 const again = 1500 // ms between attempts
 const remembered = 500 // changes that the activity page can show
 
-type Kind = 'host' | 'disk' | 'volume' | 'vm' | 'export' | 'incident'
-type Thing = Host | Disk | Volume | VM | Export | Incident
+type Kind = 'host' | 'disk' | 'volume' | 'vm' | 'export' | 'incident' | 'task'
+type Thing = Host | Disk | Volume | VM | Export | Incident | Task
 
 /** A change as the stream told it. */
 export interface Change {
@@ -30,6 +30,7 @@ class Live {
   vms = $state.raw<VM[]>([])
   exports = $state.raw<Export[]>([])
   incidents = $state.raw<Incident[]>([]) // newest first
+  tasks = $state.raw<Task[]>([]) // newest first
   work = $state.raw<Work[]>([])
   silent = $state.raw<string[]>([]) // hosts that did not tell their work
   changes = $state.raw<Change[]>([]) // newest first
@@ -45,7 +46,7 @@ class Live {
   limited = $state(false)
 
   private kept: Record<Kind, Map<string, Thing>> = {
-    host: new Map(), disk: new Map(), volume: new Map(), vm: new Map(), export: new Map(), incident: new Map(),
+    host: new Map(), disk: new Map(), volume: new Map(), vm: new Map(), export: new Map(), incident: new Map(), task: new Map(),
   }
   private at = ''
   private stopped?: AbortController
@@ -188,6 +189,10 @@ class Live {
       this.incidents = (all as Incident[]).sort((a, b) => (a.opened < b.opened ? 1 : -1))
       return
     }
+    if (kind === 'task') {
+      this.tasks = (all as Task[]).sort((a, b) => ((a.started ?? '') < (b.started ?? '') ? 1 : -1))
+      return
+    }
     all.sort((a, b) => byName(nameOf(a), nameOf(b)))
     if (kind === 'host') this.hosts = all as Host[]
     else if (kind === 'disk') this.disks = all as Disk[]
@@ -198,6 +203,7 @@ class Live {
 }
 
 function nameOf(t: Thing): string {
+  if ('subject' in t) return `${t.kind} ${t.subject}`
   if ('path' in t && 'host' in t) return `${t.host}:${t.path}`
   return 'name' in t ? t.name : t.id
 }
