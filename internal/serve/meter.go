@@ -100,8 +100,10 @@ func (h *Host) measureHost(c *counters, m *member) {
 		u := s.Usage()
 		used, size = used+u.Total-u.Free, size+u.Total
 	}
-	c.set(id, "disk_used", float64(used))
-	c.set(id, "disk_size", float64(size))
+	if size > 0 {
+		c.set(id, "disk_used", float64(used))
+		c.set(id, "disk_size", float64(size))
+	}
 }
 
 // processorTimes are how long the processors had something to do, and all of their

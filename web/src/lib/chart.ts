@@ -22,7 +22,7 @@ export function draw(at: HTMLElement, g: Graph, pointed: (index: number) => void
     {
       width: Math.max(at.clientWidth, 120),
       height,
-      padding: [8, 4, 0, 0],
+      padding: [8, 18, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
       scales: { x: { time: true }, y: { range: (_, __, max) => [0, Math.max(max * 1.05, g.least)] } },
