@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -94,7 +95,20 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	return c.send(req, out)
 }
 
+type dryKey struct{}
+
+// DryRun has calls with the context tried only: they are checked and answered as they
+// would be, and nothing is changed. Kind Invalid: the host cannot try that call.
+func DryRun(ctx context.Context) context.Context { return context.WithValue(ctx, dryKey{}, true) }
+
 func (c *Client) request(ctx context.Context, method, path string, in any) (*http.Request, error) {
+	if method != http.MethodGet && ctx.Value(dryKey{}) != nil {
+		join := "?"
+		if strings.Contains(path, "?") {
+			join = "&"
+		}
+		path += join + "dryRun=true"
+	}
 	var body io.Reader
 	kind := "application/octet-stream"
 	switch v := in.(type) {

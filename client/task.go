@@ -54,3 +54,8 @@ func (c *Client) WaitTask(ctx context.Context, id string, every time.Duration, e
 func (c *Client) CancelTask(ctx context.Context, id string) error {
 	return c.call(ctx, "POST", path("tasks", id, "cancel"), nil, nil)
 }
+
+// Features lists what the API of the host that is called can do.
+func (c *Client) Features(ctx context.Context) ([]v1.Feature, error) {
+	return fetch[[]v1.Feature](ctx, c, "GET", path("features"), nil)
+}

@@ -210,7 +210,11 @@ func (s *Store) Reserve(project string, share Share, there func(id string) bool)
 // admit changes what a project has, if it then has no more than it may, or has
 // less than before. more is by how much it grows.
 func (s *Store) admit(project string, f func(*picture, *txn) (more Share, err error)) error {
-	return s.change(func(p *picture, t *txn) error {
+	return s.change(admission(project, f))
+}
+
+func admission(project string, f func(*picture, *txn) (more Share, err error)) func(*picture, *txn) error {
+	return func(p *picture, t *txn) error {
 		rec, ok := p.projects[project]
 		if !ok {
 			return NoProject(project)
@@ -224,7 +228,22 @@ func (s *Store) admit(project string, f func(*picture, *txn) (more Share, err er
 		}
 		rec.val.Turn++
 		return putIn(t, projectKind(), rec.val, rec.mod, 0)
+	}
+}
+
+// Fits says whether Reserve would have room, and takes none.
+func (s *Store) Fits(project string, share Share, there func(id string) bool) error {
+	return s.wouldAdmit(project, func(p *picture, t *txn) (Share, error) {
+		return p.prune(t, project, s.cfg.Clock.Wall().Add(-pruneAfter), there).plus(share), nil
 	})
+}
+
+func (s *Store) wouldAdmit(project string, f func(*picture, *txn) (more Share, err error)) error {
+	p, err := s.refresh()
+	if err != nil {
+		return err
+	}
+	return admission(project, f)(p, &txn{})
 }
 
 func fits(project string, quota, used, more Share) error {
@@ -291,7 +310,20 @@ func (s *Store) Resize(id string, f func(Share) Share) error {
 	if project == DefaultProject {
 		return nil
 	}
-	return s.admit(project, func(p *picture, t *txn) (Share, error) {
+	return s.admit(project, resizing(id, project, f))
+}
+
+// FitsResized says whether Resize would have room, and changes nothing.
+func (s *Store) FitsResized(id string, f func(Share) Share) error {
+	project := s.Owner(id)
+	if project == DefaultProject {
+		return nil
+	}
+	return s.wouldAdmit(project, resizing(id, project, f))
+}
+
+func resizing(id, project string, f func(Share) Share) func(*picture, *txn) (Share, error) {
+	return func(p *picture, t *txn) (Share, error) {
 		o, ok := p.owned[id]
 		if !ok || o.val.Project != project {
 			return Share{}, holdfast.Errorf(holdfast.Conflict, "%s changed its project; try again", id)
@@ -299,7 +331,7 @@ func (s *Store) Resize(id string, f func(Share) Share) error {
 		was, is := o.val.Share, f(o.val.Share)
 		o.val.Share = is
 		return Share{is.VMs - was.VMs, is.CPUs - was.CPUs, is.MemoryMiB - was.MemoryMiB, is.Bytes - was.Bytes}, putIn(t, ownedKind(), o.val, o.mod, 0)
-	})
+	}
 }
 
 // Assign gives something that is there to a project, the default one too.

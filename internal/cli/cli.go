@@ -48,6 +48,7 @@ type app struct {
 	choice client.Choice
 	format string
 	exit   int
+	dry    bool // what is done is only tried
 }
 
 // Run runs a command line and returns the exit status. SIGINT and SIGTERM end
@@ -156,6 +157,7 @@ what is there, 5 not reachable now, 6 not allowed, 7 no space, 130 interrupted.`
 		a.vmCmd(), a.exportCmd(), a.backupCmd(), a.taskCmd(), a.incidentCmd(), a.eventsCmd(), a.listCmd(), a.consoleCmd(), a.topCmd(), a.debugCmd())
 	root.AddCommand(a.runbookCmd(), a.userCmd(), a.tokenCmd(), a.sessionCmd(), a.auditCmd(), a.projectCmd(), a.loginCmd(), a.logoutCmd())
 	root.AddCommand(a.Extra...)
+	a.addDryRun(root)
 	return root
 }
 
@@ -216,7 +218,15 @@ func (a *app) with(f func(ctx context.Context, c *client.Client, args []string) 
 			return err
 		}
 		defer c.Close()
-		return f(cmd.Context(), c, args)
+		ctx := cmd.Context()
+		if a.dry {
+			ctx = client.DryRun(ctx)
+		}
+		if err := f(ctx, c, args); err != nil || !a.dry {
+			return err
+		}
+		fmt.Fprintln(a.Stderr, "Nothing was changed: this was only tried.")
+		return nil
 	}
 }
 

@@ -103,7 +103,7 @@ func (a *app) remove(what, name string, r removal, plan func(bool) (v1.Removal, 
 		a.printRemoval(a.Stderr, p, false)
 	}
 	spec := v1.RemovalSpec{Lost: r.lost, GiveUp: r.giveUp}
-	if !r.yes && len(p.Refused) == 0 {
+	if !r.yes && !a.dry && len(p.Refused) == 0 {
 		if err := a.askToType(name, "Type the name of the "+what+" to remove it: ", "nothing was removed", "--yes does not ask"); err != nil {
 			return err
 		}

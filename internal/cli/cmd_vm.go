@@ -170,6 +170,7 @@ func (a *app) settled(ctx context.Context, c *client.Client, v v1.VM, err error,
 		return err
 	}
 	_, tty := terminal(a.Stderr)
+	noWait = noWait || a.dry
 	last := ""
 	for !noWait && v.State != state {
 		if v.State == "failed" {
@@ -231,6 +232,9 @@ func (a *app) vmCreateCmd() *cobra.Command {
 		})}
 	f := c.Flags()
 	c.PreRunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if file != "" && a.dry {
+			return usageError{fmt.Errorf("--dry-run tries one call, and a file may ask for several; leave one of them out")}
+		}
 		cmd.Flags().Visit(func(given *pflag.Flag) {
 			if file != "" && cmd.NonInheritedFlags().Lookup(given.Name) != nil && given.Name != "file" && given.Name != "no-wait" {
 				err = usageError{fmt.Errorf("--%s is for the file to say", given.Name)}

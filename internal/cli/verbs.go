@@ -63,6 +63,9 @@ func (a *app) forPeople() bool { return a.format == "table" || a.format == "wide
 // done prints what was done to a thing: a sentence for people, its name with
 // -o name, and an object for programs.
 func (a *app) done(what, name, sentence string) error {
+	if a.dry {
+		sentence = "If it were done: " + sentence
+	}
 	switch {
 	case a.structured():
 		return a.encode(map[string]string{what: name, "done": sentence})

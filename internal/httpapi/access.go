@@ -20,7 +20,7 @@ func access() map[string]account.Need {
 	return map[string]account.Need{
 		"health": public, "login": public, "setup": public, "join": public,
 
-		"self": own, "session": own, "logout": own,
+		"self": own, "features": own, "session": own, "logout": own,
 		"token-list": own, "token-create": own, "token-revoke": own,
 		"session-list": own, "session-revoke": own, "user-passwd": own,
 

@@ -38,6 +38,7 @@ type Backend interface {
 	Schedules
 	Recoverer
 	Mover
+	Rehearser
 }
 
 // Mover moves the control plane from the cluster's own hosts into the external etcd

@@ -31,6 +31,9 @@ const (
 
 // note notes that somebody has asked for something that the cluster does.
 func (s *Server) note(ctx context.Context, kind, ref, subject, detail string) {
+	if tried(ctx) {
+		return
+	}
 	store, err := s.tasks()
 	if err == nil {
 		_, err = store.Note(task.Task{Kind: kind, Ref: ref, Subject: subject, Detail: detail, Who: principal(ctx).String()})
@@ -52,7 +55,7 @@ func (s *Server) noted(ctx context.Context, on bool, kind, ref, subject, detail 
 // endNoted notes that somebody has taken back what they asked for.
 func (s *Server) endNoted(ctx context.Context, kind, ref string) error {
 	store, err := s.tasks()
-	if err != nil {
+	if err != nil || tried(ctx) {
 		return nil // then nothing was noted either
 	}
 	for _, t := range store.All() {

@@ -82,6 +82,13 @@ func (s *Server) admitted(ctx context.Context, share account.Share, do func() (i
 	if err != nil {
 		return err
 	}
+	if tried(ctx) {
+		if err := a.Fits(project, share, there(st)); err != nil {
+			return err
+		}
+		_, err := do()
+		return err
+	}
 	held, err := a.Reserve(project, share, there(st))
 	if err != nil {
 		return err
@@ -99,13 +106,19 @@ func (s *Server) admitted(ctx context.Context, share account.Share, do func() (i
 
 // resized has something changed that counts for more or less afterwards. key ""
 // is in no project.
-func (s *Server) resized(key string, f func(account.Share) account.Share, do func() error) error {
+func (s *Server) resized(ctx context.Context, key string, f func(account.Share) account.Share, do func() error) error {
 	if s.o.Accounts == nil || key == "" {
 		return do()
 	}
 	a, err := s.accounts()
 	if err != nil {
 		return err
+	}
+	if tried(ctx) {
+		if err := a.FitsResized(key, f); err != nil {
+			return err
+		}
+		return do()
 	}
 	var was account.Share
 	if err := a.Resize(key, func(x account.Share) account.Share { was = x; return f(x) }); err != nil {
@@ -121,7 +134,7 @@ func (s *Server) resized(key string, f func(account.Share) account.Share, do fun
 // left takes what was deleted out of its project; its disks that stay are given to
 // that, each by itself.
 func (s *Server) left(ctx context.Context, key string, stay ...holdfast.VolumeID) error {
-	if s.o.Accounts == nil {
+	if s.o.Accounts == nil || tried(ctx) {
 		return nil
 	}
 	a, err := s.accounts()
@@ -162,14 +175,14 @@ func (p picture) sizeOf(ids ...holdfast.VolumeID) (n int64) {
 }
 
 // grown has a volume made larger, in the quota of the project that it counts for.
-func (s *Server) grown(p picture, id holdfast.VolumeID, blocks uint64, do func() error) error {
+func (s *Server) grown(ctx context.Context, p picture, id holdfast.VolumeID, blocks uint64, do func() error) error {
 	more := max(0, int64(blocks)*holdfast.BlockSize-p.sizeOf(id))
-	return s.resized(s.countedAs(p, id), func(x account.Share) account.Share { x.Bytes += more; return x }, do)
+	return s.resized(ctx, s.countedAs(p, id), func(x account.Share) account.Share { x.Bytes += more; return x }, do)
 }
 
 // parted gives a disk that was taken from a VM to the VM's project.
 func (s *Server) parted(ctx context.Context, vm holdfast.VMID, d cluster.Volume) error {
-	if s.o.Accounts == nil {
+	if s.o.Accounts == nil || tried(ctx) {
 		return nil
 	}
 	a, err := s.accounts()

@@ -69,6 +69,9 @@ func (s *Server) record(next http.Handler, w http.ResponseWriter, r *http.Reques
 				status = http.StatusSwitchingProtocols
 			}
 		}
+		if done && w.Header().Get(dryHeader) != "" { // nothing was changed
+			return
+		}
 		s.write(n, changes(r.Method), addressFrom(r.Context()), op, objectOf(params, n.object), status)
 	}()
 	next.ServeHTTP(w, r)

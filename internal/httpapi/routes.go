@@ -57,12 +57,14 @@ func (s *Server) routes(r chi.Router) {
 	s.screenRoute(r)
 	s.metricsRoute(r)
 	s.watchRoute(r)
+	s.featureRoutes()
+	s.describeDryRuns()
 	s.referenceRoute(r)
 }
 
 // picture reads the state for one request.
 func (s *Server) picture(ctx context.Context) (picture, error) {
-	st, err := s.o.Backend.State(ctx)
+	st, err := s.changer(ctx).State(ctx)
 	if err != nil {
 		return picture{}, err
 	}

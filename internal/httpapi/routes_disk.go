@@ -26,7 +26,7 @@ func (s *Server) diskRoutes() {
 		if err != nil {
 			return err
 		}
-		if err := s.o.Backend.EvacuateDisk(ctx, d.ID, true, true); err != nil {
+		if err := s.changer(ctx).EvacuateDisk(ctx, d.ID, true, true); err != nil {
 			return err
 		}
 		return s.evacuates(ctx, d, "and is given back")
@@ -86,7 +86,7 @@ func (s *Server) evacuationRoutes() {
 			if in.Body.Remove && !in.Body.On {
 				return v1.Evacuation{}, holdfast.Errorf(holdfast.Invalid, "a disk that may have copies is not taken back: remove goes with on")
 			}
-			if err := s.o.Backend.EvacuateDisk(ctx, d.ID, in.Body.On, in.Body.Remove); err != nil {
+			if err := s.changer(ctx).EvacuateDisk(ctx, d.ID, in.Body.On, in.Body.Remove); err != nil {
 				return v1.Evacuation{}, err
 			}
 			if !in.Body.On {

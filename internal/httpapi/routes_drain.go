@@ -30,7 +30,7 @@ func (s *Server) drainRoutes() {
 			if !in.Body.On && in.Body.GuestSeconds != 0 {
 				return v1.Drain{}, holdfast.Errorf(holdfast.Invalid, "guest_seconds goes with draining: a host that takes work again shuts no guest down")
 			}
-			if err := s.o.Backend.Drain(ctx, h.ID, in.Body.On, in.Body.GuestSeconds); err != nil {
+			if err := s.changer(ctx).Drain(ctx, h.ID, in.Body.On, in.Body.GuestSeconds); err != nil {
 				return v1.Drain{}, err
 			}
 			s.noted(ctx, in.Body.On, taskDrain, h.ID.String(), h.Name, "")

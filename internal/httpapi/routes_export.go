@@ -34,7 +34,7 @@ func (s *Server) exportRoutes() {
 			if err != nil {
 				return v1.Export{}, err
 			}
-			e, err := s.o.Backend.CreateExport(ctx, in.Body.Name, units)
+			e, err := s.changer(ctx).CreateExport(ctx, in.Body.Name, units)
 			return s.exportAnswer(ctx, e, err)
 		})
 	do(s, s.operation("DELETE", "/v1/exports/{export}", "export-delete", "End an export and its sessions; the volumes stay", 204),
@@ -43,7 +43,7 @@ func (s *Server) exportRoutes() {
 			if err != nil {
 				return err
 			}
-			return s.o.Backend.DeleteExport(ctx, e.ID)
+			return s.changer(ctx).DeleteExport(ctx, e.ID)
 		})
 	type allow struct {
 		ExportRef

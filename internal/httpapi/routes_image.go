@@ -82,7 +82,7 @@ func (s *Server) imageRoutes() {
 			if err != nil {
 				return err
 			}
-			return s.o.Backend.DeleteVolume(ctx, v.ID, false)
+			return s.changer(ctx).DeleteVolume(ctx, v.ID, false)
 		})
 	op := s.operation(http.MethodPost, "/v1/images", "image-import", "Import a disk image, streamed in the body: raw, or QCOW2 in the layout that an export has", 201)
 	op.RequestBody = &huma.RequestBody{Required: true, Description: "The disk", Content: map[string]*huma.MediaType{

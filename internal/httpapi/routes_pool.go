@@ -30,7 +30,7 @@ func (s *Server) poolRoutes() {
 		if pool.ID.IsZero() {
 			return holdfast.Errorf(holdfast.Invalid, "pool %s is always there: it holds what has no other pool", pool.Name)
 		}
-		return s.o.Backend.DeletePool(ctx, pool.ID)
+		return s.changer(ctx).DeletePool(ctx, pool.ID)
 	})
 }
 
@@ -52,7 +52,7 @@ func (s *Server) createPool(ctx context.Context, in *request[v1.PoolSpec]) (v1.P
 	if n.Tier == cluster.RAM && n.IO != cluster.Mixed {
 		return v1.Pool{}, holdfast.Errorf(holdfast.Invalid, "pool %s: memory has no page cache to go through or past; leave io out", n.Name)
 	}
-	if n, err = s.o.Backend.CreatePool(ctx, n); err != nil {
+	if n, err = s.changer(ctx).CreatePool(ctx, n); err != nil {
 		return v1.Pool{}, err
 	}
 	if p, err = s.picture(ctx); err != nil {

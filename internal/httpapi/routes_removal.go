@@ -89,7 +89,7 @@ func (s *Server) remove(ctx context.Context, find func(picture, string) ([]clust
 		giveUp = append(giveUp, v.ID)
 	}
 	plan := p.renderRemoval(hosts, spec.Lost)
-	return plan, s.o.Backend.RemoveHosts(ctx, identities(hosts), spec.Lost, giveUp)
+	return plan, s.changer(ctx).RemoveHosts(ctx, identities(hosts), spec.Lost, giveUp)
 }
 
 func identities(hosts []cluster.Host) (ids []holdfast.HostID) {

@@ -43,7 +43,7 @@ func (s *Server) volumeRoutes() {
 			if err != nil {
 				return err
 			}
-			if err := s.o.Backend.DeleteVolume(ctx, v.ID, in.Erase); err != nil {
+			if err := s.changer(ctx).DeleteVolume(ctx, v.ID, in.Erase); err != nil {
 				return err
 			}
 			return s.left(ctx, ownedVolume(v.ID))
@@ -93,7 +93,7 @@ func (s *Server) createVolume(ctx context.Context, in *request[v1.VolumeSpec]) (
 		share.Bytes = max(share.Bytes, p.sizeOf(n.Origin.Volume))
 	}
 	err = s.admitted(ctx, share, func() (string, error) {
-		v, err = s.o.Backend.CreateVolume(ctx, n)
+		v, err = s.changer(ctx).CreateVolume(ctx, n)
 		return ownedVolume(v.ID), err
 	})
 	if err != nil {
@@ -118,8 +118,8 @@ func (s *Server) growVolume(ctx context.Context, ref string, size int64) (v1.Vol
 	if blocks < v.Blocks {
 		return v1.Volume{}, holdfast.Errorf(holdfast.Invalid, "volume %s has %d bytes and is never made smaller: what stands at its end would be lost", v.Name, v.Blocks*holdfast.BlockSize)
 	}
-	err = s.grown(p, v.ID, blocks, func() error {
-		v, err = s.o.Backend.GrowVolume(ctx, v.ID, blocks)
+	err = s.grown(ctx, p, v.ID, blocks, func() error {
+		v, err = s.changer(ctx).GrowVolume(ctx, v.ID, blocks)
 		return err
 	})
 	if err != nil {

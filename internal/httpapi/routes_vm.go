@@ -35,7 +35,7 @@ func (s *Server) vmRoutes() {
 			if err != nil {
 				return err
 			}
-			if err := s.o.Backend.DeleteVM(ctx, v.ID, cluster.VMRemoval{Force: in.Force, KeepDisk: in.KeepDisk, Disks: in.Disks}); err != nil {
+			if err := s.changer(ctx).DeleteVM(ctx, v.ID, cluster.VMRemoval{Force: in.Force, KeepDisk: in.KeepDisk, Disks: in.Disks}); err != nil {
 				return err
 			}
 			return s.left(ctx, ownedVM(v.ID), disksOf(v)...)
@@ -53,7 +53,7 @@ func (s *Server) vmRoutes() {
 				return v1.VM{}, err
 			}
 			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
-				return s.resized(ownedVM(id), func(x account.Share) account.Share {
+				return s.resized(ctx, ownedVM(id), func(x account.Share) account.Share {
 					if c.CPUs != nil {
 						x.CPUs = int64(*c.CPUs)
 					}
@@ -61,7 +61,7 @@ func (s *Server) vmRoutes() {
 						x.MemoryMiB = int64(*c.MemoryMiB)
 					}
 					return x
-				}, func() error { return s.o.Backend.ChangeVM(ctx, id, c) })
+				}, func() error { return s.changer(ctx).ChangeVM(ctx, id, c) })
 			})
 		})
 	type stop struct {
@@ -94,11 +94,11 @@ func (s *Server) vmDiskRoutes() {
 			}
 			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
 				if !d.Volume.IsZero() {
-					return s.o.Backend.AddVMDisk(ctx, id, d)
+					return s.changer(ctx).AddVMDisk(ctx, id, d)
 				}
 				more := int64(d.New.Blocks) * holdfast.BlockSize
-				return s.resized(ownedVM(id), func(x account.Share) account.Share { x.Bytes += more; return x },
-					func() error { return s.o.Backend.AddVMDisk(ctx, id, d) })
+				return s.resized(ctx, ownedVM(id), func(x account.Share) account.Share { x.Bytes += more; return x },
+					func() error { return s.changer(ctx).AddVMDisk(ctx, id, d) })
 			})
 		})
 	type ref struct {
@@ -112,7 +112,7 @@ func (s *Server) vmDiskRoutes() {
 				return v1.VM{}, err
 			}
 			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
-				if err := s.o.Backend.RemoveVMDisk(ctx, id, d.ID); err != nil {
+				if err := s.changer(ctx).RemoveVMDisk(ctx, id, d.ID); err != nil {
 					return err
 				}
 				return s.parted(ctx, id, d)
@@ -134,8 +134,8 @@ func (s *Server) vmDiskRoutes() {
 				return v1.VM{}, err
 			}
 			return s.changeVM(ctx, in.VM, func(ctx context.Context, id holdfast.VMID) error {
-				return s.grown(p, d, blocks, func() error {
-					_, err := s.o.Backend.GrowVolume(ctx, d, blocks)
+				return s.grown(ctx, p, d, blocks, func() error {
+					_, err := s.changer(ctx).GrowVolume(ctx, d, blocks)
 					return err
 				})
 			})
@@ -181,7 +181,7 @@ func (s *Server) createVM(ctx context.Context, in *request[v1.VMSpec]) (v1.VM, e
 		share.Bytes = max(int64(n.Blocks)*holdfast.BlockSize, p.sizeOf(n.Image))
 	}
 	err = s.admitted(ctx, share, func() (string, error) {
-		v, err = s.o.Backend.CreateVM(ctx, n)
+		v, err = s.changer(ctx).CreateVM(ctx, n)
 		return ownedVM(v.ID), err
 	})
 	if err != nil {

@@ -99,7 +99,7 @@ func New(o Options) *Server {
 	s.metrics = telemetry.New(s.gather)
 	s.journal = newJournal(s.lookAround, o.Backend.AwaitChange)
 	r := chi.NewMux()
-	r.Use(s.counted, s.permitted(r), s.repeats, s.tags)
+	r.Use(s.counted, s.permitted(r), s.dryRun, s.repeats, s.tags)
 	r.NotFound(s.noRoute)
 	r.MethodNotAllowed(s.noMethod)
 	s.api = humachi.New(r, config(o.Version))

@@ -141,22 +141,34 @@ func (m *member) peer(host cluster.Host) *client.Client {
 
 // Drain implements httpapi.Members.
 func (h *Host) Drain(ctx context.Context, id holdfast.HostID, on bool, guestSeconds int) error {
-	return h.changeHost(id, func(tx *cluster.Txn, rec cluster.Versioned[cluster.Host]) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	return drainHost(m.node.Cluster, id, on, guestSeconds)
+}
+
+func drainHost(c *cluster.Client, id holdfast.HostID, on bool, guestSeconds int) error {
+	return changeHost(c, id, func(tx *cluster.Txn, rec cluster.Versioned[cluster.Host]) error {
 		rec.Val.Drained, rec.Val.DrainSeconds = on, guestSeconds
 		tx.PutHost(rec.Val, rec.Mod)
 		return nil
 	})
 }
 
-// changeHost has f decide on a host's newest record, again if somebody else was
-// quicker.
 func (h *Host) changeHost(id holdfast.HostID, f func(*cluster.Txn, cluster.Versioned[cluster.Host]) error) error {
 	m, err := h.member()
 	if err != nil {
 		return err
 	}
+	return changeHost(m.node.Cluster, id, f)
+}
+
+// changeHost has f decide on a host's newest record, again if somebody else was
+// quicker.
+func changeHost(c *cluster.Client, id holdfast.HostID, f func(*cluster.Txn, cluster.Versioned[cluster.Host]) error) error {
 	for range 5 {
-		st, err := m.node.Cluster.Refresh()
+		st, err := c.Refresh()
 		if err != nil {
 			return err
 		}
@@ -164,13 +176,13 @@ func (h *Host) changeHost(id holdfast.HostID, f func(*cluster.Txn, cluster.Versi
 		if !ok {
 			return holdfast.Errorf(holdfast.NotFound, "host %s is not a member", id.Short())
 		}
-		tx := m.node.Cluster.Begin()
+		tx := c.Begin()
 		if err := f(tx, rec); err != nil {
 			return err
 		}
 		rev, err := tx.Settle(kv.CallTimeout)
 		if err == nil {
-			m.node.Cluster.WaitRev(rev, kv.CallTimeout)
+			c.WaitRev(rev, kv.CallTimeout)
 			return nil
 		}
 		if !holdfast.IsKind(err, holdfast.Conflict) {
@@ -327,11 +339,15 @@ func (h *Host) CreateVM(ctx context.Context, n httpapi.NewVM) (cluster.VM, error
 	if err != nil {
 		return cluster.VM{}, err
 	}
-	return m.node.Make.CreateVM(provision.VMSpec{Image: n.Image, Blocks: n.Blocks, Copies: n.Copies, Pool: n.Pool, UEFI: n.UEFI, VM: cluster.VM{
+	return m.node.Make.CreateVM(vmSpec(n))
+}
+
+func vmSpec(n httpapi.NewVM) provision.VMSpec {
+	return provision.VMSpec{Image: n.Image, Blocks: n.Blocks, Copies: n.Copies, Pool: n.Pool, UEFI: n.UEFI, VM: cluster.VM{
 		Name: n.Name, Volume: n.Volume, CPUs: n.CPUs, MemoryMiB: n.MemoryMiB, Power: n.Power, Priority: n.Priority, Isolation: n.Isolation,
 		Publish: n.Publish, UserData: n.UserData, SSHKeys: n.SSHKeys, Kernel: n.Kernel, Initrd: n.Initrd, Append: n.Append,
 		CDROM: n.CDROM, Boot: n.Boot, Vars: n.Vars,
-	}})
+	}}
 }
 
 // ChangeVM implements httpapi.VMs.

@@ -53,7 +53,9 @@ type Host struct {
 	awake   *awake.Keeper // nil: a witness, or processors are not kept awake
 	figures *figures
 
-	streams tasks    // backups and restores under way
+	streams    tasks         // backups and restores under way
+	rehearsals chan struct{} // one for each that goes on
+
 	imports sync.Map // holdfast.VolumeID → image.Progress, of those under way
 
 	deriving sync.Mutex // held while a passphrase is worked on
@@ -119,7 +121,7 @@ func Start(o Options) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{cfg: o.Config, version: o.Version, log: o.Log.With("host", o.Config.Name), tail: o.Tail, began: time.Now(), dir: dir,
-		again: make(chan *recoveryOrder, 1), stopped: make(chan struct{})}
+		rehearsals: make(chan struct{}, maxRehearsals), again: make(chan *recoveryOrder, 1), stopped: make(chan struct{})}
 	h.figures = h.openFigures()
 	if o.order != nil {
 		if _, h.failed = h.rebuild(o.order); h.failed != nil {

@@ -25,8 +25,8 @@ func (h *Host) RemoveHosts(ctx context.Context, ids []holdfast.HostID, lost bool
 	if err := placement.PlanRemoval(st, ids, lost).Allow(giveUp); err != nil {
 		return err
 	}
-	if slices.Contains(ids, h.dir.id.Host) {
-		return holdfast.Errorf(holdfast.Conflict, "host %s answers here itself; ask another host to remove it", h.cfg.Name)
+	if err := h.notMyself(ids); err != nil {
+		return err
 	}
 	for _, id := range ids {
 		if err := h.takeVote(m, st.Hosts[id].Val); err != nil {
@@ -38,6 +38,14 @@ func (h *Host) RemoveHosts(ctx context.Context, ids []holdfast.HostID, lost bool
 			return err
 		}
 		h.log.Info("host removed", "removed", st.Hosts[id].Val.Name, "lost", lost)
+	}
+	return nil
+}
+
+// notMyself refuses that a host removes itself.
+func (h *Host) notMyself(ids []holdfast.HostID) error {
+	if slices.Contains(ids, h.dir.id.Host) {
+		return holdfast.Errorf(holdfast.Conflict, "host %s answers here itself; ask another host to remove it", h.cfg.Name)
 	}
 	return nil
 }

@@ -116,6 +116,22 @@ func (b *Backend) Lose(name string) {
 	b.St.Rev++
 }
 
+// Rehearse implements httpapi.Rehearser: on a copy of everything.
+func (b *Backend) Rehearse(ctx context.Context) (httpapi.Changer, func(), error) {
+	st, err := b.State(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for id, v := range st.VMs {
+		v.Val.Disks = slices.Clone(v.Val.Disks)
+		st.VMs[id] = v
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return &Backend{Me: b.Me, St: st, Rep: b.Rep, Busy: b.Busy, Content: maps.Clone(b.Content), Fail: b.Fail, Space: b.Space, serial: b.serial,
+		lsn: maps.Clone(b.lsn), known: maps.Clone(b.known), codes: maps.Clone(b.codes)}, func() {}, nil
+}
+
 // Self implements httpapi.Backend.
 func (b *Backend) Self() httpapi.Self {
 	b.mu.Lock()
