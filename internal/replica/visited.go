@@ -34,6 +34,12 @@ func WriterMachine() visits.Machine {
 			"another boot id answers", "it is silent for too long", "it counts as in sync", "it is dropped or ejected"},
 		func(s, e int) string {
 			switch {
+			case s < stateGone && s%4 < 2 && (e == sawShort || e == sawResend):
+				return "all that was sent is acknowledged, and no answer takes that back"
+			case s < stateGone && s%4 == 3 && (s < stateInSync || e != sawAnswer):
+				return "only this host's own replica is behind without a question, and within one step it is not any more"
+			case s == stateGone && (e == sawSent || e == sawAsked || e == sawAnswer):
+				return "who is gone is asked nothing, and an answer of theirs is not looked at"
 			case owes(s) == 0 && e == sawSilence:
 				return "who owes nothing is not waited for"
 			case owes(s) == 0 && e == sawFrameBack:
