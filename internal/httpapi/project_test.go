@@ -115,6 +115,40 @@ func TestAProjectHasWhatItMakesAndSharedImages(t *testing.T) {
 	d.want(404, "GET", "/v1/volumes/red-vm", "", blue...)
 }
 
+// TestAProjectIsToldHowItIs and nothing of the rest.
+func TestAProjectIsToldHowItIs(t *testing.T) {
+	d, red, _ := tenants(t)
+	status := func() (s v1.Status) {
+		t.Helper()
+		text := d.want(200, "GET", "/v1/status", "", red...)
+		for _, others := range []string{"blue", "beta", "gamma"} {
+			if strings.Contains(text, others) {
+				t.Errorf("%s is told of: %s", others, text)
+			}
+		}
+		if err := json.Unmarshal([]byte(text), &s); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := status()
+	if s.Sentence != "The 1 VM is running." || s.Level != "ok" || s.Counts.VMs != 1 || s.Counts.Hosts != 0 || s.Counts.BytesTotal != 0 || s.CanLose.Unknown == "" || s.Cluster != nil {
+		t.Errorf("%+v", s)
+	}
+	for id, m := range d.b.St.Machines {
+		m.Val.State = "failed"
+		d.b.St.Machines[id] = m
+	}
+	if s = status(); s.Sentence != "0 of 1 VMs running." || s.Level != "error" || len(s.Conditions) != 1 || s.Conditions[0].ID != "vm-down/red-vm" {
+		t.Errorf("%+v", s)
+	}
+	d.want(200, "POST", "/v1/vms/red-vm/stop", `{"force":true}`, red...)
+	if s = status(); s.Sentence != "No VM should be running." || s.Level != "ok" {
+		t.Errorf("%+v", s)
+	}
+	d.want(403, "GET", "/v1/watch", "", red...)
+}
+
 func TestQuotasHoldAtAdmission(t *testing.T) {
 	d, red, _ := tenants(t)
 	admin := []string{"Authorization", "Bearer " + d.token(account.ClusterAdmin, "")}

@@ -115,7 +115,7 @@ func do[I any](s *Server, op huma.Operation, f func(ctx context.Context, in *I) 
 }
 
 func (s *Server) clusterRoutes() {
-	act(s, s.operation("GET", "/v1/status", "status", "How is it? The truth in one line, then the details", 200),
+	act(s, s.operation("GET", "/v1/status", "status", "How is it? The truth in one line, then the details; of a project, to whom that is all there is", 200),
 		func(ctx context.Context, _ *none) (v1.Status, error) { return s.status(ctx) })
 	act(s, s.operation("GET", "/v1/self", "self", "The host that answers", 200),
 		func(context.Context, *none) (v1.Self, error) { return renderSelf(s.o.Backend.Self()), nil })
@@ -142,6 +142,9 @@ func (s *Server) status(ctx context.Context) (v1.Status, error) {
 	report, err := s.o.Backend.Report(ctx)
 	if err != nil {
 		report = Report{Stale: err.Error()}
+	}
+	if projectOf(ctx) != "" {
+		return p.renderOwn(self, report), nil
 	}
 	work, err := s.o.Backend.Work(ctx, false)
 	if err != nil {

@@ -507,6 +507,13 @@ export const t = {
     needed: 'This is needed.',
     whole: 'Write a whole number.',
   },
+  own: {
+    title: 'Yours',
+    project: (name: string) => `Project ${name}`,
+    of: (used: string, most: string) => `${used} of ${most}`,
+    noLimit: (used: string) => `${used}, no limit`,
+    all: (n: number) => `All ${many(n, 'VM', 'VMs')}`,
+  },
   copyCode: { copy: 'Copy', copied: 'Copied' },
   notice: { close: 'Close' },
   limited: (user: string) => `You are logged in as ${user}, who may not see the cluster as a whole. Your VMs and volumes are here; how racks and hosts are, its administrators see.`,

@@ -92,7 +92,8 @@ class Live {
     this.limited = true
     while (!signal.aborted) {
       try {
-        const [vms, volumes, images] = await Promise.all([get('/v1/vms'), get('/v1/volumes'), get('/v1/images')])
+        const [vms, volumes, images, status] = await Promise.all([get('/v1/vms'), get('/v1/volumes'), get('/v1/images'), get('/v1/status')])
+        this.status = status
         this.vms = vms ?? []
         this.volumes = [...(volumes ?? []), ...(images ?? [])]
         this.ready = true
