@@ -1,6 +1,8 @@
 // The web interface in a browser, against a lab of real hosts: make ui-test.
-// A VM is made by the form, its serial console is typed into, a rack is killed,
-// and the page has to tell the truth; names that are markup are shown as text;
+// A VM is made by the form, its serial console is typed into, its screen looked at,
+// volumes are made, kept, cloned, moved and deleted by the dialogs, somebody of a
+// project sees that and nothing else, a rack is killed, and the page has to tell the
+// truth; names that are markup are shown as text;
 // axe looks at every page, in light and dark, on a phone and on a wide screen.
 import { execFile } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -49,18 +51,23 @@ async function opened(ctx, url, faults) {
 let storageState // of the browser: its session
 const context = (browser, more = {}) => browser.newContext({ ignoreHTTPSErrors: true, storageState, ...more })
 
-async function look(browser, base, name, path, faults) {
+/** Has axe look at a page as it is. */
+async function axed(page, where, faults) {
+  await page.evaluate(axe) // by the debugger, which the policy does not concern
+  const found = await page.evaluate(() => axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }))
+  for (const v of found.violations) faults.push(`${where}: ${v.id}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 120)).join(' | ')}`)
+}
+
+async function look(browser, base, name, path, faults, more = {}) {
   for (const [size, viewport, colorScheme] of screens) {
-    const ctx = await context(browser, { viewport, colorScheme })
+    const ctx = await context(browser, { viewport, colorScheme, ...more })
     const page = await opened(ctx, base + path, faults)
     await page.waitForFunction(() => document.querySelector('h1') && !document.querySelector('.waiting'))
     await page.waitForTimeout(400) // pictures are for people; nothing is judged by it
     const wide = await page.evaluate(() => document.documentElement.scrollWidth)
     if (wide > viewport.width) faults.push(`${path} is ${wide} wide on ${size}`)
     await page.screenshot({ path: join(out, `${name}-${size}.png`) })
-    await page.evaluate(axe) // by the debugger, which the policy does not concern
-    const found = await page.evaluate(() => axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }))
-    for (const v of found.violations) faults.push(`${path} on ${size}: ${v.id}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 120)).join(' | ')}`)
+    await axed(page, `${path} on ${size}`, faults)
     await ctx.close()
   }
 }
@@ -148,6 +155,7 @@ async function story(browser, base, faults) {
   // Deleting asks for the name, and says what is lost.
   await holdfast('vm', 'create', 'old', '--image', 'probe', '--memory', '32MiB', '--off')
   await page.goto(base + '/vms/old')
+  await page.locator('summary', { hasText: 'More' }).click()
   await page.getByRole('button', { name: 'Delete', exact: true }).click()
   const dialog = page.getByRole('dialog')
   await dialog.getByText('and everything on it: lost').waitFor()
@@ -157,6 +165,11 @@ async function story(browser, base, faults) {
   await dialog.getByRole('button', { name: 'Delete' }).click()
   await page.waitForURL(base + '/vms')
   check(!(await holdfast('list', '-o', 'name')).split('\n').includes('old'), 'and then it is')
+
+  await screen(page, base)
+  await graphs(page, base)
+  await acts(page, base, faults)
+  await project(browser, base, faults)
 
   // Markup from outside is text: in the names of an answer, in its conditions, in a path.
   await markup(browser, base, faults)
@@ -190,11 +203,164 @@ async function story(browser, base, faults) {
   check(true, 'and that all is well again')
 
   for (const [name, path] of [
-    ['home', '/'], ['vms', '/vms'], ['vm', '/vms/web1'], ['new-vm', '/new-vm'], ['storage', '/storage'], ['volume', '/storage/web1'],
+    ['home', '/'], ['vms', '/vms'], ['vm', '/vms/web1'], ['console', '/vms/web1/console'], ['screen', '/vms/web1/screen'], ['new-vm', '/new-vm'], ['storage', '/storage'], ['volume', '/storage/web1'],
     ['hosts', '/hosts'], ['host', '/hosts/a1'], ['incidents', '/incidents'], ['incident', `/incidents/${incident.id}`], ['activity', '/activity'], ['settings', '/settings'],
     ['runbooks', '/runbooks'], ['runbook', '/runbooks/rack-away'],
   ]) await look(browser, base, name, path, faults)
   say('      axe has looked at every page on four screens')
+}
+
+/** A VM's screen shows what its firmware has written there. */
+async function screen(page, base) {
+  await page.goto(base + '/vms/web1/screen')
+  await page.getByRole('button', { name: 'Ctrl-Alt-Del' }).waitFor({ timeout: 30_000 })
+  await page.waitForFunction(() => {
+    const c = document.querySelector('.screen canvas')
+    const b = c?.width && c.getContext('2d').getImageData(0, 0, c.width, c.height).data
+    let lit = 0
+    for (let i = 0; b && i < b.length; i += 4) lit += b[i] > 100
+    return lit > 500 // of the letters of a few lines
+  }, undefined, { timeout: 30_000 })
+  check(true, 'the screen of a VM shows its letters')
+  await page.screenshot({ path: join(out, 'screen-wide.png') })
+}
+
+/** What a VM, its volume and its host have used is drawn, and told in words. */
+async function graphs(page, base) {
+  for (const [path, said] of [['/vms/web1', /^Disks\. .*written: .* now/], ['/storage/web1', /^Requests\. .*writes: .* now/], ['/hosts/c1', /^Processor\. used: .* now/]]) {
+    await page.goto(base + path)
+    await page.getByRole('img', { name: said }).locator('canvas').first().waitFor({ timeout: 60_000 })
+  }
+  await page.getByRole('button', { name: 'Month' }).click()
+  await page.getByRole('img', { name: /^Processor\. used: .* now/ }).locator('canvas').first().waitFor()
+  check(true, 'graphs of VMs, volumes and hosts show what was measured')
+}
+
+/** Things are done by dialogs, each of which says what it leads to and the command that does the same. */
+async function acts(page, base, faults) {
+  const dialog = page.getByRole('dialog')
+  const more = (name) => page.locator('summary', { hasText: 'More' }).first().click().then(() => page.locator('details[open]').getByRole('button', { name, exact: true }).click())
+  const same = async (command) => check((await dialog.locator('pre').textContent()) === command, `the same on the command line: ${command}`)
+  const closed = () => dialog.waitFor({ state: 'detached', timeout: 30_000 })
+
+  await page.goto(base + '/storage')
+  await page.getByRole('button', { name: 'New volume' }).click()
+  await dialog.getByRole('button', { name: 'Make it' }).click()
+  await dialog.getByText('This is needed.').first().waitFor()
+  await axed(page, 'the dialog of a new volume', faults)
+  await dialog.getByLabel('Name').fill('orders')
+  await dialog.getByLabel('Size', { exact: true }).fill('8 MiB')
+  await same('holdfast volume create orders --size 8MiB')
+  await dialog.getByRole('button', { name: 'Make it' }).click()
+  await page.getByRole('heading', { name: 'orders' }).waitFor()
+
+  await page.getByRole('button', { name: 'Take a snapshot' }).click()
+  await dialog.getByLabel('Name').fill('monday')
+  await same('holdfast volume snapshot orders monday')
+  await dialog.getByRole('button', { name: 'Take a snapshot' }).click()
+  await closed()
+  await page.getByText('monday').waitFor()
+
+  await page.getByRole('button', { name: 'Enlarge' }).click()
+  await dialog.getByLabel('New size').fill('16MiB')
+  await dialog.getByText('It grows from 8 MiB to 16 MiB').waitFor()
+  await dialog.getByRole('button', { name: 'Enlarge' }).click()
+  await closed()
+  check(JSON.parse(await holdfast('volume', 'show', 'orders', '-o', 'json')).size === 16 << 20, 'a volume is made, kept and enlarged')
+
+  await more('Move')
+  await dialog.getByText('Nothing is lost.').waitFor()
+  await dialog.getByText(/^From .* to /).waitFor()
+  await axed(page, 'the dialog of a move', faults)
+  await page.screenshot({ path: join(out, 'move-wide.png') })
+  await dialog.getByRole('button', { name: 'Move' }).click()
+  await closed()
+
+  await page.getByRole('button', { name: 'Set back' }).click()
+  await dialog.getByText(/Since then .* have changed|Nothing has changed since then/).waitFor()
+  await same('holdfast volume revert orders monday')
+  await dialog.getByLabel('To go on, type orders').fill('orders')
+  await dialog.getByRole('button', { name: 'Set back' }).click()
+  await closed()
+
+  await page.getByRole('button', { name: 'Clone' }).click() // of the snapshot
+  await dialog.getByLabel('Name').fill('orders-copy')
+  await same('holdfast volume clone orders@monday orders-copy')
+  await dialog.getByRole('button', { name: 'Clone' }).click()
+  await page.getByRole('heading', { name: 'orders-copy' }).waitFor()
+  await more('Delete')
+  await dialog.getByText('and everything on it: lost').waitFor()
+  await dialog.getByLabel('To go on, type orders-copy').fill('orders-copy')
+  await dialog.getByRole('button', { name: 'Delete' }).click()
+  await page.waitForURL(base + '/storage')
+  check(!(await holdfast('volume', 'list', '-o', 'name')).includes('orders-copy'), 'it is set back, cloned, and the clone deleted')
+
+  await page.goto(base + '/vms/web1')
+  await more('Change')
+  await dialog.getByLabel('CPUs').fill('2')
+  await same('holdfast vm set web1 --cpus 2')
+  await dialog.getByRole('button', { name: 'Change' }).click()
+  await closed()
+  await page.getByRole('heading', { name: 'At its next start' }).waitFor()
+  await more('Add a disk')
+  await dialog.getByLabel('Size of a new one').fill('4 MiB')
+  await same('holdfast vm disk add web1 --size 4MiB')
+  await dialog.getByRole('button', { name: 'Add' }).click()
+  await closed()
+  await page.getByRole('link', { name: 'web1-2' }).waitFor()
+  check((await holdfast('vm', 'show', 'web1', '-o', 'json')).includes('"web1-2"'), 'a VM is changed and given a disk')
+
+  await page.goto(base + '/hosts/c1')
+  await page.locator('summary').first().click()
+  await page.getByRole('button', { name: 'Take it back' }).click()
+  await dialog.getByText('Nothing is lost.').waitFor()
+  await same(`holdfast disk remove c1:${join(dir, 'c1', 'disk')}`)
+  await dialog.getByRole('button', { name: 'Cancel' }).click()
+  await page.getByRole('button', { name: 'Drain' }).click()
+  await same('holdfast host drain c1')
+  await dialog.getByRole('button', { name: 'Cancel' }).click()
+
+  await page.goto(base + '/hosts')
+  await page.getByRole('button', { name: 'Make a join code' }).click()
+  await page.getByRole('img', { name: 'The code as a picture' }).waitFor()
+  check(true, 'a join code is a picture for cameras, too')
+  await axed(page, 'the join code', faults)
+
+  await page.goto(base + '/activity')
+  await page.getByRole('cell', { name: 'volume-create' }).first().waitFor()
+  check((await page.getByRole('row', { name: /user ann.*volume-revert.*orders/ }).count()) === 1, 'the audit log says who did what')
+}
+
+/** Somebody of a project sees how that is, and nothing of the rest. */
+async function project(browser, base, faults) {
+  const file = join(work, 'password')
+  writeFileSync(file, password)
+  await holdfast('project', 'create', 'red', '--vms', '2', '--memory', '64MiB')
+  await holdfast('user', 'add', 'tess', '--role', 'tenant-admin', '--project', 'red', '--password-file', file)
+  const ctx = await context(browser, { storageState: undefined })
+  const page = await opened(ctx, base + '/', faults)
+  await page.getByLabel('User').fill('tess')
+  await page.getByLabel('Password').fill(password)
+  await page.getByRole('button', { name: 'Log in' }).click()
+  await page.getByRole('status').getByText('No VM should be running').waitFor()
+  await page.getByRole('heading', { name: 'Project red' }).waitFor()
+  await page.getByText('0 of 2', { exact: true }).waitFor()
+  await page.getByRole('link', { name: 'New VM' }).click()
+  await page.getByLabel('Name').fill('tess1')
+  await page.getByLabel('Image', { exact: true }).selectOption('probe')
+  await page.getByLabel('Memory').fill('32 MiB')
+  await page.getByRole('button', { name: 'Make and start it' }).click()
+  await page.getByRole('heading', { name: 'tess1' }).waitFor({ timeout: 30_000 })
+  await page.goto(base + '/')
+  await page.getByRole('status').getByText('The 1 VM is running').waitFor({ timeout: 60_000 })
+  await page.getByText('1 of 2', { exact: true }).waitFor()
+  const text = await page.locator('body').innerText()
+  check(!/web1|orders|Rack|Hosts/.test(text), 'somebody of a project sees how that is, and nothing of others')
+  const own = { storageState: await ctx.storageState() }
+  await look(browser, base, 'project', '/', faults, own)
+  await look(browser, base, 'project-vm', '/vms/tess1', faults, own)
+  await ctx.close()
+  await holdfast('vm', 'delete', 'tess1', '--force')
 }
 
 /** Has an answer of the API hold markup wherever it holds text, and looks what becomes of it. */
