@@ -66,7 +66,7 @@ func (c *Client) User(ctx context.Context, user string) (v1.User, error) {
 
 // CreateUser makes a user.
 func (c *Client) CreateUser(ctx context.Context, s v1.UserSpec) (v1.User, error) {
-	return fetch[v1.User](ctx, c, "POST", path("users"), s)
+	return create[v1.User](ctx, c, path("users"), s)
 }
 
 // SetUser changes a user.
@@ -126,7 +126,7 @@ func (c *Client) Project(ctx context.Context, project string) (v1.Project, error
 
 // CreateProject makes a project.
 func (c *Client) CreateProject(ctx context.Context, s v1.ProjectSpec) (v1.Project, error) {
-	return fetch[v1.Project](ctx, c, "POST", path("projects"), s)
+	return create[v1.Project](ctx, c, path("projects"), s)
 }
 
 // SetProject changes a project's quota.

@@ -174,7 +174,7 @@ func (c *Client) Pool(ctx context.Context, pool string) (v1.Pool, error) {
 
 // CreatePool makes a pool without disks.
 func (c *Client) CreatePool(ctx context.Context, s v1.PoolSpec) (v1.Pool, error) {
-	return fetch[v1.Pool](ctx, c, "POST", path("pools"), s)
+	return create[v1.Pool](ctx, c, path("pools"), s)
 }
 
 // DeletePool deletes a pool that nothing is in.
@@ -194,7 +194,7 @@ func (c *Client) Volume(ctx context.Context, volume string) (v1.Volume, error) {
 
 // CreateVolume makes a volume, empty or a linked clone.
 func (c *Client) CreateVolume(ctx context.Context, s v1.VolumeSpec) (v1.Volume, error) {
-	return fetch[v1.Volume](ctx, c, "POST", path("volumes"), s)
+	return create[v1.Volume](ctx, c, path("volumes"), s)
 }
 
 // DeleteVolume deletes a volume and its snapshots.
@@ -275,7 +275,7 @@ func (c *Client) SetVolume(ctx context.Context, volume string, s v1.VolumeSet) (
 
 // Snapshot keeps the volume as it is now.
 func (c *Client) Snapshot(ctx context.Context, volume string, s v1.SnapshotSpec) (v1.Snapshot, error) {
-	return fetch[v1.Snapshot](ctx, c, "POST", path("volumes", volume, "snapshots"), s)
+	return create[v1.Snapshot](ctx, c, path("volumes", volume, "snapshots"), s)
 }
 
 // SnapshotPage lists at most limit snapshots of a volume, in the order of their
@@ -334,7 +334,7 @@ func (c *Client) Export(ctx context.Context, export string) (v1.Export, error) {
 // CreateExport makes volumes reachable as an iSCSI target; nobody may log in
 // yet.
 func (c *Client) CreateExport(ctx context.Context, s v1.ExportSpec) (v1.Export, error) {
-	return fetch[v1.Export](ctx, c, "POST", path("exports"), s)
+	return create[v1.Export](ctx, c, path("exports"), s)
 }
 
 // DeleteExport ends an export and its sessions; the volumes stay.
@@ -456,7 +456,7 @@ func (c *Client) VM(ctx context.Context, vm string) (v1.VM, error) {
 
 // CreateVM makes a VM.
 func (c *Client) CreateVM(ctx context.Context, s v1.VMSpec) (v1.VM, error) {
-	return fetch[v1.VM](ctx, c, "POST", path("vms"), s)
+	return create[v1.VM](ctx, c, path("vms"), s)
 }
 
 // ChangeVM changes what people chose of a VM.

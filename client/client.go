@@ -71,7 +71,13 @@ func build(base, where string, conf *tls.Config, dial func(context.Context) (net
 		}
 		return t, nil
 	}
-	connect := func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) }
+	connect := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		conn, err := c.dial(ctx)
+		if err != nil {
+			err = notSent{err}
+		}
+		return conn, err
+	}
 	c.http = &http.Client{Transport: &http.Transport{
 		DialContext: connect, DialTLSContext: connect,
 		MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
@@ -132,6 +138,9 @@ func (c *Client) request(ctx context.Context, method, path string, in any) (*htt
 	if body != nil {
 		req.Header.Set("Content-Type", kind)
 	}
+	if tag, ok := ctx.Value(matchKey{}).(string); ok && method != http.MethodGet {
+		req.Header.Set("If-Match", tag)
+	}
 	return req, nil
 }
 
@@ -144,9 +153,19 @@ func (c *Client) send(req *http.Request, out any) error {
 func (c *Client) sendFor(req *http.Request, out any) ([]*http.Cookie, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, c.unreachable(req.Context(), err)
+		why := c.unreachable(req.Context(), err)
+		switch {
+		case req.Context().Err() != nil:
+			return nil, why
+		case errors.As(err, &notSent{}):
+			return nil, notSent{why}
+		}
+		return nil, lost{why}
 	}
 	defer resp.Body.Close()
+	if tag, ok := req.Context().Value(tagKey{}).(*string); ok && req.Method == http.MethodGet {
+		*tag = resp.Header.Get("ETag")
+	}
 	body := io.LimitReader(resp.Body, maxAnswer)
 	if resp.StatusCode >= 300 {
 		return nil, refusal(resp, body)
@@ -156,7 +175,7 @@ func (c *Client) sendFor(req *http.Request, out any) ([]*http.Cookie, error) {
 		return nil, nil
 	}
 	if err := json.NewDecoder(body).Decode(out); err != nil {
-		return nil, holdfast.Errorf(holdfast.Unavailable, "the answer of %s broke off: %w", c.where, err)
+		return nil, lost{holdfast.Errorf(holdfast.Unavailable, "the answer of %s broke off: %w", c.where, err)}
 	}
 	return resp.Cookies(), nil
 }
@@ -183,7 +202,14 @@ func refusal(resp *http.Response, body io.Reader) error {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	var p v1.Problem
 	if err == nil && kind == "application/problem+json" && json.Unmarshal(b, &p) == nil && p.Type != "" {
-		return p.Err()
+		err = p.Err()
+		switch {
+		case holdfast.IsKind(err, holdfast.Busy) && resp.Header.Get("Retry-After") != "":
+			return underWay{err}
+		case len(p.Errors) > 0 && p.Errors[0].Where == "header."+keyHeader:
+			return keyless{err}
+		}
+		return err
 	}
 	return holdfast.Errorf(holdfast.Other, "the host answered %s, which is not an answer of Holdfast: %.200q", resp.Status, b)
 }

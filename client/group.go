@@ -8,7 +8,7 @@ import (
 
 // SnapshotGroup keeps several volumes as they are at one point.
 func (c *Client) SnapshotGroup(ctx context.Context, s v1.SnapshotGroupSpec) (v1.SnapshotGroup, error) {
-	return fetch[v1.SnapshotGroup](ctx, c, "POST", path("snapshot-groups"), s)
+	return create[v1.SnapshotGroup](ctx, c, path("snapshot-groups"), s)
 }
 
 // SnapshotGroups lists the groups of which a snapshot is left, the newest last.

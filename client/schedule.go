@@ -18,7 +18,7 @@ func (c *Client) BackupSchedule(ctx context.Context, name string) (v1.BackupSche
 
 // CreateBackupSchedule has volumes backed up again and again.
 func (c *Client) CreateBackupSchedule(ctx context.Context, s v1.BackupScheduleSpec) (v1.BackupSchedule, error) {
-	return fetch[v1.BackupSchedule](ctx, c, "POST", path("backup-schedules"), s)
+	return create[v1.BackupSchedule](ctx, c, path("backup-schedules"), s)
 }
 
 // SetBackupSchedule changes a schedule.

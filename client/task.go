@@ -14,7 +14,7 @@ const waitAtOnce = 30 * time.Second
 // FetchImage has the host that is called get an image by URL, and returns the task as
 // which it does.
 func (c *Client) FetchImage(ctx context.Context, s v1.ImageFetch) (v1.Task, error) {
-	return fetch[v1.Task](ctx, c, "POST", path("image-imports"), s)
+	return create[v1.Task](ctx, c, path("image-imports"), s)
 }
 
 // Tasks lists what takes long, and what did of late.

@@ -34,7 +34,7 @@ func (c *Client) ResizeVMDisk(ctx context.Context, vm, disk string, s v1.GrowSpe
 
 // SnapshotVM keeps a VM as it is.
 func (c *Client) SnapshotVM(ctx context.Context, vm string, s v1.VMSnapshotSpec) (v1.VMSnapshot, error) {
-	return fetch[v1.VMSnapshot](ctx, c, "POST", path("vms", vm, "snapshots"), s)
+	return create[v1.VMSnapshot](ctx, c, path("vms", vm, "snapshots"), s)
 }
 
 // VMSnapshots lists the snapshots of a VM, the newest last.
@@ -54,5 +54,5 @@ func (c *Client) RevertVM(ctx context.Context, vm, snapshot string, s v1.VMRever
 
 // CloneVM makes a VM with linked clones of another one's disks.
 func (c *Client) CloneVM(ctx context.Context, vm string, s v1.VMCloneSpec) (v1.VM, error) {
-	return fetch[v1.VM](ctx, c, "POST", path("vms", vm, "clone"), s)
+	return create[v1.VM](ctx, c, path("vms", vm, "clone"), s)
 }

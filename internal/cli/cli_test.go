@@ -30,6 +30,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/httpapi/apitest"
 	"github.com/holdfast-cloud/holdfast/internal/image/fetch"
 	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
+	"github.com/holdfast-cloud/holdfast/internal/once"
 	"github.com/holdfast-cloud/holdfast/internal/task"
 )
 
@@ -123,9 +124,10 @@ func (k *talk) fresh(b *apitest.Backend) {
 	k.log = audit.Open(audit.Config{KV: kvs.Handle("beta", clock.System{}), Clock: still{}, Log: slog.New(slog.DiscardHandler), Host: "alpha"})
 	k.long = task.Open(task.Config{KV: kvs.Handle("gamma", clock.System{}), Clock: still{}, Rand: mrand.NewChaCha8([32]byte{2}), Log: slog.New(slog.DiscardHandler), Host: b.Me.ID})
 	a, log, long := k.a, k.log, k.long
+	keys := &once.Log{KV: kvs.Handle("delta", clock.System{}), Clock: still{}}
 	k.srv = httpapi.New(httpapi.Options{Backend: b, Version: "test", Accounts: func() (*account.Store, error) { return a, nil },
 		Audit: func() (*audit.Log, error) { return log, nil }, Tasks: func() (*task.Store, error) { return long, nil },
-		Fetch: k.policy()})
+		Once: func() (*once.Log, error) { return keys, nil }, Fetch: k.policy()})
 	k.sock = filepath.Join(k.dir, "s")
 	if err := k.srv.ServeUnix(k.sock); err != nil {
 		k.t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/client"
 )
@@ -74,14 +75,44 @@ func (a *app) projectCreateCmd() *cobra.Command {
 
 func (a *app) projectSetCmd() *cobra.Command {
 	var q quotaFlags
-	c := &cobra.Command{Use: "set PROJECT", Short: "Change a project's whole quota; what it has stays", Args: args("PROJECT"),
-		Example: "  holdfast project set red --vms 20 --cpus 40 --memory 128GiB --storage 2TiB",
-		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
-			p, err := c.SetProject(ctx, args[0], v1.ProjectChange{Quota: q.share()})
-			return printed(a, p, err, projects().cols, projects().name)
-		})}
+	c := &cobra.Command{Use: "set PROJECT", Short: "Change a project's quota; what is not given stays", Args: args("PROJECT"),
+		Example: "  holdfast project set red --vms 20 --storage 2TiB\n  holdfast project set red --memory 0    # no limit"}
+	c.RunE = a.with(func(ctx context.Context, cl *client.Client, args []string) error {
+		if c.Flags().NFlag() == 0 {
+			return usageError{errors.New("nothing is to be changed; see 'holdfast project set --help'")}
+		}
+		p, err := q.set(ctx, cl, args[0], c.Flags().Changed)
+		return printed(a, p, err, projects().cols, projects().name)
+	})
 	q.add(c)
 	return c
+}
+
+// setTries is how often a quota is looked at anew that somebody else changes, too.
+const setTries = 5
+
+// set changes what was given of a quota, and keeps the rest as it is at that moment.
+func (f *quotaFlags) set(ctx context.Context, c *client.Client, name string, given func(string) bool) (p v1.Project, err error) {
+	for range setTries {
+		var tag string
+		if p, err = c.Project(client.WithTag(ctx, &tag), name); err != nil {
+			return p, err
+		}
+		q, new := p.Quota, f.share()
+		for flag, x := range map[string]struct {
+			at *int64
+			to int64
+		}{"vms": {&q.VMs, new.VMs}, "cpus": {&q.CPUs, new.CPUs}, "memory": {&q.MemoryMiB, new.MemoryMiB}, "storage": {&q.Bytes, new.Bytes}} {
+			if given(flag) {
+				*x.at = x.to
+			}
+		}
+		p, err = c.SetProject(client.IfMatch(ctx, tag), name, v1.ProjectChange{Quota: q})
+		if !holdfast.IsKind(err, holdfast.Conflict) {
+			break
+		}
+	}
+	return p, err
 }
 
 func (a *app) projectDeleteCmd() *cobra.Command {

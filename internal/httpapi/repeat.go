@@ -15,6 +15,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/holdfast-cloud/holdfast"
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/once"
 )
 
@@ -39,7 +40,7 @@ func (s *Server) repeats(next http.Handler) http.Handler {
 		c, was, err := s.claim(w, r)
 		switch {
 		case err != nil:
-			if holdfast.IsKind(err, holdfast.Busy) {
+			if holdfast.IsKind(err, holdfast.Busy) { // the same request is under way
 				w.Header().Set("Retry-After", "1")
 			}
 			writeProblem(w, err)
@@ -60,12 +61,12 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) (*once.Claim, *on
 	}
 	rc := chi.NewRouteContext()
 	if s.router.Match(rc, r.Method, r.URL.EscapedPath()) {
-		if op := s.described(r.Method, rc.RoutePattern()); op == nil || op.DefaultStatus != http.StatusCreated {
+		if op := s.described(r.Method, rc.RoutePattern()); op == nil || op.DefaultStatus != http.StatusCreated && op.DefaultStatus != http.StatusAccepted {
 			return nil, nil, mistake("header."+keyHeader, "only what makes something takes a key; other calls may be repeated, or take If-Match")
 		}
 	}
 	if s.o.Once == nil {
-		return nil, nil, holdfast.Errorf(holdfast.Unavailable, "this host cannot remember keys")
+		return nil, nil, noKeys(holdfast.Errorf(holdfast.Unavailable, "this host remembers no keys; send the request without one"))
 	}
 	log, err := s.o.Once()
 	if err != nil {
@@ -87,10 +88,21 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) (*once.Claim, *on
 		whose = who.Kind + " " + who.Name
 	}
 	c, was, err := log.Begin(whose, key, [sha256.Size]byte(h.Sum(nil)))
-	if holdfast.IsKind(err, holdfast.Invalid) {
+	switch holdfast.KindOf(err) {
+	case holdfast.Invalid:
 		err = mistake("header."+keyHeader, err.Error())
+	case holdfast.NoSpace:
+		err = noKeys(err)
 	}
 	return c, was, err
+}
+
+// noKeys says that it is the key that is not taken, and not what is asked for.
+func noKeys(err error) error {
+	p := v1.NewProblem(err)
+	p.Errors = []v1.Mistake{{Where: "header." + keyHeader, What: p.Detail}}
+	p.Detail = "the key is not taken"
+	return p
 }
 
 // once does a request that was claimed, and notes what came of it.
@@ -106,7 +118,11 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, next http.Handler,
 	ended = true
 	switch {
 	case got.status < 300:
-		s.finish(c, got.status, s.madeAt(r, got.body.Bytes()))
+		where := w.Header().Get("Location")
+		if where == "" {
+			where = s.madeAt(r, got.body.Bytes())
+		}
+		s.finish(c, got.status, where)
 	case got.status >= 500:
 		c.Abandon()
 	case c.Again && got.status == http.StatusConflict:

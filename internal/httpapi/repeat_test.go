@@ -5,12 +5,17 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	mrand "math/rand/v2"
+	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	v1 "github.com/holdfast-cloud/holdfast/api/v1"
+	"github.com/holdfast-cloud/holdfast/client"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi/apitest"
@@ -120,5 +125,71 @@ func TestWhatALostHostMadeIsNotMadeAgain(t *testing.T) {
 		if status != 201 || h.Get("Idempotency-Replayed") != "true" || idOf(said) != idOf(first) {
 			t.Errorf("at the other host: %d %s", status, said)
 		}
+	}
+}
+
+// A task that was begun is told of again, and not begun twice.
+func TestATaskIsBegunOnce(t *testing.T) {
+	web, begun := hanging(t)
+	h := newLongHost(t, web)
+	body := fmt.Sprintf(`{"name":"deb","url":%q}`, web.URL)
+	p := newPlain(t, h.socket)
+	status, head, first := p.do("POST", "/v1/image-imports", body, "Idempotency-Key", "k1")
+	if status != 202 || head.Get("Location") != "/v1/tasks/"+idOf(first) {
+		t.Fatalf("%d %v %s", status, head, first)
+	}
+	<-begun
+	status, head, again := p.do("POST", "/v1/image-imports", body, "Idempotency-Key", "k1")
+	if status != 202 || head.Get("Idempotency-Replayed") != "true" || idOf(again) != idOf(first) {
+		t.Errorf("again: %d %s", status, again)
+	}
+	if all := h.long.All(); len(all) != 1 {
+		t.Errorf("%d tasks", len(all))
+	}
+}
+
+// The Go client finds out what came of a request whose answer was lost on the way.
+func TestALostAnswerIsAskedForAgain(t *testing.T) {
+	h := newLongHost(t, nil)
+	path := filepath.Join(t.TempDir(), "p")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	defer served.Wait()
+	defer l.Close()
+	answers := 0
+	served.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("unix", h.socket)
+			if err != nil {
+				t.Error(err)
+				in.Close()
+				return
+			}
+			go func() { _, _ = io.Copy(out, in); out.Close() }()
+			first := make([]byte, 1)
+			_, err = out.Read(first) // it was done, and is answered
+			if answers++; answers > 1 && err == nil {
+				_, _ = in.Write(first)
+				_, _ = io.Copy(in, out)
+			}
+			in.Close()
+			out.Close()
+		}
+	})
+	c := client.Socket(path)
+	v, err := c.CreateVolume(t.Context(), v1.VolumeSpec{Name: "data", Size: 1 << 20})
+	c.Close()
+	if err != nil || v.Name != "data" {
+		t.Errorf("%+v, %v", v, err)
+	}
+	if all, err := h.c.Volumes(t.Context()); err != nil || len(all) != 1 || all[0].ID != v.ID {
+		t.Errorf("%+v, %v", all, err)
 	}
 }

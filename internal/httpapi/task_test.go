@@ -29,6 +29,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/httpapi/apitest"
 	"github.com/holdfast-cloud/holdfast/internal/image/fetch"
 	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
+	"github.com/holdfast-cloud/holdfast/internal/once"
 	"github.com/holdfast-cloud/holdfast/internal/task"
 )
 
@@ -39,6 +40,8 @@ type longHost struct {
 	c    *client.Client
 	long *task.Store
 	end  func()
+
+	socket string
 }
 
 func newLongHost(t *testing.T, web *httptest.Server) *longHost {
@@ -47,7 +50,10 @@ func newLongHost(t *testing.T, web *httptest.Server) *longHost {
 	h.b.Me.DataDir = t.TempDir()
 	srv := memkv.NewServer(memkv.Config{Clock: clock.System{}, Rand: func(string) *mrand.Rand { return mrand.New(mrand.NewPCG(1, 2)) }, MaxLatency: 1})
 	h.long = task.Open(task.Config{KV: srv.Handle("a", clock.System{}), Clock: clock.System{}, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler), Host: h.b.Me.ID})
-	o := httpapi.Options{Backend: h.b, Version: "test", Tasks: func() (*task.Store, error) { return h.long, nil }}
+	o := httpapi.Options{Backend: h.b, Version: "test", Tasks: func() (*task.Store, error) { return h.long, nil },
+		Once: func() (*once.Log, error) {
+			return &once.Log{KV: srv.Handle("b", clock.System{}), Clock: clock.System{}}, nil
+		}}
 	if web != nil {
 		o.Fetch = fetch.Policy{Private: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Roots: x509.NewCertPool()}
 		o.Fetch.Roots.AddCert(web.Certificate())
@@ -57,7 +63,7 @@ func newLongHost(t *testing.T, web *httptest.Server) *longHost {
 	if err := s.ServeUnix(path); err != nil {
 		t.Fatal(err)
 	}
-	h.c = client.Socket(path)
+	h.c, h.socket = client.Socket(path), path
 	over := false
 	h.end = func() {
 		if !over {
