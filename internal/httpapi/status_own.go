@@ -28,12 +28,15 @@ func (p picture) renderOwn(self Self, r Report) v1.Status {
 		}
 	}
 	for _, v := range p.volumes() {
-		switch state := p.volumeState(v); state {
+		switch p.volumeState(v) {
 		case "degraded":
 			add(v1.Condition{ID: "volume-degraded/" + v.Name, Severity: health.Warning, Text: fmt.Sprintf("volume %s has fewer good copies than it should", v.Name)})
-		case "unavailable", "lost", "locked":
-			book := map[string]string{"unavailable": "volume-away/" + v.Name, "lost": "volume-lost/" + v.Name, "locked": "volumes-locked"}
-			add(v1.Condition{ID: book[state], Severity: health.Error, Text: fmt.Sprintf("volume %s is %s", v.Name, state)})
+		case "unavailable":
+			add(v1.Condition{ID: "volume-away/" + v.Name, Severity: health.Error, Text: fmt.Sprintf("volume %s is unavailable", v.Name)})
+		case "lost":
+			add(v1.Condition{ID: "volume-lost/" + v.Name, Severity: health.Error, Text: fmt.Sprintf("volume %s is lost", v.Name)})
+		case "locked":
+			add(v1.Condition{ID: "volumes-locked/" + v.Name, Severity: health.Error, Text: fmt.Sprintf("volume %s is locked", v.Name)})
 		}
 	}
 	s.Sentence = ownSentence(s.Counts)
