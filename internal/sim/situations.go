@@ -18,6 +18,7 @@ func situations() []situation {
 		{"all processes end", (*endgame).allProcesses},
 		{"a disk forgets and its host is left alone", (*endgame).forgetful},
 		{"a writer dies in a storm", (*endgame).storm},
+		{"a writer without a copy reads from one that blinks", (*endgame).blinks},
 	}
 }
 
@@ -219,6 +220,28 @@ func (e *endgame) storm() bool {
 	e.strike("storm for 2s")
 	e.sleep(e.between(300*time.Millisecond, 2*time.Second))
 	e.leaveAlone(x, x.member)
+	return true
+}
+
+// blinks takes a writer's own copy away, so that it reads from another, and has that
+// one's host lose its power for moments, again and again: what it has acknowledged
+// from memory it has forgotten, and nobody may read as if it had not (invariant 6).
+func (e *endgame) blinks() bool {
+	x := e.scene(func(x *scene) bool { return isIn(x.v.InSync, x.writer.rec.ID) })
+	if x == nil {
+		return false
+	}
+	e.strike("read %s at %s for 10s", x.c.vol.Name, x.writer.name)
+	e.strike("disk pull %s for 10s", x.writer.name)
+	if !e.await(2*time.Second, func() bool { return !isIn(x.record(e).InSync, x.writer.rec.ID) }) {
+		return true
+	}
+	for range 4 {
+		e.strike("power off host %s for %v", x.member.name, e.between(time.Millisecond, 30*time.Millisecond))
+		e.await(2*time.Second, func() bool { return isIn(x.record(e).Others, x.member.rec.ID) })
+		e.await(2*time.Second, func() bool { return isIn(x.record(e).InSync, x.member.rec.ID) })
+		e.sleep(e.between(10*time.Millisecond, 200*time.Millisecond))
+	}
 	return true
 }
 
