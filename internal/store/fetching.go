@@ -129,6 +129,9 @@ func (ft *fetching) want(at int, f found, addr uint64) {
 			f.b, f.idx = b, idx
 		}
 	}
+	if f.b != nil && f.b.closed { // what is wrong with it is told, and restored, by where it lies
+		f.seg, f.slot = f.b.head.seg, f.b.slotOf(f.idx)
+	}
 	p := piece{at: at, n: checksum.Units(f.hash) * unitSize, f: f, vol: s.origins[f.origin], addr: addr}
 	switch {
 	case !checksum.Proper(f.hash):
@@ -145,9 +148,6 @@ func (ft *fetching) want(at int, f found, addr uint64) {
 		ft.held = append(ft.held, stored...)
 		p.mem = ft.held[k:]
 	default:
-		if f.b != nil {
-			f.seg, f.slot = f.b.head.seg, f.b.slotOf(f.idx)
-		}
 		var list [1]part
 		found := s.parts(list[:0], f.seg, f.slot, uint16(checksum.Units(f.hash)))
 		p.part = found[0]

@@ -207,6 +207,40 @@ func TestAFaultEndsWhenTheBlockIsOverwritten(t *testing.T) {
 	}
 }
 
+// A block that is not merged into the map yet is known by where it lies, too: it can
+// be restored, and its fault ends when it is overwritten.
+func TestAFaultOfABlockThatIsNotMergedYet(t *testing.T) {
+	b := newBed(t, 66)
+	v := b.create(1, 100)
+	v.write(5, 50, 51)
+	v.sync() // on disk, and not stable: nothing is merged
+	b.spoil(50)
+	b.spoil(51)
+	for addr := range uint64(2) {
+		if _, err := v.read(5+addr, 1); err == nil {
+			t.Fatal("a rotten block was read")
+		}
+	}
+	fs := b.s.Faults()
+	if len(fs) != 2 || fs[0].Addr != 5 || !fs[0].Open() {
+		t.Fatalf("faults: %+v", fs)
+	}
+	b.run(func() error {
+		f := fs[0]
+		ok, err := b.s.Restore(f, Block{Addr: f.Addr, LSN: f.LSN, Origin: f.Origin, Hash: f.Hash, Data: stored(f.Origin, 50)})
+		if err == nil && !ok {
+			t.Error("the block was not restored")
+		}
+		return err
+	})
+	v.write(6, 60)
+	v.stable()
+	v.want(5, 50, 60)
+	if n := b.openFaults(); n != 0 {
+		t.Fatalf("%d faults are left: %+v", n, b.s.Faults())
+	}
+}
+
 func TestAScrubGoesOnAfterARestart(t *testing.T) {
 	b := newBedOf(t, 64, testDisk, Options{SegmentBytes: testSegment, CheckpointBytes: 4 << 20, ScrubRate: 4 << 20}, memdisk.Options{})
 	v := b.create(1, 4096)
