@@ -121,7 +121,10 @@ func (s *Server) fetchInto(ctx context.Context, w *task.Work, r fetch.Request, n
 		return err
 	}
 	v, err := s.o.Backend.ImportImage(ctx, n, body)
-	if err != nil {
+	switch {
+	case err != nil && b.Err() != nil: // what the file is, not where in the image that was found out
+		return b.Err()
+	case err != nil:
 		return err
 	}
 	w.Say(fmt.Sprintf("image %s is there: %d bytes", v.Name, int64(v.Blocks)*holdfast.BlockSize))

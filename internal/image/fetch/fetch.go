@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -63,7 +64,9 @@ type Body struct {
 	mark string
 	off  int64
 	sum  hash.Hash
-	err  error
+
+	mu  sync.Mutex // for who looks at err while somebody reads
+	err error
 
 	left  time.Duration // until least bytes must have come
 	got   int64         // since then
@@ -114,6 +117,16 @@ func open(ctx context.Context, p Policy, r Request, l limits) (*Body, error) {
 
 // Size is the file's in bytes, or -1 if only its end will say.
 func (b *Body) Size() int64 { return b.size }
+
+// Err is why the file could not be read to its end; nil: nothing is known to be wrong.
+func (b *Body) Err() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == io.EOF {
+		return nil
+	}
+	return b.err
+}
 
 // Close lets the connection go.
 func (b *Body) Close() error {
@@ -246,7 +259,10 @@ func (b *Body) Read(p []byte) (int, error) {
 			err = holdfast.Errorf(holdfast.Invalid, "the file is not the one that was asked for: its SHA-256 is %s, not %s", is, b.r.Sum)
 		}
 	}
-	if b.err = err; err != nil {
+	b.mu.Lock()
+	b.err = err
+	b.mu.Unlock()
+	if err != nil {
 		b.drop()
 	}
 	return n, err

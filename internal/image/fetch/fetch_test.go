@@ -83,7 +83,14 @@ func TestAFileIsFetchedAndChecked(t *testing.T) {
 	if err != nil || !bytes.Equal(got, file) {
 		t.Fatalf("%d bytes, %v", len(got), err)
 	}
-	_, err = run(t, here(s), Request{URL: s.URL, Sum: strings.Repeat("0", 64)}, quick())
+	b, err := open(t.Context(), here(s), Request{URL: s.URL, Sum: strings.Repeat("0", 64)}, quick())
+	if err != nil || b.Err() != nil {
+		t.Fatal(err)
+	}
+	if _, err = io.ReadAll(b); err != b.Err() {
+		t.Errorf("another sum: %v, and later %v", err, b.Err())
+	}
+	b.Close()
 	if !holdfast.IsKind(err, holdfast.Invalid) || !strings.Contains(err.Error(), hex.EncodeToString(sum[:])) {
 		t.Errorf("another sum: %v", err)
 	}
