@@ -127,8 +127,8 @@ func (m *Machine) request(boot, slot int, r export.Request) (err error, ok bool)
 		case !m.alive(boot):
 			return nil, false
 		case !done:
-		case holdfast.IsKind(err, holdfast.Closed):
-			m.drop(s)
+		case holdfast.IsKind(err, holdfast.Closed), r.Op == export.Read && holdfast.IsKind(err, holdfast.Fenced):
+			m.drop(s) // the server hangs up without an answer
 			m.pause(reconnectPause, boot)
 		default:
 			return err, true
