@@ -512,7 +512,7 @@ export const t = {
     project: (name: string) => `Project ${name}`,
     of: (used: string, most: string) => `${used} of ${most}`,
     noLimit: (used: string) => `${used}, no limit`,
-    all: (n: number) => `All ${many(n, 'VM', 'VMs')}`,
+    all: (n: number) => `Show ${many(n, 'VM', 'VMs')}`,
   },
   copyCode: { copy: 'Copy', copied: 'Copied' },
   notice: { close: 'Close' },
