@@ -48,7 +48,7 @@ func play(t *testing.T, f func(w *simclock.World, a, b *Store)) {
 		}
 		over = true
 	})
-	w.Run(10 * Kept)
+	w.Run(2 * Kept)
 	w.Close(hosts...)
 	if !over {
 		t.Error("it did not end")
@@ -89,7 +89,7 @@ func TestATaskIsToldOfEverywhere(t *testing.T) {
 		if !done {
 			t.Error("who waited was not told")
 		}
-		clock.Sleep(w.Clock(), 2*Kept)
+		clock.Sleep(w.Clock(), Kept+time.Minute)
 		if all := b.All(); len(all) != 0 {
 			t.Errorf("not forgotten: %+v", all)
 		}
