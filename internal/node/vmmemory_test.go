@@ -188,6 +188,17 @@ func TestAMemoryIsOfOneMachine(t *testing.T) {
 	s.kind(provision.MayWake(s.eye.State(), s.eye.State().VMs[vm.ID].Val, other), holdfast.Conflict)
 }
 
+// A memory that was kept with a disk is not given to a machine that has lost it
+// since: it is told before anything is set back.
+func TestAMemoryIsOfAllItsDisks(t *testing.T) {
+	s := newScene(t, 7, 3)
+	vm, kept := s.withMemory(s.boxes[0], "db")
+	st := s.eye.State()
+	s.ok(provision.MayWake(st, st.VMs[vm.ID].Val, kept))
+	kept.Disks = append(slices.Clone(kept.Disks), cluster.VMSnapshotDisk{Volume: holdfast.VolumeID{UUID: holdfast.UUID{1}}, Slot: 1})
+	s.kind(provision.MayWake(st, st.VMs[vm.ID].Val, kept), holdfast.Conflict)
+}
+
 // What cannot be read back is tried again and again, and its volume gets the copies
 // that it lacks all the same.
 func TestAMemoryThatIsNotReadBackLosesACopy(t *testing.T) {

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -194,6 +195,12 @@ func MayWake(st *cluster.State, vm cluster.VM, of cluster.VMSnapshot) error {
 	for _, id := range vm.Volumes() {
 		if !slices.ContainsFunc(of.Disks, func(d cluster.VMSnapshotDisk) bool { return d.Volume == id && d.Slot == vm.SlotOf(id) }) {
 			return holdfast.Errorf(holdfast.Conflict, "VM %s has disk %s, which it had not, or not in the same place, when its memory was kept; take it away first"+without, vm.Name, st.Volumes[id].Val.Name)
+		}
+	}
+	now := vm.Volumes()
+	for _, d := range of.Disks {
+		if !slices.Contains(now, d.Volume) || d.Slot != vm.SlotOf(d.Volume) {
+			return holdfast.Errorf(holdfast.Conflict, "VM %s had disk %s when its memory was kept, and has it no more, or not in the same place; give it back first"+without, vm.Name, cmp.Or(st.Volumes[d.Volume].Val.Name, d.Volume.Short()))
 		}
 	}
 	var have []string
