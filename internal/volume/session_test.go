@@ -119,3 +119,34 @@ func TestWhoConnectsMeanwhileWaits(t *testing.T) {
 		})
 	})
 }
+
+// TestWhoConnectsAfterAnotherWaitsForItsEnd: a client hangs up, and the next one
+// is there before the host has noticed. One that stays keeps the next one out.
+func TestWhoConnectsAfterAnotherWaitsForItsEnd(t *testing.T) {
+	play(t, 31, 3, 2, func(sc *scene) {
+		for _, host := range []int{0, 2} {
+			for _, stays := range []bool{false, true} {
+				var first export.Disk
+				sc.hosts[1].on(func() {
+					d, err := sc.hosts[1].s.Target(sc.vol).Open(false)
+					sc.must(err)
+					first = d
+				})
+				if !stays {
+					sc.hosts[1].clk.AfterFunc(time.Second, first.Close)
+				}
+				h := sc.hosts[host]
+				h.on(func() {
+					d, err := h.s.Target(sc.vol).Open(false)
+					if stays != holdfast.IsKind(err, holdfast.Busy) || !stays && err != nil {
+						t.Errorf("at host %d while the first one stays (%v): %v", host, stays, err)
+					}
+					if err == nil {
+						d.Close()
+					}
+				})
+				sc.hosts[1].on(first.Close)
+			}
+		}
+	})
+}

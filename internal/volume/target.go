@@ -107,9 +107,12 @@ func (t *Target) OpenShared() (d export.Disk, shared bool, err error) { return t
 
 // Whoever connects when the writer's rack has just been lost gets a pause as those
 // do who were connected before, and no error: for openWaits the writer is asked
-// again, until it answers or its place is another's.
+// again, until it answers or its place is another's. And whoever connects when
+// another has just hung up comes before that one's session has ended, since its
+// host first has to notice, and then to flush: it waits busyWaits for that.
 const (
 	openWaits = 8 * time.Second
+	busyWaits = 2 * time.Second
 	openAgain = 200 * time.Millisecond
 )
 
@@ -120,7 +123,14 @@ func (t *Target) open(readOnly, share bool) (d export.Disk, shared bool, err err
 	for {
 		var asked holdfast.HostID
 		d, shared, asked, err = t.tryOpen(readOnly, share)
-		if asked.IsZero() || !holdfast.IsKind(err, holdfast.Unavailable) || t.s.Clock.Now()-began >= openWaits || t.s.isClosed() {
+		var waits time.Duration
+		switch {
+		case holdfast.IsKind(err, holdfast.Busy):
+			waits = busyWaits
+		case holdfast.IsKind(err, holdfast.Unavailable) && !asked.IsZero():
+			waits = openWaits
+		}
+		if t.s.Clock.Now()-began >= waits || t.s.isClosed() {
 			return d, shared, err
 		}
 		clock.Sleep(t.s.Clock, openAgain)
