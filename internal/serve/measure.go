@@ -1,6 +1,8 @@
 package serve
 
 import (
+	"slices"
+
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
 	"github.com/holdfast-cloud/holdfast/internal/store"
@@ -26,7 +28,7 @@ func (h *Host) Measure(to *telemetry.Samples) {
 		h.measureDisk(to, s, st)
 	}
 	for _, v := range m.node.Volumes.Volumes() {
-		measureVolume(to, v)
+		measureVolume(to, v, st)
 	}
 	for _, c := range m.node.Volumes.Mendings() {
 		volume, host := nameOf(st, c.Volume), st.Hosts[c.Host].Val.Name
@@ -106,7 +108,7 @@ func bad(s *store.Store) (n int64) {
 	return n
 }
 
-func measureVolume(to *telemetry.Samples, v *volume.Volume) {
+func measureVolume(to *telemetry.Samples, v *volume.Volume, st *cluster.State) {
 	rec, s := v.Record(), v.Stats()
 	for name, n := range map[string]float64{
 		"holdfast_volume_reads_total": float64(s.Reads), "holdfast_volume_read_bytes_total": float64(s.ReadBytes),
@@ -120,4 +122,27 @@ func measureVolume(to *telemetry.Samples, v *volume.Volume) {
 	} {
 		to.Add(name, n, rec.Name)
 	}
+	l := v.Latencies()
+	for what, h := range map[string]volume.Latency{"read": l.Read, "write": l.Write, "flush": l.Flush} {
+		to.AddSpread("holdfast_volume_request_seconds", spreadOf(h), rec.Name, what)
+	}
+	for _, hop := range slices.Backward(l.Hops) { // of two copies that a host had, one after the other, the later one
+		host := st.Hosts[hop.Host].Val.Name
+		for what, h := range map[string]volume.Latency{"append": hop.Append, "sync": hop.Sync} {
+			if h.Count > 0 {
+				to.AddSpread("holdfast_volume_hop_seconds", spreadOf(h), rec.Name, what, host)
+			}
+		}
+	}
+}
+
+// spreadOf adds classes up: Prometheus' include those below them.
+func spreadOf(l volume.Latency) telemetry.Spread {
+	out := telemetry.Spread{Count: l.Count, Sum: l.Sum, UpTo: make(map[float64]uint64, len(l.Class))}
+	var upTo uint64
+	for class, n := range l.Class {
+		upTo += n
+		out.UpTo[volume.LatencyLimit(class).Seconds()] = upTo
+	}
+	return out
 }

@@ -92,6 +92,8 @@ func volumeFamilies() []Family {
 		{"holdfast_volume_joins_total", Counter, volume, "Copies that came to be in sync again, or anew."},
 		{"holdfast_volume_repaired_blocks_total", Counter, volume, "Bad blocks that were restored from another copy."},
 		{"holdfast_volume_resync_bytes_total", Counter, volume, "Sent again to copies that were brought up to date."},
+		{"holdfast_volume_request_seconds", Histogram, []string{"volume", "what"}, "How long requests took that were answered well, from when the volume's limits let them in: read, write (or zero, trim), flush."},
+		{"holdfast_volume_hop_seconds", Histogram, []string{"volume", "hop", "host"}, "Where their time goes, by the host of each copy: append, records on their way into another host's memory and the answer; sync, until its disk has made them durable, the way there included."},
 		{"holdfast_rebuild_done_ratio", Gauge, copied, "How much of the snapshot or content that is copied now the copy on that host has."},
 		{"holdfast_rebuild_rate_bytes_per_second", Gauge, copied, "How fast it goes."},
 		{"holdfast_rebuild_waits", Gauge, copied, "Whether it waits for its turn."},

@@ -16,7 +16,8 @@ type op struct {
 	ss  *session // that submitted req, nil: not a session, or its turn ends in after
 	// after, if set, runs instead of req.Done when the op's LSN is acknowledged.
 	after  func(error)
-	packed *packed // of a write: its blocks, compressed; nil: as they are
+	packed *packed       // of a write: its blocks, compressed; nil: as they are
+	began  time.Duration // by the host's clock; 0: nobody asks how long it takes
 }
 
 // finish completes the operation; more says that another of its session
@@ -86,12 +87,13 @@ func (v *Volume) submit(r *export.Request) { v.submitFor(nil, r) }
 // submitFor starts a request; it does not block: what has to wait for another
 // host or for a medium does so on a task of its own.
 func (v *Volume) submitFor(ss *session, r *export.Request) {
+	began := v.s.Clock.Now()
 	switch r.Op {
 	case export.Read:
-		v.read(r)
+		v.read(r, began)
 		return
 	case export.Flush:
-		v.flush(ss, r)
+		v.flush(ss, r, began)
 		return
 	}
 	if r.Length == 0 {
@@ -100,20 +102,20 @@ func (v *Volume) submitFor(ss *session, r *export.Request) {
 	}
 	switch {
 	case r.Op != export.Write || !v.sealing.own.Compresses() || !aligned(r):
-		v.admit(ss, r, nil)
+		v.admit(ss, r, nil, began)
 	case r.Length < packAside*holdfast.BlockSize:
-		v.admit(ss, r, v.sealing.packAll(r.Data))
+		v.admit(ss, r, v.sealing.packAll(r.Data), began)
 	default:
 		r.Next = false
-		v.packApart(r.Data, func(p *packed) { v.admit(ss, r, p) })
+		v.packApart(r.Data, func(p *packed) { v.admit(ss, r, p, began) })
 	}
 }
 
 // admit starts a write, trim or zero, or lets it wait for its turn. Of a write
 // whose blocks were compressed, p is what came of it.
-func (v *Volume) admit(ss *session, r *export.Request, p *packed) {
+func (v *Volume) admit(ss *session, r *export.Request, p *packed, began time.Duration) {
 	o := newOp(r)
-	o.packed = p
+	o.packed, o.began = p, began
 	alone := r.Alone
 	v.mu.Lock()
 	switch {
@@ -394,8 +396,9 @@ func (v *Volume) mergeEdges(o *op, sp span) {
 
 // flush registers a flush: it is complete when everything issued before it is
 // on disk at every in-sync replica.
-func (v *Volume) flush(ss *session, r *export.Request) {
+func (v *Volume) flush(ss *session, r *export.Request, began time.Duration) {
 	o := newOp(r)
+	o.began = began
 	alone := r.Alone
 	v.mu.Lock()
 	switch {
@@ -418,7 +421,7 @@ func (v *Volume) flush(ss *session, r *export.Request) {
 
 // read serves a read: fetch, then see that the lease held and that nothing
 // fetched is still unacknowledged.
-func (v *Volume) read(r *export.Request) {
+func (v *Volume) read(r *export.Request, began time.Duration) {
 	local, err := v.readable(r)
 	if err != nil {
 		r.Done(r, err)
@@ -426,17 +429,17 @@ func (v *Volume) read(r *export.Request) {
 	}
 	waits := local == nil || local.st.Waits()
 	if (r.Off|r.Length)&(holdfast.BlockSize-1) != 0 {
-		v.readUnaligned(r, waits)
+		v.readUnaligned(r, waits, began)
 		return
 	}
 	addr := uint64(r.Off) / holdfast.BlockSize
 	switch {
 	case local != nil && local.r.ReadNow(r.Data, addr, v.sealing):
-		v.fetched(r, nil)
+		v.fetched(r, nil, began)
 	case waits:
-		v.tasks.Go(func() { v.fetched(r, v.fetch(r.Data, addr)) })
+		v.tasks.Go(func() { v.fetched(r, v.fetch(r.Data, addr), began) })
 	default:
-		v.fetched(r, v.fetch(r.Data, addr))
+		v.fetched(r, v.fetch(r.Data, addr), began)
 	}
 }
 
@@ -458,13 +461,13 @@ func (v *Volume) readable(r *export.Request) (local *member, err error) {
 
 // readUnaligned reads whole blocks and copies what is wanted; on a task of its
 // own if the read may wait.
-func (v *Volume) readUnaligned(r *export.Request, waits bool) {
+func (v *Volume) readUnaligned(r *export.Request, waits bool, began time.Duration) {
 	sp := blocksOf(r)
 	run := func() {
 		buf := make([]byte, sp.n*holdfast.BlockSize)
 		err := v.fetch(buf, sp.addr)
 		copy(r.Data, buf[uint64(r.Off)%holdfast.BlockSize:])
-		v.fetched(r, err)
+		v.fetched(r, err, began)
 	}
 	if waits {
 		v.tasks.Go(run)
@@ -476,8 +479,9 @@ func (v *Volume) readUnaligned(r *export.Request, waits bool) {
 // fetched completes a read whose data is there: only under a lease that still
 // holds, or when all in-sync replicas have confirmed that they stand by this
 // writer, and only when every write it may have seen is acknowledged.
-func (v *Volume) fetched(r *export.Request, err error) {
+func (v *Volume) fetched(r *export.Request, err error, began time.Duration) {
 	o := newOp(r)
+	o.began = began
 	v.mu.Lock()
 	switch {
 	case v.failed != nil:

@@ -112,6 +112,7 @@ func (fr *frame) answered(f transport.Frame, err error) {
 	v.m.FrameDone(fr.i, fr.first)
 	if now := v.s.Clock.Now(); err == nil {
 		v.links[fr.i].felt(now-fr.asked, now)
+		v.latency.Hops[fr.i].Append.add(now - fr.asked)
 	}
 	v.takeAnswer(fr.i, f, err, fr.asked)
 	v.settleIn(fr.i)
@@ -237,7 +238,7 @@ func (v *Volume) syncMember(i int, upto holdfast.LSN, early bool) {
 	}
 	s.flying = true
 	if m.ID == v.localID {
-		v.wantSync = localSync{r: v.local, i: i, upto: target, early: early} // once v.mu is given up
+		v.wantSync = localSync{r: v.local, i: i, upto: target, asked: asked, early: early} // once v.mu is given up
 		return
 	}
 	v.m.Ask(i, asked)
@@ -260,6 +261,7 @@ func (v *Volume) syncedRemote(i int, upto holdfast.LSN, f transport.Frame, err e
 		v.takeAnswer(i, f, err, asked)
 	}
 	if err == nil {
+		v.latency.Hops[i].Sync.add(v.s.Clock.Now() - asked)
 		v.pump()
 	}
 	done := v.takeDone()
@@ -295,6 +297,7 @@ func (v *Volume) takeSync(l localSync, err error) {
 	} else {
 		m := &v.m.Members()[l.i]
 		m.Durable = max(m.Durable, l.upto)
+		v.latency.Hops[l.i].Sync.add(v.s.Clock.Now() - l.asked)
 	}
 	v.pump()
 	done := v.takeDone()

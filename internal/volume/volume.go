@@ -81,6 +81,7 @@ type Volume struct {
 	habit    habit
 	pushed   bool // by the initiator's server: what was completed is answered
 	stats    Stats
+	latency  Latencies // its hops by index
 
 	confirms confirming
 
@@ -179,6 +180,7 @@ func (v *Volume) grow() {
 		v.links = append(v.links, v.s.linkGovernor(v.refs[len(v.links)].Host))
 		v.full = append(v.full, false)
 		v.syncing = append(v.syncing, syncState{})
+		v.latency.Hops = append(v.latency.Hops, HopLatency{Host: v.refs[len(v.latency.Hops)].Host})
 	}
 }
 
@@ -338,9 +340,10 @@ type due struct {
 // localSync asks this host's own replica, a member by index, for what is up to
 // an LSN; 0: for nothing.
 type localSync struct {
-	r    *member
-	i    int
-	upto holdfast.LSN
+	r     *member
+	i     int
+	upto  holdfast.LSN
+	asked time.Duration
 	// early: nobody waits for it, but perhaps for the operations that are completed.
 	early bool
 	// here: on this task, which may block.
@@ -350,6 +353,9 @@ type localSync struct {
 // takeDone takes what has become due; v.mu is held. The caller unlocks and
 // tells.
 func (v *Volume) takeDone() due {
+	if v.done != nil {
+		v.noteAnswers(*v.done)
+	}
 	d := due{v, v.done, v.wantSync}
 	v.done, v.wantSync = nil, localSync{}
 	return d

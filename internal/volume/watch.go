@@ -96,9 +96,9 @@ func (v *Volume) leaseless(o *op) {
 			v.ping(i, now)
 		}
 	}
-	req := o.req
+	req, began := o.req, o.began
 	putOp(o)
-	v.s.Clock.AfterFunc(10*time.Millisecond, func() { v.read(req) })
+	v.s.Clock.AfterFunc(10*time.Millisecond, func() { v.read(req, began) })
 }
 
 // LeaseLeft is for how long every other in-sync replica is sure to stand by this
