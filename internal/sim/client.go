@@ -25,6 +25,7 @@ type blockClient struct {
 	model     *blockModel
 	did       *history.Recorder // nil when it was judged
 	since0    uint32            // the generation with which that begins
+	sinceAt   int64             // and when it begins
 	tag       uint64
 	gen       uint32
 	epoch     holdfast.Epoch // of the last session

@@ -65,7 +65,7 @@ func (m *members) check(c *blockClient, ref cluster.Replica, r *store.Replica, a
 	} else if kept := len(st.History) > 0 && st.History[len(st.History)-1].Epoch == r.Remembers(); kept && prefix < acked {
 		m.s.fail("the replica of %s on %s is in sync and ends at %v, where %v was acknowledged (invariant 7)", c.vol.Name, name, prefix, acked)
 	}
-	if durable < stable && !m.s.byID(ref.Host).lied() { // a lost last write cannot be told from one that was never made
+	if durable < stable && !m.s.byID(ref.Host).spoilt() { // a last write that is lost or spoilt cannot be told from one that was never made
 		m.s.fail("the replica of %s on %s is in sync and has %v on disk, where %v was flushed (invariant 7)", c.vol.Name, name, durable, stable)
 	}
 }
@@ -85,7 +85,8 @@ func (s *simulation) replica(ref cluster.Replica) *store.Replica {
 	return nil
 }
 
-// lied reports whether a disk of the host has said that it did what it did not.
-func (h *host) lied() bool {
-	return h.disk.Stats().Lies > 0 || h.second != nil && h.second.Stats().Lies > 0
+// spoilt reports whether a disk of the host has not done what it said, or has not
+// kept it.
+func (h *host) spoilt() bool {
+	return h.disk.Stats().Spoilt > 0 || h.second != nil && h.second.Stats().Spoilt > 0
 }

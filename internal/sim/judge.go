@@ -49,8 +49,8 @@ func (c *blockClient) noteEnd(o *operation, good bool) {
 
 // observed takes down a read by the observer, through the writer of a generation.
 func (c *blockClient) observed(block int, tag uint64, gen uint32, call, end int64) {
-	if gen < c.since0 {
-		return // of a history that was judged
+	if gen < c.since0 || call < c.sinceAt {
+		return // of a history that was judged, or of what was read before the next one began
 	}
 	n := c.did.Begin(history.Op{Kind: history.Read, Client: clients + c.n, Block: uint64(block), Gen: gen, Call: call})
 	c.did.End(n, end, tag)
@@ -109,6 +109,7 @@ func (c *blockClient) beginHistory(holds []uint64) {
 	}
 	c.did, c.since0 = new(history.Recorder), c.gen
 	now := int64(c.s.w.Now())
+	c.sinceAt = now
 	for b, tag := range holds {
 		c.did.End(c.did.Begin(history.Op{Kind: history.Write, Client: c.n, Gen: c.gen, Block: uint64(b), Value: tag, Call: now}), now, 0)
 	}

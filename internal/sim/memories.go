@@ -296,7 +296,13 @@ func (x *memories) forget(h *host, k *keptMemory) error {
 // settle brings to an end what was begun.
 func (x *memories) settle() error {
 	for _, vm := range x.s.vms.vms {
-		if v := x.s.vms.of(vm.ID); v.setBack != nil {
+		v := x.s.vms.of(vm.ID)
+		i := slices.IndexFunc(x.kept, func(k *keptMemory) bool { return k.of.ID == x.s.eye.State().VMs[vm.ID].Val.Reverting })
+		if i >= 0 && v.setBack == nil { // somebody was told that it could not be begun, and it was
+			if err := x.setBack(x.s.hosts[0], x.kept[i], true); err != nil {
+				return err
+			}
+		} else if v.setBack != nil {
 			if err := x.finish(x.s.hosts[0], v.setBack, !v.back.boots); err != nil {
 				return err
 			}

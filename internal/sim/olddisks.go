@@ -42,6 +42,9 @@ func (f *faults) oldCopy() {
 
 // copyDisk keeps a copy of a disk as it is now.
 func (s *simulation) copyDisk(h *host, n int) {
+	if h.swapped != nil {
+		return // it would come to be in two hosts
+	}
 	s.copied++
 	h.copies[n-1] = h.media()[n-1].Clone(s.w.Rand(fmt.Sprintf("copy %d, of disk %d of %s", s.copied, n, h.name)))
 	h.copies[n-1].Crash()

@@ -35,10 +35,12 @@ type vmSeen struct {
 type diskSeen struct{ flushed, next, found uint32 }
 
 // overslept reports whether a flush of which a host's guest speaks is one that it
-// was told of late, since the host stood still in the middle of it: then the VM's
+// was told of late, since the host or its process stood still in the middle of it: then the VM's
 // next machine, which runs elsewhere, has found what was flushed when it booted.
 // Whoever had written since would count beyond that.
-func (h *host) overslept(counter, found uint32) bool { return h.asleep() && counter <= found }
+func (h *host) overslept(counter, found uint32) bool {
+	return (h.asleep() || h.blind()) && counter <= found
+}
 
 // report takes what a guest said of its second disk.
 func (d *diskSeen) report(s *simulation, h *host, name string, l probe.Line) {

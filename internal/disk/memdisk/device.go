@@ -123,10 +123,10 @@ func (d *Disk) admit(p []byte, off int64) (*write, error) {
 		d.accept(w)
 		return w, ioError("write", off)
 	case d.chance(d.faults.chances.LostWrite):
-		d.stats.Lies++
+		d.stats.Spoilt++
 		return nil, nil
 	case d.chance(d.faults.chances.Misdirected):
-		d.stats.Lies++
+		d.stats.Spoilt++
 		off = d.rng.Int64N((d.size-int64(len(p)))/Sector+1) * Sector
 	}
 	w.pieces = split(p, off)

@@ -107,6 +107,7 @@ func (d *Disk) SetHung(hung bool) {
 func (d *Disk) Rot(off int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.stats.Spoilt++
 	no, at, bit := off/pageSize, off%pageSize, byte(1)<<d.rng.IntN(8)
 	flip := func(p *page) *page {
 		q := new(page)

@@ -75,7 +75,7 @@ type Disk struct {
 type Stats struct {
 	Reads, Writes, Syncs, Discards int
 	BytesRead, BytesWritten        int64
-	Lies                           int // writes that were acknowledged and lost or misdirected
+	Spoilt                         int // writes that were acknowledged and lost or misdirected, and bits that were flipped
 }
 
 // New returns an empty disk of size bytes, rounded up to 4 KiB. rng is the
