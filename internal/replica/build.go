@@ -146,6 +146,7 @@ func DecodeRootBuild(b []byte) (d RootBuild, err error) {
 type Build struct {
 	Base     holdfast.LSN // the live stream continues from here
 	Reverted holdfast.LSN // the volume's last revert
+	Blocks   uint64       // the volume's size as of Base: a snapshot in the live stream has it, or what the stream says
 	From     From         // what the head begins as
 	Roots    []Root       // the volume's snapshots as of Base, which are all there
 }
@@ -155,17 +156,21 @@ func (d *Build) AppendTo(b []byte) []byte {
 	le := binary.LittleEndian
 	b = le.AppendUint64(b, uint64(d.Base))
 	b = le.AppendUint64(b, uint64(d.Reverted))
+	b = le.AppendUint64(b, d.Blocks)
 	return AppendRoots(d.From.AppendTo(b), d.Roots)
 }
 
 // DecodeBuild reads a Build.
 func DecodeBuild(b []byte) (d Build, err error) {
-	if len(b) < 16 {
-		return d, short("build", len(b), 16)
+	if len(b) < 24 {
+		return d, short("build", len(b), 24)
 	}
 	le := binary.LittleEndian
-	d.Base, d.Reverted = holdfast.LSN(le.Uint64(b)), holdfast.LSN(le.Uint64(b[8:]))
-	if d.From, b, err = decodeFrom(b[16:]); err == nil {
+	d.Base, d.Reverted, d.Blocks = holdfast.LSN(le.Uint64(b)), holdfast.LSN(le.Uint64(b[8:])), le.Uint64(b[16:])
+	if d.Blocks > holdfast.MaxVolumeBlocks {
+		return d, holdfast.Errorf(holdfast.Invalid, "replica build: %d blocks are more than the largest volume", d.Blocks)
+	}
+	if d.From, b, err = decodeFrom(b[24:]); err == nil {
 		d.Roots, _, err = DecodeRoots(b)
 	}
 	return d, err

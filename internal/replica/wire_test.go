@@ -36,7 +36,7 @@ func TestWhatIsSaidIsUnderstood(t *testing.T) {
 	}
 	from := From{Kind: FromOrigin, At: lsn(3, 3), Snapshot: snapshotID(4), Origin: replicaID(5)}
 	roots := []Root{{ID: snapshotID(1), LSN: lsn(2, 1), Blocks: 100}, {ID: snapshotID(2), LSN: lsn(3, 1), Blocks: 200, Parent: snapshotID(1), Aside: true}}
-	build := Build{Base: lsn(4, 9), Reverted: lsn(3, 2), From: from, Roots: roots}
+	build := Build{Base: lsn(4, 9), Reverted: lsn(3, 2), Blocks: 77, From: from, Roots: roots}
 	if got, err := DecodeBuild(build.AppendTo(nil)); err != nil || !reflect.DeepEqual(got, build) {
 		t.Errorf("build: %+v, %v", got, err)
 	}

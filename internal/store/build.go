@@ -20,6 +20,7 @@ type Build struct {
 	From     From         // what the head begins as
 	Roots    []RootID     // the volume's snapshots as of Base: all are here (BeginRoot)
 	Reverted holdfast.LSN // the volume's last revert as of Base
+	Blocks   uint64       // the volume's size as of Base, at least
 }
 
 // Attempt numbers the attempts to level a replica, or to build it: like an LSN, by
@@ -102,7 +103,7 @@ func (r *Replica) BeginBuild(a Attempt, b Build) error {
 
 // is reports whether two descriptions are of one build.
 func (b *Build) is(o Build) bool {
-	return b.Base == o.Base && b.From == o.From && b.Reverted == o.Reverted && slices.Equal(b.Roots, o.Roots)
+	return b.Base == o.Base && b.From == o.From && b.Reverted == o.Reverted && b.Blocks == o.Blocks && slices.Equal(b.Roots, o.Roots)
 }
 
 func (r *Replica) newBuild(b Build) (*head, error) {
@@ -132,7 +133,7 @@ func (r *Replica) newBuild(b Build) (*head, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.base.Grow(max(h.base.Blocks(), old.blocks)); err != nil {
+	if err := h.base.Grow(max(h.base.Blocks(), old.blocks, b.Blocks)); err != nil {
 		h.base.Release()
 		return nil, err
 	}

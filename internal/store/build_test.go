@@ -299,3 +299,38 @@ func TestABuildBeginsFromWhatIsStableOnly(t *testing.T) {
 		}
 	}
 }
+
+// TestASnapshotWhileAReplicaIsBuilt has the size that the volume has then, though
+// the replica was smaller when its build was begun, and was not told in the live
+// stream that the volume has grown.
+func TestASnapshotWhileAReplicaIsBuilt(t *testing.T) {
+	b := newBed(t, 29)
+	v := b.create(1, 100)
+	v.write(0, 1)
+	small := &vol{b, replicaID(9), v.vid}
+	b.run(func() error {
+		_, err := b.s.Create(small.id, small.vid, 100)
+		return err
+	})
+	v.control(record.Record{Kind: record.Grow, Blocks: 200})
+	v.stable()
+	var p *Pin
+	b.run(func() error { p = v.r().Pin(); return nil })
+	send := blocksOf(b, p, 0)
+	b.run(func() error { return small.r().BeginBuild(0, Build{Base: p.LSN(), Blocks: 200}) })
+	keep := record.Record{Kind: record.Snapshot, LSN: p.LSN() + 1, Snapshot: snapID(1)}
+	v.append(keep)
+	small.append(keep)
+	b.run(func() error { return small.r().Ingest(0, send) })
+	b.run(func() error { return small.r().FinishBuild(0, v.state().History, 200) })
+	for range 2 {
+		for _, x := range []*vol{v, small} {
+			if st := x.state(); len(st.Snapshots) != 1 || st.Snapshots[0].Blocks != 200 || st.Blocks != 200 {
+				t.Errorf("replica %s: %d blocks, snapshots %+v; want 200", x.id.Short(), st.Blocks, st.Snapshots)
+			}
+		}
+		v.sync()
+		small.sync()
+		b.crash()
+	}
+}

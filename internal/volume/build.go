@@ -115,7 +115,7 @@ func (s *Service) serveBuildBegin(m *member, a replica.Ask, _, bulk []byte) (tra
 	}
 	if err == nil {
 		m.r.SetStable(a.Stable)
-		b := store.Build{Base: d.Base, From: storeFrom(d.From), Reverted: d.Reverted}
+		b := store.Build{Base: d.Base, From: storeFrom(d.From), Reverted: d.Reverted, Blocks: d.Blocks}
 		for _, r := range d.Roots {
 			b.Roots = append(b.Roots, rootID(r))
 		}

@@ -75,6 +75,7 @@ type joiner struct {
 	seatAsked time.Duration // when it last asked for one
 	pages     int           // blocks of the next page
 	attempt   store.Attempt
+	blocks    uint64 // the volume's size as of the LSN from which the live stream goes on
 }
 
 func (j *joiner) run() (err error) {
@@ -149,7 +150,7 @@ func (j *joiner) sendHead(src source, has *holding, base holdfast.LSN) error {
 	}
 	has.know(shows.Roots)
 	c, err := j.begin(has, &shows, replica.Root{LSN: base + 1, Parent: shows.Parent}, func(from replica.From) error {
-		d := replica.Build{Base: base, Reverted: shows.Reverted, From: from, Roots: shows.Roots}
+		d := replica.Build{Base: base, Reverted: shows.Reverted, Blocks: j.blocks, From: from, Roots: shows.Roots}
 		return j.step(replica.KindBuildBegin, nil, [][]byte{d.AppendTo(nil)})
 	})
 	if err != nil {
@@ -212,6 +213,7 @@ func (j *joiner) attach(boot holdfast.BootID) (source, holdfast.LSN, error) {
 	v := j.v
 	v.mu.Lock()
 	base := v.m.Issued()
+	j.blocks = v.rec.Blocks
 	j.i = v.m.Add(replica.Member{ID: j.ref.ID, Boot: boot}, base)
 	v.refs = append(v.refs, j.ref)
 	v.grow()

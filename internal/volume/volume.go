@@ -159,14 +159,14 @@ func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *
 	v.grow()
 	v.setLimits(v.rec.Limits)
 	s.weigh(v.rec)
-	v.tasks.Go(v.watch)
-	v.tasks.Go(v.reconfigure)
 	if v.rec.Blocks > t.blocks {
 		v.mu.Lock()
-		v.growLocked()
+		v.growLocked() // before anybody can join: who does is told that size
 		v.pump()
 		v.mu.Unlock()
 	}
+	v.tasks.Go(v.watch)
+	v.tasks.Go(v.reconfigure)
 	v.log.Info("volume opened", "in_sync", len(seats), "cut", history[len(history)-1].Cut.String(), "generation", t.rec.Generation)
 	return v
 }
