@@ -138,10 +138,7 @@ func (w *worker) detach(vm cluster.VM, gone []holdfast.VolumeID) {
 	for _, id := range gone {
 		w.rest(id)
 	}
-	w.mu.Lock()
-	mod := w.mod
-	w.mu.Unlock()
-	if err := w.a.Control.DetachDisks(vm, gone, mod); err != nil && !holdfast.IsKind(err, holdfast.Conflict) {
+	if err := w.a.Control.DetachDisks(vm, gone, w.as); err != nil && !holdfast.IsKind(err, holdfast.Conflict) {
 		w.a.Log.Info("a VM's disk could not be let go yet", "vm", vm.Name, "error", err)
 	}
 }

@@ -41,6 +41,7 @@ type worker struct {
 	resumeAt time.Duration // not before: the next try to let it go on
 
 	// Owned by the worker's task.
+	as        kv.Rev // of the record that this step goes by: what it changes is that one, and no later one
 	reported  cluster.Machine
 	seen      bool          // reported was read from the state
 	again     time.Duration // not before: the next try to start
@@ -98,6 +99,7 @@ func (w *worker) run() {
 func (w *worker) step() (over bool) {
 	w.mu.Lock()
 	vm, known, present, m := w.vm, w.known, w.present, w.machine
+	w.as = w.mod
 	w.mu.Unlock()
 	if !known {
 		return false
@@ -241,33 +243,29 @@ func (w *worker) ended(vm cluster.VM) {
 // powerOff records that a VM is off because it was asked to shut down, together
 // with the request being served: it must not turn off the VM's next machine.
 func (w *worker) powerOff(vm cluster.VM) bool {
-	w.mu.Lock()
-	mod := w.mod
-	w.mu.Unlock()
 	vm.Power, vm.Leave = cluster.Stopped, 0
 	w.reported.Shutdowns = max(w.reported.Shutdowns, vm.Shutdowns)
 	m := w.reported
 	m.VM, m.Host, m.Generation, m.State = w.id, w.a.Self, vm.Generation, string(hypervisor.Off)
 	m.PID, m.Reason, m.Since = 0, "", w.a.Clock.Wall()
 	m.CPUs, m.MemoryMiB, m.Edition = 0, 0, 0
-	if err := w.a.Control.PowerOff(vm, m, mod); err != nil {
+	if err := w.a.Control.PowerOff(vm, m, w.as); err != nil {
 		w.a.Log.Info("the power-off could not be recorded yet", "vm", vm.Name, "error", err)
 		clock.Sleep(w.a.Clock, workEvery)
 		return false
 	}
 	w.reported = m
 	w.mu.Lock()
-	w.vm.Power = cluster.Stopped
+	if w.mod == w.as { // nothing later was seen
+		w.vm.Power = cluster.Stopped
+	}
 	w.mu.Unlock()
 	w.a.Log.Info("guest powered off", "vm", vm.Name)
 	return true
 }
 
 func (w *worker) forgetVM(vm cluster.VM) {
-	w.mu.Lock()
-	mod := w.mod
-	w.mu.Unlock()
-	if err := w.a.Control.DeleteVM(vm, mod); err != nil && !holdfast.IsKind(err, holdfast.Conflict) {
+	if err := w.a.Control.DeleteVM(vm, w.as); err != nil && !holdfast.IsKind(err, holdfast.Conflict) {
 		w.a.Log.Info("a deleted VM's record could not be removed yet", "vm", vm.Name, "error", err)
 	}
 }
@@ -460,10 +458,7 @@ func (w *worker) report(m cluster.Machine, vm cluster.VM) {
 	if m.State != last.State || m.Host != last.Host || m.Generation != last.Generation {
 		m.Since = w.a.Clock.Wall()
 	}
-	w.mu.Lock()
-	mod := w.mod
-	w.mu.Unlock()
-	if err := w.a.Control.PutMachine(m, vm.ID, mod); err != nil {
+	if err := w.a.Control.PutMachine(m, vm.ID, w.as); err != nil {
 		if !holdfast.IsKind(err, holdfast.Conflict) {
 			w.a.Log.Info("a machine's state could not be recorded yet", "vm", vm.Name, "error", err)
 		}

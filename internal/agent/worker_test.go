@@ -51,17 +51,27 @@ type records struct {
 	machine   cluster.Machine
 	deleted   bool
 	put       *cluster.VM
+	at        kv.Rev // of the VM's record that was changed last
+	meanwhile func() // before a report is written
 }
 
 func (r *records) State() *cluster.State    { return r.st }
 func (r *records) Confirmed() time.Duration { return r.confirmed }
 func (r *records) PutMachine(m cluster.Machine, _ holdfast.VMID, _ kv.Rev) error {
+	if f := r.meanwhile; f != nil {
+		r.meanwhile = nil
+		f()
+	}
 	r.machine = m
 	return nil
 }
+func (r *records) DetachDisks(v cluster.VM, _ []holdfast.VolumeID, mod kv.Rev) error {
+	r.put, r.at = &v, mod
+	return nil
+}
 func (r *records) DeleteVM(cluster.VM, kv.Rev) error { r.deleted = true; return nil }
-func (r *records) PowerOff(v cluster.VM, m cluster.Machine, _ kv.Rev) error {
-	r.put, r.machine = &v, m
+func (r *records) PowerOff(v cluster.VM, m cluster.Machine, mod kv.Rev) error {
+	r.put, r.machine, r.at = &v, m, mod
 	return nil
 }
 
@@ -281,5 +291,26 @@ func TestAVMWithoutADiskIsReportedFailed(t *testing.T) {
 	s.want(true)
 	if s.r.machine.State != "failed" || s.r.machine.Reason == "" {
 		t.Errorf("reported %+v", s.r.machine)
+	}
+}
+
+// TestALaterRecordIsNotOverwritten: a VM is started, or is moved, in the midst of a
+// step that goes by its older record. What the step writes is for that one only.
+func TestALaterRecordIsNotOverwritten(t *testing.T) {
+	s := running()
+	s.w.machine = nil
+	s.vm.Power = cluster.Stopped
+	s.vm.Disks = []cluster.VMDisk{{Volume: holdfast.VolumeID{UUID: holdfast.UUID{4}}, Leaving: true}}
+	later := s.vm
+	later.Power, later.Generation = cluster.On, 4
+	s.r.meanwhile = func() { s.w.want(cluster.Versioned[cluster.VM]{Val: later, Mod: 8}, true, 8) }
+	s.want(true)
+	if s.r.put == nil || s.r.put.Power != cluster.Stopped || s.r.at != 7 {
+		t.Errorf("written %+v in the place of the record of revision %d; want the one of 7", s.r.put, s.r.at)
+	}
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	if s.w.vm.Power != cluster.On {
+		t.Error("it goes by the older record again")
 	}
 }
