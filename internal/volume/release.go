@@ -114,6 +114,7 @@ func (v *Volume) settleIn(i int) {
 		return
 	}
 	v.local, v.localID = here, m.ID
+	v.full[i] = false // asked directly, too, and it gives no answers any more that say so
 	now := v.s.Clock.Now()
 	prefix, durable := here.r.Position()
 	v.m.Answer(i, m.Boot, prefix, durable, now, now) // nothing is owed by what is asked directly

@@ -178,3 +178,29 @@ func TestTheLastCopyIsNeverLetGo(t *testing.T) {
 		}
 	})
 }
+
+// TestAReplicaThatWasFullAndIsUsedDirectlyIsNotFullForEver: it said so while it
+// was asked by frames; from when the writer asks it directly it does not answer any
+// more, and nothing else would take that word back (simulated seed 731286).
+func TestAReplicaThatWasFullAndIsUsedDirectlyIsNotFullForEver(t *testing.T) {
+	play(t, 41, 2, 2, func(sc *scene) {
+		v := sc.hosts[0].open()
+		sc.write(v, 1, fill('x', 1))
+		sc.flush(v)
+
+		v.mu.Lock()
+		i := v.m.Find(v.localID)
+		v.local, v.localID = nil, holdfast.ReplicaID{} // as if it had joined just now
+		v.noteFull(i, true)                            // its last answer to a frame
+		v.settleIn(i)
+		if v.local == nil {
+			t.Error("the replica on the writer's own host is not used directly")
+		}
+		v.mu.Unlock()
+
+		clock.Sleep(sc.w.Clock(), 2*fullWait)
+		sc.write(v, 2, fill('y', 1))
+		sc.flush(v)
+		sc.expect(v, 2, fill('y', 1))
+	})
+}
