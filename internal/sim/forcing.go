@@ -172,6 +172,12 @@ func (x *forcing) opened(c *blockClient, plan provision.ForcePlan, was, is clust
 			o.lost[l.ID] = c.marks.mark(l.ID)
 		}
 	}
+	if was.Generation != c.gen { // memory was lost before, and its client has not heard of it yet
+		o.held.did = nil
+		for _, m := range o.lost {
+			m.did = nil
+		}
+	}
 	st, err := x.s.eye.Refresh()
 	for ; err != nil; st, err = x.s.eye.Refresh() {
 		clock.Sleep(x.s.c, time.Second)
