@@ -31,6 +31,7 @@ type Campaign struct {
 	Version  string          // of the binary, for the summary
 	Protocol string          // of the sources it was built from (ADR 0081); "" if they are not known
 	End      <-chan struct{} // closed: no seed is begun any more; nil: never
+	Keep     func(*Summary)  // is given what there is every minute, so that a campaign that is cut short counts; nil: nobody
 	Out      io.Writer       // progress, and what every failed seed found
 }
 
@@ -45,6 +46,9 @@ type Summary struct {
 	Jobs     int    `json:"jobs"`       // seeds at once
 	First    uint64 `json:"first_seed"` // and those after it
 	Steps    int    `json:"steps"`      // client operations of a seed, at least
+	// Next is the first seed that was not begun, where that is not the one after
+	// Seeds: the campaign was cut short, with seeds under way.
+	Next uint64 `json:"next_seed,omitempty"`
 	Counts
 }
 
@@ -74,6 +78,20 @@ type Counts struct {
 type Failed struct {
 	Seed uint64 `json:"seed"`
 	Why  string `json:"why"` // the first finding
+	// Again is the version of a binary of the same protocol in which the seed breaks
+	// no promise: what was wrong was a check, or the simulator.
+	Again string `json:"passes_in,omitempty"`
+}
+
+// broken is how many seeds broke a promise, and not only in the eyes of a check
+// that was wrong.
+func (c *Counts) broken() (n int) {
+	for _, f := range c.Failed {
+		if f.Again == "" {
+			n++
+		}
+	}
+	return n
 }
 
 // countsOf are those of one seed.
@@ -123,7 +141,10 @@ func (c *Counts) String() string {
 		c.Seeds, len(c.Failed), c.Hours, c.Simulated, rate(c.Operations), rate(c.Faults), c.TakeOvers, c.Recoveries, c.Partitions)
 }
 
-const tellEvery = 10 * time.Second
+const (
+	tellEvery = 10 * time.Second
+	keepEvery = time.Minute
+)
 
 // Run plays the seeds. A seed that was begun is played to its end.
 func (c Campaign) Run() Summary {
@@ -139,8 +160,8 @@ func (c Campaign) Run() Summary {
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a world's garbage is short-lived
 	begun := time.Now()
 	sum := Summary{Version: c.Version, Protocol: c.Protocol, Begun: begun.UTC().Format(time.RFC3339), Jobs: c.Jobs, First: c.First, Steps: c.Steps}
-	var mu sync.Mutex // guards sum, next, told
-	next, told := c.First, begun
+	var mu sync.Mutex // guards sum, next, told, kept
+	next, told, kept := c.First, begun, begun
 	take := func() (seed uint64, ok bool) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -170,29 +191,35 @@ func (c Campaign) Run() Summary {
 					told = time.Now()
 					fmt.Fprintln(c.Out, &sum.Counts)
 				}
+				if c.Keep != nil && time.Since(kept) >= keepEvery {
+					kept, sum.Next = time.Now(), next
+					c.Keep(&sum)
+				}
 				mu.Unlock()
 			}
 		})
 	}
 	all.Wait()
-	sum.Hours = time.Since(begun).Hours()
+	sum.Hours, sum.Next = time.Since(begun).Hours(), 0
 	return sum
 }
 
-// Save puts the summary beside those of other campaigns, and returns the file.
+// next is the first seed of a campaign after this one.
+func (s *Summary) next() uint64 { return max(s.Next, s.First+s.Seeds) }
+
+// Save puts the summary beside those of other campaigns, or in the place of what
+// was kept of this one, and returns the file.
 func (s *Summary) Save(dir string) (path string, err error) {
+	path = filepath.Join(dir, fmt.Sprintf("seed-%09d.json", s.First))
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err == nil {
 		err = os.MkdirAll(dir, 0o777)
 	}
-	var f *os.File
 	if err == nil {
-		path = filepath.Join(dir, fmt.Sprintf("seed-%09d.json", s.First))
-		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		err = os.WriteFile(path+".new", append(b, '\n'), 0o666)
 	}
 	if err == nil {
-		_, err = f.Write(append(b, '\n'))
-		err = errors.Join(err, f.Close())
+		err = os.Rename(path+".new", path)
 	}
 	if err != nil {
 		return "", holdfast.Errorf(holdfast.IO, "the summary of a campaign: %w", err)
@@ -227,6 +254,7 @@ func campaignCommand(version string) *cobra.Command {
 	c := Campaign{Version: version}
 	var dir, page string
 	var hours float64
+	var again bool
 	cmd := &cobra.Command{
 		Use:   "campaign",
 		Short: "Play seeds on every processor for some hours, and count what happened",
@@ -234,13 +262,24 @@ func campaignCommand(version string) *cobra.Command {
 write a summary: how many seeds of which binary, and how many take-overs, crash
 recoveries and partitions there were in them. Summaries stay beside each other
 in a directory. A campaign begins with the seed after the last one of them, so
-that no seed counts twice.
+that no seed counts twice. What there is is kept every minute.
+
+With --again no new seeds are played but those that broke a promise in the
+summaries, if this binary is of the same protocol: where a seed passes now, the
+check was wrong and not the protocol, and the summary says in which version.
 
 Ctrl-C ends it after the seeds under way. Exit status 1 if one broke a promise.`,
 		Example: `  holdfast sim campaign --hours 2
+  holdfast sim campaign --again
   holdfast sim campaign --seeds 1000 --first-seed 1 --summaries /tmp/try`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if again {
+				if c.Protocol, err = builtProtocol(version); err != nil {
+					return holdfast.Errorf(holdfast.Invalid, "sim campaign --again: %w", err)
+				}
+				return errors.Join(playAgain(cmd.OutOrStdout(), version, c.Protocol, dir), renewProof(page, dir))
+			}
 			if hours <= 0 && c.Seeds == 0 || hours < 0 || hours > 24*365 || c.Jobs < 0 || c.Steps < 0 {
 				return holdfast.Errorf(holdfast.Invalid, "sim campaign: say for how long (--hours, up to a year) or how many (--seeds)")
 			}
@@ -250,7 +289,7 @@ Ctrl-C ends it after the seeds under way. Exit status 1 if one broke a promise.`
 			}
 			next := uint64(1)
 			for _, s := range before {
-				next = max(next, s.First+s.Seeds)
+				next = max(next, s.next())
 			}
 			if c.First == 0 {
 				c.First = next
@@ -262,15 +301,18 @@ Ctrl-C ends it after the seeds under way. Exit status 1 if one broke a promise.`
 				fmt.Fprintf(cmd.ErrOrStderr(), "These seeds will count as evidence for no sources: %v\n", err)
 			}
 			c.Lasts, c.End, c.Out = time.Duration(hours*float64(time.Hour)), cmd.Context().Done(), cmd.ErrOrStderr()
+			c.Keep = func(s *Summary) {
+				if _, err := s.Save(dir); err != nil {
+					fmt.Fprintln(c.Out, err)
+				}
+			}
 			sum := c.Run()
 			if sum.Seeds == 0 {
 				return holdfast.Errorf(holdfast.Other, "sim campaign: ended before the first seed")
 			}
 			path, err := sum.Save(dir)
 			if err == nil {
-				if _, none := os.Stat(page); none == nil {
-					err = WriteProof(page, dir)
-				}
+				err = renewProof(page, dir)
 			}
 			if err != nil {
 				return err
@@ -288,6 +330,7 @@ Ctrl-C ends it after the seeds under way. Exit status 1 if one broke a promise.`
 	}
 	f := cmd.Flags()
 	f.Float64Var(&hours, "hours", 0, "no seed is begun after so many `hours`")
+	f.BoolVar(&again, "again", false, "play only what broke a promise, and say in the summaries what does not any more")
 	f.Uint64Var(&c.Seeds, "seeds", 0, "at most so many seeds")
 	f.Uint64Var(&c.First, "first-seed", 0, "the first one (default: after those that were played)")
 	f.IntVar(&c.Jobs, "jobs", 0, "seeds at once (default: one a processor)")

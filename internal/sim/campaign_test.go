@@ -63,7 +63,7 @@ func TestCampaignsAddUp(t *testing.T) {
 func TestABrokenPromiseIsCountedAndNamed(t *testing.T) {
 	s := countsOf(&Result{Seed: 7, Failures: []string{"a read went back", "and more"}})
 	s.Add(countsOf(&Result{Seed: 8}))
-	if s.Seeds != 2 || len(s.Failed) != 1 || s.Failed[0] != (Failed{7, "a read went back"}) {
+	if s.Seeds != 2 || len(s.Failed) != 1 || s.Failed[0] != (Failed{Seed: 7, Why: "a read went back"}) {
 		t.Errorf("%+v", s)
 	}
 }
@@ -73,5 +73,43 @@ func TestACampaignEnds(t *testing.T) {
 	close(end)
 	if s := (Campaign{First: 1, Seeds: 1000, End: end}).Run(); s.Seeds != 0 {
 		t.Errorf("%d seeds were played", s.Seeds)
+	}
+}
+
+// TestACampaignThatIsCutShortCounts: what was kept last says which seeds were under
+// way, and the next campaign plays none of them twice.
+func TestACampaignThatIsCutShortCounts(t *testing.T) {
+	dir := t.TempDir()
+	cut := Summary{First: 10, Next: 25, Counts: Counts{Seeds: 13}}
+	for range 2 { // in its own place
+		if _, err := cut.Save(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := Summaries(dir)
+	if err != nil || len(all) != 1 || all[0].next() != 25 || (&Summary{First: 10, Counts: Counts{Seeds: 13}}).next() != 23 {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+// TestSeedsThatACheckWasWrongAboutArePlayedAgain: what passes with the same
+// protocol is noted; what is of another one is left as it is.
+func TestSeedsThatACheckWasWrongAboutArePlayedAgain(t *testing.T) {
+	dir := t.TempDir()
+	for _, s := range []Summary{
+		{Protocol: "0123456789ab", First: 1, Steps: 300, Counts: Counts{Seeds: 3, Failed: []Failed{{Seed: 2, Why: "a check's mistake"}}}},
+		{Protocol: "another", First: 4, Steps: 300, Counts: Counts{Seeds: 3, Failed: []Failed{{Seed: 5, Why: "a bug"}}}},
+	} {
+		if _, err := s.Save(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out bytes.Buffer
+	if err := playAgain(&out, "v2-test", "0123456789ab", dir); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	all, err := Summaries(dir)
+	if err != nil || all[0].Failed[0].Again != "v2-test" || all[0].broken() != 0 || all[1].broken() != 1 {
+		t.Errorf("%+v, %v\n%s", all, err, out.String())
 	}
 }

@@ -36,7 +36,7 @@ func TestWhatCountsAsEvidence(t *testing.T) {
 		}
 	}
 	pair := visitName(&newVisited().all()[0].Machine, claimCommittedPair(t))
-	save(Summary{First: 1, Version: "v1", Protocol: "aaa", Counts: Counts{Seeds: 10, TakeOvers: 7, Failed: []Failed{{3, "a|b"}}}})
+	save(Summary{First: 1, Version: "v1", Protocol: "aaa", Counts: Counts{Seeds: 10, TakeOvers: 7, Failed: []Failed{{Seed: 3, Why: "a|b"}}}})
 	save(Summary{First: 11, Version: "v2", Protocol: "bbb", Counts: Counts{Seeds: 1000, TakeOvers: 12345, Kinds: map[string]int{"kill": 3, "cut": 5}, Visits: map[string]uint64{pair: 4}}})
 	save(Summary{First: 1011, Version: "v2", Protocol: "bbb", Counts: Counts{Seeds: 234, TakeOvers: 5, Kinds: map[string]int{"kill": 1}}})
 	save(Summary{First: 2000, Version: "v2-dirty", Counts: Counts{Seeds: 1}})
