@@ -89,7 +89,7 @@ func TakeoverMachine() visits.Machine {
 		cutForgotPart:    {State: "cut", Event: "no memory was kept, one may not be served"},
 		cutNone:          {State: "cut", Event: "none may be served"},
 		levelEven:        {State: "level", Event: "it holds exactly the cut"},
-		levelBack:        {State: "level", Event: "it is cut back"},
+		levelBack:        {State: "level", Event: "it is cut back", Never: "the cut is the highest prefix of all: who parted from it lacks what is up to it"},
 		levelFilled:      {State: "level", Event: "it is filled"},
 		levelBoth:        {State: "level", Event: "it is cut back and filled"},
 		levelFailed:      {State: "level", Event: "it fails, or parted below its stable point"},
