@@ -170,6 +170,7 @@ func (m *Member) answer(boot holdfast.BootID, prefix, durable holdfast.LSN, aske
 		return Forgot
 	}
 	m.Acked = max(m.Acked, prefix)
+	m.Sent = max(m.Sent, m.Acked) // a frame that was given up for lost may have arrived
 	m.Durable = max(m.Durable, min(durable, prefix))
 	m.LeaseUntil = max(m.LeaseUntil, asked+LeaseWriter)
 	m.Asked = 0

@@ -169,6 +169,21 @@ func TestAGapIsSentAgain(t *testing.T) {
 }
 
 // TestAnOldAnswerTakesNothingBack: answers may overtake each other.
+// TestWhatWasAcknowledgedWasSent: a frame was given up for lost, so that it would be
+// sent again, and then a later answer tells that it had arrived. A member is asked to
+// make durable only what was sent to it (simulated seed 810914).
+func TestWhatWasAcknowledgedWasSent(t *testing.T) {
+	s := open(t, 2)
+	last := s.write("a", true, 1)
+	s.w.FrameDone(1, last)
+	m := &s.w.Members()[1]
+	m.Sent = m.Acked // as the shell has it, which got no answer
+	s.w.Answer(1, m.Boot, last, at(0), s.now, s.now)
+	if m.Sent != last || m.Acked != last {
+		t.Errorf("sent up to %v and acknowledged up to %v, both are %v", m.Sent, m.Acked, last)
+	}
+}
+
 func TestAnOldAnswerTakesNothingBack(t *testing.T) {
 	s := open(t, 1)
 	s.write("1", false, 0)
