@@ -45,6 +45,8 @@ func unplayable(kind string) string {
 		return "the kernel's file systems answer as they do"
 	case "disk copy", "disk restore", "disk swap":
 		return "a running host's disk is not exchanged below it"
+	case "machines stuck":
+		return "QEMU is as it is"
 	case "read":
 		return "clients of a lab read where they are let in"
 	case "force":

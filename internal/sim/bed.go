@@ -32,7 +32,10 @@ type BedOptions struct {
 
 // OnBed runs a script on a cluster of its own and returns what it and the
 // simulator found wrong.
-func OnBed(o BedOptions, script func(*Bed)) (failures []string) {
+func OnBed(o BedOptions, script func(*Bed)) (failures []string) { return onBed(o, script).Failures }
+
+// onBed is OnBed with what was visited.
+func onBed(o BedOptions, script func(*Bed)) Result {
 	if o.Out == nil {
 		o.Out = io.Discard
 	}
@@ -50,8 +53,9 @@ func OnBed(o BedOptions, script func(*Bed)) (failures []string) {
 		b.Must(b.On(0, time.Minute, func(*node.Node) error { return s.initKey(s.hosts[0]) }), "the cluster key")
 		script(b)
 	})
+	s.res.Visits = s.visits()
 	s.close()
-	return s.res.Failures
+	return s.res
 }
 
 // Clock is the script's clock.

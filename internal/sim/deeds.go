@@ -77,6 +77,9 @@ func (s *simulation) begin(c story.Command) []func() {
 	if c.Kind == "disk swap" {
 		return one(s.swapDisks(s.named(c.Text("host")), s.named(c.Text("other"))))
 	}
+	if c.Kind == "machines stuck" {
+		return one(s.stickMachines(s.named(c.Text("host"))))
+	}
 	if c.Kind == "read" {
 		return one(s.readAt(s.clientOf(story.Line{Command: c}), s.named(c.Text("host"))))
 	}
@@ -105,6 +108,16 @@ func one(undo func()) []func() {
 		return nil
 	}
 	return []func(){undo}
+}
+
+// stickMachines has nobody start a machine on a computer, as long as it has power.
+func (s *simulation) stickMachines(h *host) (undo func()) {
+	vms := h.vmhost
+	if vms == nil {
+		return nil
+	}
+	vms.SetStuck(true)
+	return func() { vms.SetStuck(false) }
 }
 
 // at finds the hosts that a line names.
@@ -274,6 +287,9 @@ func (s *simulation) heal() {
 			d.SetChances(memdisk.Chances{})
 		}
 		h.resume()
+		if h.vmhost != nil {
+			h.vmhost.SetStuck(false)
+		}
 		if h.rests() {
 			s.powerCycle(h)
 		}

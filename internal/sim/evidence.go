@@ -37,23 +37,45 @@ const BugsFile = "bugs.json"
 // PlantedBugs reads what came of all planted bugs; a file that is not there has
 // nothing.
 func PlantedBugs(file string) (all []PlantedBug, err error) {
+	err = readEvidence(file, &all)
+	return all, err
+}
+
+// readEvidence reads a file into x; one that is not there leaves it as it is.
+func readEvidence(file string, x any) error {
 	b, err := os.ReadFile(file)
 	if os.IsNotExist(err) {
-		return nil, nil
+		return nil
 	}
 	if err == nil {
-		err = json.Unmarshal(b, &all)
+		err = json.Unmarshal(b, x)
 	}
 	if err != nil {
-		return nil, holdfast.Errorf(holdfast.Invalid, "%s does not say what came of planted bugs: %w", file, err)
+		return holdfast.Errorf(holdfast.Invalid, "%s is not what campaigns leave there: %w", file, err)
 	}
-	return all, nil
+	return nil
+}
+
+// DirectedRun is a run that is aimed at what random ones hardly ever reach.
+type DirectedRun struct {
+	Name    string   `json:"name"`
+	Reaches []string `json:"reaches"` // pairs of a state and an event, as Summary.Visits has them
+}
+
+// DirectedFile is where they are kept, beside the summaries of campaigns.
+const DirectedFile = "directed.json"
+
+// directedRuns reads them; a file that is not there has none.
+func directedRuns(file string) (all []DirectedRun, err error) {
+	err = readEvidence(file, &all)
+	return all, err
 }
 
 // evidence is all that is in a directory of campaigns.
 type evidence struct {
 	campaigns []Summary
 	bugs      []PlantedBug
+	directed  []DirectedRun
 	others    []map[string]any // of real processes and of disks, each of one file
 }
 
@@ -65,13 +87,16 @@ func gatherEvidence(dir string) (e evidence, err error) {
 	if e.bugs, err = PlantedBugs(filepath.Join(dir, BugsFile)); err != nil {
 		return e, err
 	}
+	if e.directed, err = directedRuns(filepath.Join(dir, DirectedFile)); err != nil {
+		return e, err
+	}
 	paths, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {
 		return e, holdfast.Errorf(holdfast.Invalid, "campaigns in %q: %w", dir, err)
 	}
 	for _, path := range paths {
 		name := filepath.Base(path)
-		if name == BugsFile || strings.HasPrefix(name, "seed-") {
+		if name == BugsFile || name == DirectedFile || strings.HasPrefix(name, "seed-") {
 			continue
 		}
 		var x map[string]any

@@ -139,7 +139,9 @@ func (h *host) begin(clk *simclock.Host) {
 		Clock: clk, Rand: rnd, KV: s.kv.Handle(h.name, clk), Net: ep,
 		Hyper: h.vmhost.Hypervisor(clk, h.openDisk), Exports: h.exports,
 	})
-	n.Keys.Add(s.sealings.key)
+	if !s.keyless || h.lives == 1 {
+		n.Keys.Add(s.sealings.key)
+	}
 	n.Volumes.Sealed = s.sealed
 	n.Volumes.Visits = &s.visited.volumes
 	h.unsound, h.reopened = "", 0

@@ -156,19 +156,29 @@ func (e *evidence) visits() string {
 	if len(c.Visits) == 0 {
 		return "They were not counted yet.\n"
 	}
-	var t, left, never strings.Builder
-	t.WriteString("| machine | pairs | impossible | visited | rarest |\n|---|---|---|---|---|\n")
+	aimed := make(map[string][]string) // at pairs, by names of runs
+	for _, d := range e.directed {
+		for _, p := range d.Reaches {
+			aimed[p] = append(aimed[p], d.Name)
+		}
+	}
+	var t, reached, left, never strings.Builder
+	t.WriteString("| machine | pairs | impossible | visited by the campaign | rarest | by directed runs alone |\n|---|---|---|---|---|---|\n")
 	for _, x := range newVisited().all() {
 		m := &x.Machine
-		can, seen, rarest, least := 0, 0, "", uint64(0)
+		can, seen, alone, rarest, least := 0, 0, 0, "", uint64(0)
 		for i := range m.Pairs {
-			p, n := &m.Pairs[i], c.Visits[visitName(m, i)]
+			p, name := &m.Pairs[i], visitName(m, i)
+			n := c.Visits[name]
 			switch {
-			case p.Never != "":
-				fmt.Fprintf(&never, "- %s: %s: %s\n", m.Name, p, p.Never)
+			case neverHere(p, name) != "":
+				fmt.Fprintf(&never, "- %s: %s\n", name, neverHere(p, name))
 				continue
+			case n == 0 && len(aimed[name]) > 0:
+				alone++
+				fmt.Fprintf(&reached, "- %s: %s\n", name, strings.Join(aimed[name], "; "))
 			case n == 0:
-				fmt.Fprintf(&left, "- %s: %s\n", m.Name, p)
+				fmt.Fprintf(&left, "- %s\n", name)
 			default:
 				if seen++; rarest == "" || n < least {
 					rarest, least = p.String(), n
@@ -176,7 +186,10 @@ func (e *evidence) visits() string {
 			}
 			can++
 		}
-		fmt.Fprintf(&t, "| %s | %d | %d | %d of %d | %s (%s times) |\n", m.Name, len(m.Pairs), len(m.Pairs)-can, seen, can, rarest, grouped(float64(least), 0))
+		fmt.Fprintf(&t, "| %s | %d | %d | %d of %d | %s (%s times) | %d |\n", m.Name, len(m.Pairs), len(m.Pairs)-can, seen, can, rarest, grouped(float64(least), 0), alone)
+	}
+	if reached.Len() > 0 {
+		t.WriteString("\nVisited by directed runs alone, which every test run plays (`go test ./internal/sim -run TestDirected`):\n\n" + reached.String())
 	}
 	if left.Len() > 0 {
 		t.WriteString("\nNot visited:\n\n" + left.String())

@@ -134,6 +134,8 @@ type simulation struct {
 
 	mapMemory int64 // of every disk's store
 
+	keyless bool // a host that starts again has no cluster key, and asks others for it
+
 	twoDisks bool       // the hosts have two disks each
 	disks    *rand.Rand // decides on them
 }

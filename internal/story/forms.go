@@ -57,6 +57,8 @@ func Forms() []Form {
 		{"disk swap", Fault, "disk swap {host:name} with {other:name} [for {for:time}]", "their first disks change places"},
 		{"disk pull", Fault, "disk pull {disk} [for {for:time}]", "everything asked of it fails"},
 
+		{"machines stuck", Fault, "machines stuck {host:name} [for {for:time}]", "who starts a machine there waits"},
+
 		{"start vm", Order, "start vm {vm:name}", "a VM that writes and verifies its disk; it is made if it is not there"},
 		{"stop vm", Order, "stop vm {vm:name}", ""},
 		{"drain", Order, "drain {place}", "hosts are to be empty"},

@@ -50,6 +50,24 @@ type Host struct {
 	agent    *Hypervisor // the one alive, or the last
 	life     uint64      // counts agents: a disk session belongs to one
 	off      bool
+	stuck    bool // no machine comes to life
+}
+
+// stuckLook is how often who starts a machine on a stuck computer looks again.
+const stuckLook = 100 * time.Millisecond
+
+// SetStuck has whoever starts a machine wait, as for a kernel that answers nothing,
+// until it is taken back.
+func (h *Host) SetStuck(stuck bool) {
+	h.mu.Lock()
+	h.stuck = stuck
+	h.mu.Unlock()
+}
+
+func (h *Host) isStuck() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.stuck
 }
 
 // NewHost switches a computer on. It has no machines.
@@ -193,6 +211,9 @@ func (v *Hypervisor) Start(s hypervisor.Spec) (hypervisor.Machine, error) { retu
 func (v *Hypervisor) startFrom(s hypervisor.Spec, has *memory) (hypervisor.Machine, error) {
 	if s.VM.IsZero() || len(s.Disks) == 0 {
 		return nil, holdfast.Errorf(holdfast.Invalid, "machine %s: a simulated machine needs an identifier and a disk", s.Name)
+	}
+	for v.host.isStuck() {
+		clock.Sleep(v.clock, stuckLook)
 	}
 	m := newMachine(v.host, s, v.clock.Wall())
 	if has != nil {
