@@ -1,0 +1,24 @@
+package program
+
+import (
+	"testing"
+
+	"github.com/holdfast-cloud/holdfast"
+)
+
+// FuzzArch: whatever a file begins with, its processor is one that is known, or it is
+// refused.
+func FuzzArch(f *testing.F) {
+	f.Add([]byte("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x3e\x00"))
+	f.Add([]byte("\x7fELF\x02\x02\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x03\x00\x16"))
+	f.Add([]byte("#!/bin/sh"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		name, err := arch(b)
+		switch {
+		case err != nil && (name != "" || !holdfast.IsKind(err, holdfast.Invalid)):
+			t.Error(name, err)
+		case err == nil && (len(b) < elfHead || name == ""):
+			t.Errorf("%x is for %q", b, name)
+		}
+	})
+}
