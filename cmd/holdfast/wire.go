@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/fence/cgroup"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/guestnet"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/qemu"
+	"github.com/holdfast-cloud/holdfast/internal/program"
 	"github.com/holdfast-cloud/holdfast/internal/serve"
 	"github.com/holdfast-cloud/holdfast/internal/sim"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
@@ -22,6 +23,7 @@ import (
 
 // runHost runs a host until ctx ends. Its machines go on.
 func runHost(ctx context.Context, c config.Config) error {
+	program.Children()
 	go watchGarbage(ctx, c.Witness)
 	if c.Witness {
 		go letGoOfFiles(ctx)

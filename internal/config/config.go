@@ -42,6 +42,7 @@ type Config struct {
 	ScrubRate   Size   `yaml:"scrub_rate"`   // bytes a second that a scrub of a disk reads at most; default 64 MiB
 	RebuildRate Size   `yaml:"rebuild_rate"` // bytes a second that rebuilds move at most at a disk; default: no limit
 	KeepAwake   string `yaml:"keep_awake"`   // processors, while initiators wait for each answer: auto (default) or never
+	Upgrade     string `yaml:"upgrade"`      // where other programs come from: api (default) or from-disk, which takes none by the API
 	KeyFile     string `yaml:"key_file"`     // with the cluster key for encrypted volumes; default: none
 	Fetch       Fetch  `yaml:"fetch"`
 	Log         Log    `yaml:"log"`
@@ -195,6 +196,7 @@ func (c *Config) fill(hostname string) {
 	}
 	def(&c.ScrubEvery, "7d")
 	def(&c.KeepAwake, "auto")
+	def(&c.Upgrade, "api")
 	if c.ScrubRate == 0 {
 		c.ScrubRate = DefaultScrubRate
 	}
@@ -221,6 +223,9 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := oneOf("keep_awake", c.KeepAwake, "auto", "never"); err != nil {
+		return err
+	}
+	if err := oneOf("upgrade", c.Upgrade, "api", "from-disk"); err != nil {
 		return err
 	}
 	if err := oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error"); err != nil {

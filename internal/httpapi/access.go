@@ -55,6 +55,7 @@ func access() map[string]account.Need {
 		"host-drain": siteWork, "disk-evacuate": siteWork, "disk-scrub": siteWork, "work-cancel": siteWork, "task-cancel": siteWork, "backup-schedule-run": siteWork,
 
 		"audit-list": clusterRead, "cluster-key": clusterRead, "debug": clusterRead, "join-code-list": clusterRead, "recovery": clusterRead, "move-ready": clusterRead,
+		"upgrade-plan": clusterRead, "program-show": clusterRead, "program-send": cluster, "program-start": cluster,
 		"cluster-init": cluster, "self-join": cluster, "setup-link": cluster,
 		"join-code-create": cluster, "join-code-revoke": cluster, "host-remove": cluster, "rack-remove": cluster,
 		"disk-add": cluster, "disk-remove": cluster, "disk-replace": cluster, "pool-create": cluster, "pool-delete": cluster,

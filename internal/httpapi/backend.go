@@ -39,6 +39,7 @@ type Backend interface {
 	Recoverer
 	Mover
 	Rehearser
+	Upgrader
 }
 
 // Mover moves the control plane from the cluster's own hosts into the external etcd

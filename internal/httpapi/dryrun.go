@@ -139,6 +139,7 @@ func features() map[string]string {
 		"pages":           "lists take limit, cursor, filter and fields",
 		"tasks":           "what takes long is a task: /v1/tasks, with cancel and wait",
 		"image-fetch":     "hosts get images by URL: /v1/image-imports",
+		"upgrade":         "hosts are sent another program and become it: /v1/upgrade, /v1/hosts/{host}/program",
 		"watch":           "a stream of everything that changes: /v1/watch",
 		"projects":        "projects with quotas own VMs and volumes",
 		"audit":           "a hash-chained record of who did what: /v1/audit",

@@ -53,6 +53,7 @@ func (s *Server) routes(r chi.Router) {
 	s.historyRoutes()
 	s.taskRoutes()
 	s.debugRoutes()
+	s.upgradeRoutes()
 	s.consoleRoute(r)
 	s.screenRoute(r)
 	s.metricsRoute(r)

@@ -31,6 +31,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv/etcd"
 	"github.com/holdfast-cloud/holdfast/internal/node"
+	"github.com/holdfast-cloud/holdfast/internal/program"
 	"github.com/holdfast-cloud/holdfast/internal/store"
 	noted "github.com/holdfast-cloud/holdfast/internal/task"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
@@ -60,7 +61,9 @@ type Host struct {
 
 	deriving sync.Mutex // held while a passphrase is worked on
 
+	program *program.Place
 	again   chan *recoveryOrder // to begin anew, see Run
+	becomes chan struct{}       // to become another program, see Run
 	stopped chan struct{}       // closed by Stop
 	tasks   sync.WaitGroup
 	waits   error // why this host, a member, does no work; set at the start
@@ -116,12 +119,16 @@ func Start(o Options) (*Host, error) {
 	if err := dontDump(); err != nil {
 		return nil, err
 	}
+	place, err := program.Own()
+	if err != nil {
+		return nil, err
+	}
 	dir, err := openDataDir(o.Config.DataDir, newUUID)
 	if err != nil {
 		return nil, err
 	}
 	h := &Host{cfg: o.Config, version: o.Version, log: o.Log.With("host", o.Config.Name), tail: o.Tail, began: time.Now(), dir: dir,
-		rehearsals: make(chan struct{}, maxRehearsals), again: make(chan *recoveryOrder, 1), stopped: make(chan struct{})}
+		rehearsals: make(chan struct{}, maxRehearsals), program: place, again: make(chan *recoveryOrder, 1), becomes: make(chan struct{}, 1), stopped: make(chan struct{})}
 	h.figures = h.openFigures()
 	if o.order != nil {
 		if _, h.failed = h.rebuild(o.order); h.failed != nil {

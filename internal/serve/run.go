@@ -16,7 +16,21 @@ func Run(ctx context.Context, o Options) error {
 			return nil
 		case o.order = <-h.again:
 			h.Stop()
+		case <-h.becomes:
+			h.Stop()
+			err := h.program.Become()
+			o.Log.Error("the other program does not run; this one goes on", "error", err)
+			o.order = nil
 		}
+	}
+}
+
+// become has Run stop this host and the process run what stands in the program's
+// place.
+func (h *Host) become() {
+	select {
+	case h.becomes <- struct{}{}:
+	default: // it is about to
 	}
 }
 

@@ -24,8 +24,10 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
+	"github.com/holdfast-cloud/holdfast/internal/program"
 	"github.com/holdfast-cloud/holdfast/internal/series"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
+	"github.com/holdfast-cloud/holdfast/internal/upgrade"
 )
 
 // epoch0 is the time of everything the fake makes.
@@ -38,11 +40,13 @@ type Backend struct {
 	St      *cluster.State
 	Rep     httpapi.Report
 	Busy    v1.Works
-	Content map[holdfast.VolumeID][]byte // of imported images
-	Fail    error                        // if set, every change fails with it
-	Space   int64                        // bytes an image may have; 0: no limit
-	CA      []byte                       // what joining hosts are given, PEM
-	Echo    func(line string) string     // what the console answers
+	Content map[holdfast.VolumeID][]byte      // of imported images
+	Fail    error                             // if set, every change fails with it
+	Space   int64                             // bytes an image may have; 0: no limit
+	CA      []byte                            // what joining hosts are given, PEM
+	Echo    func(line string) string          // what the console answers
+	Place   *program.Place                    // where programs go that are sent; nil: none are taken
+	Runs    map[holdfast.HostID]upgrade.Build // what hosts were given
 	serial  byte
 	lsn     map[holdfast.VolumeID]holdfast.LSN // of the last snapshot
 	joined  []v1.JoinRequest
