@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils ovmf passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks bad-days drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-installer judge-iscsi rot crash-points crash-bugs kill-points model isolation power-orders fuzz fuzz-smoke ui ui-check ui-dev ui-test packages package clean
+.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks bad-days drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-installer judge-iscsi rot crash-points crash-bugs kill-points model isolation power-orders upgrade-walk fuzz fuzz-smoke ui ui-check ui-dev ui-test packages package clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -223,6 +223,9 @@ isolation: packages ## cut racks off and parts of them, flap a link and take the
 
 power-orders: packages ## take all power of two racks and a witness, which come back in every order, and not all of them
 	HOLDFAST_ORDERS=1 $(GO) test -count=1 -v -timeout 1h -run TestTwoRacksAndAWitness ./lab/baddays
+
+upgrade-walk: packages ## upgrade a lab of three racks to another build under a guest, and back
+	UPGRADE=1 $(GO) test -count=1 -v -timeout 30m -run TestAnUpgradeWalks ./lab/baddays
 
 # CI damages a few hundred with the ordinary tests.
 rot: ## damage ROT blocks of replicas (10,000): flipped, swapped, rolled back; found, told, restored

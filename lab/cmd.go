@@ -103,6 +103,7 @@ control plane's log included, as if the kernel had died with them.`,
 	cmd.Flags().IntVar(&o.PerRack, "hosts-per-rack", 1, "how many hosts in each")
 	cmd.Flags().BoolVar(&o.Netns, "netns", false, "give the lab a network of its own, whose cables can be cut (root only)")
 	cmd.Flags().BoolVar(&o.Volatile, "volatile", false, "have hosts forget what they have not synced when their power goes (root only)")
+	cmd.Flags().BoolVar(&o.OwnPrograms, "own-programs", false, "give each host a copy of the program, so that 'holdfast upgrade' can be tried")
 	cmd.Flags().StringSliceVar(&o.Etcd.Endpoints, "etcd", nil, "put the control plane into an external etcd at these https `URLs`; its keys stay there when the lab is wiped")
 	cmd.Flags().StringVar(&o.Etcd.CA, "etcd-ca", "", "PEM `file` with the authority of its certificates")
 	cmd.Flags().StringVar(&o.Etcd.Cert, "etcd-cert", "", "PEM `file` with the certificate that the hosts show it")

@@ -114,7 +114,7 @@ func (h Host) launch(binary string) error {
 		return holdfast.Errorf(holdfast.IO, "lab: %w", err)
 	}
 	defer log.Close()
-	if err := startIn(h.Netns, log, binary, append([]string{KeeperName, h.Dir, binary}, serveArgs(h)...)...); err != nil {
+	if err := startIn(h.Netns, log, binary, append([]string{KeeperName, h.Dir, h.program(binary)}, serveArgs(h)...)...); err != nil {
 		return holdfast.Errorf(holdfast.IO, "start host %s: %w", h.Name, err)
 	}
 	return nil

@@ -55,6 +55,8 @@ type Host struct {
 	Volatile bool `json:"volatile,omitempty"`
 	// Bay: its disk is on a file system of its own (bay.go).
 	Bay bool `json:"bay,omitempty"`
+	// OwnProgram: it is started from a file of its own (program.go).
+	OwnProgram bool `json:"own_program,omitempty"`
 }
 
 // WitnessRack is the rack of a lab's witness.

@@ -38,6 +38,7 @@ type Options struct {
 	Progress       io.Writer // what is being done, a line each
 	Netns          bool      // with a network of its own: needs root
 	Volatile       bool      // hosts forget what they have not synced when their power goes: needs root
+	OwnPrograms    bool      // each host has a file of the program, which can be upgraded
 	Bays           bool      // each disk, of 1 GiB at most, is on a file system of its own: needs root
 	Getenv         func(string) string
 }
@@ -109,6 +110,9 @@ func create(o Options) (*Lab, error) {
 			l.Hosts[i].Volatile = true
 		}
 	}
+	for i := range l.Hosts {
+		l.Hosts[i].OwnProgram = o.OwnPrograms
+	}
 	if o.Bays {
 		if o.DiskSize > bayDisk {
 			return nil, holdfast.Errorf(holdfast.Invalid, "a bay takes disks of %d bytes at most, not of %d", bayDisk, o.DiskSize)
@@ -131,6 +135,11 @@ func create(o Options) (*Lab, error) {
 	for _, h := range l.Hosts {
 		if err := h.writeConfig(o.Etcd); err != nil {
 			return nil, err
+		}
+		if h.OwnProgram {
+			if err := h.install(o.Binary); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return l, l.save()
