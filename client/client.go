@@ -85,6 +85,12 @@ func build(base, where string, conf *tls.Config, dial func(context.Context) (net
 	return c
 }
 
+// Through has all calls but consoles go through what wrap makes of what carries them,
+// for example to trace them. It is called before the first call.
+func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) {
+	c.http.Transport = wrap(c.http.Transport)
+}
+
 // Where names the host that is called, for messages.
 func (c *Client) Where() string { return c.where }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -45,6 +46,7 @@ type Config struct {
 	Upgrade     string `yaml:"upgrade"`      // where other programs come from: api (default) or from-disk, which takes none by the API
 	KeyFile     string `yaml:"key_file"`     // with the cluster key for encrypted volumes; default: none
 	Fetch       Fetch  `yaml:"fetch"`
+	Traces      Traces `yaml:"traces"`
 	Log         Log    `yaml:"log"`
 }
 
@@ -101,6 +103,43 @@ type KV struct {
 	// its password is in; both empty: its certificate says who it is.
 	User         string `yaml:"user"`
 	PasswordFile string `yaml:"password_file"`
+}
+
+// Traces says which OpenTelemetry collector is told of calls of the API and of
+// fail-overs; without an endpoint, none.
+type Traces struct {
+	Endpoint   string   `yaml:"endpoint"`    // http or https URL, OTLP over HTTP
+	CA         string   `yaml:"ca"`          // PEM file: authorities beside the system's
+	HeaderFile string   `yaml:"header_file"` // file of mode 0600 with "Name: value" lines for every request
+	Share      *float64 `yaml:"share"`       // of calls that are told, 0 to 1; default 1
+}
+
+func (t *Traces) check() error {
+	if t.Endpoint == "" {
+		if t.CA != "" || t.HeaderFile != "" || t.Share != nil {
+			return invalid("traces: ca, header_file and share are of a collector; give its URL too (traces.endpoint), or none of them for no traces")
+		}
+		return nil
+	}
+	u, err := url.Parse(t.Endpoint)
+	if err == nil && u.User != nil {
+		return invalid("traces.endpoint %s: a name and password, where the collector needs them, stand in traces.header_file", u.Redacted())
+	}
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
+		return invalid("traces.endpoint: %q is not like https://collector:4318", t.Endpoint)
+	}
+	for _, f := range []struct{ key, v string }{{"traces.ca", t.CA}, {"traces.header_file", t.HeaderFile}} {
+		if f.v != "" && !filepath.IsAbs(f.v) {
+			return invalid("%s %q: give an absolute path", f.key, f.v)
+		}
+	}
+	if t.CA != "" && u.Scheme != "https" {
+		return invalid("traces.ca: %s is not asked for a certificate; give its https URL, or leave the authorities out", t.Endpoint)
+	}
+	if t.Share != nil && !(*t.Share >= 0 && *t.Share <= 1) {
+		return invalid("traces.share: %v is not between 0 and 1, such as 0.1 for one call in ten", *t.Share)
+	}
+	return nil
 }
 
 // Log says what is logged to standard error.
@@ -200,6 +239,10 @@ func (c *Config) fill(hostname string) {
 	if c.ScrubRate == 0 {
 		c.ScrubRate = DefaultScrubRate
 	}
+	if c.Traces.Endpoint != "" && c.Traces.Share == nil {
+		all := 1.0
+		c.Traces.Share = &all
+	}
 }
 
 func (c *Config) check() error {
@@ -250,6 +293,9 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.Fetch.check(); err != nil {
+		return err
+	}
+	if err := c.Traces.check(); err != nil {
 		return err
 	}
 	if err := c.CheckWitness(); err != nil {

@@ -66,6 +66,13 @@ func TestMistakesAreNamedAndTaught(t *testing.T) {
 		{"rack: a\nfetch: {private: ['10.0.0.1']}", "10.1.0.0/16"},
 		{"rack: a\nfetch: {private: ['10.0.0.1/8']}", "zeros behind its bits"},
 		{"rack: a\nfetch: {ca: ca.pem}", "absolute path"},
+		{"rack: a\ntraces: {share: 0.5}", "give its URL too"},
+		{"rack: a\ntraces: {endpoint: 'collector:4318'}", "is not like https://collector:4318"},
+		{"rack: a\ntraces: {endpoint: 'https://me:secret@collector'}", "stand in traces.header_file"},
+		{"rack: a\ntraces: {endpoint: 'https://c', header_file: h}", "absolute path"},
+		{"rack: a\ntraces: {endpoint: 'http://c', ca: /ca.pem}", "is not asked for a certificate"},
+		{"rack: a\ntraces: {endpoint: 'https://c', share: 1.5}", "between 0 and 1"},
+		{"rack: a\ntraces: {endpoint: 'https://c', share: .nan}", "between 0 and 1"},
 		{strings.Repeat("#", maxFile+1), "right file"},
 	} {
 		_, err := Parse([]byte(c.text), "host")

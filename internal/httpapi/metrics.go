@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -78,17 +79,25 @@ func (s *Server) gatherCluster(ctx context.Context, m *telemetry.Samples) {
 	}
 }
 
-// counted counts the calls by what they asked for.
+// counted counts the calls by what they asked for, and has them traced.
 func (s *Server) counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
 		to := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		traced := func(string, int) {}
+		if s.o.Trace != nil {
+			r, traced = s.o.Trace(r)
+		}
 		defer func() {
-			code := to.Status()
+			op, code := s.operationOf(r), to.Status()
 			if code == 0 {
 				code = http.StatusSwitchingProtocols // the connection was taken over
 			}
-			s.metrics.Call(s.operationOf(r), strconv.Itoa(code), time.Since(begun))
+			s.metrics.Call(op, strconv.Itoa(code), time.Since(begun))
+			if code == http.StatusSwitchingProtocols || strings.HasPrefix(to.Header().Get("Content-Type"), "text/event-stream") {
+				op = "" // a stream
+			}
+			traced(op, code)
 		}()
 		next.ServeHTTP(to, r)
 	})

@@ -57,6 +57,9 @@ type Options struct {
 	// Tasks are those of the cluster; Unavailable while the host is in none. Nil: what
 	// takes long is not noted, and images are not fetched.
 	Tasks func() (*task.Store, error)
+	// Trace begins to tell of a call, and end tells what it was; "": of none. Nil:
+	// nobody is told.
+	Trace func(*http.Request) (with *http.Request, end func(operation string, status int))
 	// Fetch says from where images are fetched.
 	Fetch fetch.Policy
 }

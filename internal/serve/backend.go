@@ -136,7 +136,9 @@ func (h *Host) Activity(ctx context.Context, id holdfast.VolumeID) (v1.Activity,
 
 // peer is a client of another host's API, as this host.
 func (m *member) peer(host cluster.Host) *client.Client {
-	return client.HTTPS(host.APIAddr, auth.ClientTLS(m.creds, nil))
+	c := client.HTTPS(host.APIAddr, auth.ClientTLS(m.creds, nil))
+	c.Through(m.traces.Through)
+	return c
 }
 
 // Drain implements httpapi.Members.

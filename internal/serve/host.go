@@ -35,6 +35,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/store"
 	noted "github.com/holdfast-cloud/holdfast/internal/task"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
+	"github.com/holdfast-cloud/holdfast/internal/tracing"
 	"github.com/holdfast-cloud/holdfast/internal/transport/awake"
 	"github.com/holdfast-cloud/holdfast/internal/transport/tcp"
 )
@@ -61,6 +62,7 @@ type Host struct {
 
 	deriving sync.Mutex // held while a passphrase is worked on
 
+	traces  *tracing.Tracer // nil: nobody is told
 	program *program.Place
 	again   chan *recoveryOrder // to begin anew, see Run
 	becomes chan struct{}       // to become another program, see Run
@@ -99,6 +101,7 @@ type member struct {
 	keys     []keyring.Key                   // to begin with
 	done     chan struct{}                   // closed when the member stops
 	tasks    sync.WaitGroup
+	traces   *tracing.Tracer
 	mu       sync.Mutex // guards stores, and that ms is changed by one at a time
 	taking   sync.Mutex // held while a file or device is being taken into use
 }
@@ -129,6 +132,9 @@ func Start(o Options) (*Host, error) {
 	}
 	h := &Host{cfg: o.Config, version: o.Version, log: o.Log.With("host", o.Config.Name), tail: o.Tail, began: time.Now(), dir: dir,
 		rehearsals: make(chan struct{}, maxRehearsals), program: place, again: make(chan *recoveryOrder, 1), becomes: make(chan struct{}, 1), stopped: make(chan struct{})}
+	if h.traces, err = h.openTraces(); err != nil {
+		return nil, err
+	}
 	h.figures = h.openFigures()
 	if o.order != nil {
 		if _, h.failed = h.rebuild(o.order); h.failed != nil {
@@ -153,7 +159,7 @@ func (h *Host) start(after *recoveryOrder) (err error) {
 		return err
 	}
 	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Peer: peer, Accounts: h.accounts, Audit: h.audit, Once: h.onceLog,
-		Tasks: h.longTasks, Fetch: fetching})
+		Tasks: h.longTasks, Fetch: fetching, Trace: h.traces.Call})
 	ms, err := h.dir.membership()
 	if err != nil {
 		return err
@@ -226,7 +232,7 @@ func (h *Host) answerAdmins(ms membership) error {
 
 // enter starts everything of a member host, after a recovery with its keys.
 func (h *Host) enter(ms membership, after *recoveryOrder) error {
-	m := &member{done: make(chan struct{})}
+	m := &member{done: make(chan struct{}), traces: h.traces}
 	m.ms.Store(&ms)
 	if after != nil {
 		m.keys = after.keys
@@ -325,6 +331,9 @@ func (h *Host) build(m *member) (err error) {
 	m.tasks.Go(func() { h.followMove(m) })
 	m.tasks.Go(func() { h.keepRecords(m) })
 	m.tasks.Go(func() { h.keepFigures(m) })
+	if h.traces != nil {
+		m.tasks.Go(func() { h.traceFailOvers(m) })
+	}
 	if m.ms.Load().External {
 		m.tasks.Go(func() { h.watchEtcd(m) })
 	}
@@ -463,6 +472,7 @@ func (h *Host) Stop() {
 		h.hyper.Close()
 	}
 	os.Remove(h.cfg.Socket)
+	h.traces.Close()
 	h.dir.close()
 }
 
