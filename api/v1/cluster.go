@@ -11,6 +11,7 @@ import "time"
 type Status struct {
 	Sentence   string      `json:"sentence"`
 	Level      string      `json:"level" enum:"ok,warning,error" doc:"ok: nothing needs a person"`
+	Simulated  bool        `json:"simulated,omitempty" doc:"Nothing of this exists: it is a cluster of 'holdfast sim --serve', for looking at and developing against"`
 	Host       Self        `json:"host" doc:"The host that answers"`
 	Cluster    *Cluster    `json:"cluster,omitempty" doc:"Absent while the host is in no cluster"`
 	Counts     Counts      `json:"counts"`
@@ -32,6 +33,7 @@ type Self struct {
 	Accelerator string `json:"accelerator,omitempty"`
 	Why         string `json:"accelerator_why,omitempty"`
 	Sandbox     string `json:"sandbox,omitempty"`
+	Simulated   bool   `json:"simulated,omitempty" doc:"There is no such host: the cluster is one of 'holdfast sim --serve'"`
 }
 
 // Cluster is the cluster itself.

@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/program"
 	"github.com/holdfast-cloud/holdfast/internal/serve"
 	"github.com/holdfast-cloud/holdfast/internal/sim"
+	"github.com/holdfast-cloud/holdfast/internal/sim/fleet"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 	"github.com/holdfast-cloud/holdfast/lab"
 )
@@ -68,5 +69,5 @@ func victims(machines string) ([]cgroup.Victim, error) {
 func extra() []*cobra.Command {
 	l := lab.Command(os.Getenv)
 	l.AddCommand(drill.PlayCommand(os.Getenv))
-	return []*cobra.Command{l, drill.Command(os.Getenv), sim.Command(version)}
+	return []*cobra.Command{l, drill.Command(os.Getenv), fleet.Serve(sim.Command(version), version)}
 }

@@ -97,7 +97,7 @@ func Fakes() []string {
 func Foreign() map[string][]string {
 	return map[string][]string{
 		"go.etcd.io/":                    {"internal/kv/etcd"},
-		"github.com/spf13/cobra":         {"internal/cli", "lab", "internal/lab", "internal/drill", "internal/sim", "cmd/*"},
+		"github.com/spf13/cobra":         {"internal/cli", "lab", "internal/lab", "internal/drill", "internal/sim", "internal/sim/fleet", "cmd/*"},
 		"github.com/vishvananda/":        {"lab"},
 		"github.com/prometheus/":         {"internal/telemetry"},
 		"go.opentelemetry.io/":           {"internal/tracing"},

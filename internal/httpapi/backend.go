@@ -137,6 +137,7 @@ type Self struct {
 	Accelerator string // "kvm" or "tcg", with why
 	Why         string
 	Sandbox     string // "full" or "reduced"
+	Simulated   bool   // there is no such host, and the cluster is none
 }
 
 // Report is what this host adds to the picture.

@@ -150,6 +150,9 @@ func (s *Server) featureRoutes() {
 	act(s, s.operation("GET", "/v1/features", "features", "What this host's API can do; names are added and never taken away", 200),
 		func(context.Context, *none) ([]v1.Feature, error) {
 			all := features()
+			if s.o.Backend.Self().Simulated {
+				all["simulated"] = "no host, VM or volume of this cluster exists: it is one of 'holdfast sim --serve'"
+			}
 			out := make([]v1.Feature, 0, len(all))
 			for _, name := range slices.Sorted(maps.Keys(all)) {
 				out = append(out, v1.Feature{Name: name, What: all[name]})

@@ -13,7 +13,7 @@ import (
 
 func renderSelf(s Self) v1.Self {
 	return v1.Self{ID: s.ID.String(), Name: s.Name, Rack: s.Domain.Rack, Site: s.Domain.Site, Version: s.Version,
-		InCluster: s.InCluster, LeadsKV: s.LeadsKV, Witness: s.Witness, Accelerator: s.Accelerator, Why: s.Why, Sandbox: s.Sandbox}
+		InCluster: s.InCluster, LeadsKV: s.LeadsKV, Witness: s.Witness, Accelerator: s.Accelerator, Why: s.Why, Sandbox: s.Sandbox, Simulated: s.Simulated}
 }
 
 func (p picture) renderCluster() v1.Cluster {

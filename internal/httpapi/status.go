@@ -11,7 +11,7 @@ import (
 func (p picture) renderStatus(self Self, r Report, w v1.Works) v1.Status {
 	c := p.renderCluster()
 	h := health.Summary(p.State, progressOf(w))
-	s := v1.Status{Sentence: h.Sentence, Level: "ok", Host: renderSelf(self), Cluster: &c, Counts: p.counts(),
+	s := v1.Status{Sentence: h.Sentence, Level: "ok", Simulated: self.Simulated, Host: renderSelf(self), Cluster: &c, Counts: p.counts(),
 		CanLose: p.renderTolerance(h), Conditions: []v1.Condition{}, Work: p.renderWork(w)}
 	for _, c := range h.Conditions {
 		s.Conditions = append(s.Conditions, renderCause(c))

@@ -13,7 +13,7 @@ import (
 // depends on all that the cluster has to do, so it is not told.
 func (p picture) renderOwn(self Self, r Report) v1.Status {
 	all := p.counts()
-	s := v1.Status{Level: "ok", Host: renderSelf(self), Conditions: []v1.Condition{}, Work: []v1.Work{},
+	s := v1.Status{Level: "ok", Simulated: self.Simulated, Host: renderSelf(self), Conditions: []v1.Condition{}, Work: []v1.Work{},
 		Counts:  v1.Counts{VMs: all.VMs, VMsOn: all.VMsOn, VMsRunning: all.VMsRunning, Volumes: all.Volumes, VolumesDegraded: all.VolumesDegraded},
 		CanLose: v1.CanLose{Racks: []string{}, Hosts: []string{}, Unknown: "that is told to who may see the whole cluster"}}
 	add := func(c v1.Condition) {

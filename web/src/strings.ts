@@ -18,6 +18,10 @@ export const t = {
     logout: 'Log out',
     more: 'More',
   },
+  simulated: {
+    title: 'Simulated.',
+    text: 'No host, VM or volume that is shown here exists: this is holdfast sim --serve.',
+  },
   lost: {
     title: (since: string) => `No answer since ${since}. What you see is from then.`,
     elsewhere: 'Another host answers for the whole cluster, too:',
