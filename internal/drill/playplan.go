@@ -41,7 +41,7 @@ func unplayable(kind string) string {
 		return "what real connections carry comes in order and whole"
 	case "kv leader", "kv slow", "kv lossy", "kv forget":
 		return "a real etcd cannot be told to"
-	case "disk slow", "disk hang", "disk failsync", "disk flaky", "disk lose", "disk misdirect":
+	case "disk slow", "disk hang", "disk failsync", "disk evict", "disk flaky", "disk lose", "disk misdirect":
 		return "the kernel's file systems answer as they do"
 	case "disk copy", "disk restore", "disk swap":
 		return "a running host's disk is not exchanged below it"

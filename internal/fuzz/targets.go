@@ -35,7 +35,7 @@ func targets() []target {
 		"task":        {"FuzzTask"},
 		"image/fetch": {"FuzzParseURL"},
 		"series":      {"FuzzDecode"},
-		"program":     {"FuzzArch", "FuzzTrial"},
+		"program":     {"FuzzArch"},
 	}
 	var out []target
 	for _, p := range packages() {

@@ -241,6 +241,8 @@ func (s *simulation) deedOfDisk(c story.Command, d *memdisk.Disk) (undo func()) 
 		return func() { d.SetHung(false) }
 	case "disk failsync":
 		d.FailNext(memdisk.Sync, 1)
+	case "disk evict":
+		d.Evict()
 	case "disk flaky":
 		d.SetChances(memdisk.Chances{SyncError: c.Share("syncs"), WriteError: c.Share("writes")})
 		return works

@@ -30,7 +30,7 @@ type situation struct {
 }
 
 const (
-	endgameEach = 1 // situations in a seed
+	endgameEach = 1 // situations in a seed, unless more are asked for
 	endgameLook = 2 * time.Millisecond
 	calmLimit   = 8 * time.Second // for the cluster to be whole between two situations
 )
@@ -40,7 +40,7 @@ const (
 // one, so that it takes about a tenth of the time of all.
 func (s *simulation) newEndgame() *endgame {
 	e := &endgame{s: s, rng: s.w.Rand("endgame")}
-	short := !s.o.endgame && s.o.Steps > 0 && s.o.Steps <= e.rng.IntN(defaultSteps)
+	short := s.o.Situations == 0 && s.o.Steps > 0 && s.o.Steps <= e.rng.IntN(defaultSteps)
 	if short || len(s.story.Lines) > 0 || !s.with("endgame") || s.said("mix") || s.said("pace") {
 		return nil
 	}
@@ -60,7 +60,7 @@ func (e *endgame) play() {
 
 func (e *endgame) aim() {
 	all := situations()
-	left := endgameEach
+	left := max(e.s.o.Situations, endgameEach)
 	for _, i := range e.rng.Perm(len(all)) {
 		e.calm()
 		if left == 0 || e.failed() {

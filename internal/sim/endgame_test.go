@@ -19,7 +19,7 @@ func TestEverySituationIsPlayed(t *testing.T) {
 			t.Fatalf("200 seeds did not play %v", left)
 		}
 		var out bytes.Buffer
-		r := Run(Options{Seed: seed, Steps: 400, endgame: true, Out: &out})
+		r := Run(Options{Seed: seed, Steps: 400, Situations: 1, Out: &out})
 		if len(r.Failures) > 0 {
 			t.Fatalf("%s", out.String())
 		}
@@ -38,8 +38,8 @@ func TestAnEndgameChangesNothingBeforeIt(t *testing.T) {
 	}
 	for seed := uint64(3000); seed < 3003; seed++ {
 		var a, b bytes.Buffer
-		with := Run(Options{Seed: seed, Steps: 600, endgame: true, Out: &a})
-		plain := Run(Options{Seed: seed, Steps: 600, endgame: true, Story: without, Out: &b})
+		with := Run(Options{Seed: seed, Steps: 600, Situations: 1, Out: &a})
+		plain := Run(Options{Seed: seed, Steps: 600, Situations: 1, Story: without, Out: &b})
 		if len(with.Situations) != 1 || len(plain.Situations) != 0 {
 			t.Errorf("seed %d: %v and %v", seed, with.Situations, plain.Situations)
 		}

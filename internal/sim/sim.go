@@ -41,7 +41,7 @@ type Options struct {
 	Log   io.Writer     // the product's log; nil: none
 	Out   io.Writer     // the history: faults, findings, summary
 
-	endgame bool // also of a run that is short
+	Situations int // of the endgame, also of a run that is short; 0: one, of some short ones none
 }
 
 // Result is what a run came to.

@@ -188,9 +188,9 @@ func (e *endgame) allProcesses() bool {
 	return true
 }
 
-// forgetful has a replica's disk fail for a moment, so that it is opened anew without
-// what was in memory only, and a little later takes the power of all others: it cannot
-// vouch for what was not flushed (invariant 7).
+// forgetful has a sync of a replica's disk fail, and what was to be synced be in no
+// memory any more, so that it is opened anew without it, and a little later takes the
+// power of all others: it cannot vouch for what was not flushed (invariant 7).
 func (e *endgame) forgetful() bool {
 	x := e.scene(whichever)
 	if x == nil {
@@ -198,12 +198,15 @@ func (e *endgame) forgetful() bool {
 	}
 	e.strike("read %s at %s for 2s", x.c.vol.Name, x.member.name) // its client does not rest
 	e.sleep(e.between(50*time.Millisecond, 500*time.Millisecond))
-	if e.rng.IntN(3) == 0 {
-		e.strike("disk failsync %s", x.member.name)
-	} else {
-		e.strike("disk pull %s for %v", x.member.name, e.between(30*time.Millisecond, 400*time.Millisecond))
+	if e.rng.IntN(3) > 0 { // it is not ejected before it is whole again
+		e.strike("cut host %s kv for %v", x.writer.name, overtake)
 	}
-	e.sleep(e.between(0, 1200*time.Millisecond))
+	e.strike("disk failsync %s", x.member.name)
+	for range 10 { // until it is opened anew, half a second after it has failed
+		e.sleep(e.between(40*time.Millisecond, 120*time.Millisecond))
+		e.strike("disk evict %s", x.member.name)
+	}
+	e.sleep(e.between(0, 400*time.Millisecond))
 	e.leaveAlone(x, x.member)
 	return true
 }

@@ -48,6 +48,7 @@ func Forms() []Form {
 		{"disk slow", Fault, "disk slow {disk} {factor:factor} [for {for:time}]", ""},
 		{"disk hang", Fault, "disk hang {disk} [for {for:time}]", "it answers nothing"},
 		{"disk failsync", Fault, "disk failsync {disk}", "its next sync fails"},
+		{"disk evict", Fault, "disk evict {disk}", "what a failed sync has left in a page cache only is not read from there any more"},
 		{"disk flaky", Fault, "disk flaky {disk} syncs {syncs:share} writes {writes:share} [for {for:time}]", "some of them fail"},
 		{"disk lose", Fault, "disk lose {disk} writes {writes:share} [for {for:time}]", "it says of some that they are done, and does not do them"},
 		{"disk misdirect", Fault, "disk misdirect {disk} writes {writes:share} [for {for:time}]", "some of them go to a wrong place"},

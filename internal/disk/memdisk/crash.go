@@ -29,6 +29,20 @@ func (d *Disk) Kill() {
 	d.shrinkUnderWay()
 }
 
+// Evict has reads see nothing any more of writes whose sync failed, but what of them
+// is durable: an operating system keeps them in its page cache for as long as it
+// likes.
+func (d *Disk) Evict() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	pending := d.pending
+	d.pending = nil
+	clear(d.cache)
+	for _, w := range pending {
+		d.accept(w)
+	}
+}
+
 // shrinkUnderWay replaces writes that have not returned by a part of each, and
 // rebuilds the cache from what remains.
 func (d *Disk) shrinkUnderWay() {

@@ -252,6 +252,32 @@ func TestAFailedSyncIsNeverMadeGood(t *testing.T) {
 	}
 }
 
+// What a failed sync has not made durable is read until it is evicted, and what was
+// written since stays.
+func TestEvictedPagesAreAsOnTheMedium(t *testing.T) {
+	losses := 0
+	for seed := range uint64(50) {
+		d := New(1<<20, stream(seed))
+		dev := open(t, d)
+		put(t, dev, 'x', 0, 65536)
+		d.FailNext(Sync, 1)
+		if err := dev.Sync(); !holdfast.IsKind(err, holdfast.IO) {
+			t.Fatalf("failed sync: %v", err)
+		}
+		put(t, dev, 'y', 65536, 4096)
+		d.Evict()
+		if bytes.ContainsRune([]byte(look(d, 0, 65536)), 0) {
+			losses++
+		}
+		if got := look(d, 65536, 4096); bytes.ContainsRune([]byte(got), 0) {
+			t.Fatal("what nobody has synced yet is gone")
+		}
+	}
+	if losses < 25 {
+		t.Errorf("only %d of 50 evictions lost anything", losses)
+	}
+}
+
 func TestFaultsOnDemand(t *testing.T) {
 	d := New(1<<20, stream(1))
 	dev := open(t, d)
