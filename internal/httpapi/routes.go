@@ -52,7 +52,6 @@ func (s *Server) routes(r chi.Router) {
 	s.workRoutes()
 	s.historyRoutes()
 	s.taskRoutes()
-	s.alertRoutes()
 	s.debugRoutes()
 	s.upgradeRoutes()
 	s.consoleRoute(r)

@@ -19,6 +19,8 @@ func situations() []situation {
 		{"a disk forgets and its host is left alone", (*endgame).forgetful},
 		{"a writer dies in a storm", (*endgame).storm},
 		{"a writer without a copy reads from one that blinks", (*endgame).blinks},
+		{"a VM is stopped and started unseen by its host", (*endgame).startedUnseen},
+		{"a host has not heard that its VM is elsewhere", (*endgame).leftBehind},
 	}
 }
 

@@ -131,14 +131,19 @@ func (s *simulation) verify() {
 	s.tell("verified;%s%s %d tasks of the operator, %d snapshots, %d groups, %d tried in vain, %d drains, %d volumes handed over", s.vms, s.memories, s.op.done, len(s.op.snaps), len(s.groups.taken), len(s.groups.failed), s.drains.orders, s.drains.handed)
 }
 
-// twice names a VM that has two machines, or none. Two are there for a moment
-// when a host thaws whose VM moved: its machine can no longer write, and its
-// agent ends it as soon as it sees the records.
+// twice names a VM that has two machines, none, or one of an earlier assignment or
+// start. Two are there for a moment when a host thaws whose VM moved: its machine can
+// no longer write, and its agent ends it as soon as it sees the records.
 func (s *simulation) twice() string {
 	n := make(map[holdfast.VMID]int)
+	st := s.hosts[0].node.Cluster.State()
 	for _, h := range s.hosts {
 		for _, m := range h.vmhost.Machines() {
-			n[m.Spec().VM]++
+			id := m.Spec().VM
+			n[id]++
+			if is, should := m.Spec().Generation, st.VMs[id].Val.Generation; is != should {
+				return fmt.Sprintf("a machine of VM %s on %s is of generation %d, and the VM is at %d", s.vms.of(id).name, h.name, is, should)
+			}
 		}
 	}
 	for _, vm := range s.vms.vms {
