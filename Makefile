@@ -27,7 +27,7 @@ SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES    := qemu-system-x86 qemu-utils ovmf passt libnbd-bin nbdkit fio mmdebstrap e2fsprogs iproute2 libiscsi-bin
 COMMANDS    := qemu-system-x86_64 qemu-img passt nbdinfo nbdkit fio mmdebstrap mkfs.ext4 ip iscsi-test-cu
 
-.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks bad-days drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-installer judge-iscsi rot crash-points crash-bugs kill-points model isolation power-orders upgrade-walk fuzz fuzz-smoke ui ui-check ui-dev ui-test packages package clean
+.PHONY: help build check test sim sim-race sim-campaign metamorphic snapshots tebibyte bugs runbooks bad-days drill drill-power-loss drill-wipe drill-museum drill-split drill-two-box torture soak lab down image kernel bench clean-bench rebuild-bench backup-bench flood-bench judges figures judge-cloud-init judge-installer judge-iscsi rot crash-points crash-bugs kill-points model isolation power-orders upgrade-walk fuzz fuzz-smoke ui ui-check ui-dev ui-test fleet-figures packages package clean
 .DEFAULT_GOAL := build
 
 help: ## list what can be made
@@ -276,6 +276,10 @@ ui-check: ui ## build the web interface, and see that what is in git is the same
 ui-test: kernel build web/node_modules ## use the web interface in Debian's Chromium, on a lab of its own; pictures in build/ui
 	@$(MAKE) --no-print-directory packages PACKAGES='$(PACKAGES) chromium fonts-inter' COMMANDS='$(COMMANDS) chromium'
 	@dir=$$(mktemp -d /tmp/hfui.XXXXXX); UI_LAB=$$dir/l node web/test/ui.js; status=$$?; rm -rf $$dir; exit $$status
+
+fleet-figures: build web/node_modules ## measure pages and lists with 60 and with 2,000 simulated VMs, in Debian's Chromium, and write docs/BENCHMARKS.md; FLEET="-runs 15" and so on
+	@$(MAKE) --no-print-directory packages PACKAGES='chromium fonts-inter' COMMANDS='chromium'
+	@$(GO) run ./bench/fleet -binary $(BIN) -write docs/BENCHMARKS.md $(FLEET)
 
 ui-dev: web/node_modules ## serve the web interface from web/, with the API of the host at SOCKET
 	cd web && HOLDFAST_SOCKET="$(SOCKET)" npm run dev
