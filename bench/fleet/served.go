@@ -26,7 +26,6 @@ type served struct {
 	token              string
 	vm                 string // one that is changed
 	n                  int    // how often it was
-	mu                 sync.Mutex
 }
 
 // begin starts a fleet in which nothing happens by itself.

@@ -233,7 +233,7 @@ func (b *board) rebuild(vol cluster.Volume) string {
 		}
 		return fmt.Sprintf("; a copy is being built on host %s", b.v.HostName(r.Host))
 	}
-	if _, ok, why := placement.PlaceReplica(b.v.State, vol); !ok {
+	if _, ok, why := b.v.PlaceReplica(vol); !ok {
 		return "; " + why.Short
 	}
 	return ""

@@ -49,7 +49,7 @@ func (b *board) vmState(vm cluster.VM) (what, severity string, since time.Time) 
 			return "waiting for a copy of volume " + vol.Name + orElse(b.stale(vol)), Error, since
 		}
 	}
-	if to, why := placement.PlaceVM(b.v.State, vm, placement.VMOptions{}); to.IsZero() {
+	if to, why := b.v.PlaceVM(vm, placement.VMOptions{}); to.IsZero() {
 		return why.String(), Error, since
 	}
 	if vm.Host.IsZero() {

@@ -18,7 +18,8 @@ import (
 const (
 	journalLook  = time.Second // at least so often: what is away changes no record
 	journalPause = 100 * time.Millisecond
-	journalGone  = 1000 // that are remembered
+	journalMost  = 500 * time.Millisecond // of a pause: what is committed is told within a second
+	journalGone  = 1000                   // that are remembered
 )
 
 // journal knows of everything that the watch stream tells when it changed last. A
@@ -71,9 +72,10 @@ func (j *journal) run(ctx context.Context) {
 		begun := time.Now()
 		l := j.look()
 		j.take(l)
-		// What takes long to look at is looked at less often: a tenth of a processor.
+		// What takes long to look at is looked at less often: a tenth of a processor,
+		// unless that would be late.
 		select {
-		case <-time.After(max(journalPause, 10*time.Since(begun))):
+		case <-time.After(max(journalPause, min(10*time.Since(begun), journalMost))):
 		case <-ctx.Done():
 		}
 		j.wait(l.rev, journalLook)

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 )
 
@@ -44,14 +43,26 @@ func (v *View) usable(list []cluster.Replica) (out []cluster.Replica) {
 type standing struct{ hosts, racks int }
 
 func (v *View) standing(vol cluster.Volume, list []cluster.Replica) standing {
-	hosts := map[holdfast.HostID]bool{}
-	racks := map[holdfast.FaultDomain]bool{}
-	for _, r := range list {
-		if h := v.Host(r.Host); h != nil {
-			hosts[r.Host], racks[h.Domain] = true, true
+	var s standing
+	for i, r := range list {
+		h := v.Host(r.Host)
+		if h == nil {
+			continue
+		}
+		host, rack := true, true // that nothing before it stands on
+		for _, o := range list[:i] {
+			if b := v.Host(o.Host); b != nil {
+				host, rack = host && b != h, rack && b.Domain != h.Domain
+			}
+		}
+		if host {
+			s.hosts++
+		}
+		if rack {
+			s.racks++
 		}
 	}
-	return standing{min(len(hosts), vol.Copies), min(len(racks), vol.Copies)}
+	return standing{min(s.hosts, vol.Copies), min(s.racks, vol.Copies)}
 }
 
 func (s standing) atLeast(o standing) bool { return s.hosts >= o.hosts && s.racks >= o.racks }
@@ -86,7 +97,7 @@ func (v *View) Replaced(vol cluster.Volume) bool {
 // why tells people.
 func (v *View) Release(vol cluster.Volume) (rel *cluster.Release, why string) {
 	if v.Lost(vol) > 0 {
-		if _, ok, _ := PlaceReplica(v.State, vol); ok {
+		if _, ok, _ := v.PlaceReplica(vol); ok {
 			return nil, ""
 		}
 	}

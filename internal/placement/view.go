@@ -19,6 +19,11 @@ type View struct {
 	VMs     []cluster.VM     // by name, without the deleted
 
 	hosts map[holdfast.HostID]*Host
+	data  int // members that may have disks and run VMs
+
+	// Worked out when they are asked for first.
+	promised map[holdfast.DiskID]int64
+	rooms    rooms
 }
 
 // Host is a member with what it says of itself.
@@ -48,7 +53,7 @@ func (r Rack) Witness() bool {
 
 // Look puts a state in order.
 func Look(s *cluster.State) *View {
-	v := &View{State: s, hosts: make(map[holdfast.HostID]*Host, len(s.Hosts))}
+	v := &View{State: s, hosts: make(map[holdfast.HostID]*Host, len(s.Hosts)), data: s.DataHosts()}
 	for id, rec := range s.Hosts {
 		h := &Host{Host: rec.Val}
 		if a, ok := s.Alive[id]; ok {
@@ -137,7 +142,7 @@ func (v *View) InSync(vol cluster.Volume) []cluster.Replica {
 // Whole reports whether a volume has all the copies in sync, usable now, that
 // the cluster has hosts for.
 func (v *View) Whole(vol cluster.Volume) bool {
-	return v.Copies(vol) >= max(1, min(vol.Copies, v.State.DataHosts()))
+	return v.Copies(vol) >= max(1, min(vol.Copies, v.data))
 }
 
 // VolumesOf returns the volumes that a VM needs to start, the boot disk's
@@ -156,6 +161,7 @@ func (v *View) VolumesOf(vm cluster.VM) (vols []cluster.Volume, missing []holdfa
 // without returns the view as it would be after the loss of hosts.
 func (v *View) without(lost []*Host) *View {
 	w := *v
+	w.rooms = nil
 	w.hosts = make(map[holdfast.HostID]*Host, len(v.hosts))
 	w.Hosts = make([]*Host, 0, len(v.Hosts))
 	for _, h := range v.Hosts {

@@ -27,8 +27,15 @@ type VMOptions struct {
 // and memory; if possible one that holds an in-sync replica of its volume, then
 // the one with the most memory left. It returns the zero id if none fits.
 func PlaceVM(s *cluster.State, vm cluster.VM, o VMOptions) (holdfast.HostID, Why) {
-	v := Look(s)
-	return v.placeVM(newRooms(v), vm, o)
+	return Look(s).PlaceVM(vm, o)
+}
+
+// PlaceVM is the same, for who has looked already.
+func (v *View) PlaceVM(vm cluster.VM, o VMOptions) (holdfast.HostID, Why) {
+	if v.rooms == nil {
+		v.rooms = newRooms(v)
+	}
+	return v.placeVM(v.rooms, vm, o)
 }
 
 // room is what is left of a host for VMs.

@@ -52,7 +52,12 @@ func PlaceVolume(s *cluster.State, blocks uint64, copies int, c Constraints) ([]
 // successor, then on another disk of its host; and it is put nowhere where the
 // copies would share more racks than they do.
 func PlaceReplica(s *cluster.State, vol cluster.Volume) (Spot, bool, Why) {
-	return Look(s).placeReplica(vol, Constraints{})
+	return Look(s).PlaceReplica(vol)
+}
+
+// PlaceReplica is the same, for who has looked already.
+func (v *View) PlaceReplica(vol cluster.Volume) (Spot, bool, Why) {
+	return v.placeReplica(vol, Constraints{})
 }
 
 func (v *View) placeReplica(vol cluster.Volume, c Constraints) (Spot, bool, Why) {
@@ -112,7 +117,7 @@ func newDiskPlan(v *View, blocks uint64, c Constraints) *diskPlan {
 		return p
 	}
 	p.pool = v.inPool(c.Pool)
-	promised := promisedBytes(v)
+	promised := v.promisedBytes()
 	size := int64(blocks) * holdfast.BlockSize
 	for _, h := range v.Hosts {
 		if reason := refusesReplicas(h, c); reason != "" {
@@ -194,7 +199,10 @@ func judgeDisk(h *Host, d cluster.DiskUse, size, promised int64, c Constraints) 
 }
 
 // promisedBytes sums the sizes of the volumes on each disk, as if all were full.
-func promisedBytes(v *View) map[holdfast.DiskID]int64 {
+func (v *View) promisedBytes() map[holdfast.DiskID]int64 {
+	if v.promised != nil {
+		return v.promised
+	}
 	sum := map[holdfast.DiskID]int64{}
 	for _, vol := range v.Volumes {
 		for _, set := range [][]cluster.Replica{vol.InSync, vol.Others} {
@@ -203,6 +211,7 @@ func promisedBytes(v *View) map[holdfast.DiskID]int64 {
 			}
 		}
 	}
+	v.promised = sum
 	return sum
 }
 
