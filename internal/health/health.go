@@ -51,7 +51,7 @@ type Copying struct {
 // Summary judges a state.
 func Summary(s *cluster.State, progress Progress) Status {
 	v := placement.Look(s)
-	st := Status{Plan: placement.FailoverPlan(s)}
+	st := Status{Plan: v.FailoverPlan()}
 	st.Verdict = placement.Judge(st.Plan)
 	b := &board{v: v, progress: progress}
 	b.racks()

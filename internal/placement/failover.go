@@ -83,9 +83,13 @@ func (l Loss) Reasons() []string {
 // FailoverPlan computes what would happen if any one rack or host were lost.
 // The restarts are those that Restarts would give at that moment.
 func FailoverPlan(s *cluster.State) Plan {
-	v := Look(s)
+	return Look(s).FailoverPlan()
+}
+
+// FailoverPlan is the same, for who has looked already.
+func (v *View) FailoverPlan() Plan {
 	base := settle(v)
-	p := Plan{WantsWitness: v.wantsWitness(), External: s.Cluster.External}
+	p := Plan{WantsWitness: v.wantsWitness(), External: v.State.Cluster.External}
 	for _, r := range v.Racks {
 		if r.Up() {
 			p.Racks = append(p.Racks, base.lose(r.Domain.String(), r.Hosts))
@@ -124,6 +128,8 @@ type settled struct {
 	v     *View
 	rooms rooms
 	at    map[holdfast.VMID]holdfast.HostID
+	runs  map[holdfast.HostID][]cluster.VM // the same by host, in the order of the view
+	holds map[holdfast.HostID][]int        // numbers of the volumes with a usable in-sync copy there, ascending
 }
 
 func settle(v *View) *settled {
@@ -149,7 +155,27 @@ func settle(v *View) *settled {
 			}
 		}
 	}
+	b.index()
 	return b
+}
+
+// index orders by host what the loss of one would take: there are many hosts, and
+// each takes little.
+func (b *settled) index() {
+	b.runs, b.holds = map[holdfast.HostID][]cluster.VM{}, map[holdfast.HostID][]int{}
+	for _, vm := range b.v.VMs {
+		if at, ok := b.at[vm.ID]; ok {
+			b.runs[at] = append(b.runs[at], vm)
+		}
+	}
+	for i := range b.v.Volumes {
+		for _, r := range b.v.Volumes[i].InSync {
+			of := b.holds[r.Host]
+			if (len(of) == 0 || of[len(of)-1] != i) && b.v.Usable(r) {
+				b.holds[r.Host] = append(of, i)
+			}
+		}
+	}
 }
 
 // RestartOrder sorts VMs as they are to be restarted: by priority, then the
@@ -168,13 +194,11 @@ func (b *settled) lose(name string, lost []*Host) Loss {
 		l.Witness = l.Witness && h.Witness
 	}
 	after := b.v.without(lost)
-	l.Volumes = volumesLost(b.v, after, name)
+	l.Volumes = b.volumesLost(after, l.Lost, name)
 	l.Control = controlLost(b.v, after, name)
 	var vms []cluster.VM
-	for _, vm := range b.v.VMs {
-		if at, ok := b.at[vm.ID]; ok && slices.Contains(l.Lost, at) {
-			vms = append(vms, vm)
-		}
+	for _, id := range l.Lost {
+		vms = append(vms, b.runs[id]...)
 	}
 	l.Restarts, l.Unplaced = after.restarts(b.rooms.clone(), vms, nil)
 	return l
@@ -226,10 +250,18 @@ func (v *View) cannotStart(vm cluster.VM) string {
 	return ""
 }
 
-func volumesLost(now, after *View, name string) []VolumeLoss {
+// volumesLost judges the volumes that have a copy on one of the lost hosts.
+func (b *settled) volumesLost(after *View, lost []holdfast.HostID, name string) []VolumeLoss {
 	var out []VolumeLoss
-	for _, vol := range now.Volumes {
-		have, left := len(now.InSync(vol)), len(after.InSync(vol))
+	var of []int
+	for _, id := range lost {
+		of = append(of, b.holds[id]...)
+	}
+	slices.Sort(of)
+	now := b.v
+	for _, i := range slices.Compact(of) {
+		vol := now.Volumes[i]
+		have, left := now.countUsable(vol.InSync), after.countUsable(vol.InSync)
 		if have == left {
 			continue
 		}

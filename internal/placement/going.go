@@ -38,6 +38,16 @@ func (v *View) usable(list []cluster.Replica) (out []cluster.Replica) {
 	return out
 }
 
+// countUsable is how many usable returns.
+func (v *View) countUsable(list []cluster.Replica) (n int) {
+	for _, r := range list {
+		if v.Usable(r) {
+			n++
+		}
+	}
+	return n
+}
+
 // standing is what a set of replicas stands: on how many hosts and racks they
 // are. More than the copies that a volume wants counts for nothing.
 type standing struct{ hosts, racks int }

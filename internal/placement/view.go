@@ -70,23 +70,33 @@ func Look(s *cluster.State) *View {
 		r := &v.Racks[len(v.Racks)-1]
 		r.Hosts = append(r.Hosts, h)
 	}
-	for _, rec := range s.Volumes {
-		if !rec.Val.Deleted {
-			v.Volumes = append(v.Volumes, rec.Val)
-		}
-	}
-	slices.SortFunc(v.Volumes, func(a, b cluster.Volume) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), bytes.Compare(a.ID.UUID[:], b.ID.UUID[:]))
-	})
-	for _, rec := range s.VMs {
-		if !rec.Val.Deleted {
-			v.VMs = append(v.VMs, rec.Val)
-		}
-	}
-	slices.SortFunc(v.VMs, func(a, b cluster.VM) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), bytes.Compare(a.ID.UUID[:], b.ID.UUID[:]))
-	})
+	v.Volumes = byName(s.Volumes, func(x *cluster.Volume) (string, holdfast.UUID, bool) { return x.Name, x.ID.UUID, x.Deleted })
+	v.VMs = byName(s.VMs, func(x *cluster.VM) (string, holdfast.UUID, bool) { return x.Name, x.ID.UUID, x.Deleted })
 	return v
+}
+
+// byName returns the records that are not deleted, by name and then by identity.
+// Names are sorted and not records, which are large.
+func byName[K comparable, T any](all map[K]cluster.Versioned[T], of func(*T) (name string, id holdfast.UUID, deleted bool)) []T {
+	type key struct {
+		name string
+		uuid holdfast.UUID
+		id   K
+	}
+	keys := make([]key, 0, len(all))
+	for id, rec := range all {
+		if name, uuid, deleted := of(&rec.Val); !deleted {
+			keys = append(keys, key{name, uuid, id})
+		}
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.name, b.name), bytes.Compare(a.uuid[:], b.uuid[:]))
+	})
+	out := make([]T, len(keys))
+	for i, k := range keys {
+		out[i] = all[k.id].Val
+	}
+	return out
 }
 
 func byPlace(a, b *Host) int {

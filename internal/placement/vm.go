@@ -112,14 +112,17 @@ func (rs rooms) clone() rooms {
 
 // wakesElsewhere reports whether a VM is to go on with a memory that this host
 // can do nothing with.
-func wakesElsewhere(h *Host, vm cluster.VM) bool {
+func wakesElsewhere(h *Host, vm *cluster.VM) bool {
+	if vm.Wake.IsZero() {
+		return false
+	}
 	m := vm.WakesFrom()
 	return m != nil && m.Kind != h.Alive.Machines
 }
 
-// fits says why a VM does not fit a host, or "".
-func (rs rooms) fits(h *Host, vm cluster.VM) string {
-	switch r := rs[h.ID]; {
+// fits says why a VM does not fit a host with that room, or "".
+func (r *room) fits(h *Host, vm *cluster.VM) string {
+	switch {
 	case !h.Up() || r == nil:
 		return "not alive"
 	case h.Witness:
@@ -145,23 +148,71 @@ type rank struct {
 	memLeft      int64 // negated parts per million
 }
 
-func (v *View) rankOf(rs rooms, h *Host, vm cluster.VM, o VMOptions) rank {
-	var k rank
-	if o.Avoid[h.ID] != "" {
-		k.avoided = 1
-	}
-	onHost := func(r cluster.Replica) bool { return r.Host == h.ID && v.Usable(r) }
+// seats are the hosts that have copies of a VM's volumes: they are few, and are
+// found once for all the hosts that are looked at.
+type seats struct {
+	vols    int // that the VM needs, those that do not exist counted
+	missing int // of them
+	at      []seat
+}
+
+type seat struct {
+	host        holdfast.HostID
+	inSync, any int // volumes of which it has a usable copy
+}
+
+func (v *View) seatsOf(vm cluster.VM) (s seats) {
 	vols, missing := v.VolumesOf(vm)
-	k.away, k.nearly = len(missing), len(missing)
-	for _, vol := range vols {
-		if !slices.ContainsFunc(vol.InSync, onHost) {
-			k.away++
-			if !slices.ContainsFunc(vol.Others, onHost) {
-				k.nearly++
+	s.vols, s.missing = len(vols)+len(missing), len(missing)
+	for i := range vols {
+		vol := &vols[i]
+		for n, r := range vol.InSync {
+			if !hostAmong(vol.InSync[:n], r.Host, v) && v.Usable(r) {
+				x := s.of(r.Host)
+				x.inSync, x.any = x.inSync+1, x.any+1
+			}
+		}
+		for n, r := range vol.Others {
+			if !hostAmong(vol.InSync, r.Host, v) && !hostAmong(vol.Others[:n], r.Host, v) && v.Usable(r) {
+				s.of(r.Host).any++
 			}
 		}
 	}
-	r := rs[h.ID]
+	return s
+}
+
+// hostAmong reports whether a host has a usable one of some replicas.
+func hostAmong(rs []cluster.Replica, host holdfast.HostID, v *View) bool {
+	return slices.ContainsFunc(rs, func(r cluster.Replica) bool { return r.Host == host && v.Usable(r) })
+}
+
+// of is a host's seat, a new one if it has none.
+func (s *seats) of(host holdfast.HostID) *seat {
+	i := slices.IndexFunc(s.at, func(x seat) bool { return x.host == host })
+	if i < 0 {
+		i = len(s.at)
+		s.at = append(s.at, seat{host: host})
+	}
+	return &s.at[i]
+}
+
+// away is of how many volumes a host has no in-sync copy, and nearly of how many
+// not even another.
+func (s *seats) away(host holdfast.HostID) (away, nearly int) {
+	for i := range s.at {
+		if x := &s.at[i]; x.host == host {
+			return s.vols - x.inSync, s.vols - x.any
+		}
+	}
+	return s.vols, s.vols
+}
+
+func (s *seats) rankOf(r *room, h *Host, vm *cluster.VM, o VMOptions) rank {
+	var k rank
+	if len(o.Avoid) > 0 && o.Avoid[h.ID] != "" {
+		k.avoided = 1
+	}
+	k.away, k.nearly = s.away(h.ID)
 	left := int64(r.mem - vm.MemoryMiB - VMOverheadMiB)
 	k.memLeft = -left * 1_000_000 / int64(max(r.memTotal, 1))
 	return k
@@ -176,12 +227,14 @@ func (v *View) placeVM(rs rooms, vm cluster.VM, o VMOptions) (holdfast.HostID, W
 	var why Why
 	var best *Host
 	var bestRank rank
+	seats := v.seatsOf(vm)
 	for _, h := range v.Hosts {
-		if reason := rs.fits(h, vm); reason != "" {
+		r := rs[h.ID]
+		if reason := r.fits(h, &vm); reason != "" {
 			why.reject(h.Name, reason)
 			continue
 		}
-		k := v.rankOf(rs, h, vm, o)
+		k := seats.rankOf(r, h, &vm, o)
 		if h.ID == o.Prefer {
 			k = rank{avoided: k.avoided - 2} // before every other
 		}
@@ -196,27 +249,27 @@ func (v *View) placeVM(rs rooms, vm cluster.VM, o VMOptions) (holdfast.HostID, W
 		}
 		return holdfast.HostID{}, why
 	}
-	why.Chosen = append(why.Chosen, v.chosenText(rs, best, vm))
+	why.Chosen = append(why.Chosen, chosenText(rs[best.ID], &seats, best, &vm))
 	if a := o.Avoid[best.ID]; a != "" {
 		why.Short = fmt.Sprintf("host %s is to be avoided (%s), no other fits", best.Name, a)
 	}
 	return best.ID, why
 }
 
-func (v *View) chosenText(rs rooms, h *Host, vm cluster.VM) string {
-	text := fmt.Sprintf("%s, %d MiB of memory left", h.Name, rs[h.ID].mem-vm.MemoryMiB-VMOverheadMiB)
-	vols, _ := v.VolumesOf(vm)
-	away := v.rankOf(rs, h, vm, VMOptions{}).away
+func chosenText(r *room, s *seats, h *Host, vm *cluster.VM) string {
+	text := fmt.Sprintf("%s, %d MiB of memory left", h.Name, r.mem-vm.MemoryMiB-VMOverheadMiB)
+	vols := s.vols - s.missing
+	away, _ := s.away(h.ID)
 	switch {
-	case len(vols) == 0:
+	case vols == 0:
 		return text
-	case away == 0 && len(vols) == 1:
+	case away == 0 && vols == 1:
 		return text + ", holds an in-sync copy of its volume"
 	case away == 0:
-		return text + fmt.Sprintf(", holds in-sync copies of its %d volumes", len(vols))
-	case len(vols) == 1:
+		return text + fmt.Sprintf(", holds in-sync copies of its %d volumes", vols)
+	case vols == 1:
 		return text + ", its volume is reached over the network"
 	default:
-		return text + fmt.Sprintf(", %d of its %d volumes are reached over the network", away, len(vols))
+		return text + fmt.Sprintf(", %d of its %d volumes are reached over the network", away, vols)
 	}
 }

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"sync"
-	"time"
-
 	"testing"
+	"time"
 
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/client"
