@@ -182,9 +182,10 @@ func (l *Log) append(batch []v1.AuditEntry) (n int, err error) {
 	at := h.Next / PerSegment
 	key := segmentKey(at)
 	seg, smod, err := l.segment(at)
+	changed := at
 	if holdfast.IsKind(err, holdfast.Corrupt) || err == nil && smod != 0 && int64(len(seg.Entries)) != h.Next%PerSegment || err == nil && smod == 0 && h.Next%PerSegment != 0 {
-		// What was there was tampered with: it stays as it is, and the gap tells.
-		l.cfg.Log.Error("the end of the audit log was changed by somebody else; it goes on behind it", "segment", at)
+		// What was there was tampered with: it stays as it is, and the gap tells. Or
+		// another host has written since the end was read: then nothing is committed.
 		at++
 		h.Next, key = at*PerSegment, segmentKey(at)
 		seg, smod, err = l.segment(at)
@@ -220,6 +221,9 @@ func (l *Log) append(batch []v1.AuditEntry) (n int, err error) {
 	_, err = l.cfg.KV.Commit([]kv.Cond{{Key: keyHead, Mod: mod}, {Key: key, Mod: smod}}, ops)
 	if holdfast.IsKind(err, holdfast.Unknown) {
 		l.unsure = &attempt{seg, at, n}
+	}
+	if err == nil && at != changed {
+		l.cfg.Log.Error("the end of the audit log was changed by somebody else; it goes on behind it", "segment", changed)
 	}
 	return n, err
 }

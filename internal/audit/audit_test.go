@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type scene struct {
 	clk [2]*simclock.Host
 	kv  [2]*memkv.Handle
 	l   [2]*Log
+
+	said bytes.Buffer // the hosts' own logs
 }
 
 func newScene(t *testing.T, change func(*memkv.Config)) *scene {
@@ -37,7 +40,7 @@ func newScene(t *testing.T, change func(*memkv.Config)) *scene {
 		name := string(rune('a' + i))
 		sc.clk[i] = sc.w.Host(name, simclock.Skew{Wall: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)})
 		sc.kv[i] = sc.srv.Handle(name, sc.clk[i])
-		sc.l[i] = Open(Config{KV: sc.kv[i], Clock: sc.clk[i], Host: name, Log: slog.New(slog.DiscardHandler)})
+		sc.l[i] = Open(Config{KV: sc.kv[i], Clock: sc.clk[i], Host: name, Log: slog.New(slog.NewTextHandler(&sc.said, nil))})
 	}
 	t.Cleanup(func() { sc.w.Close(sc.clk[:]...) })
 	return sc
@@ -104,6 +107,9 @@ func TestTwoHostsWriteOneChain(t *testing.T) {
 			sc.w.Run(sc.w.Now() + 10*time.Minute)
 			if n, _, err := sc.all(); err != nil || n != 330 {
 				t.Fatalf("%d entries, %v", n, err)
+			}
+			if strings.Contains(sc.said.String(), "changed by somebody else") { // who else wrote was the other host
+				t.Errorf("nobody changed it, and yet:\n%s", sc.said.String())
 			}
 		})
 	}
@@ -197,6 +203,9 @@ func TestAChainWhoseEndIsGoneGoesOnAndShowsIt(t *testing.T) {
 			})
 			if _, _, err := sc.all(); err == nil && what != "head and segment" {
 				t.Error("nobody would notice")
+			}
+			if tells := strings.Contains(sc.said.String(), "changed by somebody else"); tells != (what != "head and segment") {
+				t.Errorf("the host that writes behind it tells of it: %v", tells)
 			}
 		})
 	}
