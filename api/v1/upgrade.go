@@ -15,6 +15,7 @@ type Program struct {
 	Disk     *Build   `json:"disk,omitempty" doc:"In its place on the disk: what is run at the next start"`
 	Next     *Build   `json:"next,omitempty" doc:"Taken in last, beside it"`
 	Previous *Build   `json:"previous,omitempty" doc:"In its place before the last exchange"`
+	Failed   string   `json:"failed,omitempty" doc:"Which program it was to run last and was given up, and why"`
 	VMs      []string `json:"vms" doc:"That its process looks after"`
 	LeadsKV  bool     `json:"leads_kv,omitempty" doc:"This host's member leads the control plane's votes"`
 }

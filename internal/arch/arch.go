@@ -46,7 +46,7 @@ func Rows() []Row {
 			Why: "the scheduler that the other fakes may live in"},
 		{Name: "implementations", Packages: []string{"internal/disk/*", "internal/transport/*", "internal/kv/*", "internal/hypervisor/*", "internal/fence/*", "internal/export/*", "internal/export/iscsi/*"},
 			Within: true, Why: "real and fake sides of the seams: they know their seam, not who uses it"},
-		{Name: "records", Packages: []string{"internal/cluster", "internal/kept", "internal/account", "internal/once", "internal/task"},
+		{Name: "records", Packages: []string{"internal/cluster", "internal/kept", "internal/account", "internal/once", "internal/task", "internal/turn"},
 			Why: "the cluster's desired and observed state over kv; planners read it, so it stands below them"},
 		{Name: "engine", Packages: []string{"internal/store", "internal/replica"},
 			Why: "what keeps and replicates the data of one disk and one volume, knowing no cluster"},
@@ -60,7 +60,7 @@ func Rows() []Row {
 			Why: "everything that runs on one host: it converges machines, exports and replicas to the records"},
 		{Name: "wire", Packages: []string{"api/v1", "client"}, Within: true,
 			Why: "what leaves the process: it may know the vocabulary and nothing of the inside (see Only)"},
-		{Name: "surface", Packages: []string{"internal/config", "internal/audit", "internal/program", "internal/httpapi", "internal/httpapi/apitest", "internal/ui", "internal/cli", "internal/backup/run"}, Within: true,
+		{Name: "surface", Packages: []string{"internal/config", "internal/audit", "internal/program", "internal/program/programtest", "internal/httpapi", "internal/httpapi/apitest", "internal/ui", "internal/cli", "internal/backup/run"}, Within: true,
 			Why: "people and programs come in here; the CLI speaks REST, and so do the pages that the UI serves (see Only)"},
 		{Name: "composition", Packages: []string{"internal/node"},
 			Why: "puts one host together from its seams, real or fake"},
@@ -89,7 +89,7 @@ func Only() map[string][]string {
 // not import them.
 func Fakes() []string {
 	return []string{"internal/clock/simclock", "internal/disk/memdisk", "internal/disk/recorder", "internal/transport/simnet", "internal/kv/memkv", "internal/kv/etcdtest",
-		"internal/hypervisor/fakevm", "internal/fence/simfence", "internal/export/memexport", "internal/placement/sketch", "internal/httpapi/apitest"}
+		"internal/hypervisor/fakevm", "internal/fence/simfence", "internal/export/memexport", "internal/placement/sketch", "internal/httpapi/apitest", "internal/program/programtest"}
 }
 
 // Foreign says which packages alone may import a foreign module, by prefix.

@@ -233,7 +233,7 @@ func (a *app) with(f func(ctx context.Context, c *client.Client, args []string) 
 func (a *app) serveCmd() *cobra.Command {
 	var file string
 	var mapMemory sizeFlag
-	var witness bool
+	var witness, check bool
 	var kv config.KV
 	c := &cobra.Command{Use: "serve --config FILE", Short: "Run this host", Args: args(),
 		Long: `Run this host until it is told to stop (SIGTERM). VMs go on running without it and are taken over again when it returns.
@@ -252,6 +252,7 @@ etcd under different prefixes. Where the certificate's common name is no user of
 the etcd's, --etcd-user and --etcd-password-file say who the host is. Its compaction, backups and room are its owner's
 business; 'holdfast status' tells when a member of it is away or it is full.`,
 		Example: "  holdfast serve --config /etc/holdfast.yaml\n" +
+			"  holdfast serve --config /etc/holdfast.yaml --check\n" +
 			"  holdfast serve --config /etc/holdfast.yaml --map-memory 1GiB\n" +
 			"  holdfast serve --config /etc/holdfast.yaml --witness\n" +
 			"  holdfast serve --config /etc/holdfast.yaml --etcd https://etcd1:2379,https://etcd2:2379,https://etcd3:2379 \\\n" +
@@ -278,6 +279,10 @@ business; 'holdfast status' tells when a member of it is away or it is full.`,
 			if err := overrideKV(&conf, kv); err != nil {
 				return err
 			}
+			if check {
+				fmt.Fprintf(a.Stdout, "%s is good: host %s in rack %s\n", plain(file), plain(conf.Name), plain(conf.Rack))
+				return nil
+			}
 			if a.Serve == nil {
 				return holdfast.Errorf(holdfast.Unavailable, "this build cannot serve")
 			}
@@ -285,6 +290,7 @@ business; 'holdfast status' tells when a member of it is away or it is full.`,
 		}}
 	c.Flags().StringVar(&file, "config", "", "configuration `file`, YAML")
 	c.Flags().BoolVar(&witness, "witness", false, "vote in the control plane and do nothing else (also: witness: true in the configuration)")
+	c.Flags().BoolVar(&check, "check", false, "only look whether the configuration is good for this version")
 	c.Flags().StringSliceVar(&kv.Endpoints, "etcd", nil, "the control plane is an external etcd at these https `URLs` (also: kv.endpoints in the configuration, and so on)")
 	c.Flags().StringVar(&kv.CA, "etcd-ca", "", "PEM `file` with the authority of its certificates")
 	c.Flags().StringVar(&kv.Cert, "etcd-cert", "", "PEM `file` with the certificate that this host shows it")

@@ -31,12 +31,14 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/image/fetch"
 	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
 	"github.com/holdfast-cloud/holdfast/internal/once"
+	"github.com/holdfast-cloud/holdfast/internal/program/programtest"
 	"github.com/holdfast-cloud/holdfast/internal/task"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what came out to testdata")
 
 func TestMain(m *testing.M) {
+	programtest.Main()
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 

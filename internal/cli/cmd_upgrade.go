@@ -46,7 +46,7 @@ Needs the role cluster-admin, or the socket of a host.`,
 		if wait < 10*time.Second || wait > 24*time.Hour {
 			return usageError{fmt.Errorf("--wait is 10s to 24h, not %v", wait)}
 		}
-		w := &walk{a: a, c: c, atRisk: atRisk, wait: wait, begun: time.Now(), ask: client.UpgradeAsk{Way: "file", Back: back}}
+		w := &walk{a: a, c: c, atRisk: atRisk, wait: wait, poll: walkPoll, calm: walkCalm, begun: time.Now(), ask: client.UpgradeAsk{Way: "file", Back: back}}
 		switch {
 		case disk:
 			w.ask.Way = "disk"

@@ -17,8 +17,8 @@ import (
 const (
 	walkPoll = 500 * time.Millisecond
 	walkAsk  = 30 * time.Second // for one answer
-	// walkCalm is for how long the cluster has to be whole, without a break, before the
-	// next host has its turn: a copy that got lost on the way is noticed within less.
+	// walkCalm is before the next host has its turn: a copy that got lost on the way is
+	// noticed within less.
 	walkCalm = 3 * time.Second
 )
 
@@ -31,6 +31,8 @@ type walk struct {
 	size   int64
 	atRisk bool
 	wait   time.Duration
+	poll   time.Duration // from one look to the next
+	calm   time.Duration // for how long the cluster has to be whole, without a break
 	begun  time.Time
 	went   map[string]bool // hosts that have had their turn
 }
@@ -185,13 +187,13 @@ func (w *walk) await(ctx context.Context, s v1.UpgradeStep, vms map[string]int) 
 				w.say("host %s: it answers with the new program and looks after %s", s.Host, countVMs(len(vms)))
 			}
 			answered, told = true, true
-		case time.Since(calm) >= walkCalm:
+		case time.Since(calm) >= w.calm:
 			return p, nil
 		}
 		select {
 		case <-ctx.Done():
 			return p, ctx.Err()
-		case <-time.After(walkPoll):
+		case <-time.After(w.poll):
 		}
 	}
 	return v1.Upgrade{}, holdfast.Errorf(holdfast.Unavailable, "it is not well %v after it was to run the new program (%s)", w.wait, last)
@@ -205,12 +207,15 @@ func (w *walk) look(ctx context.Context, s v1.UpgradeStep, vms map[string]int) (
 	switch {
 	case err != nil: // the host that is asked may be the one that begins anew
 		return p, err.Error(), nil
-	case !isDone(p, s.Host):
-		return p, "host " + s.Host + " does not run the new program yet", nil
 	}
 	has, err := w.c.Program(ctx, s.Host)
-	if err != nil {
+	switch {
+	case err != nil:
 		return p, err.Error(), nil
+	case has.Failed != "":
+		return p, "", holdfast.Errorf(holdfast.Conflict, "it runs %s as before, because %s", has.Running.Version, has.Failed)
+	case !isDone(p, s.Host):
+		return p, "host " + s.Host + " does not run the new program yet", nil
 	}
 	all, err := w.c.VMs(ctx)
 	if err != nil {

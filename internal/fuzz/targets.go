@@ -35,7 +35,7 @@ func targets() []target {
 		"task":        {"FuzzTask"},
 		"image/fetch": {"FuzzParseURL"},
 		"series":      {"FuzzDecode"},
-		"program":     {"FuzzArch"},
+		"program":     {"FuzzArch", "FuzzTrial"},
 	}
 	var out []target
 	for _, p := range packages() {

@@ -21,11 +21,13 @@ import (
 	"github.com/holdfast-cloud/holdfast/client"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi/apitest"
+	"github.com/holdfast-cloud/holdfast/internal/program/programtest"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what came out to testdata")
 
 func TestMain(m *testing.M) {
+	programtest.Main()
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 

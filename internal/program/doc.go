@@ -3,5 +3,6 @@
 // the place of the present one, which is kept, and has the process become it.
 //
 // The files stand beside each other, so that an exchange is a rename: NAME is
-// what is run, NAME.next was taken in, NAME.previous is what NAME was before.
+// what is run, NAME.next was taken in, NAME.previous is what NAME was before,
+// and NAME.older what was that, until it is known that NAME starts.
 package program

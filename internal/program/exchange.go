@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -19,6 +20,26 @@ func (p *Place) Find(ctx context.Context, sum string) (upgrade.Build, error) {
 		}
 	}
 	return upgrade.Build{}, holdfast.Errorf(holdfast.NotFound, "this host has no program with the SHA-256 %s; send it first", sum)
+}
+
+// Try runs the build of that hash with some arguments, which are to do nothing but look
+// whether all is well. Invalid, with what it says: it is not. A build that does not
+// know what it is asked for is not asked.
+func (p *Place) Try(ctx context.Context, sum string, args ...string) error {
+	for _, at := range []string{p.path, p.path + next, p.path + previous} {
+		if b, err := p.at(ctx, at); err != nil || b.Sum != sum {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		said, err := run(ctx, at, args...)
+		if err == nil || strings.Contains(said, "unknown flag") {
+			return nil
+		}
+		said, _, _ = strings.Cut(strings.TrimPrefix(said, "Error: "), "\n")
+		return holdfast.Errorf(holdfast.Invalid, "the program would not start with this host's configuration: %s (%w)", said, err)
+	}
+	return holdfast.Errorf(holdfast.NotFound, "this host has no program with the SHA-256 %s; send it first", sum)
 }
 
 // Exchange puts the build of that hash in the place, and keeps the one that stood
@@ -47,6 +68,8 @@ func (p *Place) advance() error {
 	os.Remove(keep)
 	err := os.Link(p.path, keep)
 	if err == nil {
+		os.Remove(p.path + older)
+		_ = os.Link(p.path+previous, p.path+older) // there may be none
 		err = os.Rename(keep, p.path+previous)
 	}
 	if err == nil {
@@ -65,6 +88,20 @@ func (p *Place) goBack() error {
 	}
 	return nil
 }
+
+// undo takes an advance back, with what was kept before it.
+func (p *Place) undo() error {
+	p.taking.Lock()
+	defer p.taking.Unlock()
+	err := p.goBack()
+	if _, serr := os.Stat(p.path + older); err == nil && serr == nil {
+		err = errors.Join(os.Rename(p.path+older, p.path+previous), syncDir(p.path))
+	}
+	return err
+}
+
+// settle forgets what undo needs.
+func (p *Place) settle() { os.Remove(p.path + older) }
 
 // Become has this process run what stands in the place, with the arguments and the
 // environment that it was started with. Its identity and its children stay: a service

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -19,6 +20,18 @@ func FuzzArch(f *testing.F) {
 			t.Error(name, err)
 		case err == nil && (len(b) < elfHead || name == ""):
 			t.Errorf("%x is for %q", b, name)
+		}
+	})
+}
+
+// FuzzTrial: what a file says is a trial only if all of it makes sense.
+func FuzzTrial(f *testing.F) {
+	f.Add([]byte(`{"sum":"0000000000000000000000000000000000000000000000000000000000000000","version":"v1","starts":1}`))
+	f.Add([]byte(`{"sum":"x","starts":-1,"failed":"it did not start"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		x, ok := readTrial(bytes.NewReader(b))
+		if ok && (CheckSum(x.Sum) != nil || x.Starts < 0 || x.Starts > maxStarts) {
+			t.Errorf("%q is %+v", b, x)
 		}
 	})
 }

@@ -26,6 +26,7 @@ const (
 	running  = "/proc/self/exe" // leads to the file that runs, whatever its name is by now
 	next     = ".next"
 	previous = ".previous"
+	older    = ".older" // what was previous, while a program is on trial
 
 	askTimeout = 10 * time.Second // for a program to say which version it is
 	maxSaid    = 4 << 10          // bytes of what it says that are read
@@ -143,12 +144,12 @@ func identify(f *os.File) (identity, error) {
 func ask(ctx context.Context, path string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	said, err := run(ctx, path)
+	said, err := run(ctx, path, "--version")
 	for i := 0; errors.Is(err, syscall.ETXTBSY) && i < 100 && ctx.Err() == nil; i++ {
 		// A process that is being started meanwhile still has the file open as it
 		// was written (golang.org/issue/22315).
 		time.Sleep(10 * time.Millisecond)
-		said, err = run(ctx, path)
+		said, err = run(ctx, path, "--version")
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -163,11 +164,12 @@ func ask(ctx context.Context, path string) (string, error) {
 	return version, nil
 }
 
-func run(ctx context.Context, path string) (string, error) {
-	cmd := exec.CommandContext(ctx, path, "--version")
-	cmd.Env, cmd.Dir, cmd.WaitDelay = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, "/", time.Second
+// run runs a program and returns the beginning of what it says.
+func run(ctx context.Context, path string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env, cmd.WaitDelay = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, time.Second
 	var out head
-	cmd.Stdout = &out
+	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
 	return string(out.b), err
 }

@@ -2,10 +2,7 @@ package program_test
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,49 +11,17 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/program"
+	"github.com/holdfast-cloud/holdfast/internal/program/programtest"
 )
 
-// saying is what the test's binary says its version is, when a test runs it as a
-// program: the tests send it with different endings, as builds of different versions.
-const saying = "PROGRAM SAYS:"
-
-// TestMain plays a program: what follows the last saying in its file is what it
-// answers; "exit" fails, and nothing is the test itself.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "--version" {
-		b, err := os.ReadFile("/proc/self/exe")
-		i := bytes.LastIndex(b, []byte(saying+"\n"))
-		if err != nil || i < 0 {
-			os.Exit(3)
-		}
-		said := string(b[i+len(saying)+1:])
-		if said == "exit" {
-			os.Exit(4)
-		}
-		fmt.Print(said)
-		os.Exit(0)
-	}
+	programtest.Main()
 	os.Exit(m.Run())
 }
 
-// built is a program that says something when it is asked for its version.
-func built(t *testing.T, says string) []byte {
-	t.Helper()
-	own, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := os.ReadFile(own)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return append(b, saying+"\n"+says...)
-}
+func built(t *testing.T, says string) []byte { return programtest.Build(t, says) }
 
-func sumOf(b []byte) string {
-	s := sha256.Sum256(b)
-	return hex.EncodeToString(s[:])
-}
+func sumOf(b []byte) string { return programtest.Sum(b) }
 
 // scene is a directory with a program in its place.
 type scene struct {
@@ -202,7 +167,7 @@ func TestWhatIsNoProgramForHereIsRefusedAndLeavesNothing(t *testing.T) {
 		{"a foreign processor", offer(foreign), holdfast.Invalid, "this host needs one for"},
 		{"a processor of which nobody has heard", offer(with(18, 250)), holdfast.Invalid, "does not know (ELF machine"},
 		{"cut short before it was hashed", offer(good[:4096]), holdfast.Invalid, "does not run here"},
-		{"one that fails", offer(built(t, "exit")), holdfast.Invalid, "does not run here"},
+		{"one that fails", offer(built(t, "")), holdfast.Invalid, "does not run here"},
 		{"another program", offer(built(t, "GNU bash, version 5.2\n")), holdfast.Invalid, "is not Holdfast"},
 		{"one that says too much", offer(built(t, "holdfast version v1.1.0"+strings.Repeat("1", 1<<16))), holdfast.Invalid, "is not Holdfast"},
 		{"one that says control characters", offer(built(t, "holdfast version v1\x1b[2J\n")), holdfast.Invalid, "is not Holdfast"},

@@ -329,6 +329,7 @@ func (h *Host) build(m *member) (err error) {
 	m.tasks.Go(func() { h.askStruck(m) })
 	m.tasks.Go(func() { h.askEnded(m) })
 	m.tasks.Go(func() { h.followMove(m) })
+	m.tasks.Go(func() { h.prove(m, holdfast.BootID{UUID: boot}) })
 	m.tasks.Go(func() { h.keepRecords(m) })
 	m.tasks.Go(func() { h.keepFigures(m) })
 	if h.traces != nil {

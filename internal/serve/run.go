@@ -1,13 +1,38 @@
 package serve
 
-import "context"
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/program"
+	"github.com/holdfast-cloud/holdfast/internal/turn"
+)
 
 // Run runs a host until ctx ends. Its machines go on. Where the host has to begin
 // anew, as after a recovery of the control plane, it does so in this process.
+//
+// A program that was sent to the host is on trial at first: if the host does not start
+// with it, the process becomes the one before it again.
 func Run(ctx context.Context, o Options) error {
+	place, err := program.Own()
+	if err != nil {
+		return err
+	}
+	trial := place.Trial(o.Config.DataDir)
+	if back, err := trial.Starts(o.Version); back {
+		return goBack(o.Log, place, errors.New("it was started too often"), err)
+	} else if err != nil {
+		o.Log.Warn("this program is on trial, and that could not be noted", "error", err)
+	}
 	for {
 		h, err := Start(o)
 		if err != nil {
+			if back, terr := trial.GiveUp(o.Version, err); back {
+				return goBack(o.Log, place, err, terr)
+			}
 			return err
 		}
 		select {
@@ -18,10 +43,36 @@ func Run(ctx context.Context, o Options) error {
 			h.Stop()
 		case <-h.becomes:
 			h.Stop()
-			err := h.program.Become()
-			o.Log.Error("the other program does not run; this one goes on", "error", err)
+			err := place.Become()
+			o.Log.Error("the other program does not run; this one goes on", "error", errors.Join(err, trial.Fail(err)))
 			o.order = nil
 		}
+	}
+}
+
+// goBack has the process become the program before this one, which has been put back.
+func goBack(log *slog.Logger, place *program.Place, why, noted error) error {
+	log.Error("this program was given up; the process becomes the one before it", "error", why, "noted", noted == nil)
+	return errors.Join(why, place.Become())
+}
+
+// prove ends the trial of this process once this host is alive to the others, and
+// gives the turn to the next.
+func (h *Host) prove(m *member, boot holdfast.BootID) {
+	self := h.dir.id.Host
+	alive := func(s *cluster.State) bool { return s.Alive[self].Val.Boot == boot }
+	for !m.node.Cluster.WaitFor(alive, endpointsEvery) {
+		select {
+		case <-m.done:
+			return
+		default:
+		}
+	}
+	if err := h.program.Trial(h.dir.path).Pass(h.version); err != nil {
+		h.log.Warn("this program has passed its trial, and that could not be noted", "error", err)
+	}
+	if err := turn.Give(m.kv, self); err != nil {
+		h.log.Warn("the turn to begin anew was not given back, and ends by itself", "error", err)
 	}
 }
 

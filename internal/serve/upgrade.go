@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/program"
+	"github.com/holdfast-cloud/holdfast/internal/turn"
 	"github.com/holdfast-cloud/holdfast/internal/upgrade"
 )
 
@@ -116,7 +118,7 @@ func (h *Host) ownProgram(ctx context.Context) (v1.Program, error) {
 		return v1.Program{}, err
 	}
 	p := v1.Program{Host: h.cfg.Name, Path: h.program.Path(), Running: httpapi.RenderBuild(running), LeadsKV: h.Self().LeadsKV}
-	p.VMs = h.lookedAfter()
+	p.VMs, p.Failed = h.lookedAfter(), h.program.Trial(h.dir.path).Failed()
 	p.Disk, p.Next, p.Previous = found(h.program.Disk(ctx)), found(h.program.Next(ctx)), found(h.program.Previous(ctx))
 	return p, nil
 }
@@ -169,12 +171,44 @@ func (h *Host) StartProgram(ctx context.Context, id holdfast.HostID, s v1.Progra
 	if p, err = h.ownProgram(ctx); err != nil || p.Running.SHA256 == s.SHA256 && p.Disk != nil && p.Disk.SHA256 == s.SHA256 {
 		return p, err // it runs already
 	}
-	if err := h.program.Exchange(ctx, s.SHA256); err != nil {
+	if err := h.exchange(ctx, to, p.Running.SHA256); err != nil {
 		return p, err
 	}
 	h.log.Warn("this process becomes another program; VMs go on", "from", h.version, "to", to.Version, "sha256", to.Sum)
 	time.AfterFunc(answerFirst, h.become)
 	return h.ownProgram(ctx)
+}
+
+// triesConfig asks a program whether it would start with what this process was started
+// with: keys of configurations come and go. The way back is not barred by that.
+func (h *Host) triesConfig(ctx context.Context, to upgrade.Build, back bool) error {
+	if back || len(os.Args) < 2 || os.Args[1] != "serve" { // a test is the process
+		return nil
+	}
+	return h.program.Try(ctx, to.Sum, append(slices.Clone(os.Args[1:]), "--check")...)
+}
+
+// exchange puts a program in its place, on trial if there is a way back to the one that
+// runs, and takes the turn.
+func (h *Host) exchange(ctx context.Context, to upgrade.Build, runs string) error {
+	m, err := h.member()
+	if err != nil {
+		return err
+	}
+	if err := turn.Take(m.kv, h.dir.id.Host, h.cfg.Name); err != nil {
+		return err
+	}
+	trial := h.program.Trial(h.dir.path)
+	if err = h.program.Exchange(ctx, to.Sum); err == nil {
+		err = trial.Clear()
+	}
+	if before, berr := h.program.Previous(ctx); err == nil && berr == nil && before.Sum == runs {
+		err = trial.Begin(to)
+	}
+	if err != nil {
+		_ = turn.Give(m.kv, h.dir.id.Host) // or it ends by itself
+	}
+	return err
 }
 
 // mayStart finds the program that this host is to become, unless this is no time for
@@ -193,6 +227,9 @@ func (h *Host) mayStart(ctx context.Context, s v1.ProgramStart) (to upgrade.Buil
 	}
 	if to.Arch != from.Arch {
 		return to, holdfast.Errorf(holdfast.Invalid, "the program at %s is for %s, and this host needs one for %s", h.program.Path(), to.Arch, from.Arch)
+	}
+	if err := h.triesConfig(ctx, to, s.Back); err != nil {
+		return to, err
 	}
 	st, err := m.node.Cluster.Refresh()
 	if err != nil {

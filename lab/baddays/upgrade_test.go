@@ -1,10 +1,16 @@
 package baddays
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,16 +22,45 @@ import (
 // laterVersion is what the second build of the same source calls itself.
 const laterVersion = "v9.0.1"
 
-// buildVersion builds the program under test with a version.
-func buildVersion(t *testing.T, version string) string {
+// buildVersion builds the program under test with a version, and other flags.
+func buildVersion(t *testing.T, version string, flags ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "holdfast")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-X main.version="+version, "-o", out, "../../cmd/holdfast")
+	args := append([]string{"build", "-trimpath", "-ldflags", "-X main.version=" + version, "-o", out}, flags...)
+	cmd := exec.Command("go", append(args, "../../cmd/holdfast")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build holdfast: %v\n%s", err, text)
 	}
 	return out
+}
+
+// buildFaulty builds one that says its version and takes the configuration, and does
+// not start: it knows an older layout of the data directory only.
+func buildFaulty(t *testing.T, version string) string {
+	t.Helper()
+	path, err := filepath.Abs("../../internal/serve/datadir.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := regexp.MustCompile(`(?m)^const dataFormat = \d+$`).ReplaceAll(text, []byte("const dataFormat = 1"))
+	if bytes.Equal(changed, text) {
+		t.Fatal("the format of the data directory stands elsewhere now")
+	}
+	dir := t.TempDir()
+	other, overlay := filepath.Join(dir, "datadir.go"), filepath.Join(dir, "overlay.json")
+	list, err := json.Marshal(map[string]map[string]string{"Replace": {path: other}})
+	if err == nil {
+		err = errors.Join(os.WriteFile(other, changed, 0o600), os.WriteFile(overlay, list, 0o600))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return buildVersion(t, version, "-overlay", overlay)
 }
 
 // TestAnUpgradeWalksUnderAGuest: three racks get another build, one after the other,
@@ -60,6 +95,9 @@ func TestAnUpgradeWalksUnderAGuest(t *testing.T) {
 		t.Errorf("once more, exit %d: %s", code, said)
 	}
 
+	s.givenUp(h, before)
+	w.goesOn()
+
 	away := s.other(before.Rack)
 	s.kill(away)
 	s.until("a rack to be away", func() (bool, string) {
@@ -84,6 +122,42 @@ func TestAnUpgradeWalksUnderAGuest(t *testing.T) {
 	w.verified(acked)
 	s.start(before.Rack)
 	s.whole()
+}
+
+// givenUp gives the hosts a program that does not start, and one that would not start
+// with a host's configuration: the first host that gets it goes on as before, by itself,
+// and the others do not get it.
+func (s *scene) givenUp(h lab.Host, vm v1.VM) {
+	s.t.Helper()
+	was := s.versions()
+	said, code := s.run(h, nil, "upgrade", "--binary", buildFaulty(s.t, "v9.0.2"))
+	s.t.Logf("a program that does not start, exit %d:\n%s", code, said)
+	if code != 4 || !strings.Contains(said, "v9.0.2 was given up: ") || !strings.Contains(said, "newer than 1, the newest this build knows") {
+		s.t.Errorf("a program that does not start, exit %d", code)
+	}
+	s.whole()
+	if now := s.versions(); !maps.Equal(now, was) {
+		s.t.Errorf("versions %v, before %v", now, was)
+	}
+	s.same(vm)
+
+	good, err := os.ReadFile(h.Config())
+	if err == nil {
+		err = os.WriteFile(h.Config(), append(slices.Clone(good), "speed: high\n"...), 0o600)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	// The host is asked alone: which is first is not known here.
+	if said, code := s.run(h, nil, "serve", "--config", h.Config(), "--check"); code != 2 || !strings.Contains(said, "speed") {
+		s.t.Errorf("a configuration that is not good, exit %d: %s", code, said)
+	}
+	if err := os.WriteFile(h.Config(), good, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if said, code := s.run(h, nil, "serve", "--config", h.Config(), "--check"); code != 0 {
+		s.t.Errorf("a configuration that is good, exit %d: %s", code, said)
+	}
 }
 
 // walks runs an upgrade, after which every host has a version, and was given it in an

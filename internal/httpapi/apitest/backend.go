@@ -40,13 +40,14 @@ type Backend struct {
 	St      *cluster.State
 	Rep     httpapi.Report
 	Busy    v1.Works
-	Content map[holdfast.VolumeID][]byte      // of imported images
-	Fail    error                             // if set, every change fails with it
-	Space   int64                             // bytes an image may have; 0: no limit
-	CA      []byte                            // what joining hosts are given, PEM
-	Echo    func(line string) string          // what the console answers
-	Place   *program.Place                    // where programs go that are sent; nil: none are taken
-	Runs    map[holdfast.HostID]upgrade.Build // what hosts were given
+	Content map[holdfast.VolumeID][]byte     // of imported images
+	Fail    error                            // if set, every change fails with it
+	Space   int64                            // bytes an image may have; 0: no limit
+	CA      []byte                           // what joining hosts are given, PEM
+	Echo    func(line string) string         // what the console answers
+	Place   *program.Place                   // where programs go that are sent; nil: none are taken
+	Runs    map[holdfast.HostID]upgrade.Host // the programs of hosts; what is not there runs v1.0.0
+	Started func(host string) error          // called when one is to become another program; nil: it does
 	serial  byte
 	lsn     map[holdfast.VolumeID]holdfast.LSN // of the last snapshot
 	joined  []v1.JoinRequest
