@@ -79,7 +79,7 @@ func understood(env cli.Env, args []string) (why string) {
 	}
 	verbs := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return !slices.Contains(path, a) })
 	needs := 2
-	if len(path) > 0 && slices.Contains([]string{"status", "list", "console", "runbook", "serve"}, path[0]) {
+	if len(path) > 0 && slices.Contains([]string{"status", "list", "console", "runbook", "serve", "upgrade"}, path[0]) {
 		needs = 1
 	}
 	if len(path) < needs || len(verbs) < len(path) {

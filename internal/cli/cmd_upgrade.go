@@ -127,7 +127,7 @@ func (a *app) printUpgrade(out io.Writer, p v1.Upgrade) {
 				continue
 			}
 			left++
-			say("  %-12s %s -> %s", s.Host, s.From.Version, nameBuild(s.To))
+			say("  %-12s %s -> %s", s.Host, s.From.Version, nameBuild(s))
 			if len(s.VMs) > 0 {
 				say("  %-12s   go on: %s", "", strings.Join(s.VMs, ", "))
 			}
@@ -157,10 +157,15 @@ func (a *app) printUpgrade(out io.Writer, p v1.Upgrade) {
 	}
 }
 
-// nameBuild names a build by its version, or its hash where that is not known.
-func nameBuild(b v1.Build) string {
-	if b.Version == "" {
-		return b.SHA256[:min(len(b.SHA256), 12)]
+// nameBuild names what a host is to run by its version, and by its hash where that
+// does not tell it from what it runs.
+func nameBuild(s v1.UpgradeStep) string {
+	short := s.To.SHA256[:min(len(s.To.SHA256), 12)]
+	switch s.To.Version {
+	case "":
+		return "build " + short
+	case s.From.Version:
+		return s.To.Version + ", build " + short
 	}
-	return b.Version
+	return s.To.Version
 }

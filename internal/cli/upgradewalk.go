@@ -91,8 +91,11 @@ func (w *walk) stands(host string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	return fmt.Errorf("the walk stands at host %s: %w. 'holdfast upgrade' again, with the same flags, goes on there; 'holdfast upgrade --back' gives the hosts what they ran before. "+
-		"If the host does not come back: its log tells why, and on it 'mv PROGRAM.previous PROGRAM' and a start of its service put the former program back", host, err)
+	how := "'holdfast upgrade' again, with the same flags, goes on there; 'holdfast upgrade --back' gives the hosts what they ran before"
+	if holdfast.IsKind(err, holdfast.Unavailable) { // as far as can be known from here
+		how += ". If the host does not come back, its log tells why; 'mv PROGRAM.previous PROGRAM' there, and a start of its service, put the former program back"
+	}
+	return fmt.Errorf("the walk stands at host %s: %w. %s", host, err, how)
 }
 
 // toDo is the host whose turn it is; nil: there is none left.
@@ -111,7 +114,7 @@ func toDo(p v1.Upgrade) *v1.UpgradeStep {
 // whole with it.
 func (w *walk) host(ctx context.Context, s v1.UpgradeStep) (v1.Upgrade, error) {
 	begin := time.Now()
-	w.say("host %s: %s -> %s", s.Host, s.From.Version, nameBuild(s.To))
+	w.say("host %s: %s -> %s", s.Host, s.From.Version, nameBuild(s))
 	if err := w.send(ctx, s); err != nil {
 		return v1.Upgrade{}, err
 	}
@@ -144,8 +147,9 @@ func (w *walk) send(ctx context.Context, s v1.UpgradeStep) error {
 			return nil
 		}
 	}
-	_, err = w.c.SendProgram(ctx, s.Host, client.NewProgram{SHA256: s.To.SHA256, Size: w.size, Back: w.ask.Back}, io.NewSectionReader(w.file, 0, w.size))
-	if err == nil {
+	b := w.a.progress("sending it to host "+s.Host, w.size)
+	_, err = w.c.SendProgram(ctx, s.Host, client.NewProgram{SHA256: s.To.SHA256, Size: w.size, Back: w.ask.Back}, b.reader(io.NewSectionReader(w.file, 0, w.size)))
+	if b.done(err); err == nil {
 		w.say("host %s: it has taken the program in, %s", s.Host, formatSize(w.size))
 	}
 	return err

@@ -127,6 +127,7 @@ func (b *board) held() {
 // hostsSay passes on what the hosts report of themselves.
 func (b *board) hostsSay() {
 	var reduced []string
+	b.versions()
 	moves := placement.Moves(b.v, nil)
 	for _, h := range b.v.Hosts {
 		if h.Drained {

@@ -22,11 +22,13 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/fence/cgroup"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/guestnet"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor/qemu"
+	"github.com/holdfast-cloud/holdfast/internal/program/programtest"
 )
 
 // The test binary stands in for the program: a host starts its watchdog, and
 // tries how machines can be confined.
 func TestMain(m *testing.M) {
+	programtest.Main()
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "watchdog":

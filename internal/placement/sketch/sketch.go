@@ -243,6 +243,7 @@ func (c *Cluster) host(w *words) {
 		h.Peer = w.name + ":2"
 	}
 	h.Drained = w.flag("drained", h.Drained)
+	a.Val.Version = w.text("version", a.Val.Version)
 	if w.flag("memory-lost", false) { // it comes back with another, empty disk
 		was := a.Val.Disks[0]
 		delete(c.state.Disks, was.Disk)
