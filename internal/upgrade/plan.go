@@ -1,14 +1,12 @@
 package upgrade
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
-	"github.com/holdfast-cloud/holdfast/internal/health"
 )
 
 // Build is one build of the program.
@@ -176,68 +174,6 @@ func (a Ask) away(h cluster.Host, said Host) (out []string) {
 	return out
 }
 
-// order puts the racks in the order of their turns, and the hosts of each: on the
-// way back what ails, then what was begun, then those that only vote, and whoever
-// leads last, so that the lead changes once.
-func (a Ask) order(racks []Rack) {
-	turn := func(s Step) int {
-		switch {
-		case a.Back && !s.Done && s.Skipped == "" && ails(a.State, s.Host):
-			return 0
-		case a.Hosts[s.Host].LeadsKV || a.State.Leader == s.Host:
-			return 2
-		}
-		return 1
-	}
-	rank := func(r Rack) int {
-		first, last := 1, 1
-		begun, left, votes := false, false, true
-		for _, s := range r.Steps {
-			first, last = min(first, turn(s)), max(last, turn(s))
-			begun = begun || s.Done
-			left = left || !s.Done && s.Skipped == ""
-			votes = votes && a.State.Hosts[s.Host].Val.Witness
-		}
-		switch {
-		case !left:
-			return 0
-		case first == 0:
-			return 1
-		case begun:
-			return 2
-		case last == 2:
-			return 5
-		case votes:
-			return 3
-		}
-		return 4
-	}
-	slices.SortStableFunc(racks, func(x, y Rack) int {
-		return cmp.Or(cmp.Compare(rank(x), rank(y)), strings.Compare(x.Domain.String(), y.Domain.String()))
-	})
-	for _, r := range racks {
-		slices.SortStableFunc(r.Steps, func(x, y Step) int {
-			return cmp.Or(cmp.Compare(turn(x), turn(y)), strings.Compare(x.Name, y.Name))
-		})
-	}
-}
-
-// ails reports whether a host has not brought up to date what it has, or not started
-// what it should.
-func ails(s *cluster.State, id holdfast.HostID) bool {
-	for _, v := range s.Volumes {
-		if !v.Val.Deleted && slices.ContainsFunc(v.Val.Others, func(r cluster.Replica) bool { return r.Host == id }) {
-			return true
-		}
-	}
-	for _, vm := range s.VMs {
-		if vm.Val.Host == id && vm.Val.Power == cluster.On && s.Machines[vm.Val.ID].Val.State != "running" {
-			return true
-		}
-	}
-	return false
-}
-
 // older finds hosts that would get an older version though nobody wants that.
 func (a Ask) older(racks []Rack) (out []string) {
 	for _, r := range racks {
@@ -259,35 +195,6 @@ func Older(from, to Build) error {
 		return holdfast.Errorf(holdfast.Conflict, "version %s is older than %s, which runs: what the newer one has written the older one may refuse to read; --back goes back all the same", to.Version, from.Version)
 	}
 	return nil
-}
-
-// risked are the racks of which a host will begin anew. On the way back a host may
-// ail, which makes a risk of all others: then it is about the next one alone.
-func (a Ask) risked(p Plan) (out []holdfast.FaultDomain) {
-	for _, r := range p.Racks {
-		if slices.ContainsFunc(r.Steps, func(s Step) bool { return !s.Done && s.Skipped == "" }) {
-			if out = append(out, r.Domain); a.Back {
-				break
-			}
-		}
-	}
-	return out
-}
-
-// Risks are what would be lost or stand still if a host of one of these racks did not
-// come back, by the plans for that.
-func Risks(s *cluster.State, racks ...holdfast.FaultDomain) (out []string) {
-	for _, j := range health.Summary(s, nil).Verdict.Racks {
-		if !j.Can && !j.Witness && slices.ContainsFunc(racks, func(d holdfast.FaultDomain) bool { return d.String() == j.Name }) {
-			out = append(out, fmt.Sprintf("if rack %s did not come back: %s", j.Name, strings.Join(j.Reasons, "; ")))
-		}
-	}
-	for _, v := range s.SortedVolumes() {
-		if !v.Val.Deleted && s.InMemory(v.Val.Pool) && len(v.Val.InSync) == 1 && slices.Contains(racks, s.RackOf(v.Val.InSync[0].Host)) {
-			out = append(out, fmt.Sprintf("volume %s is in the memory of host %s and nowhere else: it is lost when that begins anew", v.Val.Name, s.Hosts[v.Val.InSync[0].Host].Val.Name))
-		}
-	}
-	return out
 }
 
 func (a Ask) notes(racks []Rack) (out []string) {
