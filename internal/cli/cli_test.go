@@ -22,6 +22,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/account"
+	"github.com/holdfast-cloud/holdfast/internal/alert"
 	"github.com/holdfast-cloud/holdfast/internal/audit"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
@@ -127,9 +128,10 @@ func (k *talk) fresh(b *apitest.Backend) {
 	k.long = task.Open(task.Config{KV: kvs.Handle("gamma", clock.System{}), Clock: still{}, Rand: mrand.NewChaCha8([32]byte{2}), Log: slog.New(slog.DiscardHandler), Host: b.Me.ID})
 	a, log, long := k.a, k.log, k.long
 	keys := &once.Log{KV: kvs.Handle("delta", clock.System{}), Clock: still{}}
+	alerts := &alert.Store{KV: kvs.Handle("epsilon", clock.System{}), Clock: still{}, Rand: mrand.NewChaCha8([32]byte{3})}
 	k.srv = httpapi.New(httpapi.Options{Backend: b, Version: "test", Accounts: func() (*account.Store, error) { return a, nil },
 		Audit: func() (*audit.Log, error) { return log, nil }, Tasks: func() (*task.Store, error) { return long, nil },
-		Once: func() (*once.Log, error) { return keys, nil }, Fetch: k.policy()})
+		Once: func() (*once.Log, error) { return keys, nil }, Fetch: k.policy(), Alerts: func() (*alert.Store, error) { return alerts, nil }, AlertLost: func(string, string) {}})
 	k.sock = filepath.Join(k.dir, "s")
 	if err := k.srv.ServeUnix(k.sock); err != nil {
 		k.t.Fatal(err)

@@ -8,7 +8,7 @@ type target struct {
 
 // packages are those whose every fuzz target is run, the network's first.
 func packages() []string {
-	return []string{"export/nbd", "export/iscsi", "export/iscsi/scsi", "export/iscsi/pdu", "transport/tcp", "replica", "record", "blockmap", "store", "volume", "seal", "backup", "kept", "saved", "story", "account", "audit", "task", "image/fetch", "series", "program"}
+	return []string{"export/nbd", "export/iscsi", "export/iscsi/scsi", "export/iscsi/pdu", "transport/tcp", "replica", "record", "blockmap", "store", "volume", "seal", "backup", "kept", "saved", "story", "account", "alert", "audit", "task", "image/fetch", "series", "program"}
 }
 
 // targets are the decoders of protocols, of records and of checkpoints.
@@ -31,6 +31,7 @@ func targets() []target {
 		"saved":       {"FuzzHeader"},
 		"story":       {"FuzzParse"},
 		"account":     {"FuzzParseHash", "FuzzRecords"},
+		"alert":       {"FuzzRecords"},
 		"audit":       {"FuzzSegment"},
 		"task":        {"FuzzTask"},
 		"image/fetch": {"FuzzParseURL"},

@@ -61,6 +61,8 @@ func access() map[string]account.Need {
 		"disk-add": cluster, "disk-remove": cluster, "disk-replace": cluster, "pool-create": cluster, "pool-delete": cluster,
 		"backup-schedule-create": cluster, "backup-schedule-set": cluster, "backup-schedule-delete": cluster,
 		"cluster-backup": cluster, "cluster-key-init": cluster, "cluster-key-unlock": cluster, "cluster-key-rotate": cluster,
+		"alert-receiver-list": clusterRead, "alert-receiver-show": clusterRead,
+		"alert-receiver-create": cluster, "alert-receiver-set": cluster, "alert-receiver-delete": cluster, "alert-receiver-test": cluster,
 		"recovery-plan": cluster, "recover": cluster, "move-plan": cluster, "move-kv": cluster, "move-cancel": cluster,
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/account"
+	"github.com/holdfast-cloud/holdfast/internal/alert"
 	"github.com/holdfast-cloud/holdfast/internal/audit"
 	"github.com/holdfast-cloud/holdfast/internal/auth"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
@@ -35,12 +36,13 @@ const goodPassword = "correct horse battery"
 // door is a host that serves HTTPS to whoever comes, with accounts.
 type door struct {
 	*testing.T
-	b    *apitest.Backend
-	a    *account.Store
-	log  *audit.Log
-	srv  *httpapi.Server
-	addr string
-	http *http.Client // without a certificate
+	b      *apitest.Backend
+	a      *account.Store
+	log    *audit.Log
+	alerts *alert.Store
+	srv    *httpapi.Server
+	addr   string
+	http   *http.Client // without a certificate
 
 	mu     sync.Mutex
 	logged bytes.Buffer
@@ -60,9 +62,10 @@ func newDoor(t *testing.T) *door {
 	srv := memkv.NewServer(memkv.Config{Clock: clock.System{}, Rand: func(string) *mrand.Rand { return mrand.New(mrand.NewPCG(1, 2)) }, MaxLatency: 1})
 	d.a = account.Open(account.Config{KV: srv.Handle("a", clock.System{}), Clock: clock.System{}, Rand: rand.Reader, Log: log})
 	d.log = audit.Open(audit.Config{KV: srv.Handle("b", clock.System{}), Clock: clock.System{}, Log: log, Host: "alpha"})
+	d.alerts = &alert.Store{KV: srv.Handle("c", clock.System{}), Clock: clock.System{}, Rand: rand.Reader}
 	a := newAuthority(t)
 	d.srv = httpapi.New(httpapi.Options{Backend: d.b, Version: "test", Log: log, Peer: peer, Accounts: func() (*account.Store, error) { return d.a, nil },
-		Audit: func() (*audit.Log, error) { return d.log, nil }})
+		Audit: func() (*audit.Log, error) { return d.log, nil }, Alerts: func() (*alert.Store, error) { return d.alerts, nil }, AlertLost: func(string, string) {}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -25,11 +25,12 @@ const (
 )
 
 // dryRuns are the operations that can be tried. What their handlers change goes by
-// way of changer and by nothing else.
+// way of changer and by nothing else, or is not done at all if it is only tried.
 func dryRuns() []string {
 	return []string{"vm-create", "vm-set", "vm-delete", "vm-disk-add", "vm-disk-remove", "vm-disk-resize",
 		"volume-create", "volume-delete", "volume-grow", "image-delete", "pool-create", "pool-delete", "export-create", "export-delete",
-		"host-drain", "host-remove", "rack-remove", "disk-evacuate", "disk-remove"}
+		"host-drain", "host-remove", "rack-remove", "disk-evacuate", "disk-remove",
+		"alert-receiver-create", "alert-receiver-set", "alert-receiver-delete"}
 }
 
 // Changer is what can be tried of a Backend, and the picture that comes of it. Its
@@ -142,6 +143,7 @@ func features() map[string]string {
 		"upgrade":         "hosts are sent another program and become it: /v1/upgrade, /v1/hosts/{host}/program",
 		"watch":           "a stream of everything that changes: /v1/watch",
 		"projects":        "projects with quotas own VMs and volumes",
+		"alerts":          "people outside of the cluster are told what is wrong: /v1/alert-receivers",
 		"audit":           "a hash-chained record of who did what: /v1/audit",
 	}
 }

@@ -57,6 +57,13 @@ func TestWhatIsTriedIsNotDone(t *testing.T) {
 		{"disk-remove", "DELETE", "/v1/disks/beta:%2Fdev%2Fvdb", "", 204},
 		{"host-remove", "POST", "/v1/hosts/beta/removal", `{"lost":false}`, 200},
 		{"rack-remove", "POST", "/v1/racks/c/removal", `{"lost":false}`, 409},
+		{"alert-receiver-create", "POST", "/v1/alert-receivers", `{"name":"ops","kind":"webhook","url":"https://example.org","secret":"0123456789abcdef"}`, 201},
+		{"alert-receiver-create", "POST", "/v1/alert-receivers", `{"name":"ops","kind":"webhook","url":"https://example.org","secret":"0123456789abcdef"}`, 409},
+		{"alert-receiver-create", "POST", "/v1/alert-receivers", `{"name":"here","kind":"webhook","url":"https://127.0.0.1","secret":"0123456789abcdef"}`, 403},
+		{"alert-receiver-set", "PATCH", "/v1/alert-receivers/ops", `{"severity":"error"}`, 200},
+		{"alert-receiver-set", "PATCH", "/v1/alert-receivers/ops", `{"from":"a@example.org"}`, 400},
+		{"alert-receiver-delete", "DELETE", "/v1/alert-receivers/ops", "", 204},
+		{"alert-receiver-delete", "DELETE", "/v1/alert-receivers/ops", "", 404},
 	} {
 		if c.op == "image-delete" {
 			d.want(201, "POST", "/v1/images?name=deb", "a disk", append(as, "Content-Type", "application/octet-stream")...)
@@ -100,7 +107,7 @@ func TestWhatIsTriedIsNotDone(t *testing.T) {
 func (d *door) everything(as []string) string {
 	d.Helper()
 	var out strings.Builder
-	for _, path := range []string{"vms", "volumes", "images", "pools", "exports", "hosts", "disks"} {
+	for _, path := range []string{"vms", "volumes", "images", "pools", "exports", "hosts", "disks", "alert-receivers"} {
 		out.WriteString(d.want(200, "GET", "/v1/"+path, "", as...))
 	}
 	return fmt.Sprint(d.b.St.Rev, out.String())

@@ -52,6 +52,7 @@ func (s *Server) routes(r chi.Router) {
 	s.workRoutes()
 	s.historyRoutes()
 	s.taskRoutes()
+	s.alertRoutes()
 	s.debugRoutes()
 	s.upgradeRoutes()
 	s.consoleRoute(r)

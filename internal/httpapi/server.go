@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/account"
+	"github.com/holdfast-cloud/holdfast/internal/alert"
 	"github.com/holdfast-cloud/holdfast/internal/audit"
 	"github.com/holdfast-cloud/holdfast/internal/image/fetch"
 	"github.com/holdfast-cloud/holdfast/internal/once"
@@ -60,6 +61,12 @@ type Options struct {
 	// Trace begins to tell of a call, and end tells what it was; "": of none. Nil:
 	// nobody is told.
 	Trace func(*http.Request) (with *http.Request, end func(operation string, status int))
+	// Alerts are who is told what is wrong; Unavailable while the host is in no
+	// cluster. Nil: nobody is.
+	Alerts func() (*alert.Store, error)
+	// AlertLost says that one of them cannot be reached, as a condition of this host;
+	// an empty text takes it back.
+	AlertLost func(receiver, text string)
 	// Fetch says from where images are fetched.
 	Fetch fetch.Policy
 }
@@ -89,6 +96,7 @@ type Server struct {
 	closed  bool
 	follows bool // the journal is kept
 	keeps   bool // tasks of the cluster are looked after
+	tells   bool // receivers are told what is wrong
 	serving sync.WaitGroup
 }
 
@@ -221,6 +229,10 @@ func (s *Server) serve(h *http.Server, l net.Listener) {
 	if !s.keeps && s.o.Tasks != nil {
 		s.keeps = true
 		s.serving.Go(s.keep)
+	}
+	if !s.tells && s.o.Alerts != nil {
+		s.tells = true
+		s.serving.Go(s.tellAlerts)
 	}
 	s.serving.Go(func() {
 		if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -159,7 +159,7 @@ func (h *Host) start(after *recoveryOrder) (err error) {
 		return err
 	}
 	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Peer: peer, Accounts: h.accounts, Audit: h.audit, Once: h.onceLog,
-		Tasks: h.longTasks, Fetch: fetching, Trace: h.traces.Call})
+		Tasks: h.longTasks, Alerts: h.alerts, AlertLost: h.alertLost, Fetch: fetching, Trace: h.traces.Call})
 	ms, err := h.dir.membership()
 	if err != nil {
 		return err

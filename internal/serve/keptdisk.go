@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/account"
+	"github.com/holdfast-cloud/holdfast/internal/alert"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/kept"
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
@@ -78,7 +79,7 @@ func (h *Host) sealForDisks(m *member, items []kv.Item, rev kv.Rev) ([]byte, err
 		return nil, err
 	}
 	copy.Open = key[:]
-	if copy.Items, err = cluster.WithoutSecrets(account.WithoutSecrets(items)); err != nil {
+	if copy.Items, err = cluster.WithoutSecrets(alert.WithoutSecrets(account.WithoutSecrets(items))); err != nil {
 		return nil, err
 	}
 	return kept.Seal(copy, key, rand.Reader)

@@ -86,15 +86,15 @@ func (p Policy) Allow(a netip.Addr) error {
 			return nil
 		}
 	}
-	if why := special(plain); why != "" {
+	if why := Special(plain); why != "" {
 		return holdfast.Errorf(holdfast.Denied, "%s is %s: images are fetched from public addresses, and from networks that 'fetch.private' in this host's configuration names", plain, why)
 	}
 	return nil
 }
 
-// special says what an address is if it is not a public one of a single host.
+// Special says what an address is if it is not a public one of a single host.
 // Source: the IANA registries of special-purpose addresses (RFC 6890).
-func special(a netip.Addr) string {
+func Special(a netip.Addr) string {
 	switch {
 	case a.IsUnspecified():
 		return "no host's address"
