@@ -82,9 +82,9 @@ func TestWhatAWebhookAnswers(t *testing.T) {
 		kind holdfast.Kind
 		says string
 	}{
-		{"it is busy", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "later", 503) }, holdfast.Unavailable, "503 Service Unavailable later"},
-		{"too often", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, holdfast.Unavailable, "429"},
-		{"it does not want it", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "bad signature", 401) }, holdfast.Invalid, "bad signature"},
+		{"it is busy", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "later", http.StatusServiceUnavailable) }, holdfast.Unavailable, "503 Service Unavailable later"},
+		{"too often", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }, holdfast.Unavailable, "429"},
+		{"it does not want it", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "bad signature", http.StatusUnauthorized) }, holdfast.Invalid, "bad signature"},
 		{"it leads elsewhere", func(w http.ResponseWriter, q *http.Request) {
 			http.Redirect(w, q, "/other", http.StatusTemporaryRedirect)
 		}, holdfast.Invalid, "307"},
@@ -92,7 +92,7 @@ func TestWhatAWebhookAnswers(t *testing.T) {
 			http.Redirect(w, q, "http://169.254.169.254/latest", http.StatusFound)
 		}, holdfast.Invalid, "not followed"},
 		{"it says very much", func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(500)
+			w.WriteHeader(http.StatusInternalServerError)
 			w.Write(bytes.Repeat([]byte("x"), 1<<20))
 		}, holdfast.Unavailable, "500"},
 		{"it hangs up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, holdfast.Unavailable, "cannot be reached"},
