@@ -83,10 +83,10 @@ func (s *simulation) furnish() {
 		if err = s.initKey(h); err != nil {
 			return
 		}
-		reads := s.w.Rand("reads")
+		reads, least := s.w.Rand("reads"), s.w.Rand("least copies")
 		for i := range s.plan.clients {
 			var v cluster.Volume
-			if v, err = h.node.Make.CreateVolume(s.limits.spec(s.sealings.spec(provision.VolumeSpec{Name: clientVolume(i), Blocks: volumeBlocks, Copies: s.plan.copies[clientVolume(i)], Reads: drawReads(reads)}))); err != nil {
+			if v, err = h.node.Make.CreateVolume(s.limits.spec(s.sealings.spec(provision.VolumeSpec{Name: clientVolume(i), Blocks: volumeBlocks, Copies: s.plan.copies[clientVolume(i)], Min: s.atLeast(least, s.plan.copies[clientVolume(i)]), Reads: drawReads(reads)}))); err != nil {
 				return
 			}
 			vols = append(vols, v)
@@ -106,6 +106,15 @@ func (s *simulation) furnish() {
 // drawReads has the reads of every second volume confirmed.
 func drawReads(rng *rand.Rand) cluster.Reads {
 	return []cluster.Reads{"", cluster.Confirmed}[rng.IntN(2)]
+}
+
+// atLeast has one volume of three with three copies or more be written with two of
+// them at least, and stand still otherwise.
+func (s *simulation) atLeast(rng *rand.Rand, copies int) int {
+	if rng.IntN(3) == 0 && copies >= 3 && !s.quiet {
+		return 2
+	}
+	return 1
 }
 
 func (s *simulation) initKey(h *host) error {

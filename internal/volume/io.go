@@ -150,9 +150,10 @@ func (ss *session) Push(alone bool) {
 }
 
 // admissible reports whether a write may start now; v.mu is held. One that is
-// admitted while a barrier stands would break the order of a group snapshot.
+// admitted while a barrier stands would break the order of a group snapshot, and one
+// with fewer copies than the volume is to have at least would be on too few.
 func (v *Volume) admissible(r *export.Request) bool {
-	if v.barrier != nil || v.bytes > window {
+	if v.barrier != nil || v.bytes > window || len(v.rec.InSync) < v.rec.Min {
 		return false
 	}
 	if r.Op == export.Write && !v.room() {

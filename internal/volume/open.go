@@ -33,6 +33,7 @@ type takeover struct {
 	after   *released // the volume is handed over; nil: it is not
 	sealing *sealing
 	blocks  uint64 // size of the smallest replica, which the record may exceed
+	behind  int    // members that may be served and could not be brought to the cut by records
 }
 
 func (t *takeover) visit(p int) { t.s.visits().Takeover.Hit(p) }
@@ -220,9 +221,13 @@ func (t *takeover) finish(seats []seat) (*Volume, error) {
 		t.blocks = min(t.blocks, st.report.Blocks)
 	}
 	var keep []seat
+	t.behind = 0
 	for i, st := range seats {
-		if i == cut.Best || reports[i].Eligible() && t.levelled(st, best, cut.LSN) {
+		switch {
+		case i == cut.Best || reports[i].Eligible() && t.levelled(st, best, cut.LSN):
 			keep = append(keep, st)
+		case reports[i].Eligible():
+			t.behind++
 		}
 	}
 	if !cut.Kept {
@@ -254,7 +259,7 @@ func (t *takeover) settle(keep []seat) error {
 			rec.Eject(ref, t.s.Clock.Wall(), 0)
 		}
 	}
-	if len(rec.InSync) < rec.Min {
+	if len(rec.InSync)+t.behind < rec.Min { // who is behind is brought up to date, and writes wait for that
 		t.visit(settleBelow)
 		return holdfast.Errorf(holdfast.Unavailable, "volume %s: %d replicas can be reached, its minimum is %d", rec.Name, len(rec.InSync), rec.Min)
 	}

@@ -367,6 +367,53 @@ func TestAJoinerIsNotKeptWaitingByALostReplica(t *testing.T) {
 	})
 }
 
+// TestWhoIsTooFarBehindIsBroughtUpToDate: all power goes just after a copy has joined,
+// which holds as blocks what the others had in memory only. It has no records for
+// them; they are in sync by the record, and too few are left without them. The volume
+// is opened all the same, brings them up to date and writes then (simulated seed
+// 910077).
+func TestWhoIsTooFarBehindIsBroughtUpToDate(t *testing.T) {
+	play(t, 47, 3, 3, func(sc *scene) {
+		a, c := sc.hosts[0], sc.hosts[2]
+		rec, mod, err := a.ReadVolume(sc.vol.ID)
+		sc.must(err)
+		rec.Min = 2
+		_, err = a.CommitVolume(rec, mod)
+		sc.must(err)
+		v := a.open()
+		sc.write(v, 0, fill('a', 100))
+		sc.flush(v)
+		c.powerCut()
+		sc.until("the ejection", func() bool { return len(sc.record().InSync) == 2 })
+		over := false
+		sc.w.Clock().Go(func() {
+			for i := int64(0); !over; i++ {
+				sc.submit(v, i%100, fill('b', 1))
+				sc.sleep(10 * time.Millisecond)
+			}
+		})
+		c.boot()
+		sc.until("the join", func() bool { return len(sc.record().InSync) == 3 })
+		for _, h := range sc.hosts {
+			h.powerCut()
+		}
+		over = true
+		for _, h := range sc.hosts {
+			h.boot()
+		}
+		sc.until("an opening", func() bool {
+			a.on(func() { v, err = a.s.Open(sc.vol.ID) })
+			return err == nil
+		})
+		written := sc.submit(v, 7, fill('c', 1))
+		sc.until("a write with enough copies", func() bool { return *written && len(sc.record().InSync) >= 2 })
+		sc.until("all copies", func() bool { return len(sc.record().InSync) == 3 })
+		sc.flush(v)
+		sc.expect(v, 7, fill('c', 1))
+		sc.equal(v, 3)
+	})
+}
+
 // The commit that names a snapshot is on its way for longer than anybody waits.
 func TestASnapshotThatWasLetGoIsNotNamedLater(t *testing.T) {
 	play(t, 84, 2, 2, func(sc *scene) {
