@@ -10,6 +10,7 @@ import { createRequire } from 'node:module'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { chromium } from 'playwright-core'
+import { alerts } from './alerts.js'
 import { shell } from './guest.js'
 
 const root = resolve(import.meta.dirname, '../..')
@@ -169,6 +170,7 @@ async function story(browser, base, faults) {
   await screen(page, base)
   await graphs(page, base)
   await acts(page, base, faults)
+  await alerts(page, base, check, axed, faults)
   await project(browser, base, faults)
 
   // Markup from outside is text: in the names of an answer, in its conditions, in a path.
