@@ -39,6 +39,14 @@ type User struct {
 	Sessions    int       `json:"sessions"`
 	Tokens      int       `json:"tokens"`
 	Created     time.Time `json:"created"`
+	OIDC        *OIDCUser `json:"oidc,omitempty" doc:"By whom the user came; absent: a user of this cluster alone"`
+}
+
+// OIDCUser is for whom an issuer of OpenID Connect has vouched.
+type OIDCUser struct {
+	Issuer  string    `json:"issuer"`
+	Subject string    `json:"subject" doc:"What the issuer calls the person, whatever their name"`
+	Seen    time.Time `json:"seen" doc:"Last log-in"`
 }
 
 // UserSpec is a user to be made.

@@ -503,6 +503,7 @@ func FuzzRecords(f *testing.F) {
 	f.Add(dirToken+strings.Repeat("a", 64), []byte(`{"hash":"`+strings.Repeat("a", 64)+`","name":"t","role":"viewer"}`))
 	f.Add(dirSession+strings.Repeat("a", 64), []byte(`{"hash":"`+strings.Repeat("a", 64)+`","user":"ann"}`))
 	f.Add(keySetup, []byte(`{"hash":"`+strings.Repeat("a", 64)+`"}`))
+	f.Add(keyOIDC, []byte(`{"name":"a","issuer":"https://id.example","client_id":"c","rules":[{"claim":"groups","value":"it","role":"viewer"}]}`))
 	f.Fuzz(func(t *testing.T, key string, value []byte) {
 		p := emptyPicture()
 		p.put(kv.Item{Key: key, Value: value, Mod: 1})

@@ -165,6 +165,11 @@ func (s *Store) DeleteProject(name string, there func(id string) bool) error {
 				return holdfast.Errorf(holdfast.Conflict, "user %s belongs to project %s", u.val.Name, name)
 			}
 		}
+		for _, r := range p.oidc.val.Rules {
+			if r.Project == name {
+				return holdfast.Errorf(holdfast.Conflict, "a rule of OpenID Connect names project %s; see 'holdfast oidc show'", name)
+			}
+		}
 		for _, k := range p.tokens {
 			if k.val.Project == name {
 				return holdfast.Errorf(holdfast.Conflict, "token %s belongs to project %s", k.val.Name, name)

@@ -22,6 +22,7 @@ const (
 	dirProject = root + "project/"
 	dirOwned   = root + "owned/"
 	keySetup   = root + "setup"
+	keyOIDC    = root + "oidc"
 )
 
 // Bounds.
@@ -54,7 +55,8 @@ func (Secret) GoString() string { return "(secret)" }
 // LogValue implements slog.LogValuer.
 func (Secret) LogValue() slog.Value { return slog.StringValue("(secret)") }
 
-// User is somebody with a password.
+// User is somebody who may log in, with a password or at an issuer of OpenID
+// Connect.
 type User struct {
 	Name     string    `json:"name"`
 	Role     Role      `json:"role"`
@@ -65,6 +67,8 @@ type User struct {
 	// Known are addresses that the user has logged in from: attempts from elsewhere
 	// cannot lock the user out there.
 	Known []string `json:"known,omitempty"`
+	// OIDC says for whom the issuer vouched; nil: a user of this cluster alone.
+	OIDC *Origin `json:"oidc,omitempty"`
 }
 
 // Session is one log-in. The record hangs on a lease that its use renews.
@@ -158,6 +162,9 @@ func checkUser(u *User) error {
 			return holdfast.Errorf(holdfast.Invalid, "user %s: %w", u.Name, err)
 		}
 	}
+	if err := u.OIDC.check(u); err != nil {
+		return err
+	}
 	return CheckPlace(u.Role, u.Project)
 }
 
@@ -194,7 +201,7 @@ func checkHash(h string) error {
 }
 
 // WithoutSecrets returns records as they may stand on a disk in the clear: users
-// without their passwords, and no token.
+// without their passwords, OpenID Connect without its secret, and no token.
 func WithoutSecrets(items []kv.Item) []kv.Item {
 	var out []kv.Item
 	for _, it := range items {
@@ -208,6 +215,15 @@ func WithoutSecrets(items []kv.Item) []kv.Item {
 			}
 			u.Password = ""
 			if it.Value, err = json.Marshal(u); err != nil {
+				continue
+			}
+		case it.Key == keyOIDC:
+			o, err := oidcKind().decode(it.Key, it.Value)
+			if err != nil {
+				continue
+			}
+			o.ClientSecret = ""
+			if it.Value, err = json.Marshal(o); err != nil {
 				continue
 			}
 		}

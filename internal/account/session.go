@@ -134,7 +134,7 @@ func (s *Store) Session(secret, from string) (*Principal, error) {
 	p := s.picture()
 	x, ok := p.sessions[hashOf(secret)]
 	u, there := p.users[x.val.User]
-	if !ok || !there || u.val.Disabled || !s.cfg.Clock.Wall().Before(x.val.Expires) {
+	if !ok || !there || u.val.Disabled || !p.trusts(u.val) || !s.cfg.Clock.Wall().Before(x.val.Expires) {
 		return nil, holdfast.Errorf(holdfast.Denied, "the session has ended; log in again")
 	}
 	s.use(x.val)

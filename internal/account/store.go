@@ -58,6 +58,7 @@ type picture struct {
 	projects map[string]versioned[Project]
 	owned    map[string]versioned[Owned]
 	setup    versioned[setup]
+	oidc     versioned[OIDC]
 	bad      map[string]bool // keys of records that cannot be read; they let nobody in
 }
 
@@ -191,7 +192,7 @@ func emptyPicture() *picture {
 // advance is the picture after events; those already in it are passed over.
 func (p *picture) advance(evs []kv.Event) *picture {
 	n := &picture{rev: p.rev, users: maps.Clone(p.users), sessions: maps.Clone(p.sessions), tokens: maps.Clone(p.tokens),
-		projects: maps.Clone(p.projects), owned: maps.Clone(p.owned), setup: p.setup, bad: maps.Clone(p.bad)}
+		projects: maps.Clone(p.projects), owned: maps.Clone(p.owned), setup: p.setup, oidc: p.oidc, bad: maps.Clone(p.bad)}
 	for _, e := range evs {
 		if e.Mod <= p.rev {
 			continue
@@ -224,6 +225,13 @@ func (p *picture) put(it kv.Item) {
 			return
 		}
 		p.setup = versioned[setup]{it.Mod, v}
+	case it.Key == keyOIDC:
+		v, err := oidcKind().decode(it.Key, it.Value)
+		if err != nil {
+			p.bad[it.Key] = true
+			return
+		}
+		p.oidc = versioned[OIDC]{it.Mod, v}
 	}
 }
 
@@ -250,6 +258,8 @@ func (p *picture) remove(key string) {
 		delete(p.owned, id)
 	} else if key == keySetup {
 		p.setup = versioned[setup]{}
+	} else if key == keyOIDC {
+		p.oidc = versioned[OIDC]{}
 	}
 }
 

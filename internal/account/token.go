@@ -76,6 +76,11 @@ func (s *Store) Token(text, from string) (*Principal, error) {
 	case k.Owner != "" && (!there || owner.val.Disabled || !Within(k.Role, k.Project, owner.val.Role, owner.val.Project)):
 		return nil, holdfast.Errorf(holdfast.Denied, "token %s is more than its owner still is", k.Name)
 	}
+	if there {
+		if err := s.vouched(p, owner.val); err != nil {
+			return nil, err
+		}
+	}
 	return &Principal{Kind: "token", Name: k.Name, Role: k.Role, Project: k.Project, From: from}, nil
 }
 

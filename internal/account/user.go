@@ -123,6 +123,9 @@ func (s *Store) SetUser(name string, c UserChange) error {
 			return NoUser(name)
 		}
 		u := rec.val
+		if u.OIDC != nil && (c.Role != nil || c.Project != nil) {
+			return holdfast.Errorf(holdfast.Conflict, "what %s may is said by OpenID Connect at each log-in; change its rules ('holdfast oidc set'), or the groups at the issuer", name)
+		}
 		if c.Role != nil {
 			u.Role = *c.Role
 		}
@@ -162,6 +165,9 @@ func (s *Store) SetPassword(name, password, keep string) error {
 		if !ok {
 			return NoUser(name)
 		}
+		if rec.val.OIDC != nil {
+			return holdfast.Errorf(holdfast.Conflict, "%s logs in by OpenID Connect, and a password would outlast that; make another user", name)
+		}
 		rec.val.Password = u.Password
 		p.endSessions(t, name, keep)
 		return putIn(t, userKind(), rec.val, rec.mod, 0)
@@ -193,11 +199,7 @@ func (s *Store) DeleteUser(name string) error {
 			}
 		}
 		p.endSessions(t, name, "")
-		for hash, x := range p.tokens {
-			if x.val.Owner == name {
-				t.drop(tokenKind().key(hash), x.mod)
-			}
-		}
+		p.endTokens(t, name)
 		t.drop(userKind().key(name), rec.mod)
 		return nil
 	})

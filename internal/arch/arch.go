@@ -54,7 +54,7 @@ func Rows() []Row {
 			Why: "disk formats of others, of backups and of memories, read and written as streams of blocks"},
 		{Name: "planners", Packages: []string{"internal/placement", "internal/placement/sketch", "internal/ha"}, Within: true,
 			Why: "decisions as pure functions of the records; they cannot act"},
-		{Name: "conduct", Packages: []string{"internal/volume", "internal/reconcile", "internal/health", "internal/telemetry", "internal/tracing", "internal/series", "internal/provision", "internal/upgrade"}, Within: true,
+		{Name: "conduct", Packages: []string{"internal/volume", "internal/reconcile", "internal/health", "internal/telemetry", "internal/tracing", "internal/oidc", "internal/oidc/oidctest", "internal/series", "internal/provision", "internal/upgrade"}, Within: true,
 			Why: "engine and planners put to work on the seams"},
 		{Name: "host", Packages: []string{"internal/agent"},
 			Why: "everything that runs on one host: it converges machines, exports and replicas to the records"},
@@ -89,7 +89,7 @@ func Only() map[string][]string {
 // not import them.
 func Fakes() []string {
 	return []string{"internal/clock/simclock", "internal/disk/memdisk", "internal/disk/recorder", "internal/transport/simnet", "internal/kv/memkv", "internal/kv/etcdtest",
-		"internal/hypervisor/fakevm", "internal/fence/simfence", "internal/export/memexport", "internal/placement/sketch", "internal/httpapi/apitest", "internal/program/programtest"}
+		"internal/hypervisor/fakevm", "internal/fence/simfence", "internal/export/memexport", "internal/placement/sketch", "internal/httpapi/apitest", "internal/program/programtest", "internal/oidc/oidctest"}
 }
 
 // Foreign says which packages alone may import a foreign module, by prefix.
@@ -101,6 +101,8 @@ func Foreign() map[string][]string {
 		"github.com/vishvananda/":        {"lab"},
 		"github.com/prometheus/":         {"internal/telemetry"},
 		"go.opentelemetry.io/":           {"internal/tracing"},
+		"github.com/coreos/go-oidc/":     {"internal/oidc"},
+		"golang.org/x/oauth2":            {"internal/oidc"},
 		"github.com/danielgtaylor/huma/": {"internal/httpapi", "api/v1"},
 		"github.com/klauspost/compress/": {"internal/seal", "internal/image/qcow2", "internal/backup"},
 		"filippo.io/age":                 {"internal/backup", "internal/backup/run", "internal/cli"},

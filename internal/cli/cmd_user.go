@@ -35,6 +35,8 @@ func userState(u v1.User) string {
 	switch {
 	case u.Disabled:
 		return "disabled"
+	case u.OIDC != nil:
+		return "by OpenID Connect"
 	case !u.HasPassword:
 		return "no password"
 	}

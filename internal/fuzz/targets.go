@@ -30,7 +30,7 @@ func targets() []target {
 		"kept":        {"FuzzCopy", "FuzzItems"},
 		"saved":       {"FuzzHeader"},
 		"story":       {"FuzzParse"},
-		"account":     {"FuzzParseHash", "FuzzRecords"},
+		"account":     {"FuzzParseHash", "FuzzRecords", "FuzzClaims"},
 		"alert":       {"FuzzRecords"},
 		"audit":       {"FuzzSegment"},
 		"task":        {"FuzzTask"},

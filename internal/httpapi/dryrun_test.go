@@ -14,11 +14,12 @@ import (
 	"github.com/holdfast-cloud/holdfast/client"
 	"github.com/holdfast-cloud/holdfast/internal/account"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
+	"github.com/holdfast-cloud/holdfast/internal/oidc/oidctest"
 )
 
 // unsteady is what differs between what was tried and what was done: identities, and
 // things that follow from them.
-var unsteady = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|02:[0-9a-f:]{14}`)
+var unsteady = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|02:[0-9a-f:]{14}|"changed":"[^"]+"`)
 
 // Everything that can be tried is tried, and changes nothing; then it is done, and
 // answered in the same way.
@@ -28,6 +29,7 @@ func TestWhatIsTriedIsNotDone(t *testing.T) {
 	as := []string{"Authorization", "Bearer " + token}
 	d.want(201, "POST", "/v1/volumes", `{"name":"spare","size":1048576}`, as...)
 	left, noted := httpapi.DryRuns(), int64(1)
+	issuer := (&agency{d, oidctest.New(t), as}).spec(nil)
 	for _, c := range []struct {
 		op, method, path, body string
 		status                 int
@@ -56,6 +58,8 @@ func TestWhatIsTriedIsNotDone(t *testing.T) {
 		{"host-drain", "POST", "/v1/hosts/beta/drain", `{"on":true}`, 200},
 		{"disk-remove", "DELETE", "/v1/disks/beta:%2Fdev%2Fvdb", "", 204},
 		{"host-remove", "POST", "/v1/hosts/beta/removal", `{"lost":false}`, 200},
+		{"oidc-set", "PUT", "/v1/oidc", issuer, 200},
+		{"oidc-set", "PUT", "/v1/oidc", `{"issuer":"http://id.example","client_id":"x"}`, 400},
 		{"rack-remove", "POST", "/v1/racks/c/removal", `{"lost":false}`, 409},
 		{"alert-receiver-create", "POST", "/v1/alert-receivers", `{"name":"ops","kind":"webhook","url":"https://example.org","secret":"0123456789abcdef"}`, 201},
 		{"alert-receiver-create", "POST", "/v1/alert-receivers", `{"name":"ops","kind":"webhook","url":"https://example.org","secret":"0123456789abcdef"}`, 409},

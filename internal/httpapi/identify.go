@@ -32,6 +32,7 @@ type callerKey struct{}
 type caller struct {
 	who  *account.Principal
 	from string // address
+	host string // by which name the caller knows this host, with a port; "": by a socket
 }
 
 // principal is who makes a request; nil: nobody that is known.
@@ -46,15 +47,15 @@ func addressFrom(ctx context.Context) string {
 	return c.from
 }
 
-func as(r *http.Request, p *account.Principal, from string) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{p, from}))
+func as(r *http.Request, p *account.Principal, from, host string) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{p, from, host}))
 }
 
 // trusted serves whoever may open the host's socket: its owner, who may do
 // everything.
 func trusted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, as(r, &account.Principal{Kind: "socket", Role: account.ClusterAdmin, From: "socket"}, "socket"))
+		next.ServeHTTP(w, as(r, &account.Principal{Kind: "socket", Role: account.ClusterAdmin, From: "socket"}, "socket", ""))
 	})
 }
 
@@ -77,7 +78,7 @@ func (s *Server) identified(next http.Handler) http.Handler {
 			writeProblem(w, holdfast.Errorf(holdfast.Denied, "a request that changes something and rests on a session carries the header %s: 1", ownHeader))
 			return
 		}
-		next.ServeHTTP(w, as(r, who, addressOf(r)))
+		next.ServeHTTP(w, as(r, who, addressOf(r), r.Host))
 	})
 }
 
@@ -157,9 +158,9 @@ func isPublic(r *http.Request) bool {
 	p := r.URL.Path
 	switch r.Method {
 	case http.MethodPost:
-		return p == joinPath || p == "/v1/login" || p == "/v1/setup"
+		return p == joinPath || p == "/v1/login" || p == "/v1/setup" || p == oidcPath+"/begin" || p == oidcPath+"/finish"
 	case http.MethodGet:
-		return p == "/healthz" || ui.Public(r)
+		return p == "/healthz" || p == "/v1/login" || ui.Public(r)
 	}
 	return ui.Public(r)
 }

@@ -23,6 +23,7 @@ type none struct{}
 func (s *Server) routes(r chi.Router) {
 	s.loginRoutes()
 	s.accountRoutes()
+	s.oidcRoutes()
 	s.auditRoutes()
 	s.projectRoutes()
 	s.clusterRoutes()

@@ -156,8 +156,12 @@ func setPassword(a *account.Store, who *account.Principal, user string, b v1.Pas
 }
 
 func renderUser(u account.UserInfo) v1.User {
-	return v1.User{Name: u.Name, Role: string(u.Role), Project: u.Project, Disabled: u.Disabled, HasPassword: u.HasPassword,
+	out := v1.User{Name: u.Name, Role: string(u.Role), Project: u.Project, Disabled: u.Disabled, HasPassword: u.HasPassword,
 		Sessions: u.Sessions, Tokens: u.Tokens, Created: u.Created}
+	if o := u.OIDC; o != nil {
+		out.OIDC = &v1.OIDCUser{Issuer: o.Issuer, Subject: o.Subject, Seen: o.Seen}
+	}
+	return out
 }
 
 func (s *Server) tokenRoutes() {

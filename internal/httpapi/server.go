@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"io/fs"
@@ -24,7 +25,9 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/account"
 	"github.com/holdfast-cloud/holdfast/internal/alert"
 	"github.com/holdfast-cloud/holdfast/internal/audit"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/image/fetch"
+	"github.com/holdfast-cloud/holdfast/internal/oidc"
 	"github.com/holdfast-cloud/holdfast/internal/once"
 	"github.com/holdfast-cloud/holdfast/internal/task"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
@@ -81,6 +84,7 @@ type Server struct {
 	answers  answers
 	matching turns // of requests with If-Match, from the look to the deed
 	metrics  *telemetry.Registry
+	oidc     *oidc.Client
 	journal  *journal
 
 	fetches chan struct{} // one for each image that is being fetched
@@ -106,6 +110,7 @@ func New(o Options) *Server {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{o: o, fetches: make(chan struct{}, maxFetches)}
+	s.oidc = oidc.New(oidc.Config{Clock: clock.System{}, Rand: rand.Reader})
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.metrics = telemetry.New(s.gather)
 	s.journal = newJournal(s.lookAround, o.Backend.AwaitChange)
@@ -255,6 +260,7 @@ func (s *Server) Close(ctx context.Context) {
 		}
 	}
 	s.serving.Wait()
+	s.oidc.Close()
 }
 
 // guard turns a panic in a handler into an answer and a log line, never into

@@ -21,7 +21,7 @@ export type VMSpec = Schemas['VMSpec']
 export type Session = Schemas['Session']
 export type VMSnapshot = Schemas['VMSnapshot']
 
-type Method = 'get' | 'post' | 'patch' | 'delete'
+type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
 type PathOf<M extends Method> = { [P in keyof paths]: paths[P] extends Record<M, object> ? P : never }[keyof paths]
 type Operation<P extends keyof paths, M extends Method> = paths[P] extends Record<M, infer O> ? O : never
 type JSONOf<R> = R extends { content: { 'application/json': infer B } } ? B : never
@@ -102,6 +102,10 @@ export async function get<P extends PathOf<'get'>>(path: P, params?: Params): Pr
 
 export async function post<P extends PathOf<'post'>>(path: P, params?: Params, body?: Body<Operation<P, 'post'>>): Promise<Answer<Operation<P, 'post'>>> {
   return (await json(await request('POST', fill(path, params), body))) as Answer<Operation<P, 'post'>>
+}
+
+export async function put<P extends PathOf<'put'>>(path: P, params: Params, body: Body<Operation<P, 'put'>>): Promise<Answer<Operation<P, 'put'>>> {
+  return (await json(await request('PUT', fill(path, params), body))) as Answer<Operation<P, 'put'>>
 }
 
 export async function patch<P extends PathOf<'patch'>>(path: P, params: Params, body: Body<Operation<P, 'patch'>>): Promise<Answer<Operation<P, 'patch'>>> {

@@ -22,6 +22,22 @@ class Who {
     this.session = await post('/v1/setup', {}, { token, user, password })
   }
 
+  /** What the button of OpenID Connect says; undefined: there is none. */
+  async oidc(): Promise<string | undefined> {
+    return (await get('/v1/login')).oidc?.name
+  }
+
+  /** Leaves for the issuer, which sends the browser back to /ui/oidc. */
+  async leave(): Promise<void> {
+    location.assign((await post('/v1/oidc/begin')).url)
+  }
+
+  /** Logs in with what the issuer has put into the address, which goes from there at once: it holds a code. */
+  async comeBack(q: URLSearchParams): Promise<void> {
+    const said = (name: string) => q.get(name) ?? undefined
+    this.session = await post('/v1/oidc/finish', {}, { state: q.get('state') ?? '', code: said('code'), iss: said('iss'), error: said('error'), error_description: said('error_description') })
+  }
+
   async logout(): Promise<void> {
     await post('/v1/logout')
     this.session = undefined
