@@ -33,7 +33,7 @@ type takeover struct {
 	after   *released // the volume is handed over; nil: it is not
 	sealing *sealing
 	blocks  uint64 // size of the smallest replica, which the record may exceed
-	behind  int    // members that may be served and could not be brought to the cut by records
+	behind  int    // members that answer and are damaged, or cannot be brought to the cut by records
 }
 
 func (t *takeover) visit(p int) { t.s.visits().Takeover.Hit(p) }
@@ -223,10 +223,9 @@ func (t *takeover) finish(seats []seat) (*Volume, error) {
 	var keep []seat
 	t.behind = 0
 	for i, st := range seats {
-		switch {
-		case i == cut.Best || reports[i].Eligible() && t.levelled(st, best, cut.LSN):
+		if i == cut.Best || reports[i].Eligible() && t.levelled(st, best, cut.LSN) {
 			keep = append(keep, st)
-		case reports[i].Eligible():
+		} else {
 			t.behind++
 		}
 	}
@@ -259,7 +258,7 @@ func (t *takeover) settle(keep []seat) error {
 			rec.Eject(ref, t.s.Clock.Wall(), 0)
 		}
 	}
-	if len(rec.InSync)+t.behind < rec.Min { // who is behind is brought up to date, and writes wait for that
+	if len(rec.InSync)+t.behind < rec.Min { // who is behind is built anew, and writes wait for that
 		t.visit(settleBelow)
 		return holdfast.Errorf(holdfast.Unavailable, "volume %s: %d replicas can be reached, its minimum is %d", rec.Name, len(rec.InSync), rec.Min)
 	}
