@@ -35,6 +35,9 @@ type OIDC struct {
 	NameClaim    string    `json:"name_claim,omitempty"`
 	Rules        []Rule    `json:"rules"`
 	Changed      time.Time `json:"changed"`
+	// Setup is drawn when the issuer is set up, and again when another one takes its
+	// place: what was begun by an earlier set-up stays ended, whatever comes later.
+	Setup string `json:"setup"`
 }
 
 // Rule gives a role to whoever has a value among those of a claim.
@@ -50,6 +53,7 @@ type Origin struct {
 	Issuer  string    `json:"issuer"`
 	Subject string    `json:"subject"`
 	Seen    time.Time `json:"seen"`
+	Setup   string    `json:"setup"` // of the issuer, then
 }
 
 func oidcKind() kind[OIDC] {
@@ -202,6 +206,11 @@ func (s *Store) SetOIDC(o OIDC, keep bool) error {
 				return err
 			}
 		}
+		if o.Setup = p.oidc.val.Setup; p.oidc.mod == 0 || p.oidc.val.Issuer != o.Issuer {
+			if o.Setup, err = s.secret(); err != nil {
+				return err
+			}
+		}
 		o.Changed = s.cfg.Clock.Wall().UTC()
 		return putIn(t, oidcKind(), o, p.oidc.mod, 0)
 	})
@@ -242,9 +251,10 @@ func (s *Store) DeleteOIDC() error {
 	})
 }
 
-// trusts reports whether somebody's issuer, if there is one, is still asked.
+// trusts reports whether somebody's issuer, if there is one, is still asked, and has
+// been without a break since they logged in.
 func (p *picture) trusts(u User) bool {
-	return u.OIDC == nil || p.oidc.mod != 0 && p.oidc.val.Issuer == u.OIDC.Issuer
+	return u.OIDC == nil || p.oidc.mod != 0 && p.oidc.val.Issuer == u.OIDC.Issuer && p.oidc.val.Setup == u.OIDC.Setup
 }
 
 // vouched refuses what is somebody's for whom the issuer has not vouched for long:

@@ -239,3 +239,51 @@ func FuzzClaims(f *testing.F) {
 		}
 	})
 }
+
+// TestWhatWasEndedStaysEnded: sessions and tokens of who came by an issuer end when it
+// is not asked any more, and do not come back with it.
+func TestWhatWasEndedStaysEnded(t *testing.T) {
+	for what, away := range map[string]func(*Store) error{
+		"deleted":         func(s *Store) error { return s.DeleteOIDC() },
+		"another's place": func(s *Store) error { o := settings(); o.Issuer += "/other"; return s.SetOIDC(o, false) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			sc := founded(t)
+			rule := Rule{"groups", "it", ClusterAdmin, ""}
+			claims := map[string]any{"groups": "it", "preferred_username": "eve"}
+			var session, token string
+			sc.do(0, func(s *Store) {
+				sc.ok(s.SetOIDC(settings(rule), false))
+				who, secret, err := s.LoginOIDC(issuer, "1", claims, "10.0.0.1")
+				sc.ok(err)
+				session = secret
+				_, token, err = s.CreateToken(who, "t", Viewer, "", time.Hour)
+				sc.ok(err)
+			})
+			ended := func(when string) {
+				sc.pass(time.Second)
+				sc.do(0, func(s *Store) {
+					if p, err := s.Session(session, ""); !holdfast.IsKind(err, holdfast.Denied) {
+						t.Errorf("%s: the session is that of %v, %v", when, p, err)
+					}
+					if p, err := s.Token(token, ""); !holdfast.IsKind(err, holdfast.Denied) {
+						t.Errorf("%s: the token is that of %v, %v", when, p, err)
+					}
+				})
+			}
+			sc.do(0, func(s *Store) { sc.ok(away(s)) })
+			ended("when it is not asked any more")
+			sc.do(0, func(s *Store) { sc.ok(s.SetOIDC(settings(rule), false)) })
+			ended("when it is asked again")
+			sc.do(0, func(s *Store) {
+				_, fresh, err := s.LoginOIDC(issuer, "1", claims, "10.0.0.1")
+				sc.ok(err)
+				sc.ok(s.SetOIDC(settings(), true)) // a change at the same issuer ends nothing
+				if p, err := s.Session(fresh, ""); err != nil || p.Name != "eve" {
+					t.Errorf("a new session: %v, %v", p, err)
+				}
+			})
+			ended("after a new log-in")
+		})
+	}
+}

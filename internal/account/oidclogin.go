@@ -21,7 +21,7 @@ func (s *Store) LoginOIDC(issuer, subject string, claims map[string]any, from st
 		if !ok || rec.val.Disabled || !rec.val.OIDC.is(issuer, subject) || !p.trusts(rec.val) {
 			return holdfast.Errorf(holdfast.Denied, "user %s was changed meanwhile; begin the log-in again", name)
 		}
-		rec.val.OIDC = &Origin{Issuer: issuer, Subject: subject, Seen: s.cfg.Clock.Wall().UTC()}
+		rec.val.OIDC = &Origin{Issuer: issuer, Subject: subject, Seen: s.cfg.Clock.Wall().UTC(), Setup: rec.val.OIDC.Setup}
 		return putIn(t, userKind(), rec.val, rec.mod, 0)
 	})
 }
@@ -53,10 +53,14 @@ func (s *Store) vouch(issuer, subject string, claims map[string]any) (name strin
 		u := rec.val
 		if !there {
 			u = User{Name: p.nameFor(o, issuer, subject, claims), Created: s.cfg.Clock.Wall().UTC()}
-			u.OIDC = &Origin{Issuer: issuer, Subject: subject, Seen: u.Created}
+			u.OIDC = &Origin{Issuer: issuer, Subject: subject, Seen: u.Created, Setup: o.Setup}
 		}
 		name = u.Name
-		if there && u.Role == role && u.Project == project {
+		if there && !p.trusts(u) { // what was begun by the earlier set-up has ended, and does not come back
+			p.endSessions(t, name, "")
+			p.endTokens(t, name)
+			u.OIDC = &Origin{Issuer: issuer, Subject: subject, Seen: u.OIDC.Seen, Setup: o.Setup}
+		} else if there && u.Role == role && u.Project == project {
 			return nil
 		}
 		if u.Role, u.Project = role, project; !there {
