@@ -123,7 +123,7 @@ func bugs() []bug {
 		{name: "reuse-a-nonce-after-a-restart", rule: "no key and nonce seal two contents (5)", edits: []edit{
 			{sealGo, "PutUint64(x.nonce[4:], uint64(lsn))", "PutUint64(x.nonce[4:], lsn.Counter())"}}},
 		{name: "write-through-a-barrier", rule: "a group snapshot is cut behind barriers (13)", edits: []edit{
-			{ioGo, "if v.barrier != nil || v.bytes > window {", "if v.bytes > window {"}}},
+			{ioGo, "if v.barrier != nil || v.bytes > window || len(v.rec.InSync) < v.rec.Min {", "if v.bytes > window || len(v.rec.InSync) < v.rec.Min {"}}},
 		{name: "recover-without-a-gap", rule: "no epoch is given out again by a recovery from records that are older than it (5)", edits: []edit{
 			{recoverGo, "min(o.Epoch+gap+holdfast.Epoch(r.s.Chance(uint32(EpochGap))), holdfast.MaxEpoch)", "min(o.Epoch+0*gap, holdfast.MaxEpoch)"}}},
 		{name: "leave-a-torn-batch-out", rule: "what a loss of all memory leaves is a prefix of what was written (1)", edits: []edit{
