@@ -156,7 +156,14 @@ func TestMachinesThatOutliveTheirAgentAreFound(t *testing.T) {
 		}
 	}
 	eventually(t, func() bool { _, n := l.Hosts[0].condition(); return n == 2 })
-	expect(t, l, "a2") // the agent is dead, its machines are not
+	expect(t, l, "a2")          // the agent is dead, its machines are not
+	eventually(t, func() bool { // its last thread closes its socket, which may be later
+		c, err := net.Dial("unix", l.Hosts[0].Socket())
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
 	start(t, l, binary, l.Hosts)
 	eventually(t, func() bool {
 		names, err := Programs(l.Hosts)
