@@ -5,15 +5,16 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -178,14 +179,55 @@ func (s *Server) ServeUnix(path string) error {
 	if err := clearSocket(path); err != nil {
 		return err
 	}
-	old := syscall.Umask(0o177) // the socket is never open to others, not even for a moment
-	l, err := net.Listen("unix", path)
-	syscall.Umask(old)
+	l, err := listenAlone(path)
 	if err != nil {
 		return holdfast.Errorf(holdfast.IO, "listen on socket %s: %w", path, err)
 	}
 	s.serve(&http.Server{Handler: trusted(s.mux)}, l)
 	return nil
+}
+
+// listenAlone makes a socket that is never open to others, not even for a moment: in
+// a directory that only its owner may enter, from where it is moved to its place. The
+// umask would be that of the whole process, and files that others make meanwhile
+// would lack bits, too.
+func listenAlone(path string) (net.Listener, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	l, err := net.Listen("unix", fmt.Sprintf("/proc/self/fd/%d/s", d.Fd())) // however long the path is
+	if err != nil {
+		return nil, err
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // under its first name
+	made := filepath.Join(dir, "s")
+	if err = os.Chmod(made, 0o600); err == nil {
+		err = os.Rename(made, path)
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return removed{l, path}, nil
+}
+
+// removed is a listener whose socket goes when it is closed.
+type removed struct {
+	net.Listener
+	path string
+}
+
+func (l removed) Close() error {
+	err := l.Listener.Close()
+	os.Remove(l.path)
+	return err
 }
 
 func clearSocket(path string) error {
