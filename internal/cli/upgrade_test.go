@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -26,7 +27,13 @@ type upgrading struct {
 	k   *talk
 	c   *client.Client
 	out bytes.Buffer
+
+	wait time.Duration // for a host to be well; 0: a minute
 }
+
+// soonOver is how long a walk waits that is to stand still: longer than a busy machine
+// takes to say anything.
+const soonOver = 2 * time.Second
 
 func newUpgrading(t *testing.T) *upgrading {
 	t.Helper()
@@ -51,11 +58,11 @@ func (u *upgrading) vm(name string) v1.VM {
 	return vm
 }
 
-// walk walks in no time, and returns what was said, without the times.
+// walk walks, and returns what was said, without the times.
 func (u *upgrading) walk(ask client.UpgradeAsk, atRisk bool) (string, error) {
 	u.Helper()
 	u.out.Reset()
-	w := &walk{a: &app{Env: Env{Stdout: &u.out, Stderr: &u.out}, format: "table"}, c: u.c, ask: ask, atRisk: atRisk, wait: 50 * time.Millisecond, begun: time.Now()}
+	w := &walk{a: &app{Env: Env{Stdout: &u.out, Stderr: &u.out}, format: "table"}, c: u.c, ask: ask, atRisk: atRisk, wait: cmp.Or(u.wait, time.Minute), begun: time.Now()}
 	p, err := u.c.UpgradePlan(u.Context(), ask)
 	if err != nil {
 		u.Fatal(err)
@@ -139,7 +146,9 @@ func TestAWalkThatStoodStillGoesOn(t *testing.T) {
 		}
 		return nil
 	}
+	u.wait = soonOver
 	said, err := u.walk(fromDisk(), false)
+	u.wait = 0
 	if !holdfast.IsKind(err, holdfast.Unavailable) || !strings.Contains(err.Error(), "the walk stands at host ") || !strings.Contains(err.Error(), "does not run the new program yet") ||
 		!strings.Contains(err.Error(), "'holdfast upgrade' again") || !strings.Contains(err.Error(), "--back") || strings.Count(u.versions(), "v1.1.0") != 1 {
 		t.Fatalf("%v, %s\n%s", err, u.versions(), said)
@@ -175,6 +184,9 @@ func TestAWalkEndsWhereAMachineWasNotTakenOver(t *testing.T) {
 					})
 				}
 				return nil
+			}
+			if c.kind == holdfast.Unavailable {
+				u.wait = soonOver
 			}
 			said, err := u.walk(fromDisk(), false)
 			if !holdfast.IsKind(err, c.kind) || !strings.Contains(err.Error(), "stands at host "+at) || !strings.Contains(err.Error(), c.says) {
@@ -220,7 +232,7 @@ func TestTheProgramIsSent(t *testing.T) {
 			t.Errorf("holdfast%s:\n%s", line, said)
 		}
 	}
-	w := &walk{a: &app{Env: Env{Stdout: &u.out, Stderr: &u.out}, format: "table"}, c: u.c, ask: client.UpgradeAsk{Way: "file"}, wait: 50 * time.Millisecond, begun: time.Now()}
+	w := &walk{a: &app{Env: Env{Stdout: &u.out, Stderr: &u.out}, format: "table"}, c: u.c, ask: client.UpgradeAsk{Way: "file"}, wait: time.Minute, begun: time.Now()}
 	closer, err := w.open(context.Background(), later)
 	if err != nil {
 		t.Fatal(err)
