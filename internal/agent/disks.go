@@ -18,6 +18,9 @@ func (w *worker) openAll(ids []holdfast.VolumeID) ([]*volume.Volume, error) {
 	for _, id := range ids {
 		v := w.a.Volumes.Opened(id)
 		if v == nil {
+			if w.a.stopped() { // each may take a while
+				return out, holdfast.Errorf(holdfast.Closed, "this host stops")
+			}
 			var err error
 			if v, err = w.a.Volumes.Open(id); err != nil {
 				return out, holdfast.Errorf(holdfast.KindOf(err), "its disk %s: %w", w.volumeName(id), err)

@@ -53,6 +53,19 @@ func rest(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// restart begins the hosts of a rack again in order, and notes how long that takes:
+// one that hangs while it stops is ended by itself after a while.
+func (t *torture) restart(ctx context.Context, rack []lab.Host) error {
+	began := time.Now()
+	if err := t.o.Lab.Restart(ctx, t.o.Binary, rack); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.report.restarts = append(t.report.restarts, time.Since(began).Seconds())
+	return nil
+}
+
 // inflict is one fault from its beginning to its end.
 func (t *torture) inflict(ctx context.Context, f torment) error {
 	rng := rand.New(rand.NewPCG(f.seed, 1))
@@ -73,7 +86,7 @@ func (t *torture) inflict(ctx context.Context, f torment) error {
 	case freezeServe:
 		return t.held(ctx, f.lasts, one, lab.FreezeServe)
 	case restartRack:
-		return t.o.Lab.Restart(ctx, t.o.Binary, rack)
+		return t.restart(ctx, rack)
 	case killMachine:
 		return t.killMachine(rack)
 	case powerAll:

@@ -52,7 +52,8 @@ type TortureReport struct {
 	Checks   []Check  `json:"checks"`
 	OK       bool     `json:"ok"`
 
-	whole []float64 // seconds from the end of an episode's faults until everything was whole
+	whole    []float64 // seconds from the end of an episode's faults until everything was whole
+	restarts []float64 // seconds from a rack being told to stop to all its hosts at work again
 }
 
 func (r TortureReport) passed() bool { return r.OK }
@@ -75,6 +76,9 @@ func (t *torture) conclude(err error) {
 	r.Misread = len(r.Wrong) - r.Lost
 	if len(r.whole) > 0 {
 		r.Figures = append(r.Figures, Figure{"faults taken back → everything whole", "s", len(r.whole), Median(r.whole), slices.Max(r.whole)})
+	}
+	if len(r.restarts) > 0 {
+		r.Figures = append(r.Figures, Figure{"rack told to stop → all its hosts work again", "s", len(r.restarts), Median(r.restarts), slices.Max(r.restarts)})
 	}
 	if r.Begun.IsZero() {
 		return // nothing was broken

@@ -3,7 +3,11 @@ package serve
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"os"
+	"runtime/pprof"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
@@ -11,12 +15,45 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/turn"
 )
 
+// orderlyStop bounds an orderly stop: two waits for replicas that do not answer, and
+// some. A service manager waits longer (deploy/systemd).
+const orderlyStop = 25 * time.Second
+
 // Run runs a host until ctx ends. Its machines go on. Where the host has to begin
 // anew, as after a recovery of the control plane, it does so in this process.
+//
+// It returns within orderlyStop from the end of ctx. A host that has not stopped by then
+// is to be ended as it is, which loses nothing that was flushed; kind Unavailable.
 //
 // A program that was sent to the host is on trial at first: if the host does not start
 // with it, the process becomes the one before it again.
 func Run(ctx context.Context, o Options) error {
+	return within(ctx, orderlyStop, os.Stderr, func() error { return runHost(ctx, o) })
+}
+
+// within runs f and gives it limit to return once ctx has ended. Where it does not,
+// the stacks of all that goes on are written to w.
+func within(ctx context.Context, limit time.Duration, w io.Writer, f func() error) error {
+	over := make(chan error, 1)
+	go func() { over <- f() }()
+	select {
+	case err := <-over:
+		return err
+	case <-ctx.Done():
+	}
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case err := <-over:
+		return err
+	case <-t.C:
+		werr := pprof.Lookup("goroutine").WriteTo(w, 1)
+		return errors.Join(holdfast.Errorf(holdfast.Unavailable,
+			"this host did not stop within %v and ends as it is; nothing that was flushed is lost, and what it waited for is written above: please report it", limit), werr)
+	}
+}
+
+func runHost(ctx context.Context, o Options) error {
 	place, err := program.Own()
 	if err != nil {
 		return err

@@ -34,6 +34,7 @@ type takeover struct {
 	sealing *sealing
 	blocks  uint64 // size of the smallest replica, which the record may exceed
 	behind  int    // members that answer and are damaged, or cannot be brought to the cut by records
+	coming  int    // copies beside the members that can be made whole from them
 }
 
 func (t *takeover) visit(p int) { t.s.visits().Takeover.Hit(p) }
@@ -232,7 +233,8 @@ func (t *takeover) finish(seats []seat) (*Volume, error) {
 	if !cut.Kept {
 		t.rec.Generation++
 	}
-	if err := t.settle(keep); err != nil {
+	t.coming = t.others()
+	if err := t.settle(keep, len(t.rec.InSync)-len(seats)); err != nil {
 		return nil, err
 	}
 	start := record.Start{Epoch: t.epoch, Prev: lastEpoch(best.report.History), Cut: cut.LSN, Generation: t.rec.Generation}
@@ -250,15 +252,28 @@ func (t *takeover) finish(seats []seat) (*Volume, error) {
 	return t.s.newVolume(t, keep, append(append([]record.Start(nil), best.report.History...), start)), nil
 }
 
-// settle commits the in-sync set that the opening goes on with.
-func (t *takeover) settle(keep []seat) error {
+// others counts the copies that are not in sync and whose hosts can be reached.
+func (t *takeover) others() (n int) {
+	for _, ref := range t.rec.Others {
+		if t.s.Records.Alive(ref.Host) {
+			n++
+		}
+	}
+	return n
+}
+
+// settle commits the in-sync set that the opening goes on with. Of the members
+// until now some are silent, and may come back with all that they hold: they are
+// not given up where that leaves fewer copies than there must be, be it at once or
+// as soon as those that are behind or to be built are whole, for which writes wait.
+func (t *takeover) settle(keep []seat, silent int) error {
 	rec := t.rec
 	for _, ref := range t.rec.InSync {
 		if !seated(keep, ref) {
 			rec.Eject(ref, t.s.Clock.Wall(), 0)
 		}
 	}
-	if len(rec.InSync)+t.behind < rec.Min { // who is behind is built anew, and writes wait for that
+	if silent > 0 && len(rec.InSync)+t.behind+t.coming < rec.Min {
 		t.visit(settleBelow)
 		return holdfast.Errorf(holdfast.Unavailable, "volume %s: %d replicas can be reached, its minimum is %d", rec.Name, len(rec.InSync), rec.Min)
 	}
@@ -382,7 +397,7 @@ func (t *takeover) begin(seats []seat, start record.Start) ([]seat, error) {
 		return nil, failed
 	}
 	if len(keep) < len(seats) {
-		return keep, t.settle(keep)
+		return keep, t.settle(keep, len(seats)-len(keep))
 	}
 	return keep, nil
 }

@@ -414,6 +414,51 @@ func TestWhoIsTooFarBehindIsBroughtUpToDate(t *testing.T) {
 	})
 }
 
+// TestAVolumeWithAMinimumIsOpenedToBeMended: of two copies, which is the minimum, one
+// is lost. While it may come back it is not given up. Once another is to be built in
+// its place the volume is opened, and writes wait for that one (simulated seed
+// 853246). Where fewer than the minimum are in sync by the record nobody is given up
+// any more, and the volume is opened, too (854335).
+func TestAVolumeWithAMinimumIsOpenedToBeMended(t *testing.T) {
+	for _, noted := range []bool{false, true} {
+		play(t, 53, 3, 2, func(sc *scene) {
+			a, b, c := sc.hosts[0], sc.hosts[1], sc.hosts[2]
+			v := a.open()
+			sc.write(v, 0, fill('a', 100))
+			sc.flush(v)
+			a.powerCut()
+			b.powerCut()
+			a.boot()
+			sc.until("the loss to be known", func() bool { return !c.Alive(b.id) })
+			sc.change(func(r *cluster.Volume) {
+				r.Min = 2
+				if noted {
+					for _, ref := range slices.Clone(r.InSync) {
+						if ref.Host == b.id {
+							r.Eject(ref, sc.w.Clock().Wall(), 0)
+						}
+					}
+				}
+			})
+			var err error
+			a.on(func() { v, err = a.s.Open(sc.vol.ID) })
+			if refused := holdfast.IsKind(err, holdfast.Unavailable); refused == noted {
+				t.Fatalf("with %d in sync: %v", len(sc.record().InSync), err)
+			}
+			ref := cluster.Replica{ID: holdfast.ReplicaID{UUID: sc.uuid(90)}, Host: c.id, Disk: c.did}
+			sc.change(func(r *cluster.Volume) { r.Others = append(r.Others, ref) })
+			if !noted {
+				v = a.open()
+			}
+			written := sc.submit(v, 7, fill('c', 1))
+			sc.until("a write with enough copies", func() bool { return *written && len(sc.record().InSync) == 2 })
+			sc.flush(v)
+			sc.expect(v, 0, fill('a', 7))
+			sc.expect(v, 7, fill('c', 1))
+		})
+	}
+}
+
 // The commit that names a snapshot is on its way for longer than anybody waits.
 func TestASnapshotThatWasLetGoIsNotNamedLater(t *testing.T) {
 	play(t, 84, 2, 2, func(sc *scene) {
