@@ -36,20 +36,49 @@ func (h *Host) askStruck(m *member) {
 			m.struck.Store(false)
 			continue
 		}
-		shut, open := 0, 0
-		for _, u := range m.endpoints() {
-			switch p, err := url.Parse(u); {
-			case err != nil || u == h.clientURL():
-			case refuses(p.Host, auth.ClientTLS(m.creds, nil)):
-				shut++
-			case reaches(p.Host):
-				open++
-			}
+		shut, open, over := h.askAll(m)
+		if over {
+			return
 		}
 		if was := m.struck.Swap(shut > 0 && shut >= open); !was && m.struck.Load() {
 			h.log.Error("this host is no member of the cluster any more", "refused_by", shut)
 		}
 	}
+}
+
+// askAll asks all of the others' members of the control plane at once, and counts
+// those that are shut and those that are open. It does not wait for them when the
+// member ends.
+func (h *Host) askAll(m *member) (shut, open int, over bool) {
+	type answer struct{ shut, open bool }
+	urls := m.endpoints()
+	answers := make(chan answer, len(urls))
+	asked := 0
+	for _, u := range urls {
+		p, err := url.Parse(u)
+		if err != nil || u == h.clientURL() {
+			continue
+		}
+		asked++
+		go func() {
+			shut := refuses(p.Host, auth.ClientTLS(m.creds, nil))
+			answers <- answer{shut, !shut && reaches(p.Host)}
+		}()
+	}
+	for range asked {
+		select {
+		case <-m.done:
+			return shut, open, true
+		case a := <-answers:
+			switch {
+			case a.shut:
+				shut++
+			case a.open:
+				open++
+			}
+		}
+	}
+	return shut, open, false
 }
 
 // refuses reports whether a member of the control plane, which proves that it is

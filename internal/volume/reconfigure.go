@@ -124,9 +124,9 @@ func (v *Volume) ejectMember(p proposal) {
 	v.mu.Unlock()
 	tell(done)
 	if kept != nil && p.forgot && v.Err() == nil {
-		// What it had only in memory is gone and it may not be done without:
-		// only a new opening can tell what is left.
-		v.fail(holdfast.Errorf(holdfast.LostCache, "volume %s: replica %s restarted and lost its memory, and cannot be ejected: %w", v.rec.Name, ref.ID.Short(), kept))
+		// What it had is gone, at least from memory, and it may not be done
+		// without: only a new opening can tell what is left.
+		v.fail(holdfast.Errorf(holdfast.LostCache, "volume %s: replica %s cannot go on (%s) and cannot be ejected: %w", v.rec.Name, ref.ID.Short(), p.why, kept))
 		return
 	}
 	if kept != nil && v.Err() == nil {

@@ -459,6 +459,39 @@ func TestAVolumeWithAMinimumIsOpenedToBeMended(t *testing.T) {
 	}
 }
 
+// TestACopyThatLostItsPromiseDoesNotStallAVolumeForEver: a host comes back with its
+// disk of the day before, on which the writer's epoch is not promised. There must be
+// two copies, so it cannot be ejected; the volume is opened anew, which gives it what
+// it lacks (simulated seed 860016).
+func TestACopyThatLostItsPromiseDoesNotStallAVolumeForEver(t *testing.T) {
+	play(t, 59, 2, 2, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		sc.change(func(r *cluster.Volume) { r.Min = 2 })
+		v := a.open()
+		sc.write(v, 0, fill('a', 100))
+		sc.flush(v)
+		b.powerCut()
+		old := b.disk.Clone(sc.w.Rand("old disk"))
+		b.boot()
+		a.on(v.Close)
+		v = a.open()
+		sc.write(v, 50, fill('b', 100))
+		sc.flush(v)
+		b.powerCut()
+		b.disk = old
+		b.boot()
+		sc.until("the end of what cannot go on", func() bool { return v.Err() != nil })
+		v = a.open()
+		sc.write(v, 140, fill('c', 20))
+		sc.flush(v)
+		sc.inSync(2)
+		sc.expect(v, 0, fill('a', 50))
+		sc.expect(v, 50, fill('b', 90))
+		sc.expect(v, 140, fill('c', 20))
+		sc.equal(v, 2)
+	})
+}
+
 // The commit that names a snapshot is on its way for longer than anybody waits.
 func TestASnapshotThatWasLetGoIsNotNamedLater(t *testing.T) {
 	play(t, 84, 2, 2, func(sc *scene) {

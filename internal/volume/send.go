@@ -178,6 +178,8 @@ func (v *Volume) memberFailed(i int, err error) {
 			}
 			v.tick.Set()
 		}
+	case holdfast.Damaged:
+		v.proposeFor(proposal{i: i, why: err.Error(), forgot: true})
 	default:
 		if holdfast.IsKind(err, holdfast.Corrupt) {
 			v.suspectMemory()

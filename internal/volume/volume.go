@@ -115,7 +115,7 @@ const (
 type proposal struct {
 	i      int
 	why    string
-	forgot bool // it lost its memory: it cannot stay, even if it cannot be ejected
+	forgot bool // it lost its memory, or what was on its disk: it cannot stay, even if it cannot be ejected
 }
 
 type syncState struct {
