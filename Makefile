@@ -273,7 +273,7 @@ ui: web/node_modules ## build the web interface from web/ into internal/ui/dist 
 ui-check: ui ## build the web interface, and see that what is in git is the same
 	@git diff --exit-code --stat -- internal/ui/dist && [ -z "$$(git status --porcelain -- internal/ui/dist)" ] || { echo "internal/ui/dist is not what web/ builds: commit it"; exit 1; }
 
-ui-test: kernel build web/node_modules ## use the web interface in Debian's Chromium, on a lab of its own; pictures in build/ui
+ui-test: kernel build web/node_modules ## use the web interface in Debian's Chromium, on a lab of its own; pictures in build/ui; UI_PARTS="machine acts" for some
 	@$(MAKE) --no-print-directory packages PACKAGES='$(PACKAGES) chromium fonts-inter' COMMANDS='$(COMMANDS) chromium'
 	@dir=$$(mktemp -d /tmp/hfui.XXXXXX); UI_LAB=$$dir/l node web/test/ui.js; status=$$?; rm -rf $$dir; exit $$status
 

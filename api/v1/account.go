@@ -27,6 +27,7 @@ type Session struct {
 	Role    string     `json:"role" enum:"viewer,operator,tenant-admin,cluster-admin"`
 	Project string     `json:"project" doc:"Empty: the whole cluster"`
 	Expires *time.Time `json:"expires,omitempty" doc:"Of a user's session; an hour without use ends it, too"`
+	Issuer  string     `json:"issuer,omitempty" doc:"Of OpenID Connect, that has vouched for the user, who has no password here"`
 }
 
 // User is an account with a password.

@@ -94,7 +94,7 @@ func TestFromTheButtonToTheSession(t *testing.T) {
 	}
 	session := d.enter()
 	var who v1.Session
-	if err := json.Unmarshal([]byte(d.want(200, "GET", "/v1/session", "", "Cookie", session)), &who); err != nil || who.User != "eve" || who.Kind != "user" || who.Role != "operator" || who.Expires == nil {
+	if err := json.Unmarshal([]byte(d.want(200, "GET", "/v1/session", "", "Cookie", session)), &who); err != nil || who.User != "eve" || who.Kind != "user" || who.Role != "operator" || who.Expires == nil || who.Issuer != d.i.URL {
 		t.Fatalf("%+v, %v", who, err)
 	}
 	var u v1.User

@@ -36,7 +36,7 @@ func (s *Server) loginRoutes() {
 			}, ctx)
 		})
 	act(s, s.operation("GET", "/v1/session", "session", "Who the caller is", 200),
-		func(ctx context.Context, _ *none) (v1.Session, error) { return renderPrincipal(principal(ctx)), nil })
+		func(ctx context.Context, _ *none) (v1.Session, error) { return s.renderPrincipal(principal(ctx)), nil })
 	huma.Register(s.api, s.operation("POST", "/v1/logout", "logout", "End the caller's session", 204), s.logout)
 	act(s, s.operation("POST", "/v1/setup-link", "setup-link", "Make the link that makes the first cluster admin; one made before is void", 201),
 		func(ctx context.Context, _ *none) (v1.SetupLink, error) {
@@ -70,7 +70,7 @@ func (s *Server) letIn(f func(*account.Store, string) (*account.Principal, strin
 		return nil, refused(err)
 	}
 	noteOf(ctx).who = who
-	return &loggedIn{Body: renderPrincipal(who), CacheControl: "no-store", SetCookie: cookie(secret, int(account.SessionLife.Seconds()))}, nil
+	return &loggedIn{Body: s.renderPrincipal(who), CacheControl: "no-store", SetCookie: cookie(secret, int(account.SessionLife.Seconds()))}, nil
 }
 
 // userNamed is a user's name as it is recorded: one who is not there may be a password
@@ -117,11 +117,17 @@ func (s *Server) logout(ctx context.Context, _ *none) (*struct {
 	}{cookie("", -1)}, nil
 }
 
-func renderPrincipal(p *account.Principal) v1.Session {
+func (s *Server) renderPrincipal(p *account.Principal) v1.Session {
 	out := v1.Session{User: p.Name, Kind: p.Kind, Role: string(p.Role), Project: p.Project}
-	if p.Session != nil {
-		e := p.Session.Expires
-		out.Expires = &e
+	if p.Session == nil {
+		return out
+	}
+	e := p.Session.Expires
+	out.Expires = &e
+	if a, err := s.accounts(); err == nil {
+		if u, err := a.User(p.Session.User); err == nil && u.OIDC != nil {
+			out.Issuer = u.OIDC.Issuer
+		}
 	}
 	return out
 }

@@ -91,6 +91,39 @@ func TestTheBuildMatchesItsSources(t *testing.T) {
 	}
 }
 
+// TestPagesCallWhatTheAPIHas: with Node missing, this sees that an operation which the
+// pages call has another path or is gone. 'make ui' looks at every field.
+func TestPagesCallWhatTheAPIHas(t *testing.T) {
+	b, err := os.ReadFile("../httpapi/testdata/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var api struct {
+		Paths map[string]map[string]json.RawMessage
+	}
+	if err := json.Unmarshal(b, &api); err != nil {
+		t.Fatal(err)
+	}
+	calls := regexp.MustCompile(`\b(get|post|put|patch|remove)\('(/v1/[^']+)'`)
+	n := 0
+	err = fs.WalkDir(os.DirFS("../../web/src"), ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(p, ".d.ts") {
+			return err
+		}
+		b, err := os.ReadFile(filepath.Join("../../web/src", p))
+		for _, m := range calls.FindAllStringSubmatch(string(b), -1) {
+			method := strings.Replace(m[1], "remove", "delete", 1)
+			if n++; api.Paths[m[2]][method] == nil {
+				t.Errorf("%s calls %s %s, which the API does not have", p, strings.ToUpper(method), m[2])
+			}
+		}
+		return err
+	})
+	if err != nil || n < 50 {
+		t.Fatalf("%d calls, %v", n, err)
+	}
+}
+
 // TestPagesAreServed: every page of the application is the one file, and what it
 // names is there, within the size that a slow line allows.
 func TestPagesAreServed(t *testing.T) {

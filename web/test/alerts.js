@@ -2,7 +2,7 @@
 import { createServer } from 'node:http'
 
 /** Somebody is told what is wrong: by a receiver that is added in the settings, tried there, and removed. */
-export async function alerts(page, base, check, axed, faults) {
+export async function alerts(page, base, { check, axed, look, faults }) {
   const got = []
   const server = createServer((req, res) => {
     let body = ''
@@ -20,7 +20,7 @@ export async function alerts(page, base, check, axed, faults) {
   await section.getByLabel('URL').fill(url)
   await section.getByRole('button', { name: 'Add' }).click()
   await page.getByText("only where their receiver has 'private'").waitFor() // and the form is as it was
-  await section.getByLabel('Its address may be a private one').check()
+  await section.getByLabel('Its address may be in a private network').check()
   await section.getByRole('button', { name: 'Add' }).click()
   await section.getByText('Keep it now').waitFor()
   const secret = await section.locator('.made').innerText()
@@ -37,10 +37,7 @@ export async function alerts(page, base, check, axed, faults) {
   await section.getByText(/could not send a test: the server cannot be reached/).waitFor()
   check(true, 'and that it could not be sent, when its server is gone')
   await axed(page, 'the settings with a test that failed', faults)
-  await page.setViewportSize({ width: 360, height: 740 })
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth)
-  if (wide > 360) faults.push(`the settings with a receiver of alerts are ${wide} wide on a phone`)
-  await page.setViewportSize({ width: 1280, height: 800 })
+  await look('settings-alerts', '/settings')
 
   await section.getByRole('button', { name: 'Remove' }).click()
   const dialog = page.getByRole('dialog')
