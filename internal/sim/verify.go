@@ -219,8 +219,8 @@ func (s *simulation) compare(v cluster.Volume) {
 // the same.
 func (s *simulation) compareMaps(v cluster.Volume) {
 	err := holdfast.Errorf(holdfast.Unavailable, "it was not tried")
-	for try := 0; try < 60 && holdfast.IsKind(err, holdfast.Unavailable); try++ {
-		if try > 0 { // its writer may have just been lost to a restart
+	for try := 0; try < 60 && lostWriter(err); try++ {
+		if try > 0 {
 			clock.Sleep(s.c, time.Second)
 		}
 		h, werr := s.op.writer(v.ID)
@@ -234,6 +234,12 @@ func (s *simulation) compareMaps(v cluster.Volume) {
 	if err != nil {
 		s.fail("volume %s: its replicas cannot be compared: %v", v.Name, err)
 	}
+}
+
+// lostWriter reports whether an error says that a volume's writer has just been lost,
+// to a restart, or to a leader that hears late of the past.
+func lostWriter(err error) bool {
+	return holdfast.IsKind(err, holdfast.Unavailable) || holdfast.IsKind(err, holdfast.Fenced) || holdfast.IsKind(err, holdfast.Closed)
 }
 
 // hostOf is where a volume may be opened that nobody writes.
