@@ -49,6 +49,8 @@ func unplayable(kind string) string {
 		return "QEMU is as it is"
 	case "read":
 		return "clients of a lab read where they are let in"
+	case "burst":
+		return "clients of a lab write as they always do"
 	case "force":
 		return "a lab's hosts all come back"
 	case "keep vm", "set vm back", "forget":

@@ -227,3 +227,33 @@ func TestADiskLeavesAVMThatNobodyRuns(t *testing.T) {
 		}
 	})
 }
+
+// A disk that belongs to the memory which a VM is to go on with is not taken away:
+// no machine could go on with that memory any more, and the VM could not be set back
+// without it either (simulated seed 854335 with 10,000 operations).
+func TestADiskOfAMemoryIsKeptUntilThatIsBack(t *testing.T) {
+	snap := holdfast.GroupID{UUID: holdfast.UUID{7}}
+	for _, at := range []struct {
+		what            string
+		wake, reverting holdfast.GroupID
+		power           cluster.PowerState
+	}{
+		{"while it starts", snap, holdfast.GroupID{}, cluster.On},
+		{"while it is off", snap, holdfast.GroupID{}, cluster.Stopped},
+		{"while it is being set back", holdfast.GroupID{}, snap, cluster.Stopped},
+	} {
+		d := newDesk(t)
+		d.put([]cluster.Volume{
+			{ID: volID(3), Name: "data", Blocks: 64, VM: vmID(1)},
+			{ID: volID(4), Name: "logs", Blocks: 64, VM: vmID(1)},
+			{ID: volID(5), Name: "memory", Blocks: 64, VM: vmID(1)},
+		}, []cluster.VM{{ID: vmID(1), Name: "db", Power: at.power, Volume: volID(3), Disks: []cluster.VMDisk{{Volume: volID(4), Slot: 1}},
+			Wake: at.wake, Reverting: at.reverting, Snapshots: []cluster.VMSnapshot{{ID: snap, Name: "m1", Memory: &cluster.VMMemory{Volume: volID(5)},
+				Disks: []cluster.VMSnapshotDisk{{Volume: volID(3)}, {Volume: volID(4), Slot: 1}}}}}})
+		d.do(func() {
+			if _, err := d.p.RemoveVMDisk(vmID(1), volID(4)); !holdfast.IsKind(err, holdfast.Conflict) {
+				t.Errorf("%s: %v", at.what, err)
+			}
+		})
+	}
+}

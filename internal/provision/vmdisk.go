@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -145,6 +146,9 @@ func (p *Provisioner) RemoveVMDisk(id holdfast.VMID, volume holdfast.VolumeID) (
 			return errStands // of one that was to leave a machine that is no more, nobody else takes care
 		case i < 0:
 			return holdfast.Errorf(holdfast.NotFound, "volume %s is no disk of VM %s: see 'holdfast vm disk list %s'", name, vm.Name, vm.Name)
+		}
+		if of, wakes := vm.Snapshot(cmp.Or(vm.Reverting, vm.Wake)); wakes && of.Memory != nil && slices.ContainsFunc(of.Disks, func(d cluster.VMSnapshotDisk) bool { return d.Volume == volume }) {
+			return holdfast.Errorf(holdfast.Conflict, "VM %s is to go on with the memory of snapshot %s, and with disk %s, which it had then; take that away once it runs, or set the VM back with --without-memory first", vm.Name, of.Name, name)
 		}
 		seen = true
 		if runs {

@@ -40,6 +40,7 @@ type blockClient struct {
 
 	lately  []int // blocks that it wrote last, the last one at the end
 	readers int   // who look at what it writes
+	bursts  int   // in how many it is: then it writes as fast as it can, and makes sure of nothing
 
 	held  bool // it is asked to use no session
 	rests bool // and does not
@@ -120,6 +121,10 @@ func (c *blockClient) rest(limit time.Duration) bool {
 // keepPace lets the time pass until the next round, which is little for who is
 // behind the pace.
 func (c *blockClient) keepPace() {
+	if c.bursts > 0 {
+		clock.Sleep(c.s.c, time.Duration(1+c.rng.Int64N(int64(2*hurry))))
+		return
+	}
 	if c.s.o.Steps > 0 && c.s.asked() {
 		rest := leisure
 		if c.readers > 0 {
@@ -224,10 +229,14 @@ type operation struct {
 // round submits a few operations at once, and takes their outcomes; it reports
 // whether the session is good to go on.
 func (c *blockClient) round() bool {
-	if c.rng.IntN(8) == 0 {
+	if c.bursts == 0 && c.rng.IntN(8) == 0 {
 		return c.flush()
 	}
-	blocks := c.rng.Perm(volumeBlocks)[:1+c.rng.IntN(depth)]
+	n := depth
+	if c.bursts == 0 {
+		n = 1 + c.rng.IntN(depth)
+	}
+	blocks := c.rng.Perm(volumeBlocks)[:n]
 	var ops []*operation
 	for _, b := range blocks {
 		o := c.choose(b)
@@ -260,12 +269,12 @@ func (c *blockClient) choose(b int) *operation {
 	o := &operation{block: b}
 	off := int64(b) * holdfast.BlockSize
 	switch k := c.rng.IntN(10); {
-	case k < 5:
+	case k < 5 || c.bursts > 0:
 		c.tag++
 		o.tag = c.tag
 		data := c.buffer()
 		fillTag(data, c.n, b, o.tag)
-		o.req = &export.Request{Op: export.Write, Off: off, Length: int64(len(data)), Data: data, FUA: c.rng.IntN(10) == 0}
+		o.req = &export.Request{Op: export.Write, Off: off, Length: int64(len(data)), Data: data, FUA: c.rng.IntN(10) == 0 && c.bursts == 0}
 		c.submitted(b, o.tag)
 	case k < 6:
 		o.req = &export.Request{Op: export.Zero, Off: off, Length: holdfast.BlockSize}

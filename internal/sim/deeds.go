@@ -83,6 +83,14 @@ func (s *simulation) begin(c story.Command) []func() {
 	if c.Kind == "read" {
 		return one(s.readAt(s.clientOf(story.Line{Command: c}), s.named(c.Text("host"))))
 	}
+	if c.Kind == "burst" {
+		cl := s.clientOf(story.Line{Command: c})
+		if cl == nil {
+			return nil
+		}
+		cl.bursts++
+		return one(func() { cl.bursts = max(0, cl.bursts-1) })
+	}
 	if c.Kind == "calendar" {
 		by := c.Time("by")
 		if c.Text("way") == "back" {
@@ -273,6 +281,9 @@ func (s *simulation) deedOfDisk(c story.Command, d *memdisk.Disk) (undo func()) 
 func (s *simulation) heal() {
 	s.tell("everything is put right")
 	s.healed = true
+	for _, c := range s.clients {
+		c.bursts = 0
+	}
 	s.healNetwork()
 	s.kv.SetDown(false)
 	s.kv.SetLoss(0, 0)

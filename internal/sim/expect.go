@@ -26,7 +26,7 @@ var mayFail = map[string]int{"force": orderTries, "keep vm": 1, "set vm back": 2
 // play1 plays one line of a story.
 func (s *simulation) play1(l story.Line) {
 	switch {
-	case l.Kind == "read":
+	case l.Kind == "read" || l.Kind == "burst":
 		s.strike(l.Command)
 	case l.Class == story.Order:
 		if done := s.act(l); s.quiet { // else it is one of those who work beside everything else

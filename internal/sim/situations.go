@@ -19,6 +19,7 @@ func situations() []situation {
 		{"a disk forgets and its host is left alone", (*endgame).forgetful},
 		{"a writer dies in a storm", (*endgame).storm},
 		{"a writer without a copy reads from one that blinks", (*endgame).blinks},
+		{"all power goes in a burst", (*endgame).darkInBurst},
 		{"a VM is stopped and started unseen by its host", (*endgame).startedUnseen},
 		{"a host has not heard that its VM is elsewhere", (*endgame).leftBehind},
 	}
@@ -171,6 +172,22 @@ func (e *endgame) darkAtJoin() bool {
 		e.await(11*time.Second, func() bool { return x.c.disk != nil })
 		e.sleep(time.Second)
 	}
+	return true
+}
+
+// darkInBurst takes all power while a client writes as fast as it can, and makes sure
+// of nothing: several batches of every log are on their way, and of some that are torn
+// later ones are whole. What is left is a prefix of what was written (invariant 1).
+func (e *endgame) darkInBurst() bool {
+	x := e.scene(whichever)
+	if x == nil {
+		return false
+	}
+	e.strike("burst %s for 800ms", x.c.vol.Name)
+	e.sleep(e.between(10*time.Millisecond, 600*time.Millisecond))
+	e.strike("power off everything for 300ms")
+	e.await(overtake, x.claimed(e))
+	e.await(11*time.Second, func() bool { return x.c.disk != nil && !x.c.lostCache })
 	return true
 }
 

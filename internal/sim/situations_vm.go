@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
 )
@@ -20,9 +21,11 @@ func (e *endgame) running() (vm cluster.VM, h *host) {
 	return vm, nil
 }
 
-// order has the operator do something, and waits for it.
+// order has the operator do something, and waits for it, and for the next whole
+// millisecond: what comes then does not happen at the moment in which that ended.
 func (e *endgame) order(format string, args ...any) {
 	e.s.act(e.s.line(format, args...)).Wait(operatorLimit)
+	clock.Sleep(e.s.c, time.Millisecond-e.s.sinceBegun()%time.Millisecond)
 }
 
 // startedUnseen has a VM be stopped and started while its host's process stands still,

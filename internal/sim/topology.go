@@ -231,7 +231,7 @@ func (s *simulation) checkNames() error {
 				return s.wrong(l, "there is no "+l.Text(slot))
 			}
 		}
-		if v := l.Text("volume"); l.Kind == "read" && !slices.ContainsFunc(clientVolumes(s.plan.clients), func(name string) bool { return name == v }) {
+		if v := l.Text("volume"); (l.Kind == "read" || l.Kind == "burst") && !slices.ContainsFunc(clientVolumes(s.plan.clients), func(name string) bool { return name == v }) {
 			return s.wrong(l, "there is no client of "+v)
 		}
 		disk, n := l.Disk("disk")

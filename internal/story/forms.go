@@ -66,6 +66,8 @@ func Forms() []Form {
 		{"undrain", Order, "undrain {place}", ""},
 		{"read", Order, "read {volume:name} at {host:name} for {for:time}", "as long as that host takes itself for its writer, somebody reads there what the volume's client wrote last, and the client does not rest"},
 
+		{"burst", Order, "burst {volume:name} for {for:time}", "the volume's client writes as fast as it can, and makes sure of nothing"},
+
 		{"scrub", Order, "scrub {disk}", "somebody has all of it read and verified, and waits for the end of that"},
 		{"force", Order, "force volume {volume:name}", "somebody opens a client's volume from a stale copy, the only one that is left, and says that the others will not come back"},
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -369,4 +370,25 @@ func TestAReadOfARottenBlockWaitsForTheOtherCopy(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestABlockThatCouldNotBeReadOnceIsRestored: a read fails, and the next one of the
+// same block does not. What was noted of it does not stay for ever (simulated seed
+// 879903).
+func TestABlockThatCouldNotBeReadOnceIsRestored(t *testing.T) {
+	play(t, 24, 2, 2, func(sc *scene) {
+		a := sc.hosts[0]
+		v := a.open()
+		k := newKept(sc, v, 24, 64)
+		a.disk.FailNext(memdisk.Read, 2) // that of many blocks, and of the first of them
+		k.readAll(v)
+		if a.disk.FailNext(memdisk.Read, 0); len(a.st.Faults()) == 0 {
+			t.Fatal("nothing was noted of a read that failed")
+		}
+		sc.sleep(mendRetry)
+		sc.until("the end of what was noted", func() bool {
+			return !slices.ContainsFunc(a.st.Faults(), func(f store.Fault) bool { return f.Open() })
+		})
+		k.readAll(v)
+	})
 }

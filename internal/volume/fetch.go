@@ -140,6 +140,7 @@ func spoilt(err error) bool {
 func (v *Volume) mend(block []byte, addr uint64, local *member) error {
 	err := local.r.ReadOpened(block, addr, v.sealing)
 	if !spoilt(err) {
+		v.s.mendLater(mendRetry) // what was noted is looked at, unless somebody is about to restore it
 		return err
 	}
 	v.log.Error("bad bytes on this host's disk; reading from another replica", "replica", local.id.Short(), "error", err)

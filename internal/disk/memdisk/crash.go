@@ -10,8 +10,15 @@ func (d *Disk) Crash() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.end()
+	each := d.rng.IntN(3) == 0 // half of the writes are whole, wherever they stand
 	keep := drawSurvival(d.rng, sectorsOf(d.pending))
 	for _, w := range d.pending {
+		switch {
+		case each && d.rng.IntN(2) == 0:
+			keep = func(uint8) uint8 { return allOf }
+		case each:
+			keep = drawSurvival(d.rng, len(w.pieces)*perPage)
+		}
 		for _, p := range w.pieces {
 			d.land(p, keep(p.mask))
 		}

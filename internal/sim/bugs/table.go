@@ -31,10 +31,10 @@ const (
 	scanGo       = "internal/store/scan.go"
 	mergeGo      = "internal/store/merge.go"
 	ckptGo       = "internal/store/checkpoint.go"
-	spaceGo      = "internal/store/space.go"
+	cleanerGo    = "internal/store/cleaner.go"
 	fetchingGo   = "internal/store/fetching.go"
 	workerGo     = "internal/agent/worker.go"
-	controlGo    = "internal/node/control.go"
+	guardGo      = "internal/agent/guard.go"
 	sealGo       = "internal/seal/seal.go"
 	keysGo       = "internal/provision/keys.go"
 	renewGo      = "internal/volume/renew.go"
@@ -82,8 +82,7 @@ func bugs() []bug {
 		{name: "serve-an-unacknowledged-record", rule: "a read that meets an unacknowledged record waits for it (6)", edits: []edit{
 			{ioGo, "\tif v.m.Acked() == v.m.Issued() {\n", "\tif true {\n"}}},
 		{name: "reuse-a-victim-early", rule: "a victim is reused only after its new directory is on disk (8)", edits: []edit{
-			{ckptGo, "\t\t\tc.free[g.num] = true\n", "\t\t\tc.free[g.num] = true\n\t\t\ts.space.free = append(s.space.free, g.place)\n"},
-			{spaceGo, "\t\tsp.free = append(sp.free, g.place)\n\t\tg.place, g.guests = noPlace, nil\n", "\t\tg.place, g.guests = noPlace, nil\n"}}},
+			{cleanerGo, "\t\t\tc.empty++\n", "\t\t\tc.empty++\n\t\t\tif g := c.victim; g.resident == 0 && g.readers == 0 {\n\t\t\t\ts.space.free = append([]uint32{g.place}, s.space.free...)\n\t\t\t\tif g.place, g.guests = noPlace, nil; g.nlive == 0 {\n\t\t\t\t\tdelete(s.space.segs, g.num)\n\t\t\t\t}\n\t\t\t}\n"}}},
 		{name: "lease-from-the-answer", rule: "a lease counts from before the question (6)", edits: []edit{
 			{writerGo, "max(m.LeaseUntil, asked+LeaseWriter)", "max(m.LeaseUntil, now+LeaseWriter)"}}},
 		{name: "confirm-without-asking", rule: "a confirmed read has the answers of all in-sync replicas (6)", edits: []edit{
@@ -109,9 +108,9 @@ func bugs() []bug {
 		{name: "drop-a-re-proposed-tail", rule: "the cut is the highest undamaged prefix (1)", edits: []edit{
 			{takeoverGo, "r.Prefix > c.LSN", "r.Prefix < c.LSN"}}},
 		{name: "keep-a-dead-suffix", rule: "a returning replica is cut to what it shares (11)", edits: []edit{
-			{rootsGo, "\tif since < rep.Prefix {\n", "\tif false {\n"}}},
-		{name: "start-a-VM-twice", rule: "only the host a VM is assigned to writes its disk (4)", edits: []edit{
-			{controlGo, "vm.Val.Power == cluster.On {\n\t\tif vm.Val.Host", "false {\n\t\tif vm.Val.Host"}}},
+			{rootsGo, "min(replica.Common(rep.History, rep.Prefix, v.history, issued), stable)", "min(rep.Prefix, issued, stable)"}}},
+		{name: "start-a-VM-twice", rule: "no two machines of a VM run at a time (14)", edits: []edit{
+			{guardGo, "left := standFor - since; left <= 0 || given {", "left := standFor - 0*since; given {"}}},
 		{name: "adopt-a-machine-of-a-dead-generation", rule: "a machine runs at its VM's generation (4)", edits: []edit{
 			{workerGo, " || m.Spec().Generation != vm.Generation) {\n\t\tw.end", ") {\n\t\tw.end"}}},
 		{name: "go-on-without-the-cache", rule: "a guest whose unflushed writes are gone starts again (12)", edits: []edit{
