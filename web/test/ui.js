@@ -13,6 +13,7 @@ import { chromium } from 'playwright-core'
 import { alerts } from './alerts.js'
 import { shell } from './guest.js'
 import { oidc } from './oidc.js'
+import { backups, disks, exports, pools, upgrade } from './storage.js'
 
 const root = resolve(import.meta.dirname, '../..')
 const out = join(root, 'build/ui')
@@ -125,6 +126,11 @@ const parts = {
   acts: ({ page, base }) => acts(page, base, faults),
   alerts: ({ page, base, browser }) => alerts(page, base, tools(browser, base)),
   oidc: ({ page, base, browser }) => oidc(page, base, work, tools(browser, base)),
+  pools: ({ page, base, browser }) => pools(page, base, tools(browser, base)),
+  exports: ({ page, base, browser }) => exports(page, base, tools(browser, base)),
+  backups: ({ page, base, browser }) => backups(page, base, tools(browser, base)),
+  disks: ({ page, base, browser }) => disks(page, base, tools(browser, base)),
+  upgrade: ({ page, base, browser }) => upgrade(page, base, tools(browser, base)),
   project: ({ base, browser }) => project(browser, base, faults),
   // Markup from outside is text: in the names of an answer, in its conditions, in a path.
   markup: ({ base, browser }) => markup(browser, base, faults),
@@ -144,7 +150,7 @@ async function story(browser, base) {
 }
 
 /** What parts in other files work with. */
-const tools = (browser, base) => ({ check, axed, faults, holdfast, look: (name, path, more) => look(browser, base, name, path, faults, more), visitor: () => visitor(browser, base) })
+const tools = (browser, base) => ({ check, axed, faults, holdfast, run, dir, work, look: (name, path, more) => look(browser, base, name, path, faults, more), visitor: () => visitor(browser, base) })
 
 /** Somebody who has not logged in. */
 async function visitor(browser, base) {

@@ -6,7 +6,8 @@ import { told } from './api'
 export interface Field {
   name: string
   label: string
-  kind: 'text' | 'size' | 'number' | 'check' | 'choice'
+  /** Of many, those that were chosen are read with a comma between them. */
+  kind: 'text' | 'secret' | 'size' | 'number' | 'check' | 'choice' | 'many'
   value?: string | number | boolean
   options?: { value: string; text: string }[]
   hint?: string
@@ -21,6 +22,8 @@ export interface Question {
   fields?: Field[]
   /** What would be lost or moved, asked of the API where it has a plan. */
   losses?: (v: Values) => Promise<string[]>
+  /** The act with dryRun: what it would be refused for is said before it is done. */
+  tried?: (v: Values) => Promise<unknown>
   /** To be typed before the act; empty: a click is enough. */
   name?: string
   button: string

@@ -12,7 +12,7 @@ export function drain(h: Host): Question {
     text: t.host.drainText,
     button: t.host.drain,
     losses: async () => {
-      const d = await get('/v1/hosts/{host}/drain', { host: h.id })
+      const d = await post('/v1/hosts/{host}/drain', { host: h.id, dryRun: true }, { on: true })
       return [
         ...(d.moves ?? []).map((m) => (m.stage === 'stays' || !m.to ? t.host.stays(m.vm, m.why) : t.host.moves(m.vm, m.to, m.why))),
         ...(d.written ?? []).map((v) => t.host.written(v)),

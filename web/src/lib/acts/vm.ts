@@ -80,6 +80,7 @@ export function addDisk(vm: VM): Question {
 }
 
 export function removeDisk(vm: VM, disk: string): Question {
+  const call = (dryRun?: boolean) => remove('/v1/vms/{vm}/disks/{disk}', { vm: vm.id, disk, dryRun })
   return {
     title: w.vm.removeDisk(disk, vm.name),
     text: vm.power === 'on' ? w.vm.removeDiskText : undefined,
@@ -87,7 +88,8 @@ export function removeDisk(vm: VM, disk: string): Question {
     danger: true,
     losses: async () => [t.vm.keepsDisk(disk)],
     cli: () => command('vm', 'disk', 'remove', vm.name, disk),
-    act: () => remove('/v1/vms/{vm}/disks/{disk}', { vm: vm.id, disk }),
+    tried: () => call(true),
+    act: () => call(),
   }
 }
 
@@ -121,6 +123,7 @@ export function kill(vm: VM): Question {
 
 export function erase(vm: VM): Question {
   const on = vm.power === 'on'
+  const call = (dryRun?: boolean) => remove('/v1/vms/{vm}', { vm: vm.id, force: on, dryRun })
   return {
     title: t.vm.removeTitle(vm.name),
     name: vm.name,
@@ -136,8 +139,9 @@ export function erase(vm: VM): Question {
       ]
     },
     cli: () => command('vm', 'delete', vm.name, on && '--force'),
+    tried: () => call(true),
     act: async () => {
-      await remove('/v1/vms/{vm}', { vm: vm.id, force: on })
+      await call()
       router.go('/vms')
     },
   }

@@ -1,6 +1,6 @@
 // What can be done with volumes, each as a question.
 import { get, post, remove, type Pool, type Volume } from '../api'
-import type { Field, Question } from '../ask.svelte'
+import type { Field, Question, Values } from '../ask.svelte'
 import { binary, command } from '../command'
 import { size, when } from '../format'
 import { live } from '../live.svelte'
@@ -14,6 +14,7 @@ const name = (value = ''): Field => ({ name: 'name', label: t.create.name, kind:
 
 export function create(pools: Pool[]): Question {
   const pool: Field[] = pools.length > 1 ? [{ name: 'pool', label: w.pool, kind: 'choice', value: pools[0].name, options: pools.map((p) => ({ value: p.name, text: p.name })) }] : []
+  const spec = (v: Values) => ({ name: String(v.name), size: Number(v.size), copies: Number(v.copies) || undefined, pool: v.pool ? String(v.pool) : undefined, encrypt: Boolean(v.encrypt) || undefined })
   return {
     title: w.volume.create,
     fields: [
@@ -25,8 +26,9 @@ export function create(pools: Pool[]): Question {
     ],
     button: w.make,
     cli: (v) => command('volume', 'create', String(v.name), '--size', binary(Number(v.size)), ...(v.copies ? ['--copies', String(v.copies)] : []), ...(v.pool ? ['--pool', String(v.pool)] : []), v.encrypt ? '--encrypt' : ''),
+    tried: (v) => post('/v1/volumes', { dryRun: true }, spec(v)),
     act: async (v) => {
-      await post('/v1/volumes', {}, { name: String(v.name), size: Number(v.size), copies: Number(v.copies) || undefined, pool: v.pool ? String(v.pool) : undefined, encrypt: Boolean(v.encrypt) || undefined })
+      await post('/v1/volumes', {}, spec(v))
       go(String(v.name))
     },
   }
@@ -40,6 +42,7 @@ export function grow(of: Volume): Question {
     losses: async (v) => [Number(v.size) < of.size ? w.volume.smaller : w.volume.grows(size(of.size), size(Number(v.size)))],
     button: w.enlarge,
     cli: (v) => command('volume', 'grow', of.name, binary(Number(v.size))),
+    tried: (v) => post('/v1/volumes/{volume}/grow', { volume: of.id, dryRun: true }, { size: Number(v.size) }),
     act: (v) => post('/v1/volumes/{volume}/grow', { volume: of.id }, { size: Number(v.size) }),
   }
 }
@@ -128,6 +131,7 @@ export function move(of: Volume): Question {
 }
 
 export function erase(of: Volume): Question {
+  const call = (dryRun?: boolean) => (of.image ? remove('/v1/images/{image}', { image: of.id, dryRun }) : remove('/v1/volumes/{volume}', { volume: of.id, dryRun }))
   return {
     title: t.storage.removeTitle(of.name),
     name: of.name,
@@ -135,9 +139,9 @@ export function erase(of: Volume): Question {
     danger: true,
     losses: async () => [t.vm.losesDisk(of.name, size(of.size), of.snapshots)],
     cli: () => command(of.image ? 'image' : 'volume', 'delete', of.name),
+    tried: () => call(true),
     act: async () => {
-      if (of.image) await remove('/v1/images/{image}', { image: of.id })
-      else await remove('/v1/volumes/{volume}', { volume: of.id })
+      await call()
       router.go('/storage')
     },
   }
