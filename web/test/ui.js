@@ -227,6 +227,15 @@ async function loss(browser, page, base) {
   await page.getByRole('link', { name: /What to do/ }).first().click()
   await page.getByRole('heading', { name: 'What to type' }).waitFor()
   check(true, 'and leads to what to do')
+
+  const dialog = page.getByRole('dialog')
+  await page.goto(base + '/hosts')
+  await page.getByRole('button', { name: 'Remove the rack' }).click()
+  await dialog.locator('.losses li').first().waitFor()
+  check((await dialog.locator('pre').textContent()) === `holdfast rack remove ${rack} --lost`, 'what it would mean to remove the rack is said before it is done')
+  await page.waitForTimeout(400) // for the picture
+  await page.screenshot({ path: join(out, 'remove-rack-wide.png') })
+  await dialog.getByRole('button', { name: 'Cancel' }).click()
   await holdfast('lab', 'start', rack, '--dir', dir)
   await page.goto(base + '/')
   await page.getByRole('status').getByText(/Can lose any 1 rack/).waitFor({ timeout: 120_000 })
@@ -410,6 +419,7 @@ async function markup(browser, base, faults) {
       { kind: 'host', id: 'h', host: { id: 'h', name: evil, rack: evil, site: '', state: 'alive', addr: evil, api_addr: evil, voter: true, leader: true, drained: false, vms: [evil], bytes_total: 9, bytes_free: 1 } },
       { kind: 'vm', id: 'v', vm: { id: 'v', name: evil, state: evil, power: 'on', reason: evil, host: evil, rack: evil, cpus: 1, memory_mib: 1, volume: evil, disks: [{ volume: evil, size: 1, slot: 0, state: evil, path: evil }], priority: evil, isolation: evil, publish: [], firmware: 'bios', boot: [], mac: evil, created: now, snapshots: 0, assigned: 1, pending: [evil] } },
       { kind: 'volume', id: 'd', volume: { id: 'd', name: evil, size: 1, state: evil, copies: 2, min: 1, durability: 'flush', reads: 'leased', pool: evil, encrypted: false, compress: 'off', flush: evil, weight: 1, image: false, epoch: 1, cache_generation: 1, replicas: [{ id: 'r', host: evil, rack: evil, disk: evil, in_sync: true, alive: true }], snapshots: 0, created: now } },
+      { kind: 'export', id: 'x', export: { id: 'x', name: evil, target: evil, state: evil, host: evil, units: [{ lun: 0, volume: evil, size: 1, read_only: true, removable: false, block_size: 4096 }], initiators: [{ name: evil, chap: 'mutual', user: evil, mutual_user: evil }], portals: [{ addr: evil, group: 1, host: evil, rack: evil, state: 'optimized' }], created: now } },
       { kind: 'incident', id: 'i', incident: { id: 'i', racks: [evil], hosts: [evil], opened: now, steps: [{ at: now, what: evil, text: evil }] } },
       { kind: 'status', status: { sentence: `${evil}. All.`, level: 'error', host: { id: 'h', name: evil, rack: evil, version: evil, in_cluster: true }, cluster: { id: 'c', name: evil, voters: 1, format: 1 }, counts: { racks: 1, hosts: 1, hosts_alive: 1, disks: 1, vms: 1, vms_on: 1, vms_running: 0, volumes: 1, volumes_degraded: 0, bytes_total: 9, bytes_free: 1 }, can_lose: { racks: [], hosts: [], not_racks: { [evil]: evil } }, conditions: [{ id: evil, severity: 'error', text: evil, effects: [{ id: 'e', severity: 'error', text: evil }] }], work: [] } },
       { kind: 'ready', at: '1' },
@@ -417,7 +427,7 @@ async function markup(browser, base, faults) {
     await route.fulfill({ contentType: 'text/event-stream', body: events.map((e) => `data: ${JSON.stringify(e)}\n\n`).join('') })
   })
   const of = encodeURIComponent(evil)
-  for (const path of ['/', '/vms', `/vms/${of}`, '/storage', `/storage/${of}`, '/hosts', `/hosts/${of}`, '/incidents', '/incidents/i', `/runbooks/${of}`]) {
+  for (const path of ['/', '/vms', `/vms/${of}`, '/storage', `/storage/${of}`, '/exports', '/hosts', `/hosts/${of}`, '/incidents', '/incidents/i', `/runbooks/${of}`]) {
     await page.goto(base + path)
     await page.getByRole('main').getByText('<img src=x', { exact: false }).first().waitFor()
     const made = await page.evaluate(() => document.querySelectorAll('main img, main script').length)

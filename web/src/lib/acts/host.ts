@@ -36,6 +36,7 @@ function consequences(r: Removal): string[] {
 
 export function strike(h: Host): Question {
   const lost = h.state === 'away'
+  const call = (dryRun?: boolean) => post('/v1/hosts/{host}/removal', { host: h.id, dryRun }, { lost })
   return {
     title: t.host.removeTitle(h.name),
     text: lost ? t.host.removeLost : t.host.removeDrained,
@@ -44,14 +45,16 @@ export function strike(h: Host): Question {
     danger: true,
     losses: async () => consequences(await get('/v1/hosts/{host}/removal', { host: h.id, lost })),
     cli: () => command('host', 'remove', h.name, lost && '--lost'),
+    tried: () => call(true),
     act: async () => {
-      await post('/v1/hosts/{host}/removal', { host: h.id }, { lost })
+      await call()
       router.go('/hosts')
     },
   }
 }
 
 export function strikeRack(r: Rack): Question {
+  const call = (dryRun?: boolean) => post('/v1/racks/{rack}/removal', { rack: r.name, dryRun }, { lost: r.away })
   return {
     title: t.acts.rack.remove(r.name),
     text: r.away ? t.acts.rack.lost : t.acts.rack.drained,
@@ -60,6 +63,7 @@ export function strikeRack(r: Rack): Question {
     danger: true,
     losses: async () => consequences(await get('/v1/racks/{rack}/removal', { rack: r.name, lost: r.away })),
     cli: () => command('rack', 'remove', r.name, r.away && '--lost'),
-    act: () => post('/v1/racks/{rack}/removal', { rack: r.name }, { lost: r.away }),
+    tried: () => call(true),
+    act: () => call(),
   }
 }

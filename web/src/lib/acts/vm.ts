@@ -1,6 +1,6 @@
 // What can be done with VMs, each as a question.
 import { get, patch, post, remove, type VM, type VMSnapshot } from '../api'
-import type { Question } from '../ask.svelte'
+import type { Question, Values } from '../ask.svelte'
 import { binary, command } from '../command'
 import { memory, size } from '../format'
 import { live } from '../live.svelte'
@@ -34,6 +34,10 @@ export function edit(vm: VM): Question {
       })
       return command('vm', 'set', vm.name, ...flags)
     },
+    tried: async (v) => {
+      const set = changed(vm, v)
+      if (Object.keys(set).length) await patch('/v1/vms/{vm}', { vm: vm.id, dryRun: true }, set)
+    },
     act: async (v) => {
       const set = changed(vm, v)
       if (!Object.keys(set).length) return
@@ -66,6 +70,7 @@ export function clone(vm: VM, s?: VMSnapshot): Question {
 
 export function addDisk(vm: VM): Question {
   const free = live.volumes.filter((v) => !v.image && !v.vm && v.state !== 'deleting')
+  const call = (v: Values, dryRun?: boolean) => post('/v1/vms/{vm}/disks', { vm: vm.id, dryRun }, v.volume ? { volume: String(v.volume) } : { size: Number(v.size) })
   return {
     title: w.vm.addDisk(vm.name),
     text: w.vm.addDiskText,
@@ -75,7 +80,8 @@ export function addDisk(vm: VM): Question {
     ],
     button: w.add,
     cli: (v) => command('vm', 'disk', 'add', vm.name, ...(v.volume ? ['--volume', String(v.volume)] : ['--size', binary(Number(v.size))])),
-    act: (v) => post('/v1/vms/{vm}/disks', { vm: vm.id }, v.volume ? { volume: String(v.volume) } : { size: Number(v.size) }),
+    tried: (v) => call(v, true),
+    act: (v) => call(v),
   }
 }
 
@@ -94,6 +100,7 @@ export function removeDisk(vm: VM, disk: string): Question {
 }
 
 export function resizeDisk(vm: VM, disk: string, is: number): Question {
+  const call = (v: Values, dryRun?: boolean) => post('/v1/vms/{vm}/disks/{disk}/resize', { vm: vm.id, disk, dryRun }, { size: Number(v.size) })
   return {
     title: w.volume.grow(disk),
     text: w.volume.growText,
@@ -101,7 +108,8 @@ export function resizeDisk(vm: VM, disk: string, is: number): Question {
     losses: async (v) => [Number(v.size) < is ? w.volume.smaller : w.volume.grows(size(is), size(Number(v.size)))],
     button: w.enlarge,
     cli: (v) => command('vm', 'disk', 'resize', vm.name, disk, '--size', binary(Number(v.size))),
-    act: (v) => post('/v1/vms/{vm}/disks/{disk}/resize', { vm: vm.id, disk }, { size: Number(v.size) }),
+    tried: (v) => call(v, true),
+    act: (v) => call(v),
   }
 }
 
