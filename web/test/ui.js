@@ -287,6 +287,14 @@ async function acts(page, base, faults) {
   const closed = () => dialog.waitFor({ state: 'detached', timeout: 30_000 })
 
   await page.goto(base + '/storage')
+  await page.getByRole('button', { name: 'Fetch an image' }).click()
+  await dialog.getByLabel('Name').fill('debian')
+  await dialog.getByLabel('URL').fill('http://images.example/debian.raw')
+  await same('holdfast image import http://images.example/debian.raw --name debian')
+  await axed(page, 'the dialog of an image by URL', faults)
+  await dialog.getByRole('button', { name: 'Fetch an image' }).click()
+  await dialog.getByRole('alert').getByText(/https/).waitFor()
+  await dialog.getByRole('button', { name: 'Cancel' }).click()
   await page.getByRole('button', { name: 'New volume' }).click()
   await dialog.getByRole('button', { name: 'Make it' }).click()
   await dialog.getByText('This is needed.').first().waitFor()
@@ -296,6 +304,8 @@ async function acts(page, base, faults) {
   await same('holdfast volume create orders --size 8MiB')
   await dialog.getByRole('button', { name: 'Make it' }).click()
   await page.getByRole('heading', { name: 'orders' }).waitFor()
+
+  check((await page.locator('pre').textContent()).includes(`/${JSON.parse(await holdfast('volume', 'show', 'orders', '-o', 'json')).id.replaceAll('-', '').slice(0, 16)}/nbd`), 'its page says where it is a disk by NBD')
 
   await page.getByRole('button', { name: 'Take a snapshot' }).click()
   await dialog.getByLabel('Name').fill('monday')

@@ -17,6 +17,12 @@ export function binary(bytes: number): string {
   return String(bytes)
 }
 
+/** What is typed on a host of the cluster to read and write a volume by NBD. */
+export function nbd(volume: { id: string; name: string }): string {
+  const socket = `/var/lib/holdfast/nbd/${volume.id.replaceAll('-', '').slice(0, 16)}/nbd`
+  return [`nbdinfo ${quoted(`nbd+unix:///${volume.name}?socket=${socket}`)}`, `nbd-client -unix ${socket} -N ${quoted(volume.name)} /dev/nbd0`].join('\n')
+}
+
 export function createCommand(s: VMSpec): string {
   const out = ['holdfast vm create', quoted(s.name || 'NAME')]
   const flag = (name: string, value: string | undefined) => value && out.push(`--${name} ${quoted(value)}`)

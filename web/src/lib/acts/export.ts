@@ -2,7 +2,7 @@
 // is wanted.
 import { post, remove, type Export } from '../api'
 import type { Question } from '../ask.svelte'
-import { command, quoted } from '../command'
+import { command } from '../command'
 import { size } from '../format'
 import { live } from '../live.svelte'
 import { t } from '../../strings'
@@ -93,10 +93,4 @@ export function login(x: Export): string {
 export function addresses(x: Export): string {
   const p = portal(x)
   return p ? (x.units ?? []).map((u) => `iscsi://${p.addr}/${x.target}/${u.lun}`).join('\n') : ''
-}
-
-/** What is typed on a host of the cluster to read and write a volume by NBD. */
-export function nbd(volume: { id: string; name: string }): string {
-  const socket = `/var/lib/holdfast/nbd/${volume.id.replaceAll('-', '').slice(0, 16)}/nbd`
-  return [`nbdinfo ${quoted(`nbd+unix:///${volume.name}?socket=${socket}`)}`, `nbd-client -unix ${socket} -N ${quoted(volume.name)} /dev/nbd0`].join('\n')
 }

@@ -1,6 +1,6 @@
 // What can be done with volumes, each as a question.
 import { get, post, remove, type Pool, type Volume } from '../api'
-import type { Field, Question, Values } from '../ask.svelte'
+import { asker, type Field, type Question, type Values } from '../ask.svelte'
 import { binary, command } from '../command'
 import { size, when } from '../format'
 import { live } from '../live.svelte'
@@ -12,8 +12,10 @@ const w = t.acts
 const go = (name: string) => router.go(to('storage', name).slice('/ui'.length))
 const name = (value = ''): Field => ({ name: 'name', label: t.create.name, kind: 'text', value, hint: t.create.nameHint })
 
+/** Which pool, if there is a choice. */
+const poolField = (pools: Pool[]): Field[] => (pools.length > 1 ? [{ name: 'pool', label: w.pool, kind: 'choice', value: pools[0].name, options: pools.map((p) => ({ value: p.name, text: p.name })) }] : [])
+
 export function create(pools: Pool[]): Question {
-  const pool: Field[] = pools.length > 1 ? [{ name: 'pool', label: w.pool, kind: 'choice', value: pools[0].name, options: pools.map((p) => ({ value: p.name, text: p.name })) }] : []
   const spec = (v: Values) => ({ name: String(v.name), size: Number(v.size), copies: Number(v.copies) || undefined, pool: v.pool ? String(v.pool) : undefined, encrypt: Boolean(v.encrypt) || undefined })
   return {
     title: w.volume.create,
@@ -21,7 +23,7 @@ export function create(pools: Pool[]): Question {
       name(),
       { name: 'size', label: t.storage.size, kind: 'size', hint: w.sizeHint },
       { name: 'copies', label: t.storage.copies, kind: 'number', optional: true, hint: w.copiesHint },
-      ...pool,
+      ...poolField(pools),
       { name: 'encrypt', label: w.encrypt, kind: 'check' },
     ],
     button: w.make,
@@ -31,6 +33,19 @@ export function create(pools: Pool[]): Question {
       await post('/v1/volumes', {}, spec(v))
       go(String(v.name))
     },
+  }
+}
+
+/** A host gets an image by itself: nobody has to have it on the computer with the browser. */
+export function fetchImage(pools: Pool[]): Question {
+  const spec = (v: Values) => ({ name: String(v.name), url: String(v.url), sha256: v.sum ? String(v.sum) : undefined, pool: v.pool ? String(v.pool) : undefined })
+  return {
+    title: w.image.fetch,
+    text: w.image.fetchText,
+    fields: [name(), { name: 'url', label: t.alerts.url, kind: 'text', hint: w.image.urlHint }, { name: 'sum', label: w.image.sum, kind: 'text', optional: true, hint: w.image.sumHint }, ...poolField(pools)],
+    button: w.image.fetch,
+    cli: (v) => command('image', 'import', String(v.url), '--name', String(v.name), ...(v.sum ? ['--sha256', String(v.sum)] : []), ...(v.pool ? ['--pool', String(v.pool)] : [])),
+    act: async (v) => (await post('/v1/image-imports', {}, spec(v)), asker.say(w.image.fetching)),
   }
 }
 
