@@ -87,6 +87,9 @@ func (s *Store) Close() {
 	s.wg.Wait()
 }
 
+// Rev is the revision that what is known of accounts is of.
+func (s *Store) Rev() kv.Rev { return s.picture().rev }
+
 func (s *Store) stopped() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,7 +27,7 @@ func access() map[string]account.Need {
 
 		"user-list": users, "user-show": users, "user-create": users, "user-set": users, "user-delete": users,
 
-		"vm-list": look, "vm-show": look, "vm-snapshot-list": look, "vm-history": look, "volume-history": look, "status": look,
+		"vm-list": look, "vm-show": look, "vm-snapshot-list": look, "vm-history": look, "volume-history": look, "status": look, "watch": look,
 		"vm-start": operate, "vm-stop": operate, "vm-reset": operate, "vm-console": operate, "vm-screen": operate, "vm-snapshot-create": operate,
 		"vm-create": change, "vm-set": change, "vm-delete": change, "vm-clone": change,
 		"vm-disk-add": change, "vm-disk-remove": change, "vm-disk-resize": change,
@@ -48,7 +48,7 @@ func access() map[string]account.Need {
 		"export-create": cluster, "export-delete": cluster, "export-allow": cluster, "export-deny": cluster,
 		"project-list": own, "project-show": own, "project-create": cluster, "project-set": cluster, "project-delete": cluster, "project-assign": cluster,
 
-		"watch": site, "work": site, "task-list": site, "task-show": site, "metrics": site, "cluster-info": site, "integrity": site,
+		"work": site, "task-list": site, "task-show": site, "metrics": site, "cluster-info": site, "integrity": site,
 		"host-list": site, "host-show": site, "host-history": site, "host-drain-show": site, "host-removal": site,
 		"rack-list": site, "rack-show": site, "rack-removal": site,
 		"disk-list": site, "disk-evacuation-show": site, "pool-list": site, "pool-show": site,

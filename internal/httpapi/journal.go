@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
@@ -100,25 +99,22 @@ func (j *journal) watched(ctx context.Context) bool {
 	}
 }
 
-// enter counts a watcher in. Unavailable: there are too many.
-func (j *journal) enter() error {
+func (j *journal) enter() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.watchers >= watchersMost {
-		return holdfast.Errorf(holdfast.Unavailable, "%d watch this host already; watch another one", watchersMost)
-	}
 	if j.watchers++; j.watchers == 1 {
 		close(j.came)
 	}
-	return nil
 }
 
-func (j *journal) leave() {
+// leave reports whether nobody watches any more.
+func (j *journal) leave() (last bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.watchers--; j.watchers == 0 {
 		j.came = make(chan struct{})
 	}
+	return j.watchers == 0
 }
 
 // take notes what is new in a look.
@@ -225,26 +221,42 @@ func rankOf(kind string) int {
 	return slices.Index([]string{"host", "disk", "volume", "vm", "export", "incident", "task", "status"}, kind)
 }
 
-// lookAround renders everything that the stream tells of.
-func (s *Server) lookAround() look {
+// lookAround renders everything that the stream tells of, of a project what that has.
+func (s *Server) lookAround(project string) look {
+	ctx := s.base
+	if project != "" {
+		ctx = inProject(ctx, project)
+	}
 	self := s.o.Backend.Self()
 	blind := func(err error) look {
 		st := blindStatus(self, err)
 		st.Host = v1.Self{} // whoever answers
 		return look{stale: true, events: []v1.Event{{Kind: "status", Status: &st}}}
 	}
-	p, err := s.picture(s.base)
+	p, err := s.picture(ctx)
 	if err != nil {
 		return blind(err)
 	}
-	report, err := s.o.Backend.Report(s.base)
+	report, err := s.o.Backend.Report(ctx)
 	if err != nil {
 		return blind(err)
 	}
-	st := p.renderStatus(self, report, v1.Works{})
+	var st v1.Status
+	if project == "" {
+		st = p.renderStatus(self, report, v1.Works{})
+	} else {
+		st = p.renderOwn(self, report)
+	}
 	st.Host = v1.Self{}
 	l := look{rev: p.Rev, at: p.Cluster.Past + p.Rev, stale: report.Stale != "", events: []v1.Event{{Kind: "status", Status: &st}}}
-	if !l.stale {
+	switch {
+	case l.stale:
+	case project != "":
+		l.events = append(l.events, p.own()...)
+		if a, err := s.accounts(); err == nil {
+			l.at = max(l.at, p.Cluster.Past+a.Rev()) // a project is given things, and they are taken from it
+		}
+	default:
 		l.events = append(l.events, p.everything()...)
 		if store, err := s.tasks(); err == nil {
 			l.at = max(l.at, p.Cluster.Past+store.Rev()) // before what it tells of
@@ -268,14 +280,7 @@ func (p picture) everything() (out []v1.Event) {
 		d := p.renderDisk(x)
 		out = append(out, v1.Event{Kind: "disk", ID: d.ID, Disk: &d})
 	}
-	for _, x := range p.volumes() {
-		v := p.renderVolume(x)
-		out = append(out, v1.Event{Kind: "volume", ID: v.ID, Volume: &v})
-	}
-	for _, x := range p.vms() {
-		v := p.renderVM(x)
-		out = append(out, v1.Event{Kind: "vm", ID: v.ID, VM: &v})
-	}
+	out = append(out, p.own()...)
 	for _, x := range p.exports() {
 		e := p.renderExport(x)
 		out = append(out, v1.Event{Kind: "export", ID: e.ID, Export: &e})
@@ -283,6 +288,19 @@ func (p picture) everything() (out []v1.Event) {
 	for _, x := range p.incidents() {
 		i := p.renderIncident(x)
 		out = append(out, v1.Event{Kind: "incident", ID: i.ID, Incident: &i})
+	}
+	return out
+}
+
+// own is what a project may have of that: volumes, images and VMs.
+func (p picture) own() (out []v1.Event) {
+	for _, x := range p.volumes() {
+		v := p.renderVolume(x)
+		out = append(out, v1.Event{Kind: "volume", ID: v.ID, Volume: &v})
+	}
+	for _, x := range p.vms() {
+		v := p.renderVM(x)
+		out = append(out, v1.Event{Kind: "vm", ID: v.ID, VM: &v})
 	}
 	return out
 }

@@ -1,8 +1,10 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -51,6 +53,9 @@ func TestNobodyReachesAnothersThings(t *testing.T) {
 	calls, reached := 0, 0
 	for _, ids := range [][2]string{{"blue-vm", "blue-volume"}, {vm.ID, vol.ID}} {
 		for _, op := range d.operations() {
+			if op.id == "watch" { // which does not end: TestAProjectWatchesWhatItHas
+				continue
+			}
 			path := strings.NewReplacer("{vm}", ids[0], "{volume}", ids[1], "{disk}", ids[1], "{snapshot}", "blue-snap", "{project}", "blue", "{user}", "blue-admin").Replace(op.path)
 			named := path != op.path
 			path = regexp.MustCompile(`\{[a-z]+\}`).ReplaceAllString(path, "blue")
@@ -146,7 +151,65 @@ func TestAProjectIsToldHowItIs(t *testing.T) {
 	if s = status(); s.Sentence != "No VM should be running." || s.Level != "ok" {
 		t.Errorf("%+v", s)
 	}
-	d.want(403, "GET", "/v1/watch", "", red...)
+}
+
+// TestAProjectWatchesWhatItHas: somebody to whom a project is all there is, is told
+// what that has, and each change of it, and nothing of others; what is taken from it
+// is gone for them. The stream ends when they are given to another project.
+func TestAProjectWatchesWhatItHas(t *testing.T) {
+	d, _, blue := tenants(t)
+	name := "ann"
+	if err := d.a.AddUser(name, account.TenantAdmin, "red", goodPassword); err != nil {
+		t.Fatal(err)
+	}
+	admin := []string{"Authorization", "Bearer " + d.token(account.ClusterAdmin, "")}
+	req, _ := http.NewRequest(http.MethodGet, "https://"+d.addr+"/v1/watch", nil)
+	req.Header.Set("Cookie", d.login(name))
+	resp, err := d.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	told := bufio.NewScanner(resp.Body)
+	until := func(what string) (before string) {
+		t.Helper()
+		for told.Scan() {
+			before += told.Text() + "\n"
+			if strings.Contains(told.Text(), what) {
+				return before
+			}
+		}
+		t.Fatalf("no %s: %v; only %s", what, told.Err(), before)
+		return ""
+	}
+	all := until("event: ready")
+	d.want(201, "POST", "/v1/volumes", `{"name":"blue-2","size":1048576}`, blue...)
+	d.want(204, "POST", "/v1/projects/red/assign", `{"volume":"blue-2"}`, admin...)
+	all += until(`"blue-2"`)
+	d.want(204, "POST", "/v1/projects/blue/assign", `{"volume":"blue-2"}`, admin...)
+	all += until(`"gone":true`)
+	for _, of := range []string{`"red-vm"`, `"red-volume"`, `"deb"`, "event: status", "The 1 VM is running"} {
+		if !strings.Contains(all, of) {
+			t.Errorf("nothing is told of %s: %s", of, all)
+		}
+	}
+	for _, of := range []string{"blue-vm", "blue-volume", "event: host", "event: disk"} {
+		if strings.Contains(all, of) {
+			t.Errorf("%s is told of: %s", of, all)
+		}
+	}
+	to := "blue"
+	if err := d.a.SetUser(name, account.UserChange{Project: &to}); err != nil {
+		t.Fatal(err)
+	}
+	for told.Scan() {
+		if strings.Contains(told.Text(), "blue") {
+			t.Errorf("the stream goes on with another project: %s", told.Text())
+		}
+	}
+	if err := told.Err(); err != nil { // the client's limit of time, if it goes on
+		t.Errorf("the stream goes on: %v", err)
+	}
 }
 
 func TestQuotasHoldAtAdmission(t *testing.T) {

@@ -86,7 +86,7 @@ type Server struct {
 	matching turns // of requests with If-Match, from the look to the deed
 	metrics  *telemetry.Registry
 	oidc     *oidc.Client
-	journal  *journal
+	journals journals
 
 	fetches chan struct{} // one for each image that is being fetched
 
@@ -99,7 +99,6 @@ type Server struct {
 	mu      sync.Mutex
 	servers []*http.Server
 	closed  bool
-	follows bool // the journal is kept
 	keeps   bool // tasks of the cluster are looked after
 	tells   bool // receivers are told what is wrong
 	serving sync.WaitGroup
@@ -114,7 +113,7 @@ func New(o Options) *Server {
 	s.oidc = oidc.New(oidc.Config{Clock: clock.System{}, Rand: rand.Reader})
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.metrics = telemetry.New(s.gather)
-	s.journal = newJournal(s.lookAround, o.Backend.AwaitChange)
+	s.journals.of = make(map[string]followed)
 	r := chi.NewMux()
 	r.Use(s.counted, s.permitted(r), s.dryRun, s.repeats, s.tags)
 	r.NotFound(s.noRoute)

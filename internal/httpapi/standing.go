@@ -17,8 +17,8 @@ const standingLook = time.Second
 func standing(op string) bool { return op == "watch" || op == "vm-console" || op == "vm-screen" }
 
 // whileAllowed serves a request until who makes it may no more: the session has
-// ended, the token was revoked, the role is another one. Certificates last as long
-// as their connections.
+// ended, the token was revoked, the role or the project is another one. Certificates
+// last as long as their connections.
 func (s *Server) whileAllowed(need account.Need, next http.Handler, w http.ResponseWriter, r *http.Request) {
 	if k := principal(r.Context()).Kind; k != "user" && k != "token" {
 		next.ServeHTTP(w, r)
@@ -49,5 +49,5 @@ func (s *Server) stillMay(need account.Need, r *http.Request) bool {
 	if err != nil {
 		return !holdfast.IsKind(err, holdfast.Denied)
 	}
-	return who.May(need)
+	return who.May(need) && who.Project == principal(r.Context()).Project
 }

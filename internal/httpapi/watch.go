@@ -26,7 +26,7 @@ const (
 // watchRoute serves the watch stream: server-sent events (HTML, section 9.2), each
 // with a v1.Event as its data and its kind as its type.
 func (s *Server) watchRoute(r chi.Router) {
-	op := s.operation(http.MethodGet, "/v1/watch", "watch", "Everything there is, and then each change as it comes: a stream of server-sent events", http.StatusOK)
+	op := s.operation(http.MethodGet, "/v1/watch", "watch", "Everything there is, and then each change as it comes: a stream of server-sent events; to whom a project is all there is, of that", http.StatusOK)
 	event := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[v1.Event](), true, "Event")
 	op.Responses["200"] = &huma.Response{Description: "Events, each an Event", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: event}}}
 	op.Parameters = []*huma.Param{
@@ -42,29 +42,19 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		_, err = s.picture(r.Context())
 	}
+	var j *journal
 	if err == nil {
-		err = s.journal.enter()
+		j, err = s.enter(projectOf(r.Context()))
 	}
 	if err != nil {
 		writeProblem(w, err)
 		return
 	}
-	defer s.journal.leave()
-	s.follow()
+	defer s.leave(projectOf(r.Context()))
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no") // proxies would wait for more
-	s.tellAll(w, r.Context(), after)
-}
-
-// follow begins the journal with the first watcher.
-func (s *Server) follow() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.follows && !s.closed {
-		s.follows = true
-		s.serving.Go(func() { s.journal.run(s.base) })
-	}
+	s.tellAll(w, r.Context(), j, after)
 }
 
 func afterOf(r *http.Request) (kv.Rev, error) {
@@ -88,7 +78,7 @@ func afterOf(r *http.Request) (kv.Rev, error) {
 }
 
 // tellAll sends batch after batch until the watcher or the server goes.
-func (s *Server) tellAll(w http.ResponseWriter, ctx context.Context, after kv.Rev) {
+func (s *Server) tellAll(w http.ResponseWriter, ctx context.Context, j *journal, after kv.Rev) {
 	out := http.NewResponseController(w)
 	send := func(b []byte) bool {
 		_ = out.SetWriteDeadline(time.Now().Add(watchWrite)) // where it cannot be set, the connection's own holds
@@ -102,7 +92,7 @@ func (s *Server) tellAll(w http.ResponseWriter, ctx context.Context, after kv.Re
 	}
 	var turn uint64
 	for {
-		b, news := s.journal.since(turn, after)
+		b, news := j.since(turn, after)
 		if b.turn != turn {
 			if !send(b.text(turn == 0)) {
 				return

@@ -2,6 +2,7 @@
 // handed to the pages as sorted lists, once per batch: a page is drawn once for
 // thousands of things that come at once.
 import { get, now, Problem, request, told, type Disk, type Event, type Export, type Host, type Incident, type Status, type Task, type VM, type Volume, type Work } from './api'
+import { who } from './session.svelte'
 import { follow } from './stream'
 
 const silence = 25_000 // ms; the stream has a sign of life every 10 s
@@ -42,8 +43,6 @@ class Live {
   why = $state('')
   /** Somebody has to log in first. */
   locked = $state(false)
-  /** Who is logged in may not see the cluster as a whole: there is no status. */
-  limited = $state(false)
 
   private kept: Record<Kind, Map<string, Thing>> = {
     host: new Map(), disk: new Map(), volume: new Map(), vm: new Map(), export: new Map(), incident: new Map(), task: new Map(),
@@ -51,9 +50,11 @@ class Live {
   private at = ''
   private stopped?: AbortController
 
+  /** Begins anew, for whoever is logged in now. */
   start() {
     this.stop()
-    this.locked = this.limited = false
+    this.locked = false
+    this.at = '' // another one may have been told other things before
     this.stopped = new AbortController()
     void this.run(this.stopped.signal)
     void this.askWork(this.stopped.signal)
@@ -76,36 +77,10 @@ class Live {
           this.locked = true
           return
         }
-        if (err instanceof Problem && err.status === 403) {
-          await this.askOwn(signal)
-          return
-        }
         this.lost(told(err))
         if (err instanceof Problem && err.status > 0) await this.askStatus()
       }
       await sleep(again, signal)
-    }
-  }
-
-  /** Who may not see the cluster as a whole asks for what is theirs, again and again. */
-  private async askOwn(signal: AbortSignal) {
-    this.limited = true
-    while (!signal.aborted) {
-      try {
-        const [vms, volumes, images, status] = await Promise.all([get('/v1/vms'), get('/v1/volumes'), get('/v1/images'), get('/v1/status')])
-        this.status = status
-        this.vms = vms ?? []
-        this.volumes = [...(volumes ?? []), ...(images ?? [])]
-        this.ready = true
-        this.lostAt = 0
-      } catch (err) {
-        if (err instanceof Problem && err.status === 401) {
-          this.locked = true
-          return
-        }
-        this.lost(told(err))
-      }
-      await sleep(2 * again, signal)
     }
   }
 
@@ -127,7 +102,7 @@ class Live {
 
   private async askWork(signal: AbortSignal) {
     while (!signal.aborted) {
-      if (!this.limited && document.visibilityState === 'visible' && this.ready && !this.lostAt) {
+      if (!who.limited && document.visibilityState === 'visible' && this.ready && !this.lostAt) {
         try {
           const w = await get('/v1/work')
           this.work = w.work ?? []

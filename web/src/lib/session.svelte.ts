@@ -3,6 +3,10 @@ import { get, post, Problem, type Session } from './api'
 
 class Who {
   session = $state.raw<Session>()
+  /** It is known who is logged in, if anybody is. */
+  asked = $state(false)
+  /** Who is logged in may not see the cluster as a whole: there is a project, and what it has. */
+  limited = $derived(!!this.session?.project)
 
   /** Asks who is logged in. Where connections vouch for their users, as a host's socket does, nobody has to. */
   async ask(): Promise<void> {
@@ -11,6 +15,8 @@ class Who {
     } catch (err) {
       if (!(err instanceof Problem)) throw err
       this.session = undefined
+    } finally {
+      this.asked = true
     }
   }
 
