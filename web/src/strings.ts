@@ -220,7 +220,7 @@ export const t = {
     choose: 'Choose…',
     imageLabel: 'Image',
     copiesDefault: 'As usual: 2',
-    noImages: 'There is no image yet. On a computer with the command line: holdfast image import debian.raw --name debian',
+    noImages: 'There is no image yet. Storage has a host fetch one; on a computer with the command line: holdfast image import debian.raw --name debian',
     cdrom: 'CD-ROM',
     disk: 'Disk size',
     diskHint: 'Empty: as large as the image',
@@ -669,7 +669,8 @@ export const t = {
       replaceText: 'A new disk of the same host takes its place: what is on the old one moves over, as far as there is room, then the old one is taken back.',
       newPath: 'Path of the new one',
       loses: (path: string, host: string) => `Everything on ${path} of host ${host}: lost.`,
-      goes: (n: number, disk: string) => `${many(n, 'copy', 'copies')} on ${disk} would move to it. Nothing of them is lost.`,
+      goes: (n: number, disk: string) => `${many(n, 'copy', 'copies')} on ${disk} would move to it, as far as it has room.`,
+      failed: 'It has failed: its copies are built anew from others. What it alone held is lost.',
     },
     rack: {
       remove: (rack: string) => `Remove rack ${rack} from the cluster?`,

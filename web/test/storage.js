@@ -12,7 +12,7 @@ async function same(page, check, command) {
 }
 
 /** A pool is made, is not deleted while a disk is in it, and is deleted. */
-export async function pools(page, base, { check, axed, look, faults, holdfast, dir }) {
+export async function pools(page, base, { check, narrow, look, faults, holdfast, dir }) {
   const dialog = page.getByRole('dialog')
   await page.goto(base + '/storage')
   await page.getByRole('link', { name: 'Pools' }).click()
@@ -24,7 +24,7 @@ export async function pools(page, base, { check, axed, look, faults, holdfast, d
   await dialog.getByLabel('Name').fill('fast')
   await dialog.getByLabel('What its disks are').selectOption('ram')
   await same(page, check, 'holdfast pool create fast --tier ram')
-  await axed(page, 'the dialog of a new pool', faults)
+  await narrow(page, 'new-pool', faults)
   await dialog.getByRole('button', { name: 'Make it' }).click()
   await closed(page)
   const fast = section(page, 'fast')
@@ -48,7 +48,7 @@ export async function pools(page, base, { check, axed, look, faults, holdfast, d
 }
 
 /** A volume is exported; an initiator that is let in finds it at the address that is shown. */
-export async function exports(page, base, { check, axed, look, faults, holdfast, run, dir }) {
+export async function exports(page, base, { check, narrow, look, faults, holdfast, run, dir }) {
   const dialog = page.getByRole('dialog')
   const initiator = 'iqn.1993-08.org.debian:01:ui'
   await holdfast('volume', 'create', 'ledger', '--size', '8MiB')
@@ -59,7 +59,7 @@ export async function exports(page, base, { check, axed, look, faults, holdfast,
   await dialog.getByLabel('Name').fill('books')
   await dialog.getByRole('checkbox', { name: /^ledger / }).check()
   await same(page, check, 'holdfast export create books --volume ledger')
-  await axed(page, 'the dialog of a new export', faults)
+  await narrow(page, 'new-export', faults)
   await dialog.getByRole('button', { name: 'Make it' }).click()
   await closed(page)
   const books = section(page, 'books')
@@ -67,7 +67,7 @@ export async function exports(page, base, { check, axed, look, faults, holdfast,
   await books.getByRole('button', { name: /^Let in/ }).click()
   await dialog.getByLabel('Name of the initiator').fill(initiator)
   await same(page, check, `holdfast export allow books ${initiator}`)
-  await axed(page, 'the dialog of an initiator', faults)
+  await narrow(page, 'new-initiator', faults)
   await dialog.getByRole('button', { name: 'Let in' }).click()
   await closed(page)
   const code = books.locator('pre')
@@ -105,7 +105,7 @@ export async function exports(page, base, { check, axed, look, faults, holdfast,
 }
 
 /** A schedule is made, run at once, and deleted. */
-export async function backups(page, base, { check, axed, look, faults, holdfast, work }) {
+export async function backups(page, base, { check, narrow, look, faults, holdfast, work }) {
   const dialog = page.getByRole('dialog')
   const to = join(work, 'backups')
   mkdirSync(to, { recursive: true })
@@ -119,7 +119,7 @@ export async function backups(page, base, { check, axed, look, faults, holdfast,
   await dialog.getByLabel('Host that does it').selectOption('a1')
   await dialog.getByLabel('Directory on it').fill(to)
   await same(page, check, `holdfast backup schedule create nightly --volumes papers --on a1 --to ${to} --every 1d --keep last=7,weekly=8`)
-  await axed(page, 'the dialog of a new schedule', faults)
+  await narrow(page, 'new-schedule', faults)
   await dialog.getByRole('button', { name: 'Make it' }).click()
   await closed(page)
   const nightly = section(page, 'nightly')
@@ -148,7 +148,7 @@ export async function backups(page, base, { check, axed, look, faults, holdfast,
 }
 
 /** A disk of another host is replaced by a new one. */
-export async function disks(page, base, { check, axed, faults, holdfast, dir }) {
+export async function disks(page, base, { check, narrow, faults, holdfast, dir }) {
   const dialog = page.getByRole('dialog')
   const [old, fresh] = [join(dir, 'b1', 'disk'), join(dir, 'b1', 'disk2')]
   await page.goto(base + '/storage')
@@ -156,9 +156,10 @@ export async function disks(page, base, { check, axed, faults, holdfast, dir }) 
   await page.locator('details[open]').getByRole('button', { name: 'Replace' }).click()
   await dialog.getByLabel('Path of the new one').fill(fresh)
   await dialog.getByLabel('Make a file of this size').fill('1 GiB')
-  await dialog.getByText(/would move to it. Nothing of them is lost/).waitFor()
+  await dialog.getByText(/would move to it/).waitFor()
+  await dialog.getByText('Nothing is lost.').waitFor()
   await same(page, check, `holdfast disk replace b1:${old} ${fresh} --size 1GiB`)
-  await axed(page, 'the dialog of a replaced disk', faults)
+  await narrow(page, 'replace-disk', faults)
   await dialog.getByRole('button', { name: 'Replace' }).click()
   await closed(page)
   await page.getByText(fresh, { exact: true }).waitFor({ timeout: 60_000 })

@@ -75,6 +75,17 @@ async function look(browser, base, name, path, faults, more = {}) {
   }
 }
 
+/** Has axe look at a page with an open dialog, here and on a phone. */
+async function narrow(page, name, faults) {
+  for (const [size, viewport] of screens.slice(0, 2).reverse()) {
+    await page.setViewportSize(viewport)
+    await page.screenshot({ path: join(out, `${name}-${size}.png`) })
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth)
+    if (wide > viewport.width) faults.push(`${name} is ${wide} wide on ${size}`)
+    await axed(page, `${name} on ${size}`, faults)
+  }
+}
+
 const password = 'a long enough password'
 
 /** Nobody is told anything before they log in; the set-up link makes the first administrator. */
@@ -150,7 +161,7 @@ async function story(browser, base) {
 }
 
 /** What parts in other files work with. */
-const tools = (browser, base) => ({ check, axed, faults, holdfast, run, dir, work, look: (name, path, more) => look(browser, base, name, path, faults, more), visitor: () => visitor(browser, base) })
+const tools = (browser, base) => ({ check, axed, narrow, faults, holdfast, run, dir, work, look: (name, path, more) => look(browser, base, name, path, faults, more), visitor: () => visitor(browser, base) })
 
 /** Somebody who has not logged in. */
 async function visitor(browser, base) {

@@ -9,9 +9,12 @@ const w = t.acts
 
 const nameOf = (d: Disk) => `${d.host}:${d.path}`
 
+/** Of a disk that has failed nothing moves: what stands elsewhere, too, is built anew from there. */
+const lost = (d: Disk) => (d.state === 'failed' ? w.disk.failed : t.confirm.nothingLost)
+
 /** Where everything on a disk would go, as the planner says. */
-function departures(e: Schemas['Evacuation']): string[] {
-  return [...(e.moves ?? []).map((m) => (m.to ? w.disk.moves(m.volume, size(m.size), m.to) : w.disk.stays(m.volume, m.why ?? ''))), t.confirm.nothingLost]
+function departures(d: Disk, e: Schemas['Evacuation']): string[] {
+  return [...(e.moves ?? []).map((m) => (m.to ? w.disk.moves(m.volume, size(m.size), m.to) : w.disk.stays(m.volume, m.why ?? ''))), lost(d)]
 }
 
 /** A disk of the host that the page was loaded from. */
@@ -37,7 +40,7 @@ export function evacuate(d: Disk): Question {
     title: w.disk.evacuate(nameOf(d)),
     text: w.disk.evacuateText,
     button: w.disk.empty,
-    losses: async () => departures(await post('/v1/disks/{disk}/evacuation', { disk: d.id, dryRun: true }, { on: true })),
+    losses: async () => departures(d, await post('/v1/disks/{disk}/evacuation', { disk: d.id, dryRun: true }, { on: true })),
     cli: () => command('disk', 'evacuate', nameOf(d)),
     act: () => post('/v1/disks/{disk}/evacuation', { disk: d.id }, { on: true }),
   }
@@ -58,7 +61,7 @@ export function replace(d: Disk): Question {
     ],
     losses: async (v) => {
       const e = await get('/v1/disks/{disk}/evacuation', { disk: d.id })
-      return [v.size ? w.disk.makes(String(v.path)) : w.disk.loses(String(v.path), d.host), w.disk.goes(e.moves?.length ?? 0, nameOf(d))]
+      return [v.size ? w.disk.makes(String(v.path)) : w.disk.loses(String(v.path), d.host), w.disk.goes(e.moves?.length ?? 0, nameOf(d)), lost(d)]
     },
     button: w.disk.replace,
     danger: true,
@@ -74,7 +77,7 @@ export function takeBack(d: Disk): Question {
     text: w.disk.removeText,
     button: w.disk.takeBack,
     danger: true,
-    losses: async () => departures(await get('/v1/disks/{disk}/evacuation', { disk: d.id })),
+    losses: async () => departures(d, await get('/v1/disks/{disk}/evacuation', { disk: d.id })),
     cli: () => command('disk', 'remove', nameOf(d)),
     tried: () => call(true),
     act: () => call(),
