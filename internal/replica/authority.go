@@ -34,14 +34,14 @@ func (a *Authority) Promise() holdfast.Epoch { return a.promise }
 func (a *Authority) Inherit(old *Authority) { a.leased, a.until = old.leased, old.until }
 
 // Authorize checks a request's epoch and, if the request proves its writer alive,
-// grants it a lease. Kind Fenced: another epoch was promised; kind Damaged: this one
-// is not known here, though whoever asks has been promised it: that was lost.
+// grants it a lease. Kind Fenced: another epoch was promised; kind Unavailable: this
+// one is not known here.
 func (a *Authority) Authorize(id holdfast.ReplicaID, e holdfast.Epoch, now time.Duration) error {
 	if e != a.promise {
 		if e < a.promise {
 			return holdfast.Errorf(holdfast.Fenced, "replica %s promised epoch %d; a writer of epoch %d may no longer use it", id.Short(), a.promise, e)
 		}
-		return holdfast.Errorf(holdfast.Damaged, "replica %s knows epochs up to %d only, and its writer is at %d: it has lost what was on its disk", id.Short(), a.promise, e)
+		return holdfast.Errorf(holdfast.Unavailable, "replica %s knows epochs up to %d only, and its writer is at %d", id.Short(), a.promise, e)
 	}
 	a.leased, a.until = e, now+Lease
 	return nil

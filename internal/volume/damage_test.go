@@ -392,3 +392,36 @@ func TestABlockThatCouldNotBeReadOnceIsRestored(t *testing.T) {
 		k.readAll(v)
 	})
 }
+
+// TestARottenBlockWaitsForACopyThatLostItsPromise: the other copy came back on its disk
+// of the day before and is no use to this writer as it is; it is ejected, brought up to
+// date, and has the block.
+func TestARottenBlockWaitsForACopyThatLostItsPromise(t *testing.T) {
+	for after := time.Duration(0); after < 400*time.Millisecond; after += 20 * time.Millisecond { // the writer may have noticed by then
+		play(t, 24, 2, 2, func(sc *scene) {
+			a, b := sc.hosts[0], sc.hosts[1]
+			v := a.open()
+			k := newKept(sc, v, 24, 64)
+			b.powerCut()
+			old := b.disk.Clone(sc.w.Rand("old disk"))
+			b.boot()
+			a.on(v.Close)
+			v = a.open()
+			bad := k.damage(a, 1)
+			if len(bad) == 0 {
+				t.Fatal("no block was found to damage")
+			}
+			b.powerCut()
+			b.disk = old
+			b.boot()
+			sc.sleep(after)
+			for addr := range bad {
+				got := make([]byte, holdfast.BlockSize)
+				err := sc.do(v, export.Request{Op: export.Read, Off: int64(addr) * holdfast.BlockSize, Length: holdfast.BlockSize, Data: got})
+				if err != nil || !bytes.Equal(got, k.block(addr, k.versions[addr])) {
+					t.Errorf("the read ended with %v", err)
+				}
+			}
+		})
+	}
+}

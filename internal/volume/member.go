@@ -78,6 +78,9 @@ func (m *member) append(e holdfast.Epoch, stable holdfast.LSN, recs []record.Rec
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.authorizeLocked(e, now); err != nil {
+		if !m.over && e > m.auth.Promise() { // who sends records has been promised that once
+			err = holdfast.Errorf(holdfast.Damaged, "%w: it has lost what was on its disk", err)
+		}
 		return err
 	}
 	if len(recs) > 0 {
