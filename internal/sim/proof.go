@@ -171,8 +171,8 @@ func (e *evidence) visits() string {
 			p, name := &m.Pairs[i], visitName(m, i)
 			n := c.Visits[name]
 			switch {
-			case neverHere(p, name) != "":
-				fmt.Fprintf(&never, "- %s: %s\n", name, neverHere(p, name))
+			case p.Never != "":
+				fmt.Fprintf(&never, "- %s: %s\n", name, p.Never)
 				continue
 			case n == 0 && len(aimed[name]) > 0:
 				alone++
