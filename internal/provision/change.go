@@ -49,6 +49,19 @@ func (p *Provisioner) transact(decide func(*cluster.State, *cluster.Txn) error) 
 	return last
 }
 
+// again has something made from its beginning, as long as what it depends on, as the
+// volume that a clone is made of, was changed meanwhile: what was made for it is gone
+// by then.
+func (p *Provisioner) again(make func() error) (err error) {
+	for range tries {
+		if err = make(); !holdfast.IsKind(err, holdfast.Conflict) {
+			return err
+		}
+		clock.Sleep(p.Clock, 20e6)
+	}
+	return err
+}
+
 // change applies f to a volume's newest record and commits it.
 func (p *Provisioner) change(id holdfast.VolumeID, f func(*cluster.State, *cluster.Volume) error) (rec cluster.Volume, err error) {
 	err = p.transact(func(st *cluster.State, tx *cluster.Txn) error {

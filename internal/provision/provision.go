@@ -67,7 +67,12 @@ func (p *Provisioner) fresh() (*cluster.State, error) { return p.Cluster.Refresh
 func (p *Provisioner) uuid() (holdfast.UUID, error) { return holdfast.NewUUID(p.Rand) }
 
 // CreateVolume makes a volume and returns its record as committed.
-func (p *Provisioner) CreateVolume(spec VolumeSpec) (cluster.Volume, error) {
+func (p *Provisioner) CreateVolume(spec VolumeSpec) (rec cluster.Volume, err error) {
+	err = p.again(func() error { rec, err = p.createVolume(spec); return err })
+	return rec, err
+}
+
+func (p *Provisioner) createVolume(spec VolumeSpec) (cluster.Volume, error) {
 	rec, st, err := p.prepare(spec)
 	if err != nil {
 		return rec, err

@@ -20,7 +20,12 @@ type VMSpec struct {
 }
 
 // CreateVM makes a VM, its boot disk and its first assignment in one commit.
-func (p *Provisioner) CreateVM(spec VMSpec) (cluster.VM, error) {
+func (p *Provisioner) CreateVM(spec VMSpec) (vm cluster.VM, err error) {
+	err = p.again(func() error { vm, err = p.createVM(spec); return err })
+	return vm, err
+}
+
+func (p *Provisioner) createVM(spec VMSpec) (cluster.VM, error) {
 	vm := spec.VM
 	if err := holdfast.CheckName("VM", vm.Name); err != nil {
 		return vm, err

@@ -20,7 +20,9 @@ type VMDisk struct {
 // it to the machine at once, if that can be.
 func (p *Provisioner) AddVMDisk(id holdfast.VMID, d VMDisk) (cluster.VM, error) {
 	if d.Volume.IsZero() {
-		return p.addNewDisk(id, d.New)
+		var vm cluster.VM
+		err := p.again(func() (err error) { vm, err = p.addNewDisk(id, d.New); return err })
+		return vm, err
 	}
 	var vm cluster.VM
 	err := p.transact(func(st *cluster.State, tx *cluster.Txn) error {
