@@ -98,6 +98,7 @@ func (v *Volume) ejectMember(p proposal) {
 	issued := v.m.Issued()
 	v.mu.Unlock()
 	wall := v.s.Clock.Wall()
+	useless := v.uselessHere()
 	kept := v.commit(func(rec *cluster.Volume) (bool, error) {
 		if !hasReplica(rec.InSync, ref.ID) {
 			return false, nil
@@ -105,6 +106,9 @@ func (v *Volume) ejectMember(p proposal) {
 		rec.Eject(ref, wall, issued)
 		if len(rec.InSync) < max(rec.Min, 1) {
 			return false, holdfast.Errorf(holdfast.Unavailable, "volume %s needs %d replicas and would have %d", rec.Name, max(rec.Min, 1), len(rec.InSync))
+		}
+		if len(rec.InSync) == 1 && rec.InSync[0].ID == useless {
+			return false, holdfast.Errorf(holdfast.Unavailable, "volume %s would have no copy left but that on host %s, whose disk has failed or which is damaged", rec.Name, v.s.Self.Short())
 		}
 		return true, nil
 	})
@@ -134,6 +138,18 @@ func (v *Volume) ejectMember(p proposal) {
 		clock.Sleep(v.s.Clock, time.Second)
 		v.again(p.i)
 	}
+}
+
+// uselessHere is this host's replica if that is known to be no use, as the only one
+// left: its disk is given up, or it is damaged. Zero: it is not, or there is none. Who
+// is silent may be all that has what was acknowledged.
+func (v *Volume) uselessHere() (id holdfast.ReplicaID) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if l := v.local; l != nil && (l.st.Err() != nil || l.r.State().Damage != "") {
+		id = v.localID
+	}
+	return id
 }
 
 // removed takes a member out that the record no longer names in sync; v.mu is

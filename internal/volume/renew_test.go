@@ -3,11 +3,13 @@ package volume
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
 	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/store"
@@ -168,4 +170,31 @@ func TestAReplicaWhoseDiskWasOpenedAnew(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhoIsSilentIsNotEjectedForACopyOnAFailedDisk: the writer's own disk is given up
+// while the other copy cannot be reached. That one may be all that has what was
+// acknowledged, so it is waited for, and the writer's own goes (simulated seed 178).
+func TestWhoIsSilentIsNotEjectedForACopyOnAFailedDisk(t *testing.T) {
+	play(t, 61, 2, 2, func(sc *scene) {
+		a, b := sc.hosts[0], sc.hosts[1]
+		v := a.open()
+		sc.write(v, 0, fill('a', 8))
+		sc.flush(v)
+		sc.net.CutHost(b.id, true, true)
+		a.disk.FailNext(memdisk.Write, 1) // of what says that all is synced: the volume itself has nothing to write
+		sc.until("the disk to be given up", func() bool { return a.st.Err() != nil })
+		sc.sleep(20 * time.Second)
+		if in := sc.recorded().InSync; !slices.ContainsFunc(in, func(r cluster.Replica) bool { return r.Host == b.id }) {
+			t.Fatalf("in sync is only the copy on a failed disk: %v", in)
+		}
+		done := sc.submit(v, 1, fill('b', 1))
+		sc.net.CutHost(b.id, false, false)
+		sc.until("the failed copy to go and the write to end", func() bool {
+			in := sc.record().InSync
+			return *done && len(in) == 1 && in[0].Host == b.id
+		})
+		sc.expect(v, 0, fill('a', 1))
+		sc.expect(v, 1, fill('b', 1))
+	})
 }
