@@ -13,16 +13,26 @@ import (
 
 // assign gives the hosts the addresses 127.L.R.H of a network L in which every
 // port they need is free. L starts at a number made from the directory, so
-// that a lab tends to keep its addresses and two labs tend to differ.
+// that a lab tends to keep its addresses and two labs tend to differ. A network that
+// another lab has is left to that, be its hosts up or not.
 func (l *Lab) assign() error {
+	taken, done, err := openTaken()
+	if err != nil {
+		return err
+	}
+	defer done()
 	h := fnv.New32a()
 	h.Write([]byte(l.Dir))
 	var why error
 	for i := range 200 {
 		l.Net = 20 + (int(h.Sum32()%200)+i)%200
+		if dir := taken.by(l.Net); dir != "" && dir != l.Dir {
+			why = fmt.Errorf("127.%d is of the lab in %s", l.Net, dir)
+			continue
+		}
 		l.number()
 		if why = l.bindable(); why == nil {
-			return nil
+			return taken.take(l.Net, l.Dir)
 		}
 	}
 	return holdfast.Errorf(holdfast.Unavailable, "no free loopback network 127.L was found for the lab, the last try said: %w; take another lab down, or check that this system answers to all of 127.0.0.0/8", why)
