@@ -117,9 +117,13 @@ func (c *Client) WaitRev(rev kv.Rev, timeout time.Duration) bool {
 }
 
 // Refresh reads everything and returns a picture that includes every commit
-// that ended before the call. Errors are those of kv.Store.Range, and Err's.
+// that ended before the call. Errors are those of kv.Store.Range, and Err's, which
+// says more if both do not answer: whoever was set back does not come back by itself.
 func (c *Client) Refresh() (*State, error) {
 	items, rev, err := c.st.Range(root)
+	if why := c.Err(); err != nil && why != nil {
+		err = why
+	}
 	if err != nil {
 		return nil, err
 	}

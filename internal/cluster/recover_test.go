@@ -321,6 +321,11 @@ func TestAControlPlaneThatWasSetBackIsNotBelieved(t *testing.T) {
 			if _, err := tx.Commit(); !c.believe && !holdfast.IsKind(err, holdfast.Damaged) {
 				t.Errorf("%s: a change: %v", what, err)
 			}
+			s.srv.Cut(h.name, true, true)
+			defer s.srv.Cut(h.name, false, false)
+			if _, err := cl.Refresh(); !c.believe && !holdfast.IsKind(err, holdfast.Damaged) {
+				t.Errorf("%s: said while nobody answers: %v", what, err)
+			}
 		})
 	}
 	s.srv.Compact() // what is forgotten cannot be compared

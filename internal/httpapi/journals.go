@@ -4,11 +4,10 @@ import (
 	"context"
 
 	"github.com/holdfast-cloud/holdfast"
-	"github.com/holdfast-cloud/holdfast/internal/account"
 )
 
-// restingMost is how many journals are kept that nobody watches: who comes back after
-// a moment is told what is new, and not everything.
+// restingMost is how many journals there may be for one that nobody watches any more to
+// be kept: who comes back after a moment is told what is new, and not everything.
 const restingMost = 32
 
 // journals are one of the whole cluster, and one for each project that is watched, or
@@ -57,9 +56,4 @@ func (s *Server) leave(project string) {
 		f.end()
 		delete(s.journals.of, project)
 	}
-}
-
-// inProject is ctx as of somebody to whom a project is all there is.
-func inProject(ctx context.Context, project string) context.Context {
-	return context.WithValue(ctx, callerKey{}, caller{who: &account.Principal{Project: project}})
 }

@@ -49,6 +49,11 @@ func projectOf(ctx context.Context) string {
 	return ""
 }
 
+// inProject is ctx as of somebody to whom a project is all there is.
+func inProject(ctx context.Context, project string) context.Context {
+	return context.WithValue(ctx, callerKey{}, caller{who: &account.Principal{Project: project}})
+}
+
 // there reports of a picture whether what a project owns still is.
 func there(st *cluster.State) func(id string) bool {
 	return func(id string) bool {

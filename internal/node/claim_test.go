@@ -12,14 +12,7 @@ import (
 func TestAVMsDiskIsClaimedByItsHostOnly(t *testing.T) {
 	s := newScene(t, 6, 3)
 	a := s.boxes[0]
-	image := s.image(a)
-	var vm cluster.VM
-	s.on(a, func(p *provision.Provisioner) {
-		var err error
-		vm, err = p.CreateVM(vmSpec("db", image))
-		s.ok(err)
-	})
-	s.until("the VM runs", func(st *cluster.State) bool { return runs(st, "db") })
+	vm := s.db(a)
 	for _, b := range s.boxes {
 		s.on(b, func(*provision.Provisioner) {
 			st, err := b.node.Cluster.Refresh()

@@ -262,14 +262,7 @@ func TestAfterTheLossOfAllPowerEverythingRunsAgain(t *testing.T) {
 func TestAHostIsDrained(t *testing.T) {
 	s := newScene(t, 5, 3)
 	a := s.boxes[0]
-	image := s.image(a)
-	var vm cluster.VM
-	s.on(a, func(p *provision.Provisioner) {
-		var err error
-		vm, err = p.CreateVM(vmSpec("db", image))
-		s.ok(err)
-	})
-	s.until("the VM runs", func(st *cluster.State) bool { return runs(st, "db") })
+	vm := s.db(a)
 	from := s.eye.State().VMs[vm.ID].Val.Host
 	s.drain(from, true)
 	s.until("the VM runs elsewhere", func(st *cluster.State) bool { return runs(st, "db") && st.VMs[vm.ID].Val.Host != from })
@@ -306,14 +299,7 @@ func (s *scene) drain(id holdfast.HostID, on bool) {
 func TestAHostIsLostWhileItIsDrained(t *testing.T) {
 	s := newScene(t, 6, 3)
 	a := s.boxes[0]
-	image := s.image(a)
-	var vm cluster.VM
-	s.on(a, func(p *provision.Provisioner) {
-		var err error
-		vm, err = p.CreateVM(vmSpec("db", image))
-		s.ok(err)
-	})
-	s.until("the VM runs", func(st *cluster.State) bool { return runs(st, "db") })
+	vm := s.db(a)
 	from := s.eye.State().VMs[vm.ID].Val.Host
 	s.drain(from, true)
 	s.until("it is told to leave", func(st *cluster.State) bool { v := st.VMs[vm.ID].Val; return v.Leaving() })

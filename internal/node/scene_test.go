@@ -336,3 +336,16 @@ func (s *scene) box(id holdfast.HostID) *box {
 	s.Fatalf("no host %s", id)
 	return nil
 }
+
+// db makes a VM of that name from an empty image, and returns it when it runs.
+func (s *scene) db(b *box) (vm cluster.VM) {
+	s.Helper()
+	image := s.image(b)
+	s.on(b, func(p *provision.Provisioner) {
+		var err error
+		vm, err = p.CreateVM(vmSpec("db", image))
+		s.ok(err)
+	})
+	s.until("the VM runs", func(st *cluster.State) bool { return runs(st, "db") })
+	return vm
+}

@@ -51,7 +51,8 @@ func (p *Provisioner) transact(decide func(*cluster.State, *cluster.Txn) error) 
 
 // again has something made from its beginning, as long as what it depends on, as the
 // volume that a clone is made of, was changed meanwhile: what was made for it is gone
-// by then.
+// by then. To decide the commit alone anew would not do: a snapshot or a key that the
+// replicas were made with may be gone.
 func (p *Provisioner) again(make func() error) (err error) {
 	for range tries {
 		if err = make(); !holdfast.IsKind(err, holdfast.Conflict) {

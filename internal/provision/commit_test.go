@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/clock/simclock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
 	"github.com/holdfast-cloud/holdfast/internal/volume"
@@ -128,5 +130,35 @@ func TestASnapshotThatWasNamedIsNotNamedAgain(t *testing.T) {
 	})
 	if l.w.RunUntil(func() bool { return !made }, time.Minute); seen != 1 || tries != 2 {
 		t.Errorf("after %d tries the record names %d snapshots", tries, seen)
+	}
+}
+
+// What replicas were made of, where, and under which key, is as it was when they get
+// their record, or they are made again.
+func TestAVolumeIsRecordedAsItWasMade(t *testing.T) {
+	l := newLostAnswers(t)
+	origin := holdfast.VolumeID{UUID: holdfast.UUID{6: 0x40, 8: 0x80, 15: 9}}
+	picture := func(vol, pool, key kv.Rev) *cluster.State {
+		st := &cluster.State{Volumes: map[holdfast.VolumeID]cluster.Versioned[cluster.Volume]{}, Pools: map[holdfast.PoolID]cluster.Versioned[cluster.Pool]{}}
+		st.Volumes[origin] = cluster.Versioned[cluster.Volume]{Val: cluster.Volume{ID: origin, Name: "origin"}, Mod: vol}
+		st.Pools[l.rec.Pool] = cluster.Versioned[cluster.Pool]{Val: cluster.Pool{Name: "fast"}, Mod: pool}
+		st.Keyring.Mod = key
+		return st
+	}
+	rec := l.rec
+	rec.Origin, rec.Keys = &cluster.Origin{Volume: origin}, make([]keyring.Wrapped, 1)
+	for _, c := range []struct {
+		now  *cluster.State
+		want string
+	}{
+		{picture(1, 1, 1), ""},
+		{picture(2, 1, 1), "volume v: volume origin was changed while it was made; do it again"},
+		{picture(1, 2, 1), "volume v: pool fast was changed while it was made; do it again"},
+		{picture(1, 1, 2), "volume v: the cluster key was changed while it was made; do it again"},
+	} {
+		err := l.p.putVolume(l.p.Cluster.Begin(), picture(1, 1, 1), c.now, rec)
+		if got := fmt.Sprint(err); err == nil && c.want != "" || err != nil && (got != c.want || !holdfast.IsKind(err, holdfast.Conflict)) {
+			t.Errorf("%v, not %q", err, c.want)
+		}
 	}
 }

@@ -78,7 +78,7 @@ func (p *Provisioner) createVolume(spec VolumeSpec) (cluster.Volume, error) {
 		return rec, err
 	}
 	tx := p.Cluster.Begin()
-	if err := p.putVolume(tx, st, rec); err != nil {
+	if err := p.putVolume(tx, st, st, rec); err != nil {
 		return rec, err
 	}
 	return rec, p.commit(tx, rec)
@@ -115,19 +115,37 @@ func (p *Provisioner) unmade(rec cluster.Volume, err error) error {
 	return err
 }
 
-// putVolume adds the volume to a transaction; a clone also requires its origin
-// to be as it was read.
-func (p *Provisioner) putVolume(tx *cluster.Txn, st *cluster.State, rec cluster.Volume) error {
+// putVolume adds a volume to a transaction that is decided by now, and whose replicas
+// were made by an earlier picture. Kind Conflict if what they were made of, where, or
+// under which key, has changed since: they are to be made again.
+func (p *Provisioner) putVolume(tx *cluster.Txn, by, now *cluster.State, rec cluster.Volume) error {
+	changed := func(what string) error {
+		return holdfast.Errorf(holdfast.Conflict, "volume %s: %s was changed while it was made; do it again", rec.Name, what)
+	}
 	if rec.Origin != nil {
-		o, ok := st.Volumes[rec.Origin.Volume]
+		o, ok := now.Volumes[rec.Origin.Volume]
 		if !ok || o.Val.Deleted {
 			return holdfast.Errorf(holdfast.NotFound, "the image or volume to clone was deleted")
 		}
-		tx.RequireVolume(o.Val.ID, o.Mod)
+		if o.Mod != by.Volumes[o.Val.ID].Mod {
+			return changed("volume " + o.Val.Name)
+		}
+		if rec.Origin.Snapshot.IsZero() {
+			tx.RequireVolume(o.Val.ID, o.Mod)
+		} else {
+			tx.PutVolume(o.Val, o.Mod) // who deletes the snapshot at this moment looks again, and hides it
+		}
 	}
-	tx.RequirePool(rec.Pool, st.Pools[rec.Pool].Mod)
+	pool := by.Pools[rec.Pool]
+	if pool.Mod != now.Pools[rec.Pool].Mod {
+		return changed("pool " + pool.Val.Name)
+	}
+	tx.RequirePool(rec.Pool, pool.Mod)
 	if rec.Encrypted() {
-		tx.RequireKeyring(st.Keyring.Mod)
+		if by.Keyring.Mod != now.Keyring.Mod {
+			return changed("the cluster key")
+		}
+		tx.RequireKeyring(by.Keyring.Mod)
 	}
 	tx.PutVolume(rec, 0)
 	return nil
@@ -253,6 +271,8 @@ func (p *Provisioner) prepareClone(rec cluster.Volume, st *cluster.State, encryp
 	of := cluster.Snapshot{ID: rec.Origin.Snapshot}
 	if i := slices.IndexFunc(o.Val.Snapshots, func(s cluster.Snapshot) bool { return s.ID == of.ID }); i >= 0 {
 		of = o.Val.Snapshots[i]
+	} else if !of.ID.IsZero() {
+		return rec, st, holdfast.Errorf(holdfast.NotFound, "volume %s: the snapshot of volume %s to clone was deleted", rec.Name, o.Val.Name)
 	}
 	last := holdfast.Errorf(holdfast.Unavailable, "none of them is alive")
 	for _, from := range o.Val.InSync {

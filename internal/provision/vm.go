@@ -65,7 +65,7 @@ func (p *Provisioner) createVM(spec VMSpec) (cluster.VM, error) {
 	p.assign(st, &vm, made...)
 	for _, rec := range made {
 		if err == nil {
-			err = p.putVolume(tx, st, rec)
+			err = p.putVolume(tx, st, st, rec)
 		}
 	}
 	tx.PutVM(vm, 0)
@@ -137,7 +137,7 @@ func (p *Provisioner) createOn(vm cluster.VM, spec VMSpec) (cluster.VM, error) {
 	with := []cluster.Volume{rec}
 	if vars != nil {
 		with = append(with, *vars)
-		err = p.putVolume(tx, st, *vars)
+		err = p.putVolume(tx, st, st, *vars)
 	}
 	p.assign(st, &vm, with...)
 	tx.PutVolume(rec, v.Mod)

@@ -20,6 +20,11 @@ type VMCloneSpec struct {
 // It is one of its own: with another identity, address of its network card, and
 // so another instance for cloud-init. Ports are not published.
 func (p *Provisioner) CloneVM(from holdfast.VMID, spec VMCloneSpec) (vm cluster.VM, err error) {
+	err = p.again(func() error { vm, err = p.cloneVM(from, spec); return err })
+	return vm, err
+}
+
+func (p *Provisioner) cloneVM(from holdfast.VMID, spec VMCloneSpec) (vm cluster.VM, err error) {
 	if err := holdfast.CheckName("VM", spec.Name); err != nil {
 		return vm, err
 	}
@@ -43,7 +48,7 @@ func (p *Provisioner) CloneVM(from holdfast.VMID, spec VMCloneSpec) (vm cluster.
 	spec.Config.Change().Apply(&vm)
 	made, err := p.cloneDisks(st, &vm, spec.Disks)
 	if err == nil {
-		err = p.commitClone(vm, made)
+		err = p.commitClone(st, vm, made)
 	}
 	for _, rec := range made {
 		if err != nil {
@@ -92,14 +97,14 @@ func durabilityOf(st *cluster.State, d cluster.VMSnapshotDisk) cluster.Durabilit
 	return st.Volumes[d.Volume].Val.Durability
 }
 
-// commitClone makes a VM and its disks known.
-func (p *Provisioner) commitClone(vm cluster.VM, made []cluster.Volume) error {
+// commitClone makes a VM and its disks known, which were made by a picture.
+func (p *Provisioner) commitClone(by *cluster.State, vm cluster.VM, made []cluster.Volume) error {
 	return p.transact(func(st *cluster.State, tx *cluster.Txn) error {
 		if _, ok := st.VMs[vm.ID]; ok {
 			return errStands
 		}
 		for _, rec := range made {
-			if err := p.putVolume(tx, st, rec); err != nil {
+			if err := p.putVolume(tx, by, st, rec); err != nil {
 				return err
 			}
 		}

@@ -63,15 +63,15 @@ func (p *Provisioner) addNewDisk(id holdfast.VMID, spec VolumeSpec) (vm cluster.
 		return vm, err
 	}
 	rec.VM = id
-	err = p.transact(func(st *cluster.State, tx *cluster.Txn) error {
-		v, err := vmIn(st, id)
+	err = p.transact(func(now *cluster.State, tx *cluster.Txn) error {
+		v, err := vmIn(now, id)
 		if err != nil {
 			return err
 		}
 		if vm = v.Val; vm.Has(rec.ID) {
 			return errStands
 		}
-		if err := p.putVolume(tx, st, rec); err != nil {
+		if err := p.putVolume(tx, st, now, rec); err != nil {
 			return err
 		}
 		return giveDisk(tx, &vm, v, rec.ID)

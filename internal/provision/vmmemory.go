@@ -97,19 +97,19 @@ func (p *Provisioner) beginKeeping(id holdfast.VMID, name string) (holdfast.Volu
 		return none, err
 	}
 	rec.VM = id
-	err = p.transact(func(st *cluster.State, tx *cluster.Txn) error {
-		if _, made := st.Volumes[rec.ID]; made {
+	err = p.transact(func(now *cluster.State, tx *cluster.Txn) error {
+		if _, made := now.Volumes[rec.ID]; made {
 			return errStands
 		}
-		v, err := vmIn(st, id)
+		v, err := vmIn(now, id)
 		if err == nil {
 			err = mayKeep(v.Val, name)
 		}
 		if err == nil {
-			err = mayKeepMemory(st, v.Val)
+			err = mayKeepMemory(now, v.Val)
 		}
 		if err == nil {
-			err = p.putVolume(tx, st, rec)
+			err = p.putVolume(tx, st, now, rec)
 		}
 		if err != nil {
 			return err

@@ -98,7 +98,7 @@ func (h *Host) planRecovery(ctx context.Context, from httpapi.RecoverFrom) (*rec
 		return nil, v1.Recovery{}, holdfast.Errorf(holdfast.Conflict, "this host is in no cluster; there is nothing to recover. With disks of a lost host in it, name them with --from-disk")
 	}
 	o := &recoveryOrder{last: ms.Incarnation}
-	if o.records, o.keys, err = h.gather(m, *ms, from.Key); err != nil {
+	if o.records, o.keys, err = h.gather(m, *ms, from.Key, setBack); err != nil {
 		return nil, v1.Recovery{}, err
 	}
 	if move, ok := cluster.MoveIn(o.records.Items); ok && !ms.External {
@@ -143,8 +143,9 @@ func (h *Host) survivor(o *recoveryOrder, self cluster.Host) cluster.Survivor {
 }
 
 // gather finds the newest records on this host: what its own member of the
-// control plane holds, or the copy that it kept.
-func (h *Host) gather(m *member, ms membership, k httpapi.NewKey) (r records, keys []keyring.Key, err error) {
+// control plane holds, or the copy that it kept. The member of one that was set back
+// holds others than were promised, however far its revision went on since.
+func (h *Host) gather(m *member, ms membership, k httpapi.NewKey, setBack bool) (r records, keys []keyring.Key, err error) {
 	if m != nil {
 		for _, id := range m.node.Keys.IDs() {
 			if key, ok := m.node.Keys.Get(id); ok {
@@ -164,7 +165,7 @@ func (h *Host) gather(m *member, ms membership, k httpapi.NewKey) (r records, ke
 	if m != nil && m.etcd.Load() != nil {
 		items, incarnation, rev, err := cluster.ReadLasting(m.etcd.Load().Local)
 		own := kept.Head{Incarnation: incarnation, Rev: rev}
-		if err == nil && (keptErr != nil || !head.Newer(&own)) {
+		if err == nil && (keptErr != nil || !setBack && !head.Newer(&own)) {
 			own.Cluster, own.Name, own.Made = ms.Cluster, ms.Name, time.Now().UTC()
 			r = records{kept.Copy{Head: own, Items: items}, "this host's member of the control plane", time.Time{}}
 			if keptErr == nil && seen.After(head.Made) {

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -212,6 +213,57 @@ func TestAnOlderControlPlaneIsNotTakenForTheNewest(t *testing.T) {
 	}
 	p, err := b.api.RecoveryPlan(context.Background(), v1.RecoverySpec{})
 	if err != nil || len(p.Volumes) != 2 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	b.recovered()
+	b.serves(1, "early", "late")
+}
+
+// An older copy of etcd's directory was put back and went on for a while, past the
+// revision that the host had seen before. What it became is not what a recovery
+// begins with.
+func TestARecoveryBeginsWithWhatWasThereBeforeItWasSetBack(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, 99, "a")
+	b.field("early")
+	file := func(name string) string { return filepath.Join(b.conf.DataDir, name) }
+	replace := func(to, from string) {
+		if err := os.RemoveAll(file(to)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(file(to), os.DirFS(file(from))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.stop()
+	replace("etcd.old", "etcd")
+	b.start()
+	b.volumes("late")
+	b.stop()
+	_, before, _, err := kept.Shelf{Dir: file("kept")}.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace("kept.before", "kept")
+	replace("etcd", "etcd.old")
+	if err := os.RemoveAll(file("kept")); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	for n := 0; b.host.run.node.Cluster.State().Rev <= before.Rev; n++ {
+		b.volumes(fmt.Sprint("other-", n))
+	}
+	b.stop()
+	replace("kept", "kept.before")
+	b.start()
+	b.soon("the host to notice", func() error {
+		if err := b.host.run.node.Cluster.Err(); !holdfast.IsKind(err, holdfast.Damaged) {
+			return holdfast.Errorf(holdfast.Other, "it goes on: %v", err)
+		}
+		return nil
+	})
+	p, err := b.api.RecoveryPlan(context.Background(), v1.RecoverySpec{})
+	if err != nil || len(p.Volumes) != 2 || p.Volumes[0].Volume != "early" || p.Volumes[1].Volume != "late" {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	b.recovered()

@@ -4,8 +4,9 @@ import "math/rand/v2"
 
 // Crash takes the power away: the life ends, and every sector that was written
 // but not synced is kept or lost by itself, in one of several manners from all
-// to none, drawn anew each time. The order of writes counts for nothing, as on
-// real disks, except that a kept later write covers a kept earlier one.
+// to none, drawn anew each time, for all writes or for each by itself. The order of
+// writes counts for nothing, as on real disks, except that a kept later write covers
+// a kept earlier one.
 func (d *Disk) Crash() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
