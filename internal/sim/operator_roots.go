@@ -109,17 +109,19 @@ func (o *operator) revert() (string, error) {
 	}
 	k := o.snaps[o.rng.IntN(len(o.snaps))]
 	what := fmt.Sprintf("set %s back to snapshot %s", k.c.vol.Name, k.snap.Name)
-	if k.c.held || k.of != k.c.did {
-		return what, holdfast.Errorf(holdfast.Conflict, "its client is stopped, or the volume was forced open since")
-	}
-	if !k.c.rest(restLimit) {
-		k.c.held = false
-		return what, holdfast.Errorf(holdfast.Busy, "its client does not rest")
+	if k.c.held {
+		return what, holdfast.Errorf(holdfast.Conflict, "its client is stopped")
 	}
 	defer func() { k.c.held = false }()
+	if !k.c.rest(restLimit) {
+		return what, holdfast.Errorf(holdfast.Busy, "its client does not rest")
+	}
 	h, err := o.writer(k.c.vol.ID)
 	if err != nil {
 		return what, err
+	}
+	if k.of != k.c.did { // now, and not before its client rested
+		return what, holdfast.Errorf(holdfast.Conflict, "the volume was forced open since")
 	}
 	k.c.model.mayRevert(k.may)
 	k.c.since = ordered{} // what was written before may be gone
