@@ -27,7 +27,8 @@ type Build struct {
 // the epoch and a counter in it. What belongs to a lower one than the replica has
 // heard of in this life comes late, when whoever asked has given that attempt up,
 // and is refused with kind Conflict: it would take back, begin, end or mix with
-// what a later one has under way, or has finished. 0 is below all.
+// what a later one has under way, or has finished. So is what belongs to an attempt
+// that has finished itself, and is heard twice. 0 is below all.
 type Attempt holdfast.LSN
 
 // The attempts of an epoch: its opening's comes before the epoch is begun, a
@@ -184,7 +185,8 @@ func (r *Replica) FinishBuild(a Attempt, history []record.Start, blocks uint64) 
 	r.dropFallback()
 	r.finishing = true
 	r.build, r.damage = false, ""
-	s.merge.Set() // what had to wait
+	r.attempt = a + 1 // what of this one is heard again must not begin it anew: the replica may be in sync
+	s.merge.Set()     // what had to wait
 	s.unlock()
 	crashpoint.At(crashpoint.BuildAdopted)
 	err = s.Checkpoint()

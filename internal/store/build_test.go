@@ -161,15 +161,15 @@ func TestAReplicaIsRebuiltFromAnother(t *testing.T) {
 		if !scratch {
 			from = From{Kind: FromHead, At: behind}
 		}
-		b.run(func() error { return old.r().BeginBuild(0, Build{Base: p.LSN(), From: from}) })
+		b.run(func() error { return old.r().BeginBuild(now(old.r()), Build{Base: p.LSN(), From: from}) })
 		if st := old.state(); !st.Building || st.Prefix != p.LSN() {
 			t.Fatalf("while building: %+v", st)
 		}
 		next := writeRec(v.vid, p.LSN()+1, 5, 50)
 		v.append(next)
 		old.append(next)
-		b.run(func() error { return old.r().Ingest(0, send[1:]) })
-		b.run(func() error { return old.r().Ingest(0, send) })
+		b.run(func() error { return old.r().Ingest(now(old.r()), send[1:]) })
+		b.run(func() error { return old.r().Ingest(now(old.r()), send) })
 		// An interrupted build leaves the fallback, and no space behind.
 		if scratch {
 			old.sync()
@@ -180,10 +180,10 @@ func TestAReplicaIsRebuiltFromAnother(t *testing.T) {
 			old.want(0, 1, 2, 3, 4)
 			v.stable()
 			b.run(func() error { p = v.r().Pin(); return nil })
-			b.run(func() error { return old.r().BeginBuild(0, Build{Base: p.LSN(), From: from}) })
-			b.run(func() error { return old.r().Ingest(0, blocksOf(b, p, 0)) })
+			b.run(func() error { return old.r().BeginBuild(now(old.r()), Build{Base: p.LSN(), From: from}) })
+			b.run(func() error { return old.r().Ingest(now(old.r()), blocksOf(b, p, 0)) })
 		}
-		b.run(func() error { return old.r().FinishBuild(0, v.state().History, 1000) })
+		b.run(func() error { return old.r().FinishBuild(now(old.r()), v.state().History, 1000) })
 		old.want(0, 1, 20, 3, 0, 0, 50)
 		b.crash()
 		old.want(0, 1, 20, 3, 0, 0, 50)
@@ -247,11 +247,11 @@ func TestABuildBeginsFromWhatIsStableOnly(t *testing.T) {
 		x := v.state().Prefix
 		base := x + 3
 		again := Build{Base: base, From: From{Kind: FromHead, At: x}, Roots: []RootID{{snapID(1), holdfast.MakeLSN(1, 5)}}}
-		if err := b.try(func() error { return v.r().BeginBuild(0, Build{Base: base, From: again.From}) }); !holdfast.IsKind(err, holdfast.Unavailable) {
+		if err := b.try(func() error { return v.r().BeginBuild(now(v.r()), Build{Base: base, From: again.From}) }); !holdfast.IsKind(err, holdfast.Unavailable) {
 			t.Fatalf("a build over what is not stable gives %v", err)
 		}
 		v.r().SetStable(x)
-		b.run(func() error { return v.r().BeginBuild(0, again) })
+		b.run(func() error { return v.r().BeginBuild(now(v.r()), again) })
 		v.want(0, 0, 2, 33, 44, 55)
 		v.wantSnap(snapID(1), 0, 1, 2, 3, 4)
 		w := writeRec(v.vid, x+1, 3, 400, 500, 600)
@@ -259,11 +259,11 @@ func TestABuildBeginsFromWhatIsStableOnly(t *testing.T) {
 		for i := range 3 {
 			in = append(in, Block{Addr: 3 + uint64(i), LSN: x + 1 + holdfast.LSN(i), Origin: v.vid, Hash: w.Hashes[i], Data: w.Data[i*blockSize : (i+1)*blockSize]})
 		}
-		b.run(func() error { return v.r().Ingest(0, in) })
+		b.run(func() error { return v.r().Ingest(now(v.r()), in) })
 		late := in[0]
 		late.LSN = base + 1
 		late.Hash = writeRec(v.vid, base+1, 3, 400).Hashes[0]
-		if err := b.try(func() error { return v.r().Ingest(0, []Block{late}) }); !holdfast.IsKind(err, holdfast.Invalid) {
+		if err := b.try(func() error { return v.r().Ingest(now(v.r()), []Block{late}) }); !holdfast.IsKind(err, holdfast.Invalid) {
 			t.Fatalf("a block above the base gives %v", err)
 		}
 		v.append(writeRec(v.vid, base+1, 4, 5000))
@@ -271,7 +271,7 @@ func TestABuildBeginsFromWhatIsStableOnly(t *testing.T) {
 		v.want(0, 0, 2, 33, 400, 5000, 600)
 		b.run(b.s.Checkpoint)
 		if abort {
-			b.run(func() error { return v.r().AbortBuild(0) })
+			b.run(func() error { return v.r().AbortBuild(now(v.r())) })
 			v.want(0, 0, 2, 33, 44, 55)
 			b.crash()
 			v.want(0, 0, 2, 33, 44, 55)
@@ -279,7 +279,7 @@ func TestABuildBeginsFromWhatIsStableOnly(t *testing.T) {
 				t.Fatalf("after giving up: %+v", st)
 			}
 		} else {
-			b.run(func() error { return v.r().FinishBuild(0, []record.Start{{Epoch: 1}}, 1000) })
+			b.run(func() error { return v.r().FinishBuild(now(v.r()), []record.Start{{Epoch: 1}}, 1000) })
 			b.settle()
 			v.want(0, 0, 2, 33, 400, 5000, 600)
 			v.wantSnap(snapID(1), 0, 1, 2, 3, 4)
@@ -317,12 +317,12 @@ func TestASnapshotWhileAReplicaIsBuilt(t *testing.T) {
 	var p *Pin
 	b.run(func() error { p = v.r().Pin(); return nil })
 	send := blocksOf(b, p, 0)
-	b.run(func() error { return small.r().BeginBuild(0, Build{Base: p.LSN(), Blocks: 200}) })
+	b.run(func() error { return small.r().BeginBuild(now(small.r()), Build{Base: p.LSN(), Blocks: 200}) })
 	keep := record.Record{Kind: record.Snapshot, LSN: p.LSN() + 1, Snapshot: snapID(1)}
 	v.append(keep)
 	small.append(keep)
-	b.run(func() error { return small.r().Ingest(0, send) })
-	b.run(func() error { return small.r().FinishBuild(0, v.state().History, 200) })
+	b.run(func() error { return small.r().Ingest(now(small.r()), send) })
+	b.run(func() error { return small.r().FinishBuild(now(small.r()), v.state().History, 200) })
 	for range 2 {
 		for _, x := range []*vol{v, small} {
 			if st := x.state(); len(st.Snapshots) != 1 || st.Snapshots[0].Blocks != 200 || st.Blocks != 200 {

@@ -211,7 +211,7 @@ func (f *fuzzer) truncate(m *model) {
 	}
 	cut := m.stable + holdfast.LSN(f.rng.Uint64N(uint64(m.last()-m.stable)))
 	m.synced = min(m.synced, cut)
-	if f.during(false, func() error { return m.r().Truncate(0, cut) }) {
+	if f.during(false, func() error { return m.r().Truncate(now(m.r()), cut) }) {
 		m.cut(cut)
 		m.synced = min(m.last(), cut)
 	}

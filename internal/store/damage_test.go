@@ -258,8 +258,8 @@ func TestALostBatchThatWasSyncedIsDamage(t *testing.T) {
 	if again := v.state(); again.Damage != st.Damage {
 		t.Fatalf("the damage is forgotten: %+v", again)
 	}
-	b.run(func() error { return v.r().BeginBuild(0, Build{Base: holdfast.MakeLSN(1, 5)}) })
-	b.run(func() error { return v.r().FinishBuild(0, []record.Start{{Epoch: 1}}, 100) })
+	b.run(func() error { return v.r().BeginBuild(now(v.r()), Build{Base: holdfast.MakeLSN(1, 5)}) })
+	b.run(func() error { return v.r().FinishBuild(now(v.r()), []record.Start{{Epoch: 1}}, 100) })
 	if again := v.state(); again.Damage != "" || again.Building {
 		t.Fatalf("a rebuild does not heal: %+v", again)
 	}

@@ -460,7 +460,7 @@ func (f *fuzzer) interrupted(c *model, crash bool) {
 		return
 	}
 	if !crash {
-		f.run(func() error { return r.AbortBuild(0) })
+		f.run(func() error { return r.AbortBuild(now(r)) })
 	}
 	if st := r.State(); st.Prefix == c.at {
 		c.check(f)

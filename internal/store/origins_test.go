@@ -41,9 +41,9 @@ func TestADiskServesMoreVolumesThanItCanTellApart(t *testing.T) {
 		t.Errorf("a volume more than can be told apart: %v", err)
 	}
 	x := writeRec(volumeID(15), 5, 0, 1)
-	b.run(func() error { return keep[1].r().BeginBuild(0, Build{Base: holdfast.MakeLSN(9, 9)}) })
+	b.run(func() error { return keep[1].r().BeginBuild(now(keep[1].r()), Build{Base: holdfast.MakeLSN(9, 9)}) })
 	err := b.try(func() error {
-		return keep[1].r().Ingest(0, []Block{{LSN: 5, Origin: volumeID(15), Hash: x.Hashes[0], Data: x.Data}})
+		return keep[1].r().Ingest(now(keep[1].r()), []Block{{LSN: 5, Origin: volumeID(15), Hash: x.Hashes[0], Data: x.Data}})
 	})
 	if !holdfast.IsKind(err, holdfast.NoSpace) {
 		t.Errorf("a block of a volume more than can be told apart: %v", err)

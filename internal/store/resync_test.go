@@ -39,24 +39,24 @@ func resync(p *Pin, to *Replica, history []record.Start, blocks uint64, rng *ran
 		}
 		from, c := start(k.LSN, k.Parent)
 		c.Root = k.ID
-		if err := to.BeginRoot(0, k.RootID, k.Blocks, from); err != nil {
+		if err := to.BeginRoot(now(to), k.RootID, k.Blocks, from); err != nil {
 			return err
 		}
 		if err := send(p, to, c, rng); err != nil {
 			return err
 		}
-		if err := to.FinishRoot(0, k.RootID); err != nil {
+		if err := to.FinishRoot(now(to), k.RootID); err != nil {
 			return err
 		}
 	}
 	from, c := start(p.LSN()+1, p.Parent())
-	if err := to.BeginBuild(0, Build{Base: p.LSN(), From: from, Roots: roots, Reverted: p.Reverted()}); err != nil {
+	if err := to.BeginBuild(now(to), Build{Base: p.LSN(), From: from, Roots: roots, Reverted: p.Reverted()}); err != nil {
 		return err
 	}
 	if err := send(p, to, c, rng); err != nil {
 		return err
 	}
-	return to.FinishBuild(0, history, blocks)
+	return to.FinishBuild(now(to), history, blocks)
 }
 
 // send ingests what a walk shows; with rng in any order, and some of it twice.
@@ -85,11 +85,11 @@ func send(p *Pin, to *Replica, c Changes, rng *rand.Rand) error {
 		if rng != nil {
 			n = min(len(blocks), 1+rng.IntN(60))
 		}
-		if err := to.Ingest(0, blocks[:n]); err != nil {
+		if err := to.Ingest(now(to), blocks[:n]); err != nil {
 			return err
 		}
 		if rng != nil && rng.IntN(8) == 0 { // an answer was lost
-			if err := to.Ingest(0, blocks[:n]); err != nil {
+			if err := to.Ingest(now(to), blocks[:n]); err != nil {
 				return err
 			}
 		}
@@ -237,16 +237,16 @@ func TestRootsSurviveAResyncThatIsInterrupted(t *testing.T) {
 		p := v.r().Pin()
 		defer p.Release()
 		k := p.Roots()
-		if err := w.r().BeginRoot(0, k[0].RootID, k[0].Blocks, From{}); err != nil {
+		if err := w.r().BeginRoot(now(w.r()), k[0].RootID, k[0].Blocks, From{}); err != nil {
 			return err
 		}
 		if err := send(p, w.r(), Changes{Root: k[0].ID}, rng); err != nil {
 			return err
 		}
-		if err := w.r().FinishRoot(0, k[0].RootID); err != nil {
+		if err := w.r().FinishRoot(now(w.r()), k[0].RootID); err != nil {
 			return err
 		}
-		if err := w.r().BeginRoot(0, k[1].RootID, k[1].Blocks, From{Kind: FromSnapshot, Snapshot: k[0].ID, At: k[0].LSN}); err != nil {
+		if err := w.r().BeginRoot(now(w.r()), k[1].RootID, k[1].Blocks, From{Kind: FromSnapshot, Snapshot: k[0].ID, At: k[0].LSN}); err != nil {
 			return err
 		}
 		return send(p, w.r(), Changes{Root: k[1].ID, Against: k[0].ID}, rng)
@@ -277,16 +277,16 @@ func TestWhatTheStreamKeepsDuringABuildIsWhole(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	root := p.Roots()[0]
 	b.run(func() error {
-		if err := w.r().BeginRoot(0, root.RootID, root.Blocks, From{}); err != nil {
+		if err := w.r().BeginRoot(now(w.r()), root.RootID, root.Blocks, From{}); err != nil {
 			return err
 		}
 		if err := send(p, w.r(), Changes{Root: root.ID}, rng); err != nil {
 			return err
 		}
-		if err := w.r().FinishRoot(0, root.RootID); err != nil {
+		if err := w.r().FinishRoot(now(w.r()), root.RootID); err != nil {
 			return err
 		}
-		return w.r().BeginBuild(0, Build{Base: p.LSN(), From: From{Kind: FromSnapshot, Snapshot: root.ID, At: root.LSN}, Roots: []RootID{root.RootID}})
+		return w.r().BeginBuild(now(w.r()), Build{Base: p.LSN(), From: From{Kind: FromSnapshot, Snapshot: root.ID, At: root.LSN}, Roots: []RootID{root.RootID}})
 	})
 	both := func(r record.Record) {
 		r.LSN = w.state().Prefix + 1
@@ -307,7 +307,7 @@ func TestWhatTheStreamKeepsDuringABuildIsWhole(t *testing.T) {
 	b.run(b.s.Checkpoint)
 	b.run(func() error { return send(p, w.r(), Changes{Against: root.ID}, rng) })
 	p.Release()
-	b.run(func() error { return w.r().FinishBuild(0, v.state().History, 1000) })
+	b.run(func() error { return w.r().FinishBuild(now(w.r()), v.state().History, 1000) })
 	check := func() {
 		t.Helper()
 		w.want(0, 10, 2, 3, 4)
@@ -351,13 +351,13 @@ func TestALinkedCloneIsBuiltOnItsOrigin(t *testing.T) {
 			p := c.r().Pin()
 			defer p.Release()
 			from := From{Kind: FromOrigin, Origin: image.id, Snapshot: of, At: at}
-			if err := w.r().BeginBuild(0, Build{Base: p.LSN(), From: from}); err != nil {
+			if err := w.r().BeginBuild(now(w.r()), Build{Base: p.LSN(), From: from}); err != nil {
 				return err
 			}
 			if err := send(p, w.r(), Changes{Since: at}, nil); err != nil {
 				return err
 			}
-			return w.r().FinishBuild(0, c.state().History, 1000)
+			return w.r().FinishBuild(now(w.r()), c.state().History, 1000)
 		})
 		if n := (b.s.Usage().Appended - before) / blockSize; n != 1 {
 			t.Errorf("%d blocks were sent, the clone has 1 of its own", n)
@@ -388,14 +388,16 @@ func TestARootThatIsNotThereIsNoStart(t *testing.T) {
 		"no origin":        {Kind: FromOrigin, Origin: replicaID(7), At: at},
 		"a changed origin": {Kind: FromOrigin, Origin: v.id, At: at},
 	} {
-		if err := b.try(func() error { return v.r().BeginRoot(0, RootID{snapID(3), at + 9}, 10, from) }); !holdfast.IsKind(err, holdfast.Conflict) {
+		if err := b.try(func() error { return v.r().BeginRoot(now(v.r()), RootID{snapID(3), at + 9}, 10, from) }); !holdfast.IsKind(err, holdfast.Conflict) {
 			t.Errorf("%s: %v", what, err)
 		}
-		if err := b.try(func() error { return v.r().BeginBuild(0, Build{Base: at + 9, From: from}) }); !holdfast.IsKind(err, holdfast.Conflict) {
+		if err := b.try(func() error { return v.r().BeginBuild(now(v.r()), Build{Base: at + 9, From: from}) }); !holdfast.IsKind(err, holdfast.Conflict) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if err := b.try(func() error { return v.r().BeginBuild(0, Build{Base: at + 9, Roots: []RootID{{snapID(1), at + 1}}}) }); !holdfast.IsKind(err, holdfast.Conflict) {
+	if err := b.try(func() error {
+		return v.r().BeginBuild(now(v.r()), Build{Base: at + 9, Roots: []RootID{{snapID(1), at + 1}}})
+	}); !holdfast.IsKind(err, holdfast.Conflict) {
 		t.Errorf("a build without a root that it needs: %v", err)
 	}
 	if st := v.state(); st.Building {
@@ -413,24 +415,24 @@ func TestAnOriginMayGoWhileAReplicaIsBuiltOnIt(t *testing.T) {
 		at := image.state().Prefix
 		w := b.second(&vol{b, replicaID(5), volumeID(5)}, 9)
 		b.run(func() error {
-			return w.r().BeginBuild(0, Build{Base: at + 100, From: From{Kind: FromOrigin, Origin: image.id, At: at}})
+			return w.r().BeginBuild(now(w.r()), Build{Base: at + 100, From: From{Kind: FromOrigin, Origin: image.id, At: at}})
 		})
 		b.run(func() error { return b.s.Remove(image.id) })
 		b.settle()
 		b.run(b.s.Checkpoint)
 		x := writeRec(w.vid, at+9, 1, 20)
 		b.run(func() error {
-			return w.r().Ingest(0, []Block{{Addr: 1, LSN: at + 9, Origin: w.vid, Hash: x.Hashes[0], Data: x.Data}})
+			return w.r().Ingest(now(w.r()), []Block{{Addr: 1, LSN: at + 9, Origin: w.vid, Hash: x.Hashes[0], Data: x.Data}})
 		})
 		switch end {
 		case "finished":
-			b.run(func() error { return w.r().FinishBuild(0, []record.Start{{Epoch: 1}}, 1000) })
+			b.run(func() error { return w.r().FinishBuild(now(w.r()), []record.Start{{Epoch: 1}}, 1000) })
 			b.settle()
 			w.want(0, 1, 20, 3, 4)
 			b.crash()
 			w.want(0, 1, 20, 3, 4)
 		case "given up":
-			b.run(func() error { return w.r().AbortBuild(0) })
+			b.run(func() error { return w.r().AbortBuild(now(w.r())) })
 			w.want(0, 0, 0)
 		case "cut off":
 			b.crash()

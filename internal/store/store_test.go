@@ -107,14 +107,14 @@ func TestTruncationDropsTheSuffixForGood(t *testing.T) {
 	v.write(0, 3)
 	v.zero(1, 1)
 	v.sync()
-	b.run(func() error { return v.r().Truncate(0, cut) })
+	b.run(func() error { return v.r().Truncate(now(v.r()), cut) })
 	v.want(0, 1, 2)
 	if st := v.state(); st.Prefix != cut || st.Durable != cut {
 		t.Fatalf("after the cut: %+v", st)
 	}
 	b.crash()
 	v.want(0, 1, 2)
-	if err := b.try(func() error { return v.r().Truncate(0, cut-1) }); !holdfast.IsKind(err, holdfast.Damaged) {
+	if err := b.try(func() error { return v.r().Truncate(now(v.r()), cut-1) }); !holdfast.IsKind(err, holdfast.Damaged) {
 		t.Fatalf("a cut below stable gives %v", err)
 	}
 	v.begin(2)

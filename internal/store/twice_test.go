@@ -26,7 +26,7 @@ func TestABuildThatIsBegunTwiceKeepsWhatItHas(t *testing.T) {
 	late := func(what string, f func() error) {
 		t.Helper()
 		if err := b.try(f); !holdfast.IsKind(err, holdfast.Conflict) {
-			t.Errorf("%s of an attempt that was given up: %v", what, err)
+			t.Errorf("%s of an attempt that is over: %v", what, err)
 		}
 	}
 	b.run(begin)
@@ -35,24 +35,33 @@ func TestABuildThatIsBegunTwiceKeepsWhatItHas(t *testing.T) {
 	v.append(next)
 	to.append(next)
 	b.run(begin)
-	tooLate := func() {
+	tooLate := func(a Attempt) {
 		t.Helper()
-		late("the begin", func() error { return to.r().BeginBuild(1, Build{Base: p.LSN()}) })
-		late("blocks", func() error { return to.r().Ingest(1, send) })
-		late("the end", func() error { return to.r().FinishBuild(1, v.state().History, 1000) })
-		late("the abort", func() error { return to.r().AbortBuild(1) })
-		late("a root's begin", func() error { return to.r().BeginRoot(1, RootID{snapID(1), 3}, 1000, From{}) })
-		late("a root's end", func() error { return to.r().FinishRoot(1, RootID{snapID(1), 3}) })
-		late("a cut", func() error { return to.r().Truncate(1, p.LSN()) })
+		late("the begin", func() error { return to.r().BeginBuild(a, Build{Base: p.LSN()}) })
+		late("blocks", func() error { return to.r().Ingest(a, send) })
+		late("the end", func() error { return to.r().FinishBuild(a, v.state().History, 1000) })
+		late("the abort", func() error { return to.r().AbortBuild(a) })
+		late("a root's begin", func() error { return to.r().BeginRoot(a, RootID{snapID(1), 3}, 1000, From{}) })
+		late("a root's end", func() error { return to.r().FinishRoot(a, RootID{snapID(1), 3}) })
+		late("a cut", func() error { return to.r().Truncate(a, p.LSN()) })
 	}
-	tooLate()
+	tooLate(1)
 	b.run(func() error { return to.r().Ingest(2, send[2:]) })
 	b.run(func() error { return to.r().FinishBuild(2, v.state().History, 1000) })
-	tooLate()
+	tooLate(1)
+	tooLate(2) // it has finished, and the replica may be in sync
 	if to.state().Building {
 		t.Error("a finished build is under way again")
 	}
 	to.want(0, 1, 20, 3, 4, 0, 50)
 	b.crash()
 	to.want(0, 1, 20, 3, 4, 0, 50)
+}
+
+// now is the attempt that is under way at a replica, for who has no part in the order
+// of attempts.
+func now(r *Replica) Attempt {
+	r.s.lock()
+	defer r.s.unlock()
+	return r.attempt
 }
