@@ -446,13 +446,14 @@ func (w *worker) serveRequests(m hypervisor.Machine, vm cluster.VM) {
 	}
 }
 
-// report writes the machine's record if it says something new.
+// report writes the machine's record if it says something new, or says that there is no
+// machine: that counts only if it was said since the VM's record was last changed.
 func (w *worker) report(m cluster.Machine, vm cluster.VM) {
 	m.VM, m.Host, m.Generation = w.id, w.a.Self, vm.Generation
 	m.Shutdowns, m.Resets = w.reported.Shutdowns, w.reported.Resets
 	m.Since, m.Kept = w.reported.Since, w.kept
-	last := w.lastReported()
-	if sameReport(m, last) {
+	last, mod := w.lastReported()
+	if sameReport(m, last) && (m.State != string(hypervisor.Off) || mod >= w.as) {
 		return
 	}
 	if m.State != last.State || m.Host != last.Host || m.Generation != last.Generation {
@@ -476,10 +477,11 @@ func sameReport(a, b cluster.Machine) bool {
 }
 
 // lastReported is the machine record as the cluster has it, if it is still
-// this host's, so that a report lost to an unknown outcome is written again.
-func (w *worker) lastReported() cluster.Machine {
+// this host's, so that a report lost to an unknown outcome is written again; and when
+// it was written.
+func (w *worker) lastReported() (cluster.Machine, kv.Rev) {
 	if st := w.a.Control.State(); st != nil {
-		return st.Machines[w.id].Val
+		return st.Machines[w.id].Val, st.Machines[w.id].Mod
 	}
-	return w.reported
+	return w.reported, w.as
 }

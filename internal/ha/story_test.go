@@ -309,7 +309,7 @@ func (st *stage) agentLeave(v *placement.View, vm cluster.VM, due func(time.Dura
 		state = "off"
 	case begun:
 		delete(st.leaveAt, vm.ID)
-		if !placement.IsOff(v.State, vm) {
+		if m := v.State.Machines[vm.ID].Val; m.Host != vm.Host || m.Generation != vm.Generation || m.State != "off" {
 			return false
 		}
 		state = "running"

@@ -18,6 +18,7 @@ func TestAHistoryOutlivesItsRecorder(t *testing.T) {
 	r.End(m, 21, 1)
 	r.GiveUp(g, 30)
 	r.SetGen(m, 3)
+	r.Withdraw(r.Begin(Op{Kind: Revert, Client: 1, Call: 13})) // it was refused
 	want := []Op{
 		{Kind: Write, Client: 1, Block: 3, Value: 1, FUA: true, Call: 10, Return: 20},
 		{Kind: Read, Client: 2, Block: 3, Value: 1, Gen: 3, Call: 11, Return: 21},
@@ -46,6 +47,7 @@ func TestNobodyRecords(t *testing.T) {
 	n := r.Begin(Op{Kind: Read})
 	r.End(n, 1, 2)
 	r.GiveUp(n, 1)
+	r.Withdraw(n)
 	r.SetGen(n, 1)
 	if ops := r.Ops(); ops != nil {
 		t.Errorf("%v", ops)

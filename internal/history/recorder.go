@@ -5,8 +5,9 @@ import "sync"
 // Recorder takes down what clients do as they do it. Any number of tasks may use
 // one; a nil one takes nothing down.
 type Recorder struct {
-	mu  sync.Mutex
-	ops []Op
+	mu      sync.Mutex
+	ops     []Op
+	refused map[int]bool
 }
 
 // Begin notes that an operation is called at o.Call, and returns its number for
@@ -56,12 +57,31 @@ func (r *Recorder) GiveUp(n int, at int64) {
 	r.ops[n].Return = at
 }
 
-// Ops returns a copy of what was taken down so far.
+// Withdraw notes that operation n was refused: it did not happen, and will not.
+func (r *Recorder) Withdraw(n int) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refused == nil {
+		r.refused = make(map[int]bool)
+	}
+	r.refused[n] = true
+}
+
+// Ops returns a copy of what was taken down so far, without what was refused.
 func (r *Recorder) Ops() []Op {
 	if r == nil {
 		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]Op(nil), r.ops...)
+	var out []Op
+	for n, o := range r.ops {
+		if !r.refused[n] {
+			out = append(out, o)
+		}
+	}
+	return out
 }

@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/clock/simclock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
+	"github.com/holdfast-cloud/holdfast/internal/placement"
 	"github.com/holdfast-cloud/holdfast/internal/provision"
 )
 
@@ -126,4 +128,79 @@ func TestNoTwoMachinesOfAVMRunWhileAHostIsCutOff(t *testing.T) {
 		t.Errorf("the VM was moved %d times: this tests nothing", moved)
 	}
 	t.Logf("moved %d times", moved)
+}
+
+// Somebody stops a VM by force, and starts it, while its host hears nothing of that and
+// its lease has not run out yet: the machine that is there ends first.
+func TestWhatIsStoppedUnheardStartsNowhereElse(t *testing.T) {
+	moved := 0
+	for seed := range uint64(30) {
+		s := newScene(t, 100+seed, 3)
+		rng := rand.New(rand.NewPCG(seed, 8))
+		vm := s.db(s.boxes[0])
+		s.until("it has its copies", mended)
+		host := s.eye.State().VMs[vm.ID].Val.Host
+		w, by := s.box(host), s.boxes[0]
+		if by == w {
+			by = s.boxes[1]
+		}
+		s.kv.Cut(w.name, false, true) // it is heard, and hears nothing
+		s.watch(vm.ID, time.Duration(rng.Int64N(int64(200*time.Millisecond))))
+		by.clk.Go(func() {
+			for range 3 {
+				if err := by.node.Make.StopVM(vm.ID, true); err != nil {
+					t.Errorf("the stop: %v", err)
+				}
+				st, err := by.node.Cluster.Refresh()
+				if err != nil {
+					t.Error(err)
+				}
+				h := st.Hosts[host]
+				h.Val.Drained = true // it is the last that would be chosen
+				tx := by.node.Cluster.Begin()
+				tx.PutHost(h.Val, h.Mod)
+				if _, err := tx.Settle(time.Minute); err != nil {
+					t.Error(err)
+				}
+				clock.Sleep(by.clk, time.Duration(rng.Int64N(int64(200*time.Millisecond))))
+				if err := by.node.Make.StartVM(vm.ID); err != nil {
+					t.Errorf("the start: %v", err)
+				}
+				clock.Sleep(by.clk, time.Duration(rng.Int64N(int64(2*time.Second))))
+			}
+		})
+		s.watch(vm.ID, 25*time.Second)
+		s.kv.Cut(w.name, false, false)
+		s.watch(vm.ID, 5*time.Second)
+		s.until("the VM runs", func(st *cluster.State) bool { return runs(st, "db") })
+		if s.eye.State().VMs[vm.ID].Val.Host != host {
+			moved++
+		}
+		s.close()
+	}
+	if moved < 5 {
+		t.Errorf("the VM was moved %d times: this tests nothing", moved)
+	}
+}
+
+// Whoever is known to be off starts where there is room, and not where it was.
+func TestWhatIsOffStartsAnywhere(t *testing.T) {
+	s := newScene(t, 9, 3)
+	a := s.boxes[0]
+	vm := s.db(a)
+	host := s.eye.State().VMs[vm.ID].Val.Host
+	s.on(a, func(p *provision.Provisioner) { s.ok(p.StopVM(vm.ID, true)) })
+	s.until("it is off", func(st *cluster.State) bool { return placement.IsOff(st, st.VMs[vm.ID].Val) })
+	s.on(a, func(p *provision.Provisioner) {
+		four := 4
+		_, err := p.ChangeVM(vm.ID, cluster.VMChange{CPUs: &four})
+		s.ok(err)
+	})
+	s.until("and that is said of what it is now", func(st *cluster.State) bool { return placement.IsOff(st, st.VMs[vm.ID].Val) })
+	s.drain(host, true)
+	s.on(a, func(p *provision.Provisioner) { s.ok(p.StartVM(vm.ID)) })
+	if to := s.eye.State().VMs[vm.ID].Val; to.Host == host || to.Leaving() {
+		t.Errorf("it starts on a host that is drained: %+v", to)
+	}
+	s.until("it runs", func(st *cluster.State) bool { return runs(st, "db") })
 }

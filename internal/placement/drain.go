@@ -120,8 +120,9 @@ func (v *View) stage(vm cluster.VM) Stage {
 }
 
 // IsOff reports whether a VM's host says that the machine of its present
-// assignment is gone.
+// assignment is gone, and has said so since the VM's record was last changed: who
+// said it before may have started the machine since, and not have been able to tell.
 func IsOff(s *cluster.State, vm cluster.VM) bool {
 	m, ok := s.Machines[vm.ID]
-	return ok && m.Val.Host == vm.Host && m.Val.Generation == vm.Generation && m.Val.State == "off"
+	return ok && m.Val.Host == vm.Host && m.Val.Generation == vm.Generation && m.Val.State == "off" && m.Mod >= s.VMs[vm.ID].Mod
 }

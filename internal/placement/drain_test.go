@@ -4,6 +4,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
+	"github.com/holdfast-cloud/holdfast/internal/kv"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 	"github.com/holdfast-cloud/holdfast/internal/placement/sketch"
 )
@@ -88,6 +91,30 @@ func TestAVolumeIsWholeWithTheCopiesThatCanBeUsed(t *testing.T) {
 		v := placement.Look(c.State())
 		if got := v.Whole(v.Volumes[0]); got != step.want {
 			t.Errorf("after %q: whole is %v", step.line, got)
+		}
+	}
+}
+
+// That a machine is off is believed if its host has said so since the VM's record was
+// last changed: before that it may have been started again.
+func TestWhoWasOffBeforeTheLastChangeMayRun(t *testing.T) {
+	vm := cluster.VM{ID: holdfast.VMID{UUID: holdfast.UUID{1}}, Host: holdfast.HostID{UUID: holdfast.UUID{2}}, Generation: 3}
+	off := cluster.Machine{VM: vm.ID, Host: vm.Host, Generation: 3, State: "off"}
+	for _, c := range []struct {
+		vm, machine kv.Rev
+		change      func(*cluster.Machine)
+		want        bool
+	}{
+		{5, 6, nil, true}, {5, 5, nil, true}, {6, 5, nil, false},
+		{5, 6, func(m *cluster.Machine) { m.Generation-- }, false}, {5, 6, func(m *cluster.Machine) { m.State = "running" }, false}, {5, 6, func(m *cluster.Machine) { m.Host = holdfast.HostID{} }, false},
+	} {
+		m := off
+		if c.change != nil {
+			c.change(&m)
+		}
+		st := &cluster.State{VMs: map[holdfast.VMID]cluster.Versioned[cluster.VM]{vm.ID: {Val: vm, Mod: c.vm}}, Machines: map[holdfast.VMID]cluster.Versioned[cluster.Machine]{vm.ID: {Val: m, Mod: c.machine}}}
+		if got := placement.IsOff(st, vm); got != c.want {
+			t.Errorf("VM of revision %d, machine %+v of %d: off %v", c.vm, m, c.machine, got)
 		}
 	}
 }

@@ -221,20 +221,38 @@ func readable(st *cluster.State, image holdfast.VolumeID) error {
 	return nil
 }
 
-// StartVM has a VM run.
+// StartVM has a VM run. The host that it was last on may have a machine of it still,
+// and not know yet that it was stopped: as long as that lives and has not said that the
+// machine is gone, it is the one to start another (ADR 0071).
 func (p *Provisioner) StartVM(id holdfast.VMID) error {
-	_, err := p.changeVM(id, func(st *cluster.State, vm *cluster.VM) error {
+	return p.transact(func(st *cluster.State, tx *cluster.Txn) error {
+		v, err := vmIn(st, id)
+		if err != nil {
+			return err
+		}
+		vm, last := v.Val, v.Val.Host
 		if vm.Power == cluster.On {
-			return nil
+			return errStands
 		}
 		if of, ok := vm.Snapshot(vm.Reverting); ok {
 			return holdfast.Errorf(holdfast.Conflict, "VM %s is being set back to snapshot %s; if that was interrupted, do it again: 'holdfast vm snapshot revert %s %s'", vm.Name, of.Name, vm.Name, of.Name)
 		}
+		off := placement.IsOff(st, vm)
 		vm.Power, vm.Leave = cluster.On, 0
-		p.assign(st, vm)
+		_, member := st.Hosts[last]
+		switch alive := st.AliveHost(last); {
+		case alive && !off:
+			vm.Generation++
+			vm.Came = ""
+		default:
+			p.assign(st, &vm)
+			if member && !alive {
+				tx.RequireAlive(last, 0)
+			}
+		}
+		tx.PutVM(vm, v.Mod)
 		return nil
 	})
-	return err
 }
 
 // StopVM presses the power button, or with force ends the machine.

@@ -3,6 +3,7 @@ package sim
 import (
 	"math"
 
+	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/export"
 	"github.com/holdfast-cloud/holdfast/internal/history"
 	"github.com/holdfast-cloud/holdfast/internal/volume"
@@ -68,14 +69,18 @@ func (c *blockClient) kept(k *keptSnapshot, h *host, known uint32) {
 }
 
 // setBack takes down that the client's volume is being set back by its writer, and
-// returns what notes whether it was.
-func (c *blockClient) setBack(k *keptSnapshot, w *volume.Volume) (done func(bool)) {
-	n := c.did.Begin(history.Op{Kind: history.Revert, Client: c.n, Snap: k.n, Gen: max(c.gen, w.Record().Generation), Call: int64(c.s.w.Now())})
-	return func(good bool) {
-		if good {
-			c.did.End(n, int64(c.s.w.Now()), 0)
-		} else {
-			c.did.GiveUp(n, int64(c.s.w.Now()))
+// returns what notes what came of it.
+func (c *blockClient) setBack(k *keptSnapshot, w *volume.Volume) (done func(error)) {
+	did := c.did // a volume that is forced open meanwhile begins another
+	n := did.Begin(history.Op{Kind: history.Revert, Client: c.n, Snap: k.n, Gen: max(c.gen, w.Record().Generation), Call: int64(c.s.w.Now())})
+	return func(err error) {
+		switch {
+		case err == nil:
+			did.End(n, int64(c.s.w.Now()), 0)
+		case holdfast.IsKind(err, holdfast.Busy): // refused, and what was written before may still be under way
+			did.Withdraw(n)
+		default:
+			did.GiveUp(n, int64(c.s.w.Now()))
 		}
 	}
 }

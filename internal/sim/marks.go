@@ -24,11 +24,18 @@ type mark struct {
 type marks struct {
 	c    *blockClient
 	of   map[holdfast.ReplicaID]*mark
-	last *mark // of the last flush
+	last *mark                                   // of the last flush
+	then map[copyOf]map[holdfast.ReplicaID]*mark // when a disk was copied that may be put back
+}
+
+// copyOf is a disk of a host that was copied, counted from 1.
+type copyOf struct {
+	h *host
+	n int
 }
 
 func newMarks(c *blockClient) *marks {
-	k := &marks{c: c, of: make(map[holdfast.ReplicaID]*mark)}
+	k := &marks{c: c, of: make(map[holdfast.ReplicaID]*mark), then: make(map[copyOf]map[holdfast.ReplicaID]*mark)}
 	k.last = k.fresh()
 	return k
 }
@@ -106,6 +113,28 @@ func (k *marks) mark(id holdfast.ReplicaID) *mark {
 		out.did = &ordered{slices.Clone(m.did.writes)}
 	}
 	return out
+}
+
+// copied notes what the replicas on a disk hold of which a copy is made.
+func (k *marks) copied(h *host, n int) {
+	rec, err := cluster.PeekVolume(k.c.s.peek, k.c.vol.ID)
+	if err != nil {
+		return
+	}
+	held := make(map[holdfast.ReplicaID]*mark)
+	for _, r := range slices.Concat(rec.InSync, rec.Others) {
+		if r.Disk == [...]holdfast.DiskID{h.did, h.secondID}[n-1] {
+			held[r.ID] = k.mark(r.ID)
+		}
+	}
+	k.then[copyOf{h, n}] = held
+}
+
+// restored notes that they hold that again, and nothing since.
+func (k *marks) restored(h *host, n int) {
+	for id, m := range k.then[copyOf{h, n}] {
+		k.of[id] = m
+	}
 }
 
 // begin makes all marks anew: the volume holds what the model says, on whatever

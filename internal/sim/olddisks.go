@@ -48,6 +48,9 @@ func (s *simulation) copyDisk(h *host, n int) {
 	s.copied++
 	h.copies[n-1] = h.media()[n-1].Clone(s.w.Rand(fmt.Sprintf("copy %d, of disk %d of %s", s.copied, n, h.name)))
 	h.copies[n-1].Crash()
+	for _, c := range s.clients {
+		c.marks.copied(h, n)
+	}
 }
 
 // restoreDisk puts the copy in the disk's place, if nobody counts on the host.
@@ -58,6 +61,9 @@ func (s *simulation) restoreDisk(h *host, n int) {
 	}
 	s.oldCopies++
 	s.promises.forget(h)
+	for _, c := range s.clients {
+		c.marks.restored(h, n)
+	}
 	if h.copies[n-1] = nil; n == 1 {
 		h.disk = c
 	} else {

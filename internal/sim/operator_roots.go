@@ -126,10 +126,9 @@ func (o *operator) revert() (string, error) {
 	k.c.model.mayRevert(k.may)
 	k.c.since = ordered{} // what was written before may be gone
 	k.c.marks.broken()
-	good, done := false, k.c.setBack(k, k.c.writing(h))
-	defer func() { done(good) }()
+	done := k.c.setBack(k, k.c.writing(h))
 	err = o.wholly(h, func(p *provision.Provisioner) error { return p.Revert(k.c.vol.ID, k.snap.ID) })
-	if good = err == nil; good {
+	if done(err); err == nil {
 		k.c.model.reverted(k.may)
 	}
 	return what, err
