@@ -274,7 +274,7 @@ ui-check: ui ## build the web interface, and see that what is in git is the same
 	@git diff --exit-code --stat -- internal/ui/dist && [ -z "$$(git status --porcelain -- internal/ui/dist)" ] || { echo "internal/ui/dist is not what web/ builds: commit it"; exit 1; }
 
 ui-test: kernel build web/node_modules ## use the web interface in Debian's Chromium, on a lab of its own; pictures in build/ui; UI_PARTS="machine acts" for some
-	@$(MAKE) --no-print-directory packages PACKAGES='$(PACKAGES) chromium fonts-inter' COMMANDS='$(COMMANDS) chromium'
+	@$(MAKE) --no-print-directory packages PACKAGES='$(PACKAGES) chromium fonts-inter libnss3-tools' COMMANDS='$(COMMANDS) chromium certutil'
 	@dir=$$(mktemp -d /tmp/hfui.XXXXXX); UI_LAB=$$dir/l node web/test/ui.js; status=$$?; rm -rf $$dir; exit $$status
 
 fleet-figures: build web/node_modules ## measure pages and lists with 60 and with 2,000 simulated VMs, in Debian's Chromium, and write docs/BENCHMARKS.md; FLEET="-runs 15" and so on

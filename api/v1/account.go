@@ -39,6 +39,7 @@ type User struct {
 	HasPassword bool      `json:"has_password"`
 	Sessions    int       `json:"sessions"`
 	Tokens      int       `json:"tokens"`
+	Passkeys    int       `json:"passkeys"`
 	Created     time.Time `json:"created"`
 	OIDC        *OIDCUser `json:"oidc,omitempty" doc:"By whom the user came; absent: a user of this cluster alone"`
 }

@@ -5,6 +5,7 @@ import "time"
 // LoginWays are the ways to log in at this cluster.
 type LoginWays struct {
 	Password bool     `json:"password" doc:"Always"`
+	Passkey  bool     `json:"passkey" doc:"At the name by which the caller has come"`
 	OIDC     *OIDCWay `json:"oidc,omitempty" doc:"Absent: OpenID Connect is not set up"`
 }
 

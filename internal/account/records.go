@@ -69,6 +69,10 @@ type User struct {
 	Known []string `json:"known,omitempty"`
 	// OIDC says for whom the issuer vouched; nil: a user of this cluster alone.
 	OIDC *Origin `json:"oidc,omitempty"`
+	// Passkeys stand for the password, and Handle is who the user is to devices that
+	// have one (WebAuthn §4, user handle); "": none has had one.
+	Passkeys []Passkey `json:"passkeys,omitempty"`
+	Handle   string    `json:"handle,omitempty"`
 }
 
 // Session is one log-in. The record hangs on a lease that its use renews.
@@ -165,6 +169,9 @@ func checkUser(u *User) error {
 	if err := u.OIDC.check(u); err != nil {
 		return err
 	}
+	if err := checkPasskeys(u); err != nil {
+		return err
+	}
 	return CheckPlace(u.Role, u.Project)
 }
 
@@ -201,7 +208,7 @@ func checkHash(h string) error {
 }
 
 // WithoutSecrets returns records as they may stand on a disk in the clear: users
-// without their passwords, OpenID Connect without its secret, and no token.
+// without their passwords and passkeys, OpenID Connect without its secret, and no token.
 func WithoutSecrets(items []kv.Item) []kv.Item {
 	var out []kv.Item
 	for _, it := range items {
@@ -213,7 +220,7 @@ func WithoutSecrets(items []kv.Item) []kv.Item {
 			if err != nil {
 				continue // what it holds is not known
 			}
-			u.Password = ""
+			u.Password, u.Passkeys, u.Handle = "", nil, ""
 			if it.Value, err = json.Marshal(u); err != nil {
 				continue
 			}

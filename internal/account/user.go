@@ -150,7 +150,9 @@ func (s *Store) SetUser(name string, c UserChange) error {
 	})
 }
 
-// SetPassword gives a user another password, and ends its sessions but one.
+// SetPassword gives a user another password, and ends its sessions but one. Where there
+// is none to keep, somebody else sets it: whoever may have had the account loses its
+// passkeys, too.
 func (s *Store) SetPassword(name, password, keep string) error {
 	if password == "" {
 		return CheckPassword(name, password)
@@ -169,6 +171,9 @@ func (s *Store) SetPassword(name, password, keep string) error {
 			return holdfast.Errorf(holdfast.Conflict, "%s logs in by OpenID Connect, and a password would outlast that; make another user", name)
 		}
 		rec.val.Password = u.Password
+		if keep == "" {
+			rec.val.Passkeys = nil
+		}
 		p.endSessions(t, name, keep)
 		return putIn(t, userKind(), rec.val, rec.mod, 0)
 	})

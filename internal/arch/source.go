@@ -208,7 +208,7 @@ func known() map[string][]string {
 	return map[string][]string{
 		"qmp_capabilities": {"internal/hypervisor/qemu"},
 		"blockdev-add":     {"internal/hypervisor/qemu"},
-		"holdfast/2/":      {"internal/cluster", "internal/account", "internal/alert", "internal/audit", "internal/once", "internal/task", "internal/turn"},
+		"holdfast/2/":      {"internal/cluster", "internal/account", "internal/alert", "internal/audit", "internal/once", "internal/task", "internal/turn", "internal/web"},
 	}
 }
 

@@ -155,7 +155,7 @@ what is there, 5 not reachable now, 6 not allowed, 7 no space, 130 interrupted.`
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return checkFormat(a.format) }
 	root.AddCommand(a.serveCmd(), a.statusCmd(), a.clusterCmd(), a.hostCmd(), a.rackCmd(), a.diskCmd(), a.poolCmd(), a.volumeCmd(), a.imageCmd(),
 		a.vmCmd(), a.exportCmd(), a.backupCmd(), a.taskCmd(), a.incidentCmd(), a.eventsCmd(), a.listCmd(), a.consoleCmd(), a.topCmd(), a.debugCmd())
-	root.AddCommand(a.runbookCmd(), a.userCmd(), a.tokenCmd(), a.sessionCmd(), a.oidcCmd(), a.auditCmd(), a.projectCmd(), a.alertCmd(), a.loginCmd(), a.logoutCmd(), a.upgradeCmd())
+	root.AddCommand(a.runbookCmd(), a.userCmd(), a.tokenCmd(), a.sessionCmd(), a.oidcCmd(), a.pagesCmd(), a.auditCmd(), a.projectCmd(), a.alertCmd(), a.loginCmd(), a.logoutCmd(), a.upgradeCmd())
 	root.AddCommand(a.Extra...)
 	a.addDryRun(root)
 	return root

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"flag"
 	"fmt"
@@ -34,6 +35,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/once"
 	"github.com/holdfast-cloud/holdfast/internal/program/programtest"
 	"github.com/holdfast-cloud/holdfast/internal/task"
+	"github.com/holdfast-cloud/holdfast/internal/web"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what came out to testdata")
@@ -129,7 +131,16 @@ func (k *talk) fresh(b *apitest.Backend) {
 	a, log, long := k.a, k.log, k.long
 	keys := &once.Log{KV: kvs.Handle("delta", clock.System{}), Clock: still{}}
 	alerts := &alert.Store{KV: kvs.Handle("epsilon", clock.System{}), Clock: still{}, Rand: mrand.NewChaCha8([32]byte{3})}
+	pages := &web.Store{KV: kvs.Handle("zeta", clock.System{}), Clock: still{}, Rand: rand.Reader, Cluster: "field"}
 	k.srv = httpapi.New(httpapi.Options{Backend: b, Version: "test", Accounts: func() (*account.Store, error) { return a, nil },
+		Pages: func() (*web.Store, *web.Page, error) {
+			r, err := pages.Ensure()
+			if err != nil {
+				return nil, nil, err
+			}
+			p, err := r.Page(pages.Clock.Wall(), rand.Reader)
+			return pages, p, err
+		},
 		Audit: func() (*audit.Log, error) { return log, nil }, Tasks: func() (*task.Store, error) { return long, nil },
 		Once: func() (*once.Log, error) { return keys, nil }, Fetch: k.policy(), Alerts: func() (*alert.Store, error) { return alerts, nil }, AlertLost: func(string, string) {}})
 	k.sock = filepath.Join(k.dir, "s")

@@ -50,8 +50,10 @@ func users() resource[v1.User] {
 }
 
 func (a *app) userCmd() *cobra.Command {
-	c := noun("user", "Who may log in", listCmd(a, users()), showCmd(a, users(), "ann"), a.userAddCmd(), a.userSetCmd(), a.userPasswdCmd(), a.userDeleteCmd(), a.setupLinkCmd())
+	c := noun("user", "Who may log in", listCmd(a, users()), showCmd(a, users(), "ann"), a.userAddCmd(), a.userSetCmd(), a.userPasswdCmd(), a.userPasskeysCmd(), a.userPasskeyRemoveCmd(), a.userDeleteCmd(), a.setupLinkCmd())
 	c.Long = `Users log in with a name and a password, in a browser or with 'holdfast login'.
+In a browser that trusts the pages' name ('holdfast pages --help') they may add
+passkeys, which serve in place of the password there.
 
 viewer         looks
 operator       runs what is there: starts, stops, consoles, snapshots, drains

@@ -7,7 +7,7 @@ func dryCommands() [][]string {
 	return [][]string{
 		{"vm", "create"}, {"vm", "set"}, {"vm", "delete"}, {"vm", "disk", "add"}, {"vm", "disk", "remove"}, {"vm", "disk", "resize"},
 		{"volume", "create"}, {"volume", "clone"}, {"volume", "grow"}, {"volume", "delete"}, {"image", "delete"},
-		{"pool", "create"}, {"pool", "delete"}, {"export", "create"}, {"export", "delete"}, {"host", "remove"}, {"rack", "remove"}, {"oidc", "set"},
+		{"pool", "create"}, {"pool", "delete"}, {"export", "create"}, {"export", "delete"}, {"host", "remove"}, {"rack", "remove"}, {"oidc", "set"}, {"pages", "set"},
 		{"alert", "receiver", "add"}, {"alert", "receiver", "set"}, {"alert", "receiver", "remove"},
 	}
 }

@@ -8,7 +8,7 @@ type target struct {
 
 // packages are those whose every fuzz target is run, the network's first.
 func packages() []string {
-	return []string{"export/nbd", "export/iscsi", "export/iscsi/scsi", "export/iscsi/pdu", "transport/tcp", "replica", "record", "blockmap", "store", "volume", "seal", "backup", "kept", "saved", "story", "account", "alert", "audit", "task", "image/fetch", "series", "program"}
+	return []string{"export/nbd", "export/iscsi", "export/iscsi/scsi", "export/iscsi/pdu", "transport/tcp", "replica", "record", "blockmap", "store", "volume", "seal", "backup", "kept", "saved", "story", "account", "alert", "audit", "task", "image/fetch", "series", "program", "web", "passkey"}
 }
 
 // targets are the decoders of protocols, of records and of checkpoints.
@@ -37,6 +37,8 @@ func targets() []target {
 		"image/fetch": {"FuzzParseURL"},
 		"series":      {"FuzzDecode"},
 		"program":     {"FuzzArch", "FuzzTrial"},
+		"web":         {"FuzzRecord"},
+		"passkey":     {"FuzzAnswers"},
 	}
 	var out []target
 	for _, p := range packages() {

@@ -20,10 +20,12 @@ func access() map[string]account.Need {
 	return map[string]account.Need{
 		"health": public, "login": public, "setup": public, "join": public,
 		"login-ways": public, "oidc-begin": public, "oidc-finish": public,
+		"passkey-login-begin": public, "passkey-login": public, "pages-show": public, "pages-authority": public,
 
 		"self": own, "features": own, "session": own, "logout": own,
 		"token-list": own, "token-create": own, "token-revoke": own,
 		"session-list": own, "session-revoke": own, "user-passwd": own,
+		"passkey-list": own, "passkey-begin": own, "passkey-add": own, "passkey-remove": own,
 
 		"user-list": users, "user-show": users, "user-create": users, "user-set": users, "user-delete": users,
 
@@ -55,7 +57,7 @@ func access() map[string]account.Need {
 		"incident-list": site, "incident-show": site, "backup-schedule-list": site, "backup-schedule-show": site,
 		"host-drain": siteWork, "disk-evacuate": siteWork, "disk-scrub": siteWork, "work-cancel": siteWork, "task-cancel": siteWork, "backup-schedule-run": siteWork,
 
-		"oidc-show": clusterRead, "oidc-set": cluster, "oidc-delete": cluster,
+		"oidc-show": clusterRead, "oidc-set": cluster, "oidc-delete": cluster, "pages-set": cluster,
 		"audit-list": clusterRead, "cluster-key": clusterRead, "debug": clusterRead, "join-code-list": clusterRead, "recovery": clusterRead, "move-ready": clusterRead,
 		"upgrade-plan": clusterRead, "program-show": clusterRead, "program-send": cluster, "program-start": cluster,
 		"cluster-init": cluster, "self-join": cluster, "setup-link": cluster,

@@ -29,6 +29,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/httpapi"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi/apitest"
 	"github.com/holdfast-cloud/holdfast/internal/kv/memkv"
+	"github.com/holdfast-cloud/holdfast/internal/web"
 )
 
 const goodPassword = "correct horse battery"
@@ -40,6 +41,7 @@ type door struct {
 	a      *account.Store
 	log    *audit.Log
 	alerts *alert.Store
+	pages  *web.Store
 	srv    *httpapi.Server
 	addr   string
 	http   *http.Client // without a certificate
@@ -63,8 +65,12 @@ func newDoor(t *testing.T) *door {
 	d.a = account.Open(account.Config{KV: srv.Handle("a", clock.System{}), Clock: clock.System{}, Rand: rand.Reader, Log: log})
 	d.log = audit.Open(audit.Config{KV: srv.Handle("b", clock.System{}), Clock: clock.System{}, Log: log, Host: "alpha"})
 	d.alerts = &alert.Store{KV: srv.Handle("c", clock.System{}), Clock: clock.System{}, Rand: rand.Reader}
+	d.pages = &web.Store{KV: srv.Handle("d", clock.System{}), Clock: clock.System{}, Rand: rand.Reader, Cluster: "field"}
+	if _, err := d.pages.Set([]string{"field.local", "cloud.example.org"}, false, false); err != nil {
+		t.Fatal(err)
+	}
 	a := newAuthority(t)
-	d.srv = httpapi.New(httpapi.Options{Backend: d.b, Version: "test", Log: log, Peer: peer, Accounts: func() (*account.Store, error) { return d.a, nil },
+	d.srv = httpapi.New(httpapi.Options{Backend: d.b, Version: "test", Log: log, Peer: peer, Accounts: func() (*account.Store, error) { return d.a, nil }, Pages: d.page,
 		Audit: func() (*audit.Log, error) { return d.log, nil }, Alerts: func() (*alert.Store, error) { return d.alerts, nil }, AlertLost: func(string, string) {}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -85,6 +91,16 @@ func newDoor(t *testing.T) *door {
 	return d
 }
 
+// page is what a host shows of the pages.
+func (d *door) page() (*web.Store, *web.Page, error) {
+	r, _, err := d.pages.Read()
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := r.Page(time.Now(), rand.Reader)
+	return d.pages, p, err
+}
+
 // call does one request and returns its answer, whose body has been read.
 func (d *door) call(method, path, body string, headers ...string) (*http.Response, string) {
 	d.Helper()
@@ -97,6 +113,9 @@ func (d *door) call(method, path, body string, headers ...string) (*http.Respons
 	}
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
+	}
+	if at := req.Header.Get("Host"); at != "" {
+		req.Host = at // by which name the caller has come
 	}
 	resp, err := d.http.Do(req)
 	if err != nil {

@@ -30,7 +30,7 @@ func dryRuns() []string {
 	return []string{"vm-create", "vm-set", "vm-delete", "vm-disk-add", "vm-disk-remove", "vm-disk-resize",
 		"volume-create", "volume-delete", "volume-grow", "image-delete", "pool-create", "pool-delete", "export-create", "export-delete",
 		"host-drain", "host-remove", "rack-remove", "disk-evacuate", "disk-remove",
-		"alert-receiver-create", "alert-receiver-set", "alert-receiver-delete", "oidc-set"}
+		"alert-receiver-create", "alert-receiver-set", "alert-receiver-delete", "oidc-set", "pages-set"}
 }
 
 // Changer is what can be tried of a Backend, and the picture that comes of it. Its

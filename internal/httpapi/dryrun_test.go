@@ -60,6 +60,8 @@ func TestWhatIsTriedIsNotDone(t *testing.T) {
 		{"host-remove", "POST", "/v1/hosts/beta/removal", `{"lost":false}`, 200},
 		{"oidc-set", "PUT", "/v1/oidc", issuer, 200},
 		{"oidc-set", "PUT", "/v1/oidc", `{"issuer":"http://id.example","client_id":"x"}`, 400},
+		{"pages-set", "PUT", "/v1/pages", `{"names":["cloud.example.org"]}`, 200},
+		{"pages-set", "PUT", "/v1/pages", `{"names":["10.0.0.1"]}`, 400},
 		{"rack-remove", "POST", "/v1/racks/c/removal", `{"lost":false}`, 409},
 		{"alert-receiver-create", "POST", "/v1/alert-receivers", `{"name":"ops","kind":"webhook","url":"https://example.org","secret":"0123456789abcdef"}`, 201},
 		{"alert-receiver-create", "POST", "/v1/alert-receivers", `{"name":"ops","kind":"webhook","url":"https://example.org","secret":"0123456789abcdef"}`, 409},

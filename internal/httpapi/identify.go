@@ -158,9 +158,10 @@ func isPublic(r *http.Request) bool {
 	p := r.URL.Path
 	switch r.Method {
 	case http.MethodPost:
-		return p == joinPath || p == "/v1/login" || p == "/v1/setup" || p == oidcPath+"/begin" || p == oidcPath+"/finish"
+		return p == joinPath || p == "/v1/login" || p == "/v1/setup" || p == oidcPath+"/begin" || p == oidcPath+"/finish" ||
+			p == passkeyPath+"/begin" || p == passkeyPath
 	case http.MethodGet:
-		return p == "/healthz" || p == "/v1/login" || ui.Public(r)
+		return p == "/healthz" || p == "/v1/login" || p == pagesPath || p == pagesPath+"/authority" || ui.Public(r)
 	}
 	return ui.Public(r)
 }

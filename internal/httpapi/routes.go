@@ -24,6 +24,8 @@ func (s *Server) routes(r chi.Router) {
 	s.loginRoutes()
 	s.accountRoutes()
 	s.oidcRoutes()
+	s.passkeyRoutes()
+	s.pagesRoutes()
 	s.auditRoutes()
 	s.projectRoutes()
 	s.clusterRoutes()

@@ -138,11 +138,8 @@ func (s *Server) userRoutes() {
 func setPassword(a *account.Store, who *account.Principal, user string, b v1.PasswordSpec) error {
 	keep := ""
 	if who.Kind == "user" && who.Name == user {
-		if err := a.CheckOwnPassword(user, b.Old, who.From); err != nil {
-			if holdfast.IsKind(err, holdfast.Denied) {
-				return holdfast.Errorf(holdfast.Denied, "the old password is wrong")
-			}
-			return refused(err)
+		if err := ownPassword(a, who, b.Old, "the old password is wrong"); err != nil {
+			return err
 		}
 		if who.Session != nil {
 			keep = who.Session.Hash
@@ -155,9 +152,21 @@ func setPassword(a *account.Store, who *account.Principal, user string, b v1.Pas
 	return a.SetPassword(user, b.Password, keep)
 }
 
+// ownPassword asks a user in a session for the password, under the limits of log-ins.
+func ownPassword(a *account.Store, who *account.Principal, password, wrong string) error {
+	err := a.CheckOwnPassword(who.Name, password, who.From)
+	switch {
+	case err == nil:
+		return nil
+	case holdfast.IsKind(err, holdfast.Denied):
+		return holdfast.Errorf(holdfast.Denied, "%s", wrong)
+	}
+	return refused(err)
+}
+
 func renderUser(u account.UserInfo) v1.User {
 	out := v1.User{Name: u.Name, Role: string(u.Role), Project: u.Project, Disabled: u.Disabled, HasPassword: u.HasPassword,
-		Sessions: u.Sessions, Tokens: u.Tokens, Created: u.Created}
+		Sessions: u.Sessions, Tokens: u.Tokens, Passkeys: len(u.Passkeys), Created: u.Created}
 	if o := u.OIDC; o != nil {
 		out.OIDC = &v1.OIDCUser{Issuer: o.Issuer, Subject: o.Subject, Seen: o.Seen}
 	}

@@ -26,8 +26,11 @@ const (
 )
 
 func (s *Server) oidcRoutes() {
-	withAccounts(s, "GET", "/v1/login", "login-ways", "The ways to log in", 200, func(_ context.Context, a *account.Store, _ *account.Principal, _ *none) (v1.LoginWays, error) {
+	withAccounts(s, "GET", "/v1/login", "login-ways", "The ways to log in", 200, func(ctx context.Context, a *account.Store, _ *account.Principal, _ *none) (v1.LoginWays, error) {
 		w := v1.LoginWays{Password: true}
+		if _, err := s.passkeyPage(ctx); err == nil {
+			w.Passkey = true
+		}
 		if o, ok := a.OIDC(); ok {
 			w.OIDC = &v1.OIDCWay{Name: o.Name}
 		}
@@ -132,11 +135,29 @@ func (s *Server) beginOIDC(ctx context.Context, _ *none) (*begun, error) {
 // browser knows this host by. The issuer knows the names: it sends codes to no other.
 func pageAt(ctx context.Context) (string, error) {
 	c, _ := ctx.Value(callerKey{}).(caller)
-	u, err := url.Parse("https://" + c.host)
-	if err != nil || c.host == "" || u.Host != c.host || u.Hostname() == "" || strings.ContainsAny(c.host, "/?#@\\ ") {
+	if _, err := pageAddress(c.host); err != nil {
 		return "", holdfast.Errorf(holdfast.Invalid, "log-in by OpenID Connect goes by a browser that asks by HTTPS; open the page of a host")
 	}
 	return "https://" + c.host + oidcPage, nil
+}
+
+// pageAddress is the name or address, in small letters and without the port, by which a
+// browser says that it knows this host.
+func pageAddress(host string) (string, error) {
+	u, err := url.Parse("https://" + host)
+	if err != nil || host == "" || u.Host != host || u.Hostname() == "" || strings.ContainsAny(host, "/?#@\\ ") {
+		return "", holdfast.Errorf(holdfast.Invalid, "%.100q is no address of a page", host)
+	}
+	return strings.ToLower(u.Hostname()), nil
+}
+
+// portOf is the port of such an address, with its colon; "": the usual one.
+func portOf(host string) string {
+	u, err := url.Parse("https://" + host)
+	if err != nil || u.Port() == "" || u.Port() == "443" {
+		return ""
+	}
+	return ":" + u.Port()
 }
 
 func oidcCookieOf(value string, age int) http.Cookie {

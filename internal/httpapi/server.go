@@ -30,9 +30,11 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/image/fetch"
 	"github.com/holdfast-cloud/holdfast/internal/oidc"
 	"github.com/holdfast-cloud/holdfast/internal/once"
+	"github.com/holdfast-cloud/holdfast/internal/passkey"
 	"github.com/holdfast-cloud/holdfast/internal/task"
 	"github.com/holdfast-cloud/holdfast/internal/telemetry"
 	"github.com/holdfast-cloud/holdfast/internal/ui"
+	"github.com/holdfast-cloud/holdfast/internal/web"
 )
 
 const (
@@ -54,6 +56,9 @@ type Options struct {
 	Peer func(tls.ConnectionState) (*account.Principal, error)
 	// Accounts are those of the cluster; Unavailable while the host is in none.
 	Accounts func() (*account.Store, error)
+	// Pages are the names by which people open the pages, and what this host shows of
+	// them; Unavailable while the host is in no cluster. Nil: it has none.
+	Pages func() (*web.Store, *web.Page, error)
 	// Audit is the cluster's; Unavailable while the host is in none. Nil: what is
 	// done is not recorded.
 	Audit func() (*audit.Log, error)
@@ -86,6 +91,7 @@ type Server struct {
 	matching turns // of requests with If-Match, from the look to the deed
 	metrics  *telemetry.Registry
 	oidc     *oidc.Client
+	passkeys *passkey.Desk
 	journals journals
 
 	fetches chan struct{} // one for each image that is being fetched
@@ -111,6 +117,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{o: o, fetches: make(chan struct{}, maxFetches)}
 	s.oidc = oidc.New(oidc.Config{Clock: clock.System{}, Rand: rand.Reader})
+	s.passkeys = passkey.New(passkey.Config{Clock: clock.System{}, Rand: rand.Reader, Title: "Holdfast"})
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.metrics = telemetry.New(s.gather)
 	s.journals.of = make(map[string]followed)

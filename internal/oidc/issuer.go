@@ -154,14 +154,14 @@ func (c *Client) Begin(ctx context.Context, s Settings, redirect, from string) (
 	if err != nil {
 		return "", "", err
 	}
-	f := flow{redirect: redirect, from: from, of: s}
+	f := flow{redirect: redirect, of: s}
 	if f.nonce, err = c.secret(); err != nil {
 		return "", "", err
 	}
 	if f.verifier, err = c.secret(); err != nil {
 		return "", "", err
 	}
-	state, browser, err := c.begin(f)
+	state, browser, err := c.begin(f, from)
 	if err != nil {
 		return "", "", err
 	}

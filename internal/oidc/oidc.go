@@ -21,6 +21,7 @@ import (
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
+	"github.com/holdfast-cloud/holdfast/internal/pending"
 )
 
 // Bounds.
@@ -66,8 +67,7 @@ type Client struct {
 	cfg     Config
 	timeout time.Duration
 
-	mu    sync.Mutex
-	flows map[string]flow // by state
+	flows *pending.List[flow] // by state
 
 	asking sync.Mutex // one asks the issuer what it says of itself, and the others wait
 	found  found      // under asking
@@ -75,7 +75,7 @@ type Client struct {
 
 // New makes a client.
 func New(c Config) *Client {
-	return &Client{cfg: c, timeout: timeout, flows: map[string]flow{}}
+	return &Client{cfg: c, timeout: timeout, flows: pending.New[flow](c.Clock, pending.Limits{Life: FlowLife, Most: maxFlows, From: maxFlowsFrom})}
 }
 
 // flow is a log-in that was begun.
@@ -84,8 +84,6 @@ type flow struct {
 	nonce    string
 	verifier string
 	redirect string
-	from     string
-	began    time.Duration
 	of       Settings
 }
 
@@ -98,35 +96,18 @@ type Answer struct {
 	Browser     string // the cookie's value
 }
 
-// begin keeps a flow and returns its state and the value of its cookie.
-func (c *Client) begin(f flow) (state, browser string, err error) {
+// begin keeps a flow of an address and returns its state and the value of its cookie.
+func (c *Client) begin(f flow, from string) (state, browser string, err error) {
 	if state, err = c.secret(); err != nil {
 		return "", "", err
 	}
 	if browser, err = c.secret(); err != nil {
 		return "", "", err
 	}
-	f.browser, f.began = sha256.Sum256([]byte(browser)), c.cfg.Clock.Now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var oldest string
-	n := 0
-	for s, x := range c.flows {
-		if f.began-x.began >= FlowLife {
-			delete(c.flows, s)
-		} else if x.from == f.from {
-			if n++; oldest == "" || x.began < c.flows[oldest].began || x.began == c.flows[oldest].began && s < oldest {
-				oldest = s
-			}
-		}
+	f.browser = sha256.Sum256([]byte(browser))
+	if !c.flows.Put(state, from, f) {
+		return "", "", holdfast.Errorf(holdfast.Busy, "%d log-ins by OpenID Connect are under way at this host, as many as there may be; log in with a password, or try again in some minutes", maxFlows)
 	}
-	if n >= maxFlowsFrom {
-		delete(c.flows, oldest)
-	}
-	if len(c.flows) >= maxFlows {
-		return "", "", holdfast.Errorf(holdfast.Busy, "%d log-ins by OpenID Connect are under way at this host, as many as there may be; log in with a password, or try again in some minutes", len(c.flows))
-	}
-	c.flows[state] = f
 	return state, browser, nil
 }
 
@@ -135,16 +116,12 @@ func (c *Client) take(s Settings, a Answer) (flow, error) {
 	again := func(why string) error {
 		return holdfast.Errorf(holdfast.Denied, "%s; begin the log-in again", why)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f, ok := c.flows[a.State]
 	sum := sha256.Sum256([]byte(a.Browser))
-	if !ok || subtle.ConstantTimeCompare(sum[:], f.browser[:]) != 1 {
-		return flow{}, again("this log-in was not begun in this browser at this host, or has been used")
-	}
-	delete(c.flows, a.State)
+	f, there, fresh := c.flows.Take(a.State, func(f flow) bool { return subtle.ConstantTimeCompare(sum[:], f.browser[:]) == 1 })
 	switch {
-	case c.cfg.Clock.Now()-f.began >= FlowLife:
+	case !there:
+		return flow{}, again("this log-in was not begun in this browser at this host, or has been used")
+	case !fresh:
 		return flow{}, again("more than " + FlowLife.String() + " have passed since this log-in was begun")
 	case !reflect.DeepEqual(f.of, s):
 		return flow{}, again("the settings of OpenID Connect were changed since this log-in was begun")

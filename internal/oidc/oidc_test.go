@@ -338,24 +338,24 @@ func TestLogInsThatAreNotFinishedAreFew(t *testing.T) {
 		d.begin()
 	}
 	d.refuses(first, holdfast.Denied, "not begun in this browser")
-	if len(d.c.flows) != maxFlowsFrom {
-		t.Errorf("%d of one address", len(d.c.flows))
+	if d.c.flows.Len() != maxFlowsFrom {
+		t.Errorf("%d of one address", d.c.flows.Len())
 	}
 	for i := range 3 * maxFlows {
 		from := "10.1." + string(rune('0'+i%100))
-		if _, _, err := d.c.begin(flow{from: from}); err != nil && !holdfast.IsKind(err, holdfast.Busy) {
+		if _, _, err := d.c.begin(flow{}, from); err != nil && !holdfast.IsKind(err, holdfast.Busy) {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := d.c.begin(flow{from: "10.2.0.1"}); !holdfast.IsKind(err, holdfast.Busy) || len(d.c.flows) != maxFlows {
-		t.Errorf("%d log-ins, %v", len(d.c.flows), err)
+	if _, _, err := d.c.begin(flow{}, "10.2.0.1"); !holdfast.IsKind(err, holdfast.Busy) || d.c.flows.Len() != maxFlows {
+		t.Errorf("%d log-ins, %v", d.c.flows.Len(), err)
 	}
 	if _, err := d.finish(kept); err != nil {
 		t.Errorf("others have pushed out a log-in: %v", err)
 	}
 	d.hands.ahead += FlowLife
 	d.begin()
-	if len(d.c.flows) != 1 {
-		t.Errorf("%d log-ins are kept that have ended", len(d.c.flows))
+	if d.c.flows.Len() != 1 {
+		t.Errorf("%d log-ins are kept that have ended", d.c.flows.Len())
 	}
 }

@@ -38,6 +38,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/tracing"
 	"github.com/holdfast-cloud/holdfast/internal/transport/awake"
 	"github.com/holdfast-cloud/holdfast/internal/transport/tcp"
+	"github.com/holdfast-cloud/holdfast/internal/web"
 )
 
 // Host is one host's process. mu guards the change from no cluster to member,
@@ -95,11 +96,13 @@ type member struct {
 	relays   relays
 	stores   []opened
 	shown    atomic.Pointer[tls.Certificate] // by the API in place of that in creds, see showIncarnation
-	struck   atomic.Bool                     // the other members do not let this host in any more
-	away     atomic.Pointer[string]          // why the external etcd cannot be used, while it cannot
-	full     atomic.Pointer[string]          // that the external etcd takes no changes, while it does not
-	keys     []keyring.Key                   // to begin with
-	done     chan struct{}                   // closed when the member stops
+	page     atomic.Pointer[web.Page]        // shown to who opens the pages by a name; nil: there is none yet
+	web      *web.Store
+	struck   atomic.Bool            // the other members do not let this host in any more
+	away     atomic.Pointer[string] // why the external etcd cannot be used, while it cannot
+	full     atomic.Pointer[string] // that the external etcd takes no changes, while it does not
+	keys     []keyring.Key          // to begin with
+	done     chan struct{}          // closed when the member stops
 	tasks    sync.WaitGroup
 	traces   *tracing.Tracer
 	mu       sync.Mutex // guards stores, and that ms is changed by one at a time
@@ -158,7 +161,7 @@ func (h *Host) start(after *recoveryOrder) (err error) {
 	if err != nil {
 		return err
 	}
-	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Peer: peer, Accounts: h.accounts, Audit: h.audit, Once: h.onceLog,
+	h.api = httpapi.New(httpapi.Options{Backend: h, Version: h.version, Log: h.log, Peer: peer, Accounts: h.accounts, Pages: h.pages, Audit: h.audit, Once: h.onceLog,
 		Tasks: h.longTasks, Alerts: h.alerts, AlertLost: h.alertLost, Fetch: fetching, Trace: h.traces.Call})
 	ms, err := h.dir.membership()
 	if err != nil {
@@ -269,6 +272,8 @@ func (h *Host) build(m *member) (err error) {
 		return err
 	}
 	m.accounts = account.Open(account.Config{KV: m.kv, Clock: clock.System{}, Rand: rand.Reader, Log: h.log})
+	m.web = newWebStore(m)
+	h.loadPage(m)
 	m.audit = audit.Open(audit.Config{KV: m.kv, Clock: clock.System{}, Log: h.log, Host: h.cfg.Name})
 	m.long = noted.Open(noted.Config{KV: m.kv, Clock: clock.System{}, Rand: rand.Reader, Log: h.log, Host: h.dir.id.Host})
 	m.net = tcp.New(tcp.Config{
@@ -323,9 +328,11 @@ func (h *Host) build(m *member) (err error) {
 		return holdfast.Errorf(holdfast.Unavailable, "API: listen on %s: %w", h.cfg.Listen.API, err)
 	}
 	guests := auth.GuestServerTLS(m.creds, m.allow)
-	guests.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return m.shown.Load(), nil }
+	guests.GetCertificate = m.certificate
 	h.api.ServeTLS(l, guests)
 	m.tasks.Go(func() { h.followHosts(m) })
+	m.tasks.Go(func() { h.followPages(m) })
+	m.tasks.Go(func() { h.answerOnLink(m) })
 	m.tasks.Go(func() { h.askStruck(m) })
 	m.tasks.Go(func() { h.askEnded(m) })
 	m.tasks.Go(func() { h.followMove(m) })

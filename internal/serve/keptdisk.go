@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kept"
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/web"
 )
 
 // keepOnDisk is how often the records are written to a disk at most: each time
@@ -79,7 +80,7 @@ func (h *Host) sealForDisks(m *member, items []kv.Item, rev kv.Rev) ([]byte, err
 		return nil, err
 	}
 	copy.Open = key[:]
-	if copy.Items, err = cluster.WithoutSecrets(alert.WithoutSecrets(account.WithoutSecrets(items))); err != nil {
+	if copy.Items, err = cluster.WithoutSecrets(alert.WithoutSecrets(account.WithoutSecrets(web.WithoutSecrets(items)))); err != nil {
 		return nil, err
 	}
 	return kept.Seal(copy, key, rand.Reader)

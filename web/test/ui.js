@@ -13,6 +13,7 @@ import { chromium } from 'playwright-core'
 import { alerts } from './alerts.js'
 import { shell } from './guest.js'
 import { oidc } from './oidc.js'
+import { passkeys } from './passkeys.js'
 import { backups, disks, exports, pools, upgrade } from './storage.js'
 
 const root = resolve(import.meta.dirname, '../..')
@@ -137,6 +138,7 @@ const parts = {
   acts: ({ page, base }) => acts(page, base, faults),
   alerts: ({ page, base, browser }) => alerts(page, base, tools(browser, base)),
   oidc: ({ page, base, browser }) => oidc(page, base, work, tools(browser, base)),
+  passkeys: ({ page, base, browser }) => passkeys(page, base, password, tools(browser, base)),
   pools: ({ page, base, browser }) => pools(page, base, tools(browser, base)),
   exports: ({ page, base, browser }) => exports(page, base, tools(browser, base)),
   backups: ({ page, base, browser }) => backups(page, base, tools(browser, base)),

@@ -1,5 +1,6 @@
 // Who is logged in. A cookie that scripts cannot read carries the session.
-import { get, post, Problem, type Session } from './api'
+import { get, post, Problem, type Schemas, type Session } from './api'
+import { login } from './passkey'
 
 class Who {
   session = $state.raw<Session>()
@@ -28,9 +29,13 @@ class Who {
     this.session = await post('/v1/setup', {}, { token, user, password })
   }
 
-  /** What the button of OpenID Connect says; undefined: there is none. */
-  async oidc(): Promise<string | undefined> {
-    return (await get('/v1/login')).oidc?.name
+  async passkey(): Promise<void> {
+    this.session = await login()
+  }
+
+  /** Besides the password. */
+  async ways(): Promise<Schemas['LoginWays']> {
+    return get('/v1/login')
   }
 
   /** Leaves for the issuer, which sends the browser back to /ui/oidc. */
