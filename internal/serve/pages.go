@@ -62,9 +62,12 @@ func (h *Host) followPages(m *member) {
 		}
 	}
 	var said string
-	m.web.Follow(over, func(r web.Record) {
+	m.web.Follow(over, func(r web.Record, err error) {
 		text := ""
-		if err := h.showPage(m, r); err != nil {
+		if err == nil {
+			err = h.showPage(m, r)
+		}
+		if err != nil {
 			text = "host " + h.cfg.Name + " has no certificate for the pages' names: " + err.Error()
 		}
 		if text != said {

@@ -85,14 +85,16 @@ func (s *Store) put(r Record, mod kv.Rev) error {
 }
 
 // Follow has f look at the record as it is, whenever it was changed and now and then,
-// until over says so. While the map is away nothing is heard.
-func (s *Store) Follow(over func() bool, f func(Record)) {
+// until over says so; with kind Corrupt, if it cannot be read. While the map is away
+// nothing is heard.
+func (s *Store) Follow(over func() bool, f func(Record, error)) {
 	for !over() {
 		_, rev, err := s.KV.Range(key)
 		if err == nil {
 			var r Record
-			if r, err = s.Ensure(); err == nil {
-				f(r)
+			if r, err = s.Ensure(); err == nil || holdfast.IsKind(err, holdfast.Corrupt) {
+				f(r, err)
+				err = nil
 			}
 		}
 		if err != nil {

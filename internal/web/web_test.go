@@ -210,7 +210,7 @@ func TestHostsAgreeOnOneRecord(t *testing.T) {
 	sa, sb := store(a, "a"), store(b, "b")
 	var first [2]Record
 	var seen []Record
-	ended, over := 0, false
+	ended, over, damaged := 0, false, false
 	for i, s := range []*Store{sa, sb} {
 		s.Clock.Go(func() {
 			r, err := s.Ensure()
@@ -221,7 +221,15 @@ func TestHostsAgreeOnOneRecord(t *testing.T) {
 			ended++
 		})
 	}
-	b.Go(func() { sb.Follow(func() bool { return over }, func(r Record) { seen = append(seen, r) }) })
+	b.Go(func() {
+		sb.Follow(func() bool { return over }, func(r Record, err error) {
+			if err == nil {
+				seen = append(seen, r)
+			} else {
+				damaged = holdfast.IsKind(err, holdfast.Corrupt)
+			}
+		})
+	})
 	w.RunUntil(func() bool { return ended == 2 && len(seen) > 0 }, time.Minute)
 	if !bytes.Equal(first[0].CA, first[1].CA) || first[0].Names[0] != "field.local" {
 		t.Fatalf("%v and %v", first[0].Names, first[1].Names)
@@ -249,6 +257,10 @@ func TestHostsAgreeOnOneRecord(t *testing.T) {
 		}
 		if !holdfast.IsKind(err, holdfast.Corrupt) {
 			t.Errorf("a damaged record: %v", err)
+		}
+		clock.Sleep(a, time.Second)
+		if !damaged {
+			t.Error("who follows it does not hear that it is damaged")
 		}
 		if _, err := sa.Set([]string{"field.local"}, false, false); err != nil {
 			t.Errorf("it is not mended: %v", err)
