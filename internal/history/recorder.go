@@ -1,13 +1,16 @@
 package history
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // Recorder takes down what clients do as they do it. Any number of tasks may use
 // one; a nil one takes nothing down.
 type Recorder struct {
-	mu      sync.Mutex
-	ops     []Op
-	refused map[int]bool
+	mu  sync.Mutex
+	ops []Op
+	out map[int]bool // refused, or of another history
 }
 
 // Begin notes that an operation is called at o.Call, and returns its number for
@@ -64,13 +67,31 @@ func (r *Recorder) Withdraw(n int) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.refused == nil {
-		r.refused = make(map[int]bool)
+	if r.out == nil {
+		r.out = make(map[int]bool)
 	}
-	r.refused[n] = true
+	r.out[n] = true
 }
 
-// Ops returns a copy of what was taken down so far, without what was refused.
+// Except leaves out what belongs to another history, as is known only now.
+func (r *Recorder) Except(other func(Op) bool) {
+	if r == nil {
+		return
+	}
+	for n, o := range r.all() {
+		if other(o) {
+			r.Withdraw(n)
+		}
+	}
+}
+
+func (r *Recorder) all() []Op {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.ops)
+}
+
+// Ops returns a copy of what was taken down so far, without what was left out.
 func (r *Recorder) Ops() []Op {
 	if r == nil {
 		return nil
@@ -79,7 +100,7 @@ func (r *Recorder) Ops() []Op {
 	defer r.mu.Unlock()
 	var out []Op
 	for n, o := range r.ops {
-		if !r.refused[n] {
+		if !r.out[n] {
 			out = append(out, o)
 		}
 	}

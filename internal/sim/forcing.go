@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/clock"
 	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/health"
+	"github.com/holdfast-cloud/holdfast/internal/history"
 	"github.com/holdfast-cloud/holdfast/internal/provision"
 )
 
@@ -128,6 +129,7 @@ func (x *forcing) force(c *blockClient) error {
 	if err != nil {
 		return err
 	}
+	began := int64(x.s.w.Now())
 	var plan provision.ForcePlan
 	err = x.s.op.wholly(x.s.hosts[i], func(p *provision.Provisioner) (err error) {
 		say := provision.Force{Lost: true, By: "operator"}
@@ -144,6 +146,9 @@ func (x *forcing) force(c *blockClient) error {
 		is, perr := cluster.PeekVolume(x.s.peek, c.vol.ID)
 		switch {
 		case perr == nil && is.Forced != nil && (was.Forced == nil || is.Forced.Epoch > was.Forced.Epoch):
+			c.did.Except(func(o history.Op) bool { // of who has read it as it was forced open, before this was seen here
+				return o.Kind == history.Read && o.Client != c.n && o.Gen > was.Generation && o.Call >= began
+			})
 			x.opened(c, plan, was, is)
 			return nil
 		case !holdfast.IsKind(err, holdfast.Unknown) || x.s.w.Now() > end:

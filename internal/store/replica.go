@@ -440,11 +440,15 @@ func (r *Replica) Begin(start record.Start) error {
 // Truncate drops everything above cut, durably: a returning replica goes back
 // to the last LSN that its history shares with the writer's. Kind Damaged if
 // Stable is above cut: what was promised would be lost; set the replica aside
-// and rebuild it.
+// and rebuild it. Kind Conflict while it is being built: what asks for it comes late,
+// and would take records of the live stream.
 func (r *Replica) Truncate(a Attempt, cut holdfast.LSN) error {
 	return r.s.durable(func() error {
 		if err := r.of(a); err != nil {
 			return err
+		}
+		if r.head.building != nil {
+			return holdfast.Errorf(holdfast.Conflict, "replica %s is being built, and does not go back to %v", r.id, cut)
 		}
 		return r.cut(cut)
 	})

@@ -44,8 +44,8 @@ type taking struct {
 
 // BeginRoot begins to receive a root that this replica lacks, of the given size
 // in blocks. One that was begun before is given up, but the same, begun once more,
-// goes on with what it has. The replica's head stays what it is; kind Busy while
-// that is being built.
+// goes on with what it has. The replica's head stays what it is. Kind Busy while
+// that is being built; Conflict if the root is here already.
 func (r *Replica) BeginRoot(a Attempt, id RootID, blocks uint64, from From) error {
 	if id.ID.IsZero() || id.LSN == 0 || blocks == 0 || blocks > holdfast.MaxVolumeBlocks {
 		return holdfast.Errorf(holdfast.Invalid, "a root of %d blocks at %v is out of range", blocks, id.LSN)
@@ -59,6 +59,9 @@ func (r *Replica) BeginRoot(a Attempt, id RootID, blocks uint64, from From) erro
 		}
 		if t := r.taking; t != nil && t.id == id && t.from == from && t.head.blocks == blocks {
 			return nil
+		}
+		if r.findAside(id) != nil { // whole: begun again and ended again by what comes twice, it would not be
+			return holdfast.Errorf(holdfast.Conflict, "replica %s has the root of %v already", r.id, id.LSN)
 		}
 		r.dropTaking()
 		h, err := r.startFrom(from, id.LSN)

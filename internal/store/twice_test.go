@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/record"
 )
 
 // A network may bring a frame twice, and a call that was given up may be heard
@@ -46,6 +47,8 @@ func TestABuildThatIsBegunTwiceKeepsWhatItHas(t *testing.T) {
 		late("a cut", func() error { return to.r().Truncate(a, p.LSN()) })
 	}
 	tooLate(1)
+	late("a cut", func() error { return to.r().Truncate(2, p.LSN()) }) // of what came by the live stream
+	to.want(0, 1, 20, 0, 0, 0, 50)
 	b.run(func() error { return to.r().Ingest(2, send[2:]) })
 	b.run(func() error { return to.r().FinishBuild(2, v.state().History, 1000) })
 	tooLate(1)
@@ -56,6 +59,39 @@ func TestABuildThatIsBegunTwiceKeepsWhatItHas(t *testing.T) {
 	to.want(0, 1, 20, 3, 4, 0, 50)
 	b.crash()
 	to.want(0, 1, 20, 3, 4, 0, 50)
+}
+
+// What asks for a root is heard twice, begin and end, after the root is here: it stays
+// what it is.
+func TestARootThatIsSentTwiceStaysWhole(t *testing.T) {
+	b := newBed(t, 24)
+	v := b.create(1, 1000)
+	v.write(0, 1, 2, 3, 4)
+	v.control(record.Record{Kind: record.Snapshot, Snapshot: snapID(1)})
+	v.stable()
+	snap := RootID{snapID(1), v.state().Snapshots[0].LSN}
+	to := &vol{b, replicaID(9), v.vid}
+	b.run(func() error {
+		_, err := b.s.Create(to.id, to.vid, 1000)
+		return err
+	})
+	var p *Pin
+	b.run(func() error { p = v.r().Pin(); return nil })
+	send := blocksOf(b, p, 0)
+	begin := func() error { return to.r().BeginRoot(2, snap, 1000, From{}) }
+	end := func() error { return to.r().FinishRoot(2, snap) }
+	b.run(begin)
+	b.run(func() error { return to.r().Ingest(2, send) })
+	b.run(end)
+	if err := b.try(begin); !holdfast.IsKind(err, holdfast.Conflict) {
+		t.Errorf("it is begun again: %v", err)
+	}
+	b.run(end) // repeating it changes nothing
+	b.run(func() error {
+		return to.r().BeginBuild(2, Build{Base: p.LSN(), From: From{Kind: FromSnapshot, Snapshot: snap.ID, At: snap.LSN}, Roots: []RootID{snap}})
+	})
+	b.run(func() error { return to.r().FinishBuild(2, v.state().History, 1000) })
+	to.want(0, 1, 2, 3, 4)
 }
 
 // now is the attempt that is under way at a replica, for who has no part in the order
