@@ -61,6 +61,9 @@ func (r *record) ClaimVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) {
 
 func (r *record) Alive(holdfast.HostID) bool { return true }
 
+// Uses implements volume.Records.
+func (r *record) Uses(cluster.Replica) bool { return true }
+
 // Open makes a file of size bytes at path, which must not exist, formats it
 // with segments of segment bytes (0: as the store likes) and opens a volume of
 // blocks blocks on it.

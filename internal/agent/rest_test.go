@@ -37,6 +37,8 @@ func (r *oneRecord) ClaimVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) {
 }
 func (r *oneRecord) Alive(h holdfast.HostID) bool { return h == r.rec.InSync[0].Host }
 
+func (r *oneRecord) Uses(x cluster.Replica) bool { return r.Alive(x.Host) }
+
 type seeded struct{ *rand.Rand }
 
 func (s seeded) Read(b []byte) (int, error) {

@@ -51,6 +51,12 @@ func (c *control) ClaimVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) {
 // Alive implements volume.Records.
 func (c *control) Alive(h holdfast.HostID) bool { return c.n.Cluster.State().AliveHost(h) }
 
+// Uses implements volume.Records.
+func (c *control) Uses(r cluster.Replica) bool {
+	h, ok := c.n.Cluster.State().Alive[r.Host]
+	return ok && slices.ContainsFunc(h.Val.Disks, func(d cluster.DiskUse) bool { return d.Disk == r.Disk && d.Error == "" })
+}
+
 // State implements agent.Control.
 func (c *control) State() *cluster.State {
 	if s := c.n.Cluster.State(); s.Rev > 0 {

@@ -169,6 +169,8 @@ func (r *realRecords) ClaimVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error) 
 }
 func (r *realRecords) Alive(holdfast.HostID) bool { return true }
 
+func (r *realRecords) Uses(cluster.Replica) bool { return true }
+
 // openReal opens a volume with its replicas on as many hosts in this process.
 func openReal(b *testing.B, copies int) *Volume { return openSealed(b, copies, "", false) }
 

@@ -34,6 +34,7 @@ type takeover struct {
 	sealing *sealing
 	blocks  uint64 // size of the smallest replica, which the record may exceed
 	behind  int    // members that answer and are damaged, or cannot be brought to the cut by records
+	gone    int    // members that are not on their disks any more; they are built anew there
 	coming  int    // copies beside the members that can be made whole from them
 }
 
@@ -151,6 +152,7 @@ func (t *takeover) collect() (seats []seat, highest holdfast.Epoch, err error) {
 		t.s.tasks.Go(func() { ask(i) })
 	}
 	reports := make([]*replica.Report, len(t.rec.InSync))
+	gone := make([]bool, len(t.rec.InSync))
 	var lastErr error
 	for {
 		kept, missing := 0, 0
@@ -170,17 +172,21 @@ func (t *takeover) collect() (seats []seat, highest holdfast.Epoch, err error) {
 		items, _ := results.Take(promiseTry)
 		for _, r := range items {
 			if r.err == nil {
-				reports[r.i] = &r.rep
+				reports[r.i], gone[r.i] = &r.rep, false
 				highest = max(highest, r.rep.Promise)
 				continue
 			}
-			lastErr = r.err
+			lastErr, gone[r.i] = r.err, holdfast.IsKind(r.err, holdfast.NotFound)
 			t.s.tasks.Go(func() { clock.Sleep(c, promiseTry); ask(r.i) })
 		}
 	}
+	t.gone = 0
 	for i, r := range reports {
-		if r != nil {
+		switch {
+		case r != nil:
 			seats = append(seats, seat{t.rec.InSync[i], *r})
+		case gone[i] && t.s.Records.Uses(t.rec.InSync[i]):
+			t.gone++
 		}
 	}
 	t.visit(promiseEvent(reports, c.Now()-start))
@@ -234,7 +240,7 @@ func (t *takeover) finish(seats []seat) (*Volume, error) {
 		t.rec.Generation++
 	}
 	t.coming = t.others()
-	if err := t.settle(keep, len(t.rec.InSync)-len(seats)); err != nil {
+	if err := t.settle(keep, len(t.rec.InSync)-len(seats)-t.gone); err != nil {
 		return nil, err
 	}
 	start := record.Start{Epoch: t.epoch, Prev: lastEpoch(best.report.History), Cut: cut.LSN, Generation: t.rec.Generation}
@@ -273,7 +279,7 @@ func (t *takeover) settle(keep []seat, silent int) error {
 			rec.Eject(ref, t.s.Clock.Wall(), 0)
 		}
 	}
-	if silent > 0 && len(rec.InSync)+t.behind+t.coming < rec.Min {
+	if silent > 0 && len(rec.InSync)+t.behind+t.gone+t.coming < rec.Min {
 		t.visit(settleBelow)
 		return holdfast.Errorf(holdfast.Unavailable, "volume %s: %d replicas can be reached, its minimum is %d", rec.Name, len(rec.InSync), rec.Min)
 	}

@@ -492,6 +492,42 @@ func TestACopyThatLostItsPromiseDoesNotStallAVolumeForEver(t *testing.T) {
 	})
 }
 
+// TestACopyThatIsGoneDoesNotStallAVolumeForEver: a disk has lost a whole copy, as one
+// may whose log has rotted. There must be two, so it cannot be ejected; once it is
+// known for good the volume is opened anew without it, and it is built there again
+// (simulated seed 964286). A disk that is not used is waited for: it may come back.
+func TestACopyThatIsGoneDoesNotStallAVolumeForEver(t *testing.T) {
+	for _, unused := range []bool{false, true} {
+		play(t, 61, 2, 2, func(sc *scene) {
+			a, b := sc.hosts[0], sc.hosts[1]
+			sc.change(func(r *cluster.Volume) { r.Min = 2 })
+			v := a.open()
+			sc.write(v, 0, fill('a', 100))
+			sc.flush(v)
+			ref := sc.record().InSync[slices.IndexFunc(sc.record().InSync, func(r cluster.Replica) bool { return r.Host == b.id })]
+			b.on(func() { sc.must(b.s.RemoveReplica(ref)) })
+			b.unused = unused
+			if unused {
+				written := sc.submit(v, 7, fill('b', 1))
+				sc.sleep(3 * goneAfter)
+				if v.Err() != nil || *written || len(sc.record().InSync) != 2 {
+					t.Fatalf("it is not waited for: %v", v.Err())
+				}
+				return
+			}
+			sc.sleep(goneAfter)
+			sc.until("the end of what cannot go on", func() bool { return v.Err() != nil })
+			v = a.open()
+			sc.inSync(2)
+			sc.write(v, 7, fill('c', 1))
+			sc.flush(v)
+			sc.expect(v, 0, fill('a', 7))
+			sc.expect(v, 7, fill('c', 1))
+			sc.equal(v, 2)
+		})
+	}
+}
+
 // The commit that names a snapshot is on its way for longer than anybody waits.
 func TestASnapshotThatWasLetGoIsNotNamedLater(t *testing.T) {
 	play(t, 84, 2, 2, func(sc *scene) {

@@ -50,6 +50,7 @@ type sceneHost struct {
 	lives int
 
 	drained bool
+	unused  bool // it says that it does not use its disk
 
 	clk *simclock.Host
 	cl  *cluster.Client
@@ -310,6 +311,10 @@ func (h *sceneHost) Alive(id holdfast.HostID) bool {
 		}
 	}
 	return false
+}
+
+func (h *sceneHost) Uses(r cluster.Replica) bool {
+	return h.Alive(r.Host) && slices.ContainsFunc(h.sc.hosts, func(o *sceneHost) bool { return o.id == r.Host && o.did == r.Disk && !o.unused })
 }
 
 func (sc *scene) drained(id holdfast.HostID) bool {

@@ -140,6 +140,7 @@ func (v *Volume) takeAnswer(i int, f transport.Frame, err error, asked time.Dura
 		return
 	}
 	v.noteFull(i, ans.Full)
+	delete(v.lacked, v.m.Members()[i].ID)
 	if v.held[i] == backOff {
 		v.held[i] = sendable
 	}
@@ -178,6 +179,8 @@ func (v *Volume) memberFailed(i int, err error) {
 			}
 			v.tick.Set()
 		}
+	case holdfast.NotFound:
+		v.proposeFor(proposal{i: i, why: err.Error(), forgot: v.isGone(i)})
 	case holdfast.Damaged:
 		v.proposeFor(proposal{i: i, why: err.Error(), forgot: true})
 	default:
@@ -186,6 +189,22 @@ func (v *Volume) memberFailed(i int, err error) {
 		}
 		v.propose(i, err.Error())
 	}
+}
+
+// goneAfter is for how long a host has to say that a replica is not on a disk that it
+// uses, until nobody waits for that replica any more: what it has said of its disks is
+// of its present life by then.
+const goneAfter = 10 * time.Second
+
+// isGone notes that member i is said not to be there, and reports whether it will not
+// be: a disk that lost what was written last may have lost whole replicas. v.mu is held.
+func (v *Volume) isGone(i int) bool {
+	id, now := v.m.Members()[i].ID, v.s.Clock.Now()
+	since, said := v.lacked[id]
+	if !said {
+		v.lacked[id] = now
+	}
+	return said && now-since >= goneAfter && v.s.Records.Uses(v.refs[i])
 }
 
 // fence ends the volume because a higher epoch exists; v.mu is held.

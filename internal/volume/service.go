@@ -43,6 +43,9 @@ type Records interface {
 	ClaimVolume(v cluster.Volume, mod kv.Rev) (kv.Rev, error)
 	// Alive reports whether a host holds its lease, as far as is known here.
 	Alive(h holdfast.HostID) bool
+	// Uses reports whether a replica's host is alive and says that it uses the disk
+	// which the replica is on.
+	Uses(r cluster.Replica) bool
 }
 
 // Config is what a Service is made of.

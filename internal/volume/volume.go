@@ -68,6 +68,7 @@ type Volume struct {
 	retired   bool                                 // no session begins any more: the volume is about to be closed
 	copy      copied                               // to a joiner, while copying
 	rooted    holdfast.LSN                         // last record that keeps or sets a root
+	lacked    map[holdfast.ReplicaID]time.Duration // members that are not on their disks: since when that is said
 	awaited   map[holdfast.ReplicaID]time.Duration // joiners that wait for their origin's, since when
 	attempts  uint64                               // to have a replica join, in this epoch
 	copying   bool                                 // a joiner is at work; nothing need wait for it yet
@@ -139,7 +140,7 @@ func (s *Service) newVolume(t *takeover, seats []seat, history []record.Start) *
 	v := &Volume{
 		s: s, id: t.rec.ID, epoch: t.epoch, sealing: t.sealing, history: history, rec: t.rec, mod: t.mod,
 		log:     s.Log.With("volume", t.rec.Name, "epoch", uint32(t.epoch)),
-		mending: make(map[holdfast.ReplicaID]time.Duration), awaited: make(map[holdfast.ReplicaID]time.Duration),
+		mending: make(map[holdfast.ReplicaID]time.Duration), lacked: make(map[holdfast.ReplicaID]time.Duration), awaited: make(map[holdfast.ReplicaID]time.Duration),
 		making: make(map[holdfast.SnapshotID]time.Duration), fullSince: -1, releaseAt: now,
 		stable: now, reconfig: s.Clock.NewEvent(), tick: s.Clock.NewEvent(), tasks: clock.NewGroup(s.Clock),
 	}
