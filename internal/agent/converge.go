@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"sort"
 	"time"
 
@@ -151,23 +152,54 @@ func (a *Agent) MayOpen(id holdfast.VolumeID) error {
 
 // MaySession refuses a machine that was started at an earlier cache generation
 // of its volume: what it wrote and did not flush may be gone, so a flush would
-// lie to it (invariant 12). Its worker restarts it.
+// lie to it (invariant 12). Its worker restarts it. And it refuses one that is of an
+// earlier assignment of its VM, which may have been elsewhere since and written there.
 func (a *Agent) MaySession(id holdfast.VolumeID, generation uint32) error {
+	st := a.Control.State()
+	for _, w := range a.machines() {
+		spec, ok := w.running()
+		if !ok {
+			continue
+		}
+		d, has := spec.Disk(id)
+		if !has {
+			continue
+		}
+		if st != nil {
+			if vm := st.VMs[spec.VM].Val; vm.Host != a.Self || vm.Generation != spec.Generation {
+				w.wake.Set()
+				return holdfast.Errorf(holdfast.Fenced, "the machine of VM %s here is of generation %d, and the VM was assigned anew since", spec.Name, spec.Generation)
+			}
+		}
+		if d.Cache != generation {
+			w.wake.Set()
+			return holdfast.Errorf(holdfast.LostCache, "VM %s got its disk %s at cache generation %d and that is at %d: it must be restarted", spec.Name, d.Export, d.Cache, generation)
+		}
+	}
+	return nil
+}
+
+// Runs reports whether a machine here has a volume as a disk.
+func (a *Agent) Runs(id holdfast.VolumeID) bool {
+	return slices.ContainsFunc(a.machines(), func(w *worker) bool {
+		spec, ok := w.running()
+		if !ok {
+			return false
+		}
+		_, has := spec.Disk(id)
+		return has
+	})
+}
+
+// machines are the workers of all VMs here.
+func (a *Agent) machines() []*worker {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	workers := make([]*worker, 0, len(a.workers))
 	for _, vm := range a.workerIDs() {
 		workers = append(workers, a.workers[vm])
 	}
-	a.mu.Unlock()
-	for _, w := range workers {
-		if spec, ok := w.running(); ok {
-			if d, has := spec.Disk(id); has && d.Cache != generation {
-				w.wake.Set()
-				return holdfast.Errorf(holdfast.LostCache, "VM %s got its disk %s at cache generation %d and that is at %d: it must be restarted", spec.Name, d.Export, d.Cache, generation)
-			}
-		}
-	}
-	return nil
+	return workers
 }
 
 // Belongs reports whether a VM that is assigned to this host uses a volume.

@@ -116,6 +116,7 @@ func New(c Config, s Seams) *Node {
 			return rec.Val, ok
 		},
 		Belongs: func(id holdfast.VolumeID) bool { return n.Agent.Belongs(id) },
+		Runs:    func(id holdfast.VolumeID) bool { return n.Agent.Runs(id) },
 		Drained: func(h holdfast.HostID) bool { return n.Cluster.State().Hosts[h].Val.Drained },
 		Keys:    n.dataKeys, Priority: n.priority, RebuildRate: c.RebuildRate,
 	})

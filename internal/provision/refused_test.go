@@ -228,9 +228,9 @@ func TestADiskLeavesAVMThatNobodyRuns(t *testing.T) {
 	})
 }
 
-// A disk that belongs to the memory which a VM is to go on with is not taken away:
-// no machine could go on with that memory any more, and the VM could not be set back
-// without it either (simulated seed 854335 with 10,000 operations).
+// A disk that belongs to the memory which a VM is to go on with is not taken away, and
+// none is added: no machine could go on with that memory any more, and the VM could not
+// be set back without it either (simulated seeds 854335 and 195 with 10,000 operations).
 func TestADiskOfAMemoryIsKeptUntilThatIsBack(t *testing.T) {
 	snap := holdfast.GroupID{UUID: holdfast.UUID{7}}
 	for _, at := range []struct {
@@ -247,12 +247,16 @@ func TestADiskOfAMemoryIsKeptUntilThatIsBack(t *testing.T) {
 			{ID: volID(3), Name: "data", Blocks: 64, VM: vmID(1)},
 			{ID: volID(4), Name: "logs", Blocks: 64, VM: vmID(1)},
 			{ID: volID(5), Name: "memory", Blocks: 64, VM: vmID(1)},
+			{ID: volID(6), Name: "more", Blocks: 64},
 		}, []cluster.VM{{ID: vmID(1), Name: "db", Power: at.power, Volume: volID(3), Disks: []cluster.VMDisk{{Volume: volID(4), Slot: 1}},
 			Wake: at.wake, Reverting: at.reverting, Snapshots: []cluster.VMSnapshot{{ID: snap, Name: "m1", Memory: &cluster.VMMemory{Volume: volID(5)},
 				Disks: []cluster.VMSnapshotDisk{{Volume: volID(3)}, {Volume: volID(4), Slot: 1}}}}}})
 		d.do(func() {
 			if _, err := d.p.RemoveVMDisk(vmID(1), volID(4)); !holdfast.IsKind(err, holdfast.Conflict) {
 				t.Errorf("%s: %v", at.what, err)
+			}
+			if _, err := d.p.AddVMDisk(vmID(1), provision.VMDisk{Volume: volID(6)}); !holdfast.IsKind(err, holdfast.Conflict) {
+				t.Errorf("%s: another is added: %v", at.what, err)
 			}
 		})
 	}

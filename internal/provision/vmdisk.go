@@ -55,6 +55,9 @@ func (p *Provisioner) addNewDisk(id holdfast.VMID, spec VolumeSpec) (vm cluster.
 	if err != nil {
 		return vm, err
 	}
+	if err := mayGive(&v.Val); err != nil {
+		return vm, err
+	}
 	if spec.Name == "" {
 		spec.Name = diskName(st, v.Val.Name)
 	}
@@ -82,7 +85,19 @@ func (p *Provisioner) addNewDisk(id holdfast.VMID, spec VolumeSpec) (vm cluster.
 	return vm, err
 }
 
+// mayGive refuses another disk for a VM that is to go on with a memory: its machine had
+// none when that was kept.
+func mayGive(vm *cluster.VM) error {
+	if of, wakes := vm.Snapshot(cmp.Or(vm.Reverting, vm.Wake)); wakes && of.Memory != nil {
+		return holdfast.Errorf(holdfast.Conflict, "VM %s is to go on with the memory of snapshot %s, and with the disks that it had then; give it another once it runs, or set the VM back with --without-memory first", vm.Name, of.Name)
+	}
+	return nil
+}
+
 func giveDisk(tx *cluster.Txn, vm *cluster.VM, was cluster.Versioned[cluster.VM], id holdfast.VolumeID) error {
+	if err := mayGive(vm); err != nil {
+		return err
+	}
 	if !vm.AddDisk(id) {
 		return holdfast.Errorf(holdfast.Invalid, "VM %s has %d disks; that is all that fit", vm.Name, cluster.MaxVMDisks)
 	}

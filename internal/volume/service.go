@@ -80,6 +80,11 @@ type Config struct {
 	// RebuildRate is how many bytes a second rebuilds may read from a disk and
 	// write to it, together; 0: no limit but what the foreground leaves.
 	RebuildRate int64
+	// Runs reports whether a machine here has a volume as a disk. Such a volume is
+	// written here or, if this host may not, by no session of this host: whoever
+	// writes it elsewhere does so for another machine of the VM, or for nobody
+	// (invariant 4).
+	Runs func(holdfast.VolumeID) bool
 	// Belongs reports whether a volume is to be written on this host wherever
 	// its replicas are: a VM that uses it is assigned here; nil: none is.
 	Belongs func(holdfast.VolumeID) bool

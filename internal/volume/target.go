@@ -147,7 +147,9 @@ func (t *Target) tryOpen(readOnly, share bool) (d export.Disk, shared bool, aske
 			return nil, false, asked, err
 		}
 		to := t.s.writerFor(rec)
-		if other := t.s.instead(rec, to); !other.IsZero() {
+		if own := !readOnly && t.s.Runs != nil && t.s.Runs(t.id); own {
+			to = t.s.Self
+		} else if other := t.s.instead(rec, to); !other.IsZero() {
 			if d, err := t.s.forward(rec, to, readOnly, true); d != nil || err != nil {
 				return d, false, to, err
 			}
