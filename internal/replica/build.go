@@ -178,7 +178,7 @@ func DecodeBuild(b []byte) (d Build, err error) {
 
 // BuildEnd is the argument of KindBuildEnd.
 type BuildEnd struct {
-	Blocks  uint64 // size of the volume
+	Blocks  uint64 // size of the volume, for hosts of earlier versions: sizes follow the records
 	History []record.Start
 }
 

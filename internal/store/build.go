@@ -148,9 +148,10 @@ func (r *Replica) notBuilding() error {
 }
 
 // FinishBuild ends a build: everything is durable on return, the replica has
-// the history and at least the size given, the fallback and the roots that are
-// no snapshots any more are gone, and Building and Damage are cleared.
-func (r *Replica) FinishBuild(a Attempt, history []record.Start, blocks uint64) error {
+// the history given, the fallback and the roots that are no snapshots any more are
+// gone, and Building and Damage are cleared. Its size is what it began with and the
+// live stream has made of it: a snapshot in between is not to become larger.
+func (r *Replica) FinishBuild(a Attempt, history []record.Start) error {
 	s := r.s
 	if err := s.durable(func() error {
 		if err := r.of(a); err != nil {
@@ -173,13 +174,6 @@ func (r *Replica) FinishBuild(a Attempt, history []record.Start, blocks uint64) 
 		s.unlock()
 		return err
 	}
-	if blocks > h.base.Blocks() && blocks <= holdfast.MaxVolumeBlocks {
-		if err := h.base.Grow(blocks); err != nil {
-			s.unlock()
-			return err
-		}
-	}
-	h.blocks = max(h.blocks, blocks)
 	h.adopt(history)
 	r.miss()
 	r.dropFallback()

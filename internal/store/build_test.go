@@ -183,7 +183,7 @@ func TestAReplicaIsRebuiltFromAnother(t *testing.T) {
 			b.run(func() error { return old.r().BeginBuild(now(old.r()), Build{Base: p.LSN(), From: from}) })
 			b.run(func() error { return old.r().Ingest(now(old.r()), blocksOf(b, p, 0)) })
 		}
-		b.run(func() error { return old.r().FinishBuild(now(old.r()), v.state().History, 1000) })
+		b.run(func() error { return old.r().FinishBuild(now(old.r()), v.state().History) })
 		old.want(0, 1, 20, 3, 0, 0, 50)
 		b.crash()
 		old.want(0, 1, 20, 3, 0, 0, 50)
@@ -279,7 +279,7 @@ func TestABuildBeginsFromWhatIsStableOnly(t *testing.T) {
 				t.Fatalf("after giving up: %+v", st)
 			}
 		} else {
-			b.run(func() error { return v.r().FinishBuild(now(v.r()), []record.Start{{Epoch: 1}}, 1000) })
+			b.run(func() error { return v.r().FinishBuild(now(v.r()), []record.Start{{Epoch: 1}}) })
 			b.settle()
 			v.want(0, 0, 2, 33, 400, 5000, 600)
 			v.wantSnap(snapID(1), 0, 1, 2, 3, 4)
@@ -322,7 +322,7 @@ func TestASnapshotWhileAReplicaIsBuilt(t *testing.T) {
 	v.append(keep)
 	small.append(keep)
 	b.run(func() error { return small.r().Ingest(now(small.r()), send) })
-	b.run(func() error { return small.r().FinishBuild(now(small.r()), v.state().History, 200) })
+	b.run(func() error { return small.r().FinishBuild(now(small.r()), v.state().History) })
 	for range 2 {
 		for _, x := range []*vol{v, small} {
 			if st := x.state(); len(st.Snapshots) != 1 || st.Snapshots[0].Blocks != 200 || st.Blocks != 200 {

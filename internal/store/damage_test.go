@@ -259,7 +259,7 @@ func TestALostBatchThatWasSyncedIsDamage(t *testing.T) {
 		t.Fatalf("the damage is forgotten: %+v", again)
 	}
 	b.run(func() error { return v.r().BeginBuild(now(v.r()), Build{Base: holdfast.MakeLSN(1, 5)}) })
-	b.run(func() error { return v.r().FinishBuild(now(v.r()), []record.Start{{Epoch: 1}}, 100) })
+	b.run(func() error { return v.r().FinishBuild(now(v.r()), []record.Start{{Epoch: 1}}) })
 	if again := v.state(); again.Damage != "" || again.Building {
 		t.Fatalf("a rebuild does not heal: %+v", again)
 	}

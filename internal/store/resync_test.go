@@ -50,13 +50,13 @@ func resync(p *Pin, to *Replica, history []record.Start, blocks uint64, rng *ran
 		}
 	}
 	from, c := start(p.LSN()+1, p.Parent())
-	if err := to.BeginBuild(now(to), Build{Base: p.LSN(), From: from, Roots: roots, Reverted: p.Reverted()}); err != nil {
+	if err := to.BeginBuild(now(to), Build{Base: p.LSN(), From: from, Roots: roots, Reverted: p.Reverted(), Blocks: blocks}); err != nil {
 		return err
 	}
 	if err := send(p, to, c, rng); err != nil {
 		return err
 	}
-	return to.FinishBuild(now(to), history, blocks)
+	return to.FinishBuild(now(to), history)
 }
 
 // send ingests what a walk shows; with rng in any order, and some of it twice.
@@ -307,7 +307,7 @@ func TestWhatTheStreamKeepsDuringABuildIsWhole(t *testing.T) {
 	b.run(b.s.Checkpoint)
 	b.run(func() error { return send(p, w.r(), Changes{Against: root.ID}, rng) })
 	p.Release()
-	b.run(func() error { return w.r().FinishBuild(now(w.r()), v.state().History, 1000) })
+	b.run(func() error { return w.r().FinishBuild(now(w.r()), v.state().History) })
 	check := func() {
 		t.Helper()
 		w.want(0, 10, 2, 3, 4)
@@ -357,7 +357,7 @@ func TestALinkedCloneIsBuiltOnItsOrigin(t *testing.T) {
 			if err := send(p, w.r(), Changes{Since: at}, nil); err != nil {
 				return err
 			}
-			return w.r().FinishBuild(now(w.r()), c.state().History, 1000)
+			return w.r().FinishBuild(now(w.r()), c.state().History)
 		})
 		if n := (b.s.Usage().Appended - before) / blockSize; n != 1 {
 			t.Errorf("%d blocks were sent, the clone has 1 of its own", n)
@@ -426,7 +426,7 @@ func TestAnOriginMayGoWhileAReplicaIsBuiltOnIt(t *testing.T) {
 		})
 		switch end {
 		case "finished":
-			b.run(func() error { return w.r().FinishBuild(now(w.r()), []record.Start{{Epoch: 1}}, 1000) })
+			b.run(func() error { return w.r().FinishBuild(now(w.r()), []record.Start{{Epoch: 1}}) })
 			b.settle()
 			w.want(0, 1, 20, 3, 4)
 			b.crash()

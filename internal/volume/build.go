@@ -160,7 +160,7 @@ func (s *Service) serveBuildEnd(m *member, a replica.Ask, rest, _ []byte) (trans
 		err = m.check(a.Epoch, s.Clock.Now())
 	}
 	if err == nil {
-		err = m.r.FinishBuild(store.Attempt(a.Upto), d.History, d.Blocks)
+		err = m.r.FinishBuild(store.Attempt(a.Upto), d.History)
 	}
 	if err != nil {
 		return transport.Frame{}, err
