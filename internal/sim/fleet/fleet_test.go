@@ -150,7 +150,7 @@ func TestEverythingThatCanBeReadIs(t *testing.T) {
 	// What there is none of, or no bytes.
 	without := map[string]int{"incident-show": 404, "task-show": 404, "task-wait": 404, "user-show": 404, "backup-schedule-show": 404, "snapshot-show": 404, "volume-diff": 503, "volume-copies": 503,
 		"volume-force-plan": 503, "cluster-recovery-plan": 503, "kv-move-plan": 503, "watch": 0, "vm-console": 0, "vm-screen": 0,
-		"volume-export": 503, "image-export": 503, "volume-backup": 503, "cluster-backup": 503, "alert-receiver-list": 503, "oidc-show": 404, "upgrade-plan": 503, "program-show": 503}
+		"volume-export": 503, "image-export": 503, "volume-backup": 503, "cluster-backup": 503, "alert-receiver-list": 503, "oidc-show": 404, "pages-show": 503, "pages-authority": 503, "upgrade-plan": 503, "program-show": 503}
 	empty := []string{"incident-list", "task-list", "user-list", "token-list", "session-list", "join-code-list", "volume-faults", "image-import-list", "snapshot-group-list", "cluster-key-list", "volume-snapshot-list", "vm-snapshot-list"}
 	asked := 0
 	for path, item := range api["paths"].(node) {
