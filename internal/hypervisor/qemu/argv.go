@@ -35,10 +35,11 @@ const reconnectDelay = 3600
 
 // layout says under which paths QEMU finds what belongs to a machine.
 type layout struct {
-	monitor, serial, serialLog, screen, net string // sockets that QEMU listens on, and the serial port's history
-	kernel, initrd, seed                    string // copies, "" if the spec has none
-	firmware                                string // UEFI, "" for a BIOS
-	waits                                   bool   // for the memory that it is to go on with
+	monitor, screen, net string // sockets that QEMU listens on
+	serial               string // what the serial port's files are called, but for .in and .out
+	kernel, initrd, seed string // copies, "" if the spec has none
+	firmware             string // UEFI, "" for a BIOS
+	waits                bool   // for the memory that it is to go on with
 }
 
 // checkSpec refuses what could not start or would mean something else on
@@ -146,7 +147,7 @@ func argv(s hypervisor.Spec, accel string, l layout) []string {
 		"-S", // until the monitor is ours
 		"-chardev", "socket,id=monitor,path="+esc(l.monitor)+",server=on,wait=off",
 		"-mon", "chardev=monitor,mode=control",
-		"-chardev", "socket,id=serial,path="+esc(l.serial)+",server=on,wait=off,logfile="+esc(l.serialLog)+",logappend=on",
+		"-chardev", "pipe,id=serial,path="+esc(l.serial),
 		"-serial", "chardev:serial",
 		"-device", fmt.Sprintf("VGA,id=screen,vgamem_mb=16,addr=%#x", slotScreen),
 		"-device", fmt.Sprintf("virtio-tablet-pci,addr=%#x", slotPointer), // says where it is, which RFB's pointer does too

@@ -19,7 +19,7 @@ func goldenSpec() hypervisor.Spec {
 }
 
 func TestArguments(t *testing.T) {
-	paths := layout{monitor: "/r/sock/monitor", serial: "/r/sock/serial", serialLog: "/r/sock/serial.log", screen: "/r/sock/screen", net: "/r/sock/net"}
+	paths := layout{monitor: "/r/sock/monitor", serial: "/r/serial", screen: "/r/sock/screen", net: "/r/sock/net"}
 	direct := goldenSpec()
 	direct.Kernel, direct.Initrd, direct.Append = "/boot/vmlinuz", "/boot/initrd", "console=ttyS0 quiet"
 	directPaths := paths

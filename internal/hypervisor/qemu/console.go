@@ -1,8 +1,9 @@
 package qemu
 
 import (
+	"errors"
 	"io"
-	"net"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -16,28 +17,38 @@ import (
 // historySize is how much of the serial port's output is kept, in bytes.
 const historySize = 64 << 10
 
-// trimEvery is how much output comes before old output is dropped again.
-const trimEvery = 256 << 10
+// trimEvery is how often old output is dropped.
+const trimEvery = time.Second
 
-// The serial port's output goes to a file that QEMU appends to, whether an
-// agent is there or not; consoles follow the file and so see history and what
-// follows without a gap or a repetition, across agent restarts too. The socket
-// carries input; what it returns only says that there is more in the file, and
-// must be drained lest the guest waits.
+// The serial port's output goes to a file, whether an agent is there or not;
+// consoles follow the file and so see history and what follows without a gap or a
+// repetition, across agent restarts too. What is typed comes by a named pipe,
+// which QEMU has open for reading and writing and which so has no end when an
+// agent goes. Both are one "pipe" character device of QEMU's. A socket would not
+// do, nor a log beside one: QEMU writes bytes to its log again, and loses others,
+// when nobody has read a few hundred from the socket for a while.
 
-// drain discards what the socket returns, and keeps the file small.
-func (m *Machine) drain(serial net.Conn) {
+// openSerial opens the serial port for input; nil, without an error, if the
+// machine was started by an earlier program that had no files for it.
+func (d runDir) openSerial() (*os.File, error) {
+	f, err := os.OpenFile(d.serialIn(), os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return f, err
+}
+
+// keepSerialShort drops the serial port's old output as more comes.
+func (m *Machine) keepSerialShort() {
 	defer m.h.wg.Done()
-	trim(m.dir.serialLog())
-	buf := make([]byte, 16<<10)
-	for since := 0; ; {
-		n, err := serial.Read(buf)
-		if err != nil {
+	tick := time.NewTicker(trimEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-m.ended:
 			return
-		}
-		if since += n; since >= trimEvery {
-			since = 0
-			trim(m.dir.serialLog())
+		case <-tick.C:
+			trim(m.dir.serialOut())
 		}
 	}
 }
@@ -64,7 +75,7 @@ func (m *Machine) History() []byte {
 	off, last := m.state == hypervisor.Off, m.last
 	m.mu.Unlock()
 	if !off {
-		if b, err := tail(m.dir.serialLog(), historySize); err == nil {
+		if b, err := tail(m.dir.serialOut(), historySize); err == nil {
 			return b
 		}
 		m.mu.Lock()
@@ -79,7 +90,7 @@ func (m *Machine) Console() (io.ReadWriteCloser, error) {
 	if m.State() == hypervisor.Off {
 		return nil, m.offError()
 	}
-	c, err := follow(m.dir.serialLog())
+	c, err := follow(m.dir.serialOut())
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +119,9 @@ type console struct {
 
 func follow(path string) (*console, error) {
 	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, holdfast.Errorf(holdfast.Unavailable, "the machine was started by an earlier program, whose serial port this one does not know; shut it down and start it")
+	}
 	if err != nil {
 		return nil, holdfast.Errorf(holdfast.Unavailable, "open the serial port's history: %w", err)
 	}

@@ -3,7 +3,6 @@ package qemu
 import (
 	"hash/fnv"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -232,7 +231,7 @@ func (h *Hypervisor) adopt(vm holdfast.VMID) (*Machine, error) {
 	}
 	m = newMachine(h, d, rec, p)
 	if !p.stopped() { // else it is held as it is: paused by a watchdog
-		conn, err := net.DialTimeout("unix", d.monitor(), commandTimeout)
+		conn, err := dial(d.monitor())
 		if err != nil {
 			p.close()
 			return nil, holdfast.Errorf(holdfast.Unavailable, "connect to the machine's monitor: %w", err)

@@ -94,6 +94,7 @@ for t in $(tr ' ' '\n' </proc/cmdline | grep '^try=' | cut -c5- | tr ',' ' '); d
   if [ "$(nc -w $w ${t%:*} ${t#*:} </dev/null)" = secret ]; then echo "reach $t yes"; else echo "reach $t no"; fi
   w=5
 done
+i=0; while [ $i -lt 2000 ]; do echo "line $i"; i=$((i+1)); done
 echo tried
 while read line; do
   if [ "$(nc -w 5 ${line%:*} ${line#*:} </dev/null)" = secret ]; then echo "again $line yes"; else echo "again $line no"; fi
@@ -181,6 +182,15 @@ func TestAGuestReachesTheOutsideButNoListenerOfAHost(t *testing.T) {
 		}
 	}()
 	eventually(t, "the guest has tried everything", said("tried"))
+	// Nobody reads from the serial port as fast as a guest writes. Every line is
+	// there, once.
+	var lines strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&lines, "line %d\r\n", i)
+	}
+	if !said(lines.String())() {
+		t.Error("the serial port's history lacks or repeats something")
+	}
 	if !said("lease 10.0.2.15 via 10.0.2.2 dns 10.0.2.2")() {
 		t.Error("no lease")
 	}

@@ -3,7 +3,7 @@ package qemu
 import (
 	"encoding/json"
 	"io"
-	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -32,7 +32,7 @@ type Machine struct {
 
 	mu       sync.Mutex // also guards rec.Net, rec.Spec.Disks and rec.Spec.CD
 	monitor  *monitor   // nil while the process is held by SIGSTOP since before we came
-	serial   net.Conn   // where input for the guest's serial port goes
+	serial   *os.File   // where input for the guest's serial port goes
 	net      *handle    // the network companion, owned by keepNet
 	state    hypervisor.State
 	asked    bool        // the last stop was asked for
@@ -57,17 +57,13 @@ func newMachine(h *Hypervisor, d runDir, rec record, p *handle) *Machine {
 func (m *Machine) begin(companion *handle) {
 	m.mu.Lock()
 	m.net = companion
-	serial := m.serial
 	m.mu.Unlock()
 	m.h.mu.Lock()
 	m.h.machines[m.rec.Spec.VM] = m
-	m.h.wg.Add(1)
+	m.h.wg.Add(2)
 	m.h.mu.Unlock()
 	go m.watch()
-	if serial != nil {
-		m.h.wg.Add(1)
-		go m.drain(serial)
-	}
+	go m.keepSerialShort()
 	if m.rec.Spec.NIC == nil {
 		close(m.netEnded)
 		return
@@ -91,7 +87,7 @@ func (m *Machine) watch() {
 	if !m.proc.wait(0) {
 		return // released
 	}
-	last, _ := tail(m.dir.serialLog(), historySize)
+	last, _ := tail(m.dir.serialOut(), historySize)
 	m.mu.Lock()
 	m.state, m.last = hypervisor.Off, last
 	m.stopRetry()
@@ -313,19 +309,11 @@ func (m *Machine) reconnect() error {
 	if held {
 		return nil
 	}
-	conn, err := net.DialTimeout("unix", m.dir.monitor(), commandTimeout)
+	conn, err := dial(m.dir.monitor())
 	if err != nil {
 		return holdfast.Errorf(holdfast.Unavailable, "connect to the machine's monitor: %w", err)
 	}
-	if err := m.hold(conn, false); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	serial := m.serial
-	m.mu.Unlock()
-	m.h.wg.Add(1)
-	go m.drain(serial)
-	return nil
+	return m.hold(conn, false)
 }
 
 // Reset implements hypervisor.Machine.

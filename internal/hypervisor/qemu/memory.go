@@ -133,7 +133,7 @@ func (m *Machine) remember(mon *monitor, memory io.Reader) error {
 	if err := mon.execute("migrate-incoming", map[string]any{"uri": "unix:" + path}, nil, commandTimeout); err != nil {
 		return err
 	}
-	conn, err := net.DialTimeout("unix", path, commandTimeout)
+	conn, err := dial(path)
 	if err != nil {
 		return holdfast.Errorf(holdfast.Unavailable, "hand the machine its memory: %w", err)
 	}

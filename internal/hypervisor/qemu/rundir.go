@@ -3,7 +3,10 @@ package qemu
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,7 +25,9 @@ import (
 //	log            QEMU's and the helper's standard error
 //	files/         copies of kernel, initrd and seed
 //	root/          where the jail is built; empty for everyone else
-//	sock/          monitor, serial, serial.log, screen, net: QEMU's own; it may write here only
+//	serial.in      a pipe: what is typed into the guest's serial port
+//	serial.out     what the guest printed there; QEMU may write these two files
+//	sock/          monitor, screen, net: QEMU's own; in no other directory may it make files
 //	net/           what the network companion owns
 //	disks/         sockets of disks that came while the machine ran, and of what
 //	               lies in its CD-ROM drive, by slot; and where its memory goes to
@@ -41,9 +46,10 @@ func (d runDir) recordPath() string { return d.path("machine.json") }
 func (d runDir) jailPath() string   { return d.path("jail.json") }
 func (d runDir) logPath() string    { return d.path("log") }
 func (d runDir) monitor() string    { return d.path("sock", "monitor") }
-func (d runDir) serial() string     { return d.path("sock", "serial") }
+func (d runDir) serial() string     { return d.path("serial") }
+func (d runDir) serialIn() string   { return d.serial() + ".in" }
+func (d runDir) serialOut() string  { return d.serial() + ".out" }
 func (d runDir) screen() string     { return d.path("sock", "screen") }
-func (d runDir) serialLog() string  { return d.path("sock", "serial.log") }
 func (d runDir) netSocket() string  { return d.path("sock", "net") }
 func (d runDir) dialSocket() string { return d.path("net", "dial") }
 func (d runDir) memoryOut() string  { return d.path("disks", "memory") }
@@ -73,7 +79,41 @@ func (d runDir) create() error {
 	if err := os.Chmod(d.path("disks"), 0o755); err != nil { // QEMU's user looks there, in its jail
 		return holdfast.Errorf(holdfast.IO, "make the machine's directory: %w", err)
 	}
+	if err := d.createSerial(); err != nil {
+		return holdfast.Errorf(holdfast.IO, "make the files of the machine's serial port: %w", err)
+	}
 	return nil
+}
+
+func (d runDir) createSerial() error {
+	for _, path := range []string{d.serialIn(), d.serialOut()} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := unix.Mkfifo(d.serialIn(), 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(d.serialOut(), nil, 0o600)
+}
+
+// dial connects to a socket that QEMU listens on. The directory is QEMU's, which a
+// guest may have broken into: whatever else stands at the socket's place, such as
+// a link to a socket of this host or of another VM, is not followed.
+func dial(path string) (net.Conn, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return nil, holdfast.Errorf(holdfast.Corrupt, "%s is no socket: what QEMU listened on was replaced; stop the machine by force and find out what runs in it", path)
+	}
+	return net.DialTimeout("unix", fmt.Sprintf("/proc/self/fd/%d", fd), commandTimeout)
 }
 
 // lock takes the machine's lock. The file is not closed on exec by its owner's

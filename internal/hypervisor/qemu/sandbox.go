@@ -98,7 +98,8 @@ func (h *Hypervisor) jailFor(s sandbox, d runDir, uid int) jailConfig {
 		c.Binds = append(c.Binds, s.binds...)
 		c.Links = s.links
 		c.DropCaps = s.user
-		c.Binds = append(c.Binds, bind{Path: d.path("sock"), Writable: true}, bind{Path: d.path("files")}, bind{Path: d.path("disks")})
+		c.Binds = append(c.Binds, bind{Path: d.path("sock"), Writable: true},
+			bind{Path: d.serialIn(), Writable: true}, bind{Path: d.serialOut(), Writable: true}, bind{Path: d.path("files")}, bind{Path: d.path("disks")})
 	}
 	if s.uid {
 		c.UID, c.GID = uid, uid

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"net"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/hypervisor"
@@ -18,7 +17,7 @@ func (m *Machine) Screen() (io.ReadWriteCloser, error) {
 	if m.State() == hypervisor.Off {
 		return nil, m.offError()
 	}
-	c, err := net.DialTimeout("unix", m.dir.screen(), commandTimeout)
+	c, err := dial(m.dir.screen())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, holdfast.Errorf(holdfast.Unavailable, "the machine of VM %s was started by an earlier program, without a screen; shut it down and start it", m.rec.Spec.VM)
 	}

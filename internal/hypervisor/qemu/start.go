@@ -171,13 +171,13 @@ func (h *Hypervisor) prepare(s hypervisor.Spec, d runDir, box sandbox, accel str
 	uid := -1
 	if box.uid {
 		uid = h.uid(s.VM)
-		for _, dir := range []string{"sock", "files"} {
-			if err := os.Chown(d.path(dir), uid, uid); err != nil {
-				return holdfast.Errorf(holdfast.IO, "give the machine its directory: %w", err)
+		for _, path := range []string{d.path("sock"), d.path("files"), d.serialIn(), d.serialOut()} {
+			if err := os.Chown(path, uid, uid); err != nil {
+				return holdfast.Errorf(holdfast.IO, "give the machine its files: %w", err)
 			}
 		}
 	}
-	l := layout{monitor: d.monitor(), serial: d.serial(), serialLog: d.serialLog(), screen: d.screen(), net: d.netSocket(), waits: waits}
+	l := layout{monitor: d.monitor(), serial: d.serial(), screen: d.screen(), net: d.netSocket(), waits: waits}
 	for _, in := range []struct {
 		src, name string
 		dst       *string
@@ -243,7 +243,7 @@ func (h *Hypervisor) joinGroup(cmd *exec.Cmd, vm holdfast.VMID) (leave func(), e
 func connect(path string, p *handle) (net.Conn, error) {
 	deadline := time.Now().Add(startTimeout)
 	for {
-		conn, err := net.DialTimeout("unix", path, commandTimeout)
+		conn, err := dial(path)
 		if err == nil {
 			return conn, nil
 		}
@@ -282,10 +282,10 @@ func (m *Machine) hold(conn net.Conn, launching bool) error {
 		mon.close()
 		return err
 	}
-	serial, err := net.DialTimeout("unix", m.dir.serial(), commandTimeout)
+	serial, err := m.dir.openSerial()
 	if err != nil {
 		mon.close()
-		return holdfast.Errorf(holdfast.Unavailable, "connect to the machine's serial port: %w", err)
+		return holdfast.Errorf(holdfast.Unavailable, "open the machine's serial port: %w", err)
 	}
 	if status == "prelaunch" || status == "inmigrate" {
 		if err = holdfast.Errorf(holdfast.NotFound, "the guest never ran"); launching {
