@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/kv"
+	"github.com/holdfast-cloud/holdfast/internal/ui"
 )
 
 const (
@@ -54,7 +55,13 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no") // proxies would wait for more
-	s.tellAll(w, r.Context(), j, after)
+	w.Header().Set("Vary", "Accept-Encoding")
+	var p *packed
+	if ui.Coding(r.Header.Get("Accept-Encoding"), "gzip") != "" {
+		p = new(packed)
+		w.Header().Set("Content-Encoding", "gzip")
+	}
+	s.tellAll(w, r.Context(), j, after, p)
 }
 
 func afterOf(r *http.Request) (kv.Rev, error) {
@@ -77,16 +84,27 @@ func afterOf(r *http.Request) (kv.Rev, error) {
 	return kv.Rev(n), nil
 }
 
-// tellAll sends batch after batch until the watcher or the server goes.
-func (s *Server) tellAll(w http.ResponseWriter, ctx context.Context, j *journal, after kv.Rev) {
+// tellAll sends batch after batch until the watcher or the server goes; as p
+// packs it, unless that is nil.
+func (s *Server) tellAll(w http.ResponseWriter, ctx context.Context, j *journal, after kv.Rev, p *packed) {
 	out := http.NewResponseController(w)
 	send := func(b []byte) bool {
 		_ = out.SetWriteDeadline(time.Now().Add(watchWrite)) // where it cannot be set, the connection's own holds
+		if p != nil {
+			b = p.pack(b)
+		}
 		_, err := w.Write(b)
 		return err == nil && out.Flush() == nil
 	}
 	beat := time.NewTicker(watchBeat)
 	defer beat.Stop()
+	if p != nil {
+		_, err := w.Write(p.head())
+		defer func() { _, _ = w.Write(p.end()) }() // who reads on knows that nothing is missing; others are gone
+		if err != nil {
+			return
+		}
+	}
 	if !send([]byte("retry: 1000\n\n")) {
 		return
 	}

@@ -1,9 +1,14 @@
 package httpapi_test
 
 import (
+	"bufio"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -222,5 +227,48 @@ func TestWatchersAreLimitedAndUnderstood(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A browser has the stream packed; it ends as one that is not.
+func TestAPackedStreamIsTheSame(t *testing.T) {
+	b := apitest.Three()
+	_, socket := serve(t, b)
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}
+	defer tr.CloseIdleConnections()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	told := func(accept string) (coding, text string) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://holdfast/v1/watch", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept-Encoding", accept)
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		var in io.Reader = resp.Body
+		if coding = resp.Header.Get("Content-Encoding"); coding == "gzip" {
+			if in, err = gzip.NewReader(in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lines := bufio.NewScanner(in)
+		for lines.Scan() && lines.Text() != "event: ready" {
+			text += lines.Text() + "\n"
+		}
+		return coding, text
+	}
+	coding, plain := told("identity")
+	if coding != "" || !strings.Contains(plain, "gamma") {
+		t.Errorf("%q: %.200s", coding, plain)
+	}
+	coding, packed := told("br, gzip")
+	if coding != "gzip" || packed != plain {
+		t.Errorf("%q: %.200s", coding, packed)
 	}
 }

@@ -102,7 +102,7 @@ func (f *file) send(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	coding := choose(r.Header.Get("Accept-Encoding"))
+	coding := Coding(r.Header.Get("Accept-Encoding"), "br", "gzip")
 	body, ok := f.coded[coding]
 	if !ok {
 		coding, body = "gzip", f.coded["gzip"]
@@ -118,16 +118,16 @@ func (f *file) send(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// choose returns the best coding that a client takes (RFC 9110, section 12.5.3),
-// or none.
-func choose(accept string) string {
+// Coding returns the first of the codings that a client takes by its Accept-Encoding
+// (RFC 9110, section 12.5.3), or none.
+func Coding(accept string, codings ...string) string {
 	takes := map[string]bool{}
 	for part := range strings.SplitSeq(accept, ",") {
 		name, weight, _ := strings.Cut(strings.TrimSpace(part), ";")
 		weight = strings.ReplaceAll(weight, " ", "")
 		takes[strings.TrimSpace(name)] = weight != "q=0" && weight != "q=0.0"
 	}
-	for _, c := range []string{"br", "gzip"} {
+	for _, c := range codings {
 		if takes[c] {
 			return c
 		}
