@@ -280,7 +280,7 @@ func (s *simulation) deedOfDisk(c story.Command, d *memdisk.Disk) (undo func()) 
 // heal puts everything right.
 func (s *simulation) heal() {
 	s.tell("everything is put right")
-	s.healed = true
+	s.healed, s.healedAt = true, s.w.Now()
 	for _, c := range s.clients {
 		c.bursts = 0
 	}

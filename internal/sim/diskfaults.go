@@ -75,6 +75,8 @@ const (
 	lieRounds = 40      // of writes by the clients while a disk lies
 	lieChance = 0.02    // per write of the disk
 	aloneFor  = 15 * time.Second
+
+	askedBefore = 6 * time.Second // after all was put right no question of before is waited for
 )
 
 // scrub has a whole disk scrubbed, and waits until that is done.
@@ -103,6 +105,9 @@ func (s *simulation) scrub(l story.Line) error {
 // still vouch for, or say that it cannot.
 func (s *simulation) damage(rng *rand.Rand) {
 	h := s.hosts[rng.IntN(len(s.hosts))]
+	if since := s.w.Now() - s.healedAt; since < askedBefore {
+		clock.Sleep(s.c, askedBefore-since) // a copy that a question of before does not reach is ejected by then
+	}
 	if s.unwhole() != "" { // a copy was ejected meanwhile: the disk may hold the last one
 		s.recovered(h)
 	}

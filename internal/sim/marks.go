@@ -130,9 +130,16 @@ func (k *marks) copied(h *host, n int) {
 	k.then[copyOf{h, n}] = held
 }
 
-// restored notes that they hold that again, and nothing since.
+// restored notes that they hold that again, or, once they have been brought up to
+// what the others have, what there is now or comes; in which order is not known then.
 func (k *marks) restored(h *host, n int) {
-	for id, m := range k.then[copyOf{h, n}] {
+	for id, then := range k.then[copyOf{h, n}] {
+		m := &mark{may: k.c.model.watch(), stable: then.stable}
+		for b, held := range then.may {
+			for _, tag := range held {
+				m.may[b] = with(m.may[b], tag)
+			}
+		}
 		k.of[id] = m
 	}
 }

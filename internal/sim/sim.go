@@ -123,7 +123,8 @@ type simulation struct {
 	visited  *visited
 	res      Result
 	ending   bool
-	healed   bool          // no fault stands any more
+	healed   bool          // no fault stands any more,
+	healedAt time.Duration // since then
 	settled  bool          // the operator has set everything right
 	begun    time.Duration // of clients and faults
 

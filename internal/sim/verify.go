@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"time"
 
@@ -273,8 +274,23 @@ func (s *simulation) nameOf(id holdfast.HostID) string {
 	return id.Short()
 }
 
-func (s *simulation) content(v cluster.Volume, ref cluster.Replica) ([]byte, error) {
-	return s.read(ref, int(v.Blocks), func(r *store.Replica, buf []byte) error { return r.ReadOpened(buf, 0, s.opener(v)) })
+const (
+	mendedWithin = 11 * time.Minute
+	mendedLooks  = 10 * time.Second
+)
+
+// content reads a replica. A block that it lacks, since no disk that could be asked
+// gave it when it was to be copied, is waited for: its host asks the others again for
+// it, in the end every ten minutes.
+func (s *simulation) content(v cluster.Volume, ref cluster.Replica) (got []byte, err error) {
+	for start := s.w.Now(); s.w.Now()-start < mendedWithin; clock.Sleep(s.c, mendedLooks) {
+		got, err = s.read(ref, int(v.Blocks), func(r *store.Replica, buf []byte) error { return r.ReadOpened(buf, 0, s.opener(v)) })
+		var bad *store.CorruptError
+		if !errors.As(err, &bad) {
+			break
+		}
+	}
+	return got, err
 }
 
 // read reads something of a replica, on its host.
