@@ -176,7 +176,11 @@ What stands on DISK moves to it, as far as it has room, and DISK is taken back.
 				return err
 			}
 			e.Evacuating, e.Remove = true, true
-			return a.followEvacuation(ctx, c, e, w.noWait, "Disk "+e.Disk+" is replaced by "+args[1]+".")
+			over := "Disk " + e.Disk + " is replaced by " + args[1] + "."
+			if a.dry {
+				return a.done("disk", e.Disk, over)
+			}
+			return a.followEvacuation(ctx, c, e, w.noWait, over)
 		})}
 	w.flags(c)
 	c.Flags().Var(&bytes, "size", "make a file of this size")

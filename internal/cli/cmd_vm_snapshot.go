@@ -141,7 +141,7 @@ its disks are set back, as after a loss of power, and it is off.`,
 				}
 				return printOne(a, r.VM, vmColumns(), vmName)
 			}
-			lines := []string{"VM " + r.VM.Name + " is set back to snapshot " + args[1] + "."}
+			lines := []string{a.wouldBe("VM " + r.VM.Name + " is set back to snapshot " + args[1] + ".")}
 			for _, c := range r.Changed {
 				lines = append(lines, "It has "+c+".")
 			}
@@ -150,6 +150,9 @@ its disks are set back, as after a loss of power, and it is off.`,
 			}
 			if r.Safety != "" {
 				lines = append(lines, "What it was before is kept as snapshot "+r.Safety+".")
+			}
+			if a.dry {
+				return a.planned(lines...)
 			}
 			next := "Start it with: holdfast vm start " + r.VM.Name
 			if r.Memory {

@@ -7,6 +7,9 @@ func dryCommands() [][]string {
 	return [][]string{
 		{"vm", "create"}, {"vm", "set"}, {"vm", "delete"}, {"vm", "disk", "add"}, {"vm", "disk", "remove"}, {"vm", "disk", "resize"},
 		{"volume", "create"}, {"volume", "clone"}, {"volume", "grow"}, {"volume", "delete"}, {"image", "delete"},
+		{"volume", "revert"}, {"volume", "unsnapshot"}, {"vm", "snapshot", "revert"}, {"vm", "snapshot", "delete"},
+		{"disk", "add"}, {"disk", "replace"}, {"export", "allow"}, {"export", "deny"},
+		{"backup", "schedule", "create"}, {"backup", "schedule", "set"}, {"backup", "schedule", "delete"}, {"backup", "schedule", "run"},
 		{"pool", "create"}, {"pool", "delete"}, {"export", "create"}, {"export", "delete"}, {"host", "remove"}, {"rack", "remove"}, {"oidc", "set"}, {"pages", "set"},
 		{"alert", "receiver", "add"}, {"alert", "receiver", "set"}, {"alert", "receiver", "remove"},
 	}

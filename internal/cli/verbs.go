@@ -63,9 +63,7 @@ func (a *app) forPeople() bool { return a.format == "table" || a.format == "wide
 // done prints what was done to a thing: a sentence for people, its name with
 // -o name, and an object for programs.
 func (a *app) done(what, name, sentence string) error {
-	if a.dry {
-		sentence = "If it were done: " + sentence
-	}
+	sentence = a.wouldBe(sentence)
 	switch {
 	case a.structured():
 		return a.encode(map[string]string{what: name, "done": sentence})
@@ -75,6 +73,14 @@ func (a *app) done(what, name, sentence string) error {
 		fmt.Fprintln(a.Stdout, plain(sentence))
 	}
 	return nil
+}
+
+// wouldBe says of what was only tried that it was not done.
+func (a *app) wouldBe(sentence string) string {
+	if a.dry {
+		sentence = "If it were done: " + sentence
+	}
+	return sentence
 }
 
 // planned prints what would be done, one line each, or an object of them.

@@ -28,8 +28,11 @@ const (
 // way of changer and by nothing else, or is not done at all if it is only tried.
 func dryRuns() []string {
 	return []string{"vm-create", "vm-set", "vm-delete", "vm-disk-add", "vm-disk-remove", "vm-disk-resize",
-		"volume-create", "volume-delete", "volume-grow", "image-delete", "pool-create", "pool-delete", "export-create", "export-delete",
-		"host-drain", "host-remove", "rack-remove", "disk-evacuate", "disk-remove",
+		"volume-create", "volume-delete", "volume-grow", "volume-revert", "image-delete", "pool-create", "pool-delete",
+		"snapshot-delete", "snapshot-group-delete", "vm-snapshot-delete", "vm-snapshot-revert",
+		"export-create", "export-delete", "export-allow", "export-deny",
+		"backup-schedule-create", "backup-schedule-set", "backup-schedule-delete", "backup-schedule-run",
+		"host-drain", "host-remove", "rack-remove", "disk-add", "disk-evacuate", "disk-remove", "disk-replace",
 		"alert-receiver-create", "alert-receiver-set", "alert-receiver-delete", "oidc-set", "pages-set"}
 }
 
@@ -40,15 +43,25 @@ type Changer interface {
 	CreateVolume(ctx context.Context, v NewVolume) (cluster.Volume, error)
 	DeleteVolume(ctx context.Context, id holdfast.VolumeID, erase bool) error
 	GrowVolume(ctx context.Context, id holdfast.VolumeID, blocks uint64) (cluster.Volume, error)
+	DeleteSnapshot(ctx context.Context, id holdfast.VolumeID, snap holdfast.SnapshotID) error
+	Revert(ctx context.Context, id holdfast.VolumeID, snap holdfast.SnapshotID) error
+	DeleteSnapshotGroup(ctx context.Context, g cluster.SnapshotGroup) error
 	CreateVM(ctx context.Context, n NewVM) (cluster.VM, error)
 	ChangeVM(ctx context.Context, id holdfast.VMID, c cluster.VMChange) error
 	DeleteVM(ctx context.Context, id holdfast.VMID, r cluster.VMRemoval) error
 	AddVMDisk(ctx context.Context, id holdfast.VMID, d NewVMDisk) error
 	RemoveVMDisk(ctx context.Context, id holdfast.VMID, volume holdfast.VolumeID) error
+	DeleteVMSnapshot(ctx context.Context, id holdfast.VMID, of cluster.VMSnapshot) error
+	RevertVM(ctx context.Context, id holdfast.VMID, of cluster.VMSnapshot, how Revert) (safety string, err error)
 	CreatePool(ctx context.Context, p cluster.Pool) (cluster.Pool, error)
 	DeletePool(ctx context.Context, id holdfast.PoolID) error
 	CreateExport(ctx context.Context, name string, units []cluster.Unit) (cluster.Export, error)
 	DeleteExport(ctx context.Context, id holdfast.ExportID) error
+	AllowInitiator(ctx context.Context, id holdfast.ExportID, i cluster.Initiator) (cluster.Export, error)
+	DenyInitiator(ctx context.Context, id holdfast.ExportID, name string) (cluster.Export, error)
+	Schedules
+	AddDisk(ctx context.Context, d NewDisk) (cluster.Disk, error)
+	ReplaceDisk(ctx context.Context, id holdfast.DiskID, d NewDisk) (cluster.Disk, error)
 	EvacuateDisk(ctx context.Context, id holdfast.DiskID, on, remove bool) error
 	Drain(ctx context.Context, id holdfast.HostID, on bool, guestSeconds int) error
 	RemoveHosts(ctx context.Context, ids []holdfast.HostID, lost bool, giveUp []holdfast.VolumeID) error

@@ -43,7 +43,24 @@ func TestWhatIsTriedIsNotDone(t *testing.T) {
 		{"volume-grow", "POST", "/v1/volumes/data/grow", `{"size":2097152}`, 200},
 		{"volume-grow", "POST", "/v1/volumes/data/grow", `{"size":4096}`, 400},
 		{"export-create", "POST", "/v1/exports", `{"name":"san","units":[{"volume":"data"}]}`, 201},
+		{"export-allow", "POST", "/v1/exports/san/initiators", `{"name":"iqn.1993-08.org.debian:01:h","secret":"twelve bytes"}`, 200},
+		{"export-allow", "POST", "/v1/exports/san/initiators", `{"name":"nobody"}`, 400},
+		{"export-deny", "DELETE", "/v1/exports/san/initiators/iqn.1993-08.org.debian:01:h", "", 200},
+		{"export-deny", "DELETE", "/v1/exports/san/initiators/iqn.1993-08.org.debian:01:h", "", 404},
 		{"export-delete", "DELETE", "/v1/exports/san", "", 204},
+		{"backup-schedule-create", "POST", "/v1/backup-schedules", `{"name":"nightly","volumes":["data"],"host":"beta","dir":"/mnt/b","every":3600}`, 201},
+		{"backup-schedule-create", "POST", "/v1/backup-schedules", `{"name":"nightly","volumes":["data"],"host":"beta","dir":"/mnt/b","every":3600}`, 409},
+		{"backup-schedule-create", "POST", "/v1/backup-schedules", `{"name":"other","volumes":["none"],"host":"beta","dir":"/mnt/b","every":3600}`, 404},
+		{"backup-schedule-set", "PATCH", "/v1/backup-schedules/nightly", `{"every":7200}`, 200},
+		{"backup-schedule-set", "PATCH", "/v1/backup-schedules/nightly", `{"dir":"here"}`, 400},
+		{"backup-schedule-run", "POST", "/v1/backup-schedules/nightly/run", "", 204},
+		{"backup-schedule-delete", "DELETE", "/v1/backup-schedules/nightly", "", 204},
+		{"backup-schedule-delete", "DELETE", "/v1/backup-schedules/nightly", "", 404},
+		{"snapshot-group-delete", "DELETE", "/v1/snapshot-groups/GROUP", "", 204},
+		{"volume-revert", "POST", "/v1/volumes/data/revert", `{"snapshot":"monday"}`, 204},
+		{"volume-revert", "POST", "/v1/volumes/data/revert", `{"snapshot":"sunday"}`, 404},
+		{"snapshot-delete", "DELETE", "/v1/volumes/data/snapshots/monday", "", 204},
+		{"snapshot-delete", "DELETE", "/v1/volumes/data/snapshots/monday", "", 404},
 		{"vm-create", "POST", "/v1/vms", `{"name":"web","volume":"data"}`, 201},
 		{"vm-create", "POST", "/v1/vms", `{"name":"web","volume":"spare"}`, 409},
 		{"vm-set", "PATCH", "/v1/vms/web", `{"cpus":2}`, 200},
@@ -51,9 +68,16 @@ func TestWhatIsTriedIsNotDone(t *testing.T) {
 		{"vm-disk-add", "POST", "/v1/vms/web/disks", `{"volume":"spare"}`, 200},
 		{"vm-disk-resize", "POST", "/v1/vms/web/disks/spare/resize", `{"size":4194304}`, 200},
 		{"vm-disk-remove", "DELETE", "/v1/vms/web/disks/spare", "", 200},
+		{"vm-snapshot-revert", "POST", "/v1/vms/web/snapshots/good/revert", `{}`, 409},
+		{"vm-snapshot-revert", "POST", "/v1/vms/web/snapshots/good/revert", `{"stop":true}`, 200},
+		{"vm-snapshot-delete", "DELETE", "/v1/vms/web/snapshots/good", "", 204},
+		{"vm-snapshot-delete", "DELETE", "/v1/vms/web/snapshots/good", "", 404},
 		{"vm-delete", "DELETE", "/v1/vms/web?force=true", "", 204},
 		{"volume-delete", "DELETE", "/v1/volumes/spare", "", 204},
 		{"image-delete", "DELETE", "/v1/images/deb", "", 204},
+		{"disk-add", "POST", "/v1/disks", `{"path":"/dev/vdc"}`, 201},
+		{"disk-replace", "POST", "/v1/disks/alpha:%2Fdev%2Fvdc/replace", `{"path":"/dev/vdd"}`, 201},
+		{"disk-replace", "POST", "/v1/disks/alpha:%2Fdev%2Fvdd/replace", `{"path":"/dev/vde","pool":"none"}`, 404},
 		{"disk-evacuate", "POST", "/v1/disks/beta:%2Fdev%2Fvdb/evacuation", `{"on":true}`, 200},
 		{"host-drain", "POST", "/v1/hosts/beta/drain", `{"on":true}`, 200},
 		{"disk-remove", "DELETE", "/v1/disks/beta:%2Fdev%2Fvdb", "", 204},
@@ -71,8 +95,20 @@ func TestWhatIsTriedIsNotDone(t *testing.T) {
 		{"alert-receiver-delete", "DELETE", "/v1/alert-receivers/ops", "", 204},
 		{"alert-receiver-delete", "DELETE", "/v1/alert-receivers/ops", "", 404},
 	} {
-		if c.op == "image-delete" {
+		switch { // what it needs
+		case c.op == "image-delete":
 			d.want(201, "POST", "/v1/images?name=deb", "a disk", append(as, "Content-Type", "application/octet-stream")...)
+			noted++
+		case c.op == "snapshot-group-delete":
+			var g v1.SnapshotGroup
+			if err := json.Unmarshal([]byte(d.want(201, "POST", "/v1/snapshot-groups", `{"name":"both","volumes":["data","spare"]}`, as...)), &g); err != nil {
+				t.Fatal(err)
+			}
+			c.path = "/v1/snapshot-groups/" + g.ID
+			d.want(201, "POST", "/v1/volumes/data/snapshots", `{"name":"monday"}`, as...)
+			noted += 2
+		case c.op == "vm-snapshot-revert" && c.status == 409:
+			d.want(201, "POST", "/v1/vms/web/snapshots", `{"name":"good"}`, as...)
 			noted++
 		}
 		before := d.everything(as)
@@ -113,7 +149,7 @@ func TestWhatIsTriedIsNotDone(t *testing.T) {
 func (d *door) everything(as []string) string {
 	d.Helper()
 	var out strings.Builder
-	for _, path := range []string{"vms", "volumes", "images", "pools", "exports", "hosts", "disks", "alert-receivers"} {
+	for _, path := range []string{"vms", "volumes", "images", "pools", "exports", "hosts", "disks", "alert-receivers", "backup-schedules", "snapshot-groups"} {
 		out.WriteString(d.want(200, "GET", "/v1/"+path, "", as...))
 	}
 	return fmt.Sprint(d.b.St.Rev, out.String())

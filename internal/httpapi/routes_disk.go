@@ -55,7 +55,7 @@ func (s *Server) diskRoutes() {
 			if n.Pool.ID != old.Pool {
 				return v1.Disk{}, holdfast.Errorf(holdfast.Invalid, "a disk of pool %s is replaced by one of that pool, not of %s", p.PoolName(old.Pool), in.Body.Pool)
 			}
-			d, err := s.o.Backend.ReplaceDisk(ctx, old.ID, n)
+			d, err := s.changer(ctx).ReplaceDisk(ctx, old.ID, n)
 			if err != nil {
 				return v1.Disk{}, err
 			}

@@ -59,7 +59,7 @@ func (s *Server) exportRoutes() {
 			if err != nil {
 				return v1.Export{}, err
 			}
-			e, err = s.o.Backend.AllowInitiator(ctx, e.ID, i)
+			e, err = s.changer(ctx).AllowInitiator(ctx, e.ID, i)
 			return s.exportAnswer(ctx, e, err)
 		})
 	type deny struct {
@@ -72,7 +72,7 @@ func (s *Server) exportRoutes() {
 			if err != nil {
 				return v1.Export{}, err
 			}
-			e, err = s.o.Backend.DenyInitiator(ctx, e.ID, in.Initiator)
+			e, err = s.changer(ctx).DenyInitiator(ctx, e.ID, in.Initiator)
 			return s.exportAnswer(ctx, e, err)
 		})
 }

@@ -55,7 +55,7 @@ func (s *Server) groupRoutes() {
 			if err != nil {
 				return err
 			}
-			return s.o.Backend.DeleteSnapshotGroup(ctx, g)
+			return s.changer(ctx).DeleteSnapshotGroup(ctx, g)
 		})
 }
 

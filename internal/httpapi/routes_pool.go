@@ -70,7 +70,7 @@ func (s *Server) addDisk(ctx context.Context, in *request[v1.DiskSpec]) (v1.Disk
 	if err != nil {
 		return v1.Disk{}, err
 	}
-	d, err := s.o.Backend.AddDisk(ctx, n)
+	d, err := s.changer(ctx).AddDisk(ctx, n)
 	if err != nil {
 		return v1.Disk{}, err
 	}

@@ -57,7 +57,7 @@ func (s *Server) scheduleRoutes() {
 			if err != nil {
 				return err
 			}
-			return s.o.Backend.DeleteSchedule(ctx, b.Name)
+			return s.changer(ctx).DeleteSchedule(ctx, b.Name)
 		})
 	do(s, s.operation("POST", "/v1/backup-schedules/{schedule}/run", "backup-schedule-run", "Have its backup made now", 204),
 		func(ctx context.Context, in *ScheduleRef) error {
@@ -65,7 +65,7 @@ func (s *Server) scheduleRoutes() {
 			if err != nil {
 				return err
 			}
-			return s.o.Backend.AskSchedule(ctx, b.Name)
+			return s.changer(ctx).AskSchedule(ctx, b.Name)
 		})
 }
 
@@ -86,7 +86,7 @@ func (s *Server) createSchedule(ctx context.Context, in *request[v1.BackupSchedu
 	if err != nil {
 		return v1.BackupSchedule{}, err
 	}
-	if err := s.o.Backend.CreateSchedule(ctx, b); err != nil {
+	if err := s.changer(ctx).CreateSchedule(ctx, b); err != nil {
 		return v1.BackupSchedule{}, err
 	}
 	if p, err = s.picture(ctx); err != nil {
@@ -117,7 +117,7 @@ func (s *Server) setSchedule(ctx context.Context, name string, c v1.BackupSchedu
 	if err != nil {
 		return v1.BackupSchedule{}, err
 	}
-	if err := s.o.Backend.SetSchedule(ctx, b); err != nil {
+	if err := s.changer(ctx).SetSchedule(ctx, b); err != nil {
 		return v1.BackupSchedule{}, err
 	}
 	if p, err = s.picture(ctx); err != nil {

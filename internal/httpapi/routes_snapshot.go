@@ -50,7 +50,7 @@ func (s *Server) snapshotRoutes() {
 			if err != nil {
 				return err
 			}
-			return s.o.Backend.DeleteSnapshot(ctx, v.ID, snap.ID)
+			return s.changer(ctx).DeleteSnapshot(ctx, v.ID, snap.ID)
 		})
 	do(s, s.operation("POST", "/v1/volumes/{volume}/revert", "volume-revert", "Set the volume back to a snapshot; what was written since is lost", 204),
 		func(ctx context.Context, in *revert) error {
@@ -58,7 +58,7 @@ func (s *Server) snapshotRoutes() {
 			if err != nil {
 				return err
 			}
-			return s.o.Backend.Revert(ctx, v.ID, snap.ID)
+			return s.changer(ctx).Revert(ctx, v.ID, snap.ID)
 		})
 }
 

@@ -72,7 +72,7 @@ func (s *Server) vmSnapshotRoutes() {
 			if err != nil {
 				return err
 			}
-			return s.o.Backend.DeleteVMSnapshot(ctx, v.ID, of)
+			return s.changer(ctx).DeleteVMSnapshot(ctx, v.ID, of)
 		})
 	type revert struct {
 		VMRef
@@ -110,7 +110,7 @@ func (s *Server) revertVM(ctx context.Context, vm, ref string, in v1.VMRevertSpe
 	}
 	out.Changed = []string{}
 	out.Changed = append(out.Changed, configChanges(v.Config(), of.Config)...)
-	if out.Safety, err = s.o.Backend.RevertVM(ctx, v.ID, of, Revert{Stop: in.Stop, NoSafety: in.NoSafety, WithoutMemory: in.WithoutMemory}); err != nil {
+	if out.Safety, err = s.changer(ctx).RevertVM(ctx, v.ID, of, Revert{Stop: in.Stop, NoSafety: in.NoSafety, WithoutMemory: in.WithoutMemory}); err != nil {
 		return out, err
 	}
 	p, err := s.picture(ctx)

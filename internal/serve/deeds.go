@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
-	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/clock"
@@ -13,7 +12,6 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/keyring"
 	"github.com/holdfast-cloud/holdfast/internal/placement"
 	"github.com/holdfast-cloud/holdfast/internal/provision"
-	"github.com/holdfast-cloud/holdfast/internal/transport"
 	"github.com/holdfast-cloud/holdfast/internal/volume"
 )
 
@@ -27,7 +25,8 @@ type Deeds struct {
 // NewDeeds returns what acts on records as a host in one of its lives.
 func NewDeeds(records *cluster.Client, self holdfast.HostID, boot holdfast.BootID, keys *keyring.Ring, log *slog.Logger) Deeds {
 	return Deeds{Records: records, Make: &provision.Provisioner{Self: self, Boot: boot, Cluster: records, Keys: keys, Clock: clock.System{}, Rand: rand.Reader, Log: log,
-		Volumes: volume.New(volume.Config{Self: self, Clock: clock.System{}, Rand: rand.Reader, Net: willing{}, Log: log})}}
+		Volumes: volume.New(volume.Config{Self: self, Clock: clock.System{}, Rand: rand.Reader, Net: willing{records}, Records: claims{records}, Log: log,
+			Keys: func(rec cluster.Volume) (map[holdfast.VolumeID]keyring.Key, error) { return keysOf(keys, rec) }})}}
 }
 
 // State implements httpapi.Changer.
@@ -96,6 +95,16 @@ func (d *Deeds) DeleteExport(_ context.Context, id holdfast.ExportID) error {
 	return d.Make.DeleteExport(id)
 }
 
+// AllowInitiator implements httpapi.Changer.
+func (d *Deeds) AllowInitiator(_ context.Context, id holdfast.ExportID, i cluster.Initiator) (cluster.Export, error) {
+	return d.Make.AllowInitiator(id, i)
+}
+
+// DenyInitiator implements httpapi.Changer.
+func (d *Deeds) DenyInitiator(_ context.Context, id holdfast.ExportID, name string) (cluster.Export, error) {
+	return d.Make.DenyInitiator(id, name)
+}
+
 // EvacuateDisk implements httpapi.Changer.
 func (d *Deeds) EvacuateDisk(_ context.Context, id holdfast.DiskID, on, remove bool) error {
 	_, err := d.Make.EvacuateDisk(id, provision.Evacuation{On: on, Remove: remove})
@@ -116,24 +125,3 @@ func (d *Deeds) RemoveHosts(_ context.Context, ids []holdfast.HostID, lost bool,
 	}
 	return placement.PlanRemoval(st, ids, lost).Allow(giveUp)
 }
-
-// willing are hosts that make and remove replicas, and do nothing else.
-type willing struct{}
-
-// Send implements transport.Network.
-func (willing) Send(_ holdfast.HostID, f transport.Frame, _ time.Duration, done func(transport.Frame, error)) {
-	if f.Kind == volume.KindCreate || f.Kind == volume.KindRemove {
-		done(transport.Frame{}, nil)
-		return
-	}
-	done(transport.Frame{}, holdfast.Errorf(holdfast.Unavailable, "this cannot be tried without being done"))
-}
-
-// Handle implements transport.Network.
-func (willing) Handle(transport.Kind, transport.Handler) {}
-
-// Start implements transport.Network.
-func (willing) Start() error { return nil }
-
-// Close implements transport.Network.
-func (willing) Close() error { return nil }

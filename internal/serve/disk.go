@@ -35,14 +35,11 @@ func (h *Host) AddDisk(ctx context.Context, n httpapi.NewDisk) (cluster.Disk, er
 	if err != nil {
 		return cluster.Disk{}, err
 	}
-	if h.cfg.Witness {
-		return cluster.Disk{}, errWitnessDisk(h.cfg.Name)
+	if err := h.mayHave(n); err != nil {
+		return cluster.Disk{}, err
 	}
 	if n.RAM > 0 {
 		return h.addMemory(m, n)
-	}
-	if !strings.HasPrefix(n.Path, "/") {
-		return cluster.Disk{}, holdfast.Errorf(holdfast.Invalid, "disk %q: give an absolute path", n.Path)
 	}
 	if n.Size > 0 {
 		if err := filedisk.Create(n.Path, n.Size); err != nil {
@@ -74,6 +71,17 @@ func (h *Host) AddDisk(ctx context.Context, n httpapi.NewDisk) (cluster.Disk, er
 		return d, err
 	}
 	return d, h.openDisk(m, n.Path)
+}
+
+// mayHave looks whether this host takes such disks at all.
+func (h *Host) mayHave(n httpapi.NewDisk) error {
+	if h.cfg.Witness {
+		return errWitnessDisk(h.cfg.Name)
+	}
+	if n.RAM == 0 && !strings.HasPrefix(n.Path, "/") {
+		return holdfast.Errorf(holdfast.Invalid, "disk %q: give an absolute path", n.Path)
+	}
+	return nil
 }
 
 // letGo ends the use of a disk that is none of the cluster's any more, because it
@@ -213,13 +221,8 @@ func (h *Host) openStore(m *member, dev disk.Device, path string) error {
 
 // addMemory gives memory of this host to the cluster as a disk.
 func (h *Host) addMemory(m *member, n httpapi.NewDisk) (cluster.Disk, error) {
-	st, err := m.node.Cluster.Refresh()
-	if err != nil {
+	if err := h.hasMemory(m, n.RAM); err != nil {
 		return cluster.Disk{}, err
-	}
-	if left := int64(placement.MemoryLeft(st, h.dir.id.Host)) << 20; n.RAM > left {
-		return cluster.Disk{}, holdfast.Errorf(holdfast.NoSpace, "host %s has %d MiB of memory left beside itself, its VMs and its disks in memory; %d MiB are too many",
-			h.cfg.Name, left>>20, n.RAM>>20)
 	}
 	r := ramDisk{Path: h.freeMemoryName(m), Size: n.RAM, Pool: n.Pool.ID}
 	d, dev, err := h.newMemory(m, r)
@@ -237,6 +240,19 @@ func (h *Host) addMemory(m *member, n httpapi.NewDisk) (cluster.Disk, error) {
 		return d, err
 	}
 	return d, h.openStore(m, dev, r.Path)
+}
+
+// hasMemory looks whether so many bytes of this host's memory are left for a disk.
+func (h *Host) hasMemory(m *member, bytes int64) error {
+	st, err := m.node.Cluster.Refresh()
+	if err != nil {
+		return err
+	}
+	if left := int64(placement.MemoryLeft(st, h.dir.id.Host)) << 20; bytes > left {
+		return holdfast.Errorf(holdfast.NoSpace, "host %s has %d MiB of memory left beside itself, its VMs and its disks in memory; %d MiB are too many",
+			h.cfg.Name, left>>20, bytes>>20)
+	}
+	return nil
 }
 
 func (h *Host) freeMemoryName(m *member) string {

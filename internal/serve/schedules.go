@@ -231,29 +231,7 @@ func (h *Host) CreateSchedule(ctx context.Context, s cluster.BackupSchedule) err
 	if err != nil {
 		return err
 	}
-	st, err := m.node.Cluster.Refresh()
-	if err != nil {
-		return err
-	}
-	if len(st.Schedules) >= cluster.MaxSchedules {
-		return holdfast.Errorf(holdfast.NoSpace, "there are %d backup schedules; delete one first", len(st.Schedules))
-	}
-	if _, ok := st.Schedules[s.Name]; ok {
-		return holdfast.Errorf(holdfast.Exists, "there is a backup schedule %s; choose another name, or delete that first", s.Name)
-	}
-	s.Created = time.Now()
-	tx := m.node.Cluster.Begin()
-	tx.PutSchedule(s, 0)
-	return h.settled(m, tx)
-}
-
-// settled commits and waits until the picture shows it.
-func (h *Host) settled(m *member, tx *cluster.Txn) error {
-	rev, err := tx.Settle(kv.CallTimeout)
-	if err == nil {
-		m.node.Cluster.WaitRev(rev, kv.CallTimeout)
-	}
-	return err
+	return agenda{m.node.Cluster}.CreateSchedule(ctx, s)
 }
 
 // SetSchedule implements httpapi.Schedules.
@@ -262,10 +240,7 @@ func (h *Host) SetSchedule(ctx context.Context, s cluster.BackupSchedule) error 
 	if err != nil {
 		return err
 	}
-	return m.node.Cluster.ChangeSchedule(s.Name, kv.CallTimeout, func(b *cluster.BackupSchedule) error {
-		b.Choose(s)
-		return nil
-	})
+	return agenda{m.node.Cluster}.SetSchedule(ctx, s)
 }
 
 // DeleteSchedule implements httpapi.Schedules.
@@ -274,17 +249,7 @@ func (h *Host) DeleteSchedule(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	st, err := m.node.Cluster.Refresh()
-	if err != nil {
-		return err
-	}
-	s, ok := st.Schedules[name]
-	if !ok {
-		return nil
-	}
-	tx := m.node.Cluster.Begin()
-	tx.DeleteSchedule(name, s.Mod)
-	return h.settled(m, tx)
+	return agenda{m.node.Cluster}.DeleteSchedule(ctx, name)
 }
 
 // AskSchedule implements httpapi.Schedules.
@@ -293,8 +258,5 @@ func (h *Host) AskSchedule(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return m.node.Cluster.ChangeSchedule(name, kv.CallTimeout, func(s *cluster.BackupSchedule) error {
-		s.Asked = time.Now()
-		return nil
-	})
+	return agenda{m.node.Cluster}.AskSchedule(ctx, name)
 }

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -36,78 +35,27 @@ func (h *Host) DeleteVMSnapshot(ctx context.Context, id holdfast.VMID, of cluste
 	if err := m.node.Make.ForgetVMSnapshot(id, of.ID); err != nil {
 		return err
 	}
-	return h.dropKept(ctx, of.Name, of.Disks)
+	return dropKept(ctx, of.Name, of.Disks, h.DeleteSnapshot)
 }
 
 // dropKept lets go of what was kept of volumes.
-func (h *Host) dropKept(ctx context.Context, name string, disks []cluster.VMSnapshotDisk) error {
+func dropKept(ctx context.Context, name string, disks []cluster.VMSnapshotDisk, drop dropper) error {
 	for _, d := range disks {
-		if err := h.DeleteSnapshot(ctx, d.Volume, d.Snapshot); err != nil && !holdfast.IsKind(err, holdfast.NotFound) {
+		if err := drop(ctx, d.Volume, d.Snapshot); err != nil && !holdfast.IsKind(err, holdfast.NotFound) {
 			return holdfast.Errorf(holdfast.KindOf(err), "what snapshot %s kept of volume %s is not let go yet; see 'holdfast volume snapshot groups': %w", name, d.Volume.Short(), err)
 		}
 	}
 	return nil
 }
 
-// RevertVM implements httpapi.VMSnapshots. Between BeginRevert and EndRevert the
-// disks may be of different points, and the VM is not started; what an end in
-// between leaves is done by doing it again.
+// RevertVM implements httpapi.VMSnapshots.
 func (h *Host) RevertVM(ctx context.Context, id holdfast.VMID, of cluster.VMSnapshot, how httpapi.Revert) (safety string, err error) {
 	m, err := h.member()
 	if err != nil {
 		return "", err
 	}
 	ctx = context.WithoutCancel(ctx) // once begun it is brought to an end
-	st, err := m.node.Cluster.Refresh()
-	if err != nil {
-		return "", err
-	}
-	vm, ok := st.VMs[id]
-	if !ok {
-		return "", holdfast.Errorf(holdfast.NotFound, "VM %s does not exist", id.Short())
-	}
-	if !how.WithoutMemory { // before anything is ended
-		if err := provision.MayWake(st, vm.Val, of); err != nil {
-			return "", err
-		}
-	}
-	if how.Stop {
-		if err := m.stopped(id); err != nil {
-			return "", err
-		}
-		if st, err = m.node.Cluster.Refresh(); err != nil {
-			return "", err
-		}
-		vm = st.VMs[id]
-	}
-	if err := provision.MayRevert(st, vm.Val, of); err != nil {
-		return "", err
-	}
-	if !how.NoSafety && vm.Val.Reverting.IsZero() {
-		if safety, err = m.keepBefore(vm.Val, of.Name); err != nil {
-			return "", holdfast.Errorf(holdfast.KindOf(err), "VM %s is as it was: what it is now could not be kept first: %w", vm.Val.Name, err)
-		}
-	}
-	if err := m.node.Make.BeginRevert(id, of.ID); err != nil {
-		return safety, err
-	}
-	for _, d := range of.Disks {
-		if err := h.Revert(ctx, d.Volume, d.Snapshot); err != nil {
-			return safety, holdfast.Errorf(holdfast.KindOf(err), "VM %s is not set back yet, and is not started before it is; do it again: %w", vm.Val.Name, err)
-		}
-	}
-	return safety, m.node.Make.EndRevert(id, of.ID, !how.WithoutMemory)
-}
-
-// keepBefore keeps what a VM is before it is set back, under a name that is free.
-func (m *member) keepBefore(vm cluster.VM, snapshot string) (name string, err error) {
-	for n := 1; n <= cluster.MaxVMSnapshots+1; n++ {
-		name = fmt.Sprintf("before-%.50s-%d", snapshot, n)
-		if _, err = m.node.Make.SnapshotVM(vm.ID, name); !holdfast.IsKind(err, holdfast.Exists) {
-			break
-		}
-	}
-	return name, err
+	return reverting{m.node.Cluster, m.node.Make, m.stopped, h.Revert}.run(ctx, id, of, how)
 }
 
 // stopped ends a VM and waits until its machine is gone.
@@ -147,7 +95,7 @@ func (h *Host) CloneVM(ctx context.Context, id holdfast.VMID, of *cluster.VMSnap
 	if holdfast.IsKind(err, holdfast.Unknown) {
 		return vm, err // the clone may be there
 	}
-	if drop := h.dropKept(ctx, now.Name, now.Disks); drop != nil {
+	if drop := dropKept(ctx, now.Name, now.Disks, h.DeleteSnapshot); drop != nil {
 		h.log.Warn("what a clone was made of is left as a snapshot", "vm", name, "error", drop)
 	}
 	return vm, err

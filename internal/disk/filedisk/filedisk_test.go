@@ -189,6 +189,25 @@ func TestMountedBlockDeviceIsRefused(t *testing.T) {
 	}
 }
 
+// What MayCreate says is what Create says, and makes nothing.
+func TestMayCreateSaysWhatCreateWould(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		path string
+		size int64
+	}{{"a", MinSize}, {"b", MinSize - 1}, {"c", MinSize + 1}, {"a", MinSize}, {"none/d", MinSize}, {"a/e", MinSize}} {
+		path := filepath.Join(dir, c.path)
+		before, _ := os.ReadDir(dir)
+		may := MayCreate(path, c.size)
+		if after, _ := os.ReadDir(dir); len(after) != len(before) {
+			t.Errorf("%s was made", c.path)
+		}
+		if err := Create(path, c.size); (err == nil) != (may == nil) || err != nil && (holdfast.KindOf(err) != holdfast.KindOf(may) || err.Error() != may.Error()) {
+			t.Errorf("%s, %d: %v, and then %v", c.path, c.size, may, err)
+		}
+	}
+}
+
 func TestCreateMakesASparseFileOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disk")
 	if err := Create(path, 1<<40); err != nil {

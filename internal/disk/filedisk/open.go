@@ -39,9 +39,8 @@ const fileSector = 512
 // Create makes a sparse file of size bytes for use as a disk, durably, and
 // leaves it closed. Kinds: Exists, Invalid (size), Denied, NoSpace, IO.
 func Create(path string, size int64) error {
-	if size < MinSize || size%holdfast.BlockSize != 0 {
-		return holdfast.Errorf(holdfast.Invalid, "disk %s: a size of %d bytes is not possible; use a multiple of %d, at least %d (64 MiB)",
-			path, size, holdfast.BlockSize, int64(MinSize))
+	if err := checkSize(path, size); err != nil {
+		return err
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -54,6 +53,34 @@ func Create(path string, size int64) error {
 	if err != nil {
 		os.Remove(path)
 		return (&Disk{path: path}).failed("create", err)
+	}
+	return nil
+}
+
+// MayCreate says why Create would fail, as far as that can be known before: the size,
+// something at the path, no such directory or no right to write there.
+func MayCreate(path string, size int64) error {
+	if err := checkSize(path, size); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	err := unix.Lstat(path, &st)
+	switch {
+	case err == nil:
+		err = unix.EEXIST
+	case err == unix.ENOENT:
+		err = unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK)
+	}
+	if err != nil {
+		return openError(path, &os.PathError{Op: "open", Path: path, Err: err})
+	}
+	return nil
+}
+
+func checkSize(path string, size int64) error {
+	if size < MinSize || size%holdfast.BlockSize != 0 {
+		return holdfast.Errorf(holdfast.Invalid, "disk %s: a size of %d bytes is not possible; use a multiple of %d, at least %d (64 MiB)",
+			path, size, holdfast.BlockSize, int64(MinSize))
 	}
 	return nil
 }

@@ -286,13 +286,3 @@ func (f *Fleet) StopVM(_ context.Context, id holdfast.VMID, force bool) error {
 
 // ResetVM implements httpapi.VMs.
 func (f *Fleet) ResetVM(_ context.Context, id holdfast.VMID) error { return f.Make.ResetVM(id) }
-
-// AllowInitiator implements httpapi.Exports.
-func (f *Fleet) AllowInitiator(_ context.Context, id holdfast.ExportID, i cluster.Initiator) (cluster.Export, error) {
-	return f.Make.AllowInitiator(id, i)
-}
-
-// DenyInitiator implements httpapi.Exports.
-func (f *Fleet) DenyInitiator(_ context.Context, id holdfast.ExportID, name string) (cluster.Export, error) {
-	return f.Make.DenyInitiator(id, name)
-}

@@ -111,8 +111,7 @@ func (f *Fleet) Rehearse(context.Context) (httpapi.Changer, func(), error) {
 		end()
 		return nil, nil, err
 	}
-	r := serve.NewDeeds(c, f.self.ID, f.plan.alive[0].Boot, keyring.NewRing(), f.log)
-	return &r, end, nil
+	return &trial{serve.NewTrial(serve.NewDeeds(c, f.self.ID, f.plan.alive[0].Boot, keyring.NewRing(), f.log))}, end, nil
 }
 
 func newUUID() (holdfast.UUID, error) { return holdfast.NewUUID(rand.Reader) }
