@@ -178,7 +178,7 @@ func (r *Replica) FinishBuild(a Attempt, history []record.Start) error {
 	r.miss()
 	r.dropFallback()
 	r.finishing = true
-	r.build, r.damage = false, ""
+	r.build, r.damage, r.passing = false, "", false
 	r.attempt = a + 1 // what of this one is heard again must not begin it anew: the replica may be in sync
 	s.merge.Set()     // what had to wait
 	s.unlock()

@@ -154,8 +154,12 @@ func (w *catalogWriter) replica(r *Replica) {
 	w.u32(uint32(r.remembers))
 	w.bool(r.build)
 	w.bool(r.fallback != nil)
-	w.u16(uint16(len(r.damage)))
-	w.b = append(w.b, r.damage...)
+	damage := r.damage
+	if r.passing {
+		damage = ""
+	}
+	w.u16(uint16(len(damage)))
+	w.b = append(w.b, damage...)
 	w.u32(uint32(len(r.origins)))
 	for _, i := range r.origins {
 		w.u16(i)

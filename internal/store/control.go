@@ -207,16 +207,38 @@ func (s *Store) removeReplica(r *Replica) {
 	s.dropHead(r.head)
 }
 
-// markDamaged makes a replica ineligible; the first reason stays.
+// markDamaged makes a replica ineligible for good; the first reason stays.
 func (r *Replica) markDamaged(why string) {
-	if r.damage != "" || r.removed {
+	if !r.setDamage(why, false) {
 		return
 	}
-	r.damage = why[:min(len(why), maxDamageText)]
-	r.s.log.Error("replica damaged", "disk", r.s.id.Disk.String(), "replica", r.id.String(), "why", r.damage)
 	if r.s.err == nil && r.s.running {
 		r.s.put(entryDamage, r.num, []byte(r.damage))
 	}
+}
+
+// markUnread makes a replica ineligible since a page of its map cannot be read. If
+// that is for what the page holds, it is so for good. If the disk gave nothing, it
+// may have been out for a moment, and it is so until the disk is opened again:
+// nothing is lost of what the replica has, and it may be the last copy.
+func (r *Replica) markUnread(err error) {
+	why := "its block map cannot be read: " + err.Error()
+	if holdfast.IsKind(err, holdfast.IO) {
+		r.setDamage(why, true)
+	} else {
+		r.markDamaged(why)
+	}
+}
+
+// setDamage notes why a replica is ineligible, unless that is known; passing: until
+// the disk is opened again.
+func (r *Replica) setDamage(why string, passing bool) bool {
+	if r.damage != "" && (passing || !r.passing) || r.removed {
+		return false
+	}
+	r.damage, r.passing = why[:min(len(why), maxDamageText)], passing
+	r.s.log.Error("replica damaged", "disk", r.s.id.Disk.String(), "replica", r.id.String(), "why", r.damage)
+	return true
 }
 
 // Repair replaces the stored bytes of a block by the same content from a peer:

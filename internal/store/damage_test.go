@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-cloud/holdfast"
+	"github.com/holdfast-cloud/holdfast/internal/blockmap"
 	"github.com/holdfast-cloud/holdfast/internal/disk/memdisk"
 	"github.com/holdfast-cloud/holdfast/internal/record"
 )
@@ -262,6 +263,62 @@ func TestALostBatchThatWasSyncedIsDamage(t *testing.T) {
 	b.run(func() error { return v.r().FinishBuild(now(v.r()), []record.Start{{Epoch: 1}}) })
 	if again := v.state(); again.Damage != "" || again.Building {
 		t.Fatalf("a rebuild does not heal: %+v", again)
+	}
+}
+
+// A disk that was out for a moment gives nothing; that says nothing of what it holds,
+// once it is opened again. What it gives and is wrong stays wrong.
+func TestAMapThatCouldNotBeReadIsReadAgain(t *testing.T) {
+	const leaves = 20
+	for name, spoil := range map[string]func(b *bed, page int64){
+		"out": func(b *bed, _ int64) { b.d.SetChances(memdisk.Chances{ReadError: 1}) },
+		"rot": func(b *bed, page int64) { b.d.Rot(page) },
+	} {
+		for _, clean := range []bool{true, false} {
+			b := newBed(t, 91)
+			v := b.create(1, leaves*blockmap.Fan)
+			for leaf := range uint64(leaves) {
+				v.write(leaf*blockmap.Fan, leaf+1)
+			}
+			v.stable()
+			b.run(b.s.Checkpoint)
+			b.restart()
+			var miss *blockmap.Miss
+			r := v.r()
+			b.s.lock()
+			_, err := r.head.lookup(3 * blockmap.Fan)
+			b.s.unlock()
+			if !errors.As(err, &miss) {
+				t.Fatalf("the page is in memory: %v", err)
+			}
+			seg, slot, n := unpackPage(miss.ID)
+			page := b.s.parts(nil, seg, slot, uint16(n*blockUnit))[0].off
+			spoil(b, page+100)
+			if err := b.try(func() error { return v.r().ReadOpened(make([]byte, blockSize), 3*blockmap.Fan, nil) }); err == nil {
+				t.Fatalf("%s: it was read", name)
+			}
+			if v.state().Damage == "" {
+				t.Fatalf("%s: a replica whose map cannot be read is not called damaged", name)
+			}
+			b.d.SetChances(memdisk.Chances{})
+			b.run(b.s.Checkpoint)
+			if clean {
+				b.restart()
+			} else {
+				b.crash()
+			}
+			if is := v.state().Damage; (is != "") != (name == "rot") {
+				t.Fatalf("%s, clean %v: opened again it is called %q", name, clean, is)
+			}
+			if name == "out" {
+				for leaf := range uint64(leaves) {
+					v.want(leaf*blockmap.Fan, leaf+1)
+				}
+				v.write(3*blockmap.Fan, 77)
+				v.stable()
+				v.want(3*blockmap.Fan, 77)
+			}
+		}
 	}
 }
 

@@ -114,7 +114,7 @@ func (s *Store) giveUp(h *head, j *dropJob, err error) {
 	defer s.unlock()
 	if h != nil {
 		h.stuck = true
-		h.r.markDamaged("its block map cannot be read: " + err.Error())
+		h.r.markUnread(err)
 		return
 	}
 	s.log.Error("space of a dropped root is lost until the disk is rebuilt", "disk", s.id.Disk.String(), "err", err)

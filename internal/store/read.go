@@ -170,7 +170,7 @@ func (r *Replica) pageError(addr uint64, err error) error {
 		return err
 	}
 	r.s.lock()
-	r.markDamaged("its block map cannot be read: " + err.Error())
+	r.markUnread(err)
 	r.s.unlock()
 	return &CorruptError{Replica: r.id, Addr: addr, cause: err}
 }
@@ -179,7 +179,7 @@ func (r *Replica) pageError(addr uint64, err error) error {
 // Under the lock.
 func (r *Replica) unreadable(err error) error {
 	if holdfast.IsKind(err, holdfast.Corrupt) || holdfast.IsKind(err, holdfast.IO) {
-		r.markDamaged("its block map cannot be read: " + err.Error())
+		r.markUnread(err)
 	}
 	return err
 }

@@ -313,7 +313,7 @@ func (s *Store) findBadMaps() {
 		}
 		if err != nil {
 			r.head.stuck = true
-			r.markDamaged("its block map cannot be read: " + err.Error())
+			r.markUnread(err)
 		}
 		r.aside = slices.DeleteFunc(r.aside, func(sn *snap) bool { // it will be sent again
 			sn.node.hidden = check(sn.node.root) != nil

@@ -23,6 +23,7 @@ type Replica struct {
 	durProm     holdfast.Epoch // the promise that is on disk
 	remembers   holdfast.Epoch // see Remember
 	damage      string
+	passing     bool // the damage is that the disk gave no answer: it is not on the disk
 	build       bool // building, also when interrupted
 	removed     bool
 	replayBuild bool // recovery: what follows in the log belongs to a build that did not survive
