@@ -214,6 +214,8 @@ func refusal(resp *http.Response, body io.Reader) error {
 			return underWay{err}
 		case len(p.Errors) > 0 && p.Errors[0].Where == "header."+keyHeader:
 			return keyless{err}
+		case p.Status == http.StatusPreconditionFailed:
+			return changed{err}
 		}
 		return err
 	}

@@ -87,6 +87,15 @@ func isGone(err error) bool {
 	return errors.As(err, &lost{}) || errors.As(err, &notSent{}) || errors.As(err, &underWay{})
 }
 
+// changed says that something is not what it was when its tag was noted.
+type changed struct{ error }
+
+func (e changed) Unwrap() error { return e.error }
+
+// IsChanged reports whether a call with IfMatch was refused because somebody else
+// was quicker.
+func IsChanged(err error) bool { return errors.As(err, &changed{}) }
+
 type tagKey struct{}
 type matchKey struct{}
 

@@ -165,7 +165,7 @@ func TestTagsAreNotedAndNamed(t *testing.T) {
 	if _, err := c.SetProject(IfMatch(t.Context(), tag), "red", v1.ProjectChange{}); err != nil {
 		t.Error(err)
 	}
-	if _, err := c.SetProject(IfMatch(t.Context(), `"two"`), "red", v1.ProjectChange{}); !holdfast.IsKind(err, holdfast.Conflict) {
+	if _, err := c.SetProject(IfMatch(t.Context(), `"two"`), "red", v1.ProjectChange{}); !holdfast.IsKind(err, holdfast.Conflict) || !IsChanged(err) {
 		t.Errorf("of another one: %v", err)
 	}
 }

@@ -7,15 +7,19 @@ import (
 	"crypto/x509"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	mrand "math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -202,6 +206,8 @@ func (k *talk) do(words []string) {
 			}
 			time.Sleep(time.Millisecond)
 		}
+	case "meanwhile":
+		k.meanwhile(words[1], strings.Join(words[2:], " "))
 	case "lose":
 		k.b.Lose(words[1])
 	case "stale":
@@ -234,6 +240,45 @@ func (k *talk) do(words []string) {
 	default:
 		k.t.Fatalf("unknown word %q", words[0])
 	}
+}
+
+// meanwhile has somebody else PUT something at a path as soon as it was read once.
+func (k *talk) meanwhile(path, body string) {
+	dial := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(k.dir, "s"))
+	}}
+	k.t.Cleanup(dial.CloseIdleConnections)
+	var once sync.Once
+	put := func(r *http.Response) (err error) {
+		if r.Request.Method != "GET" || r.Request.URL.Path != path {
+			return nil
+		}
+		once.Do(func() {
+			req, _ := http.NewRequest("PUT", "http://holdfast"+path, strings.NewReader(body))
+			req.Header.Set("Content-Type", "application/json")
+			var resp *http.Response
+			if resp, err = dial.RoundTrip(req); err == nil {
+				defer resp.Body.Close()
+				if resp.StatusCode != 200 {
+					text, _ := io.ReadAll(resp.Body)
+					err = fmt.Errorf("meanwhile: %s %s", resp.Status, text)
+					k.t.Error(err)
+				}
+			}
+		})
+		return err
+	}
+	front := httptest.NewUnstartedServer(&httputil.ReverseProxy{Transport: dial, ModifyResponse: put,
+		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "holdfast" }})
+	l, err := net.Listen("unix", filepath.Join(k.dir, "front"))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	front.Listener.Close()
+	front.Listener = l
+	front.Start()
+	k.t.Cleanup(front.Close)
+	k.sock = l.Addr().String()
 }
 
 func (k *talk) run(line string) string {

@@ -122,11 +122,17 @@ func (a *app) oidcSetCmd() *cobra.Command {
 
 // set changes what was given, and keeps the rest as it is at that moment.
 func (f *oidcFlags) set(ctx context.Context, a *app, c *client.Client, given func(string) bool) (v1.OIDC, error) {
-	var tag string
-	o, err := c.OIDC(client.WithTag(ctx, &tag))
-	if err != nil && !holdfast.IsKind(err, holdfast.NotFound) {
-		return o, err
-	}
+	return replaced(ctx, "log-in by OpenID Connect", "oidc show", c.OIDC, func(ctx context.Context, o v1.OIDC) (v1.OIDC, error) {
+		s, err := f.spec(a, o, given)
+		if err != nil {
+			return o, err
+		}
+		return c.SetOIDC(ctx, s)
+	})
+}
+
+// spec is what is asked for, by what stands.
+func (f *oidcFlags) spec(a *app, o v1.OIDC, given func(string) bool) (v1.OIDCSpec, error) {
 	s := v1.OIDCSpec{Name: o.Name, Issuer: o.Issuer, ClientID: o.ClientID, Scopes: o.Scopes, CA: o.CA, Domains: o.Domains, NameClaim: o.NameClaim, Rules: o.Rules}
 	for flag, x := range map[string]struct{ at, to *string }{"issuer": {&s.Issuer, &f.issuer}, "client-id": {&s.ClientID, &f.client}, "name": {&s.Name, &f.name}, "name-claim": {&s.NameClaim, &f.nameClaim}} {
 		if given(flag) {
@@ -144,7 +150,7 @@ func (f *oidcFlags) set(ctx context.Context, a *app, c *client.Client, given fun
 		for _, text := range f.rules {
 			r, err := parseRule(text)
 			if err != nil {
-				return o, err
+				return s, err
 			}
 			s.Rules = append(s.Rules, r)
 		}
@@ -154,27 +160,24 @@ func (f *oidcFlags) set(ctx context.Context, a *app, c *client.Client, given fun
 		if f.ca != "" {
 			b, err := os.ReadFile(f.ca)
 			if err != nil {
-				return o, holdfast.Errorf(holdfast.NotFound, "CA: %w", err)
+				return s, holdfast.Errorf(holdfast.NotFound, "CA: %w", err)
 			}
 			s.CA = string(b)
 		}
 	}
 	switch {
 	case given("secret-file") && f.public:
-		return o, usageError{errors.New("give --secret-file or --public, not both; see 'holdfast oidc set --help'")}
+		return s, usageError{errors.New("give --secret-file or --public, not both; see 'holdfast oidc set --help'")}
 	case f.public:
 		s.ClientSecret = new(string)
 	case given("secret-file"):
 		text, err := f.secret.read(a, "The client's secret", false)
 		if err != nil {
-			return o, err
+			return s, err
 		}
 		s.ClientSecret = &text
 	}
-	if tag != "" {
-		ctx = client.IfMatch(ctx, tag)
-	}
-	return c.SetOIDC(ctx, s)
+	return s, nil
 }
 
 func (a *app) oidcDeleteCmd() *cobra.Command {

@@ -50,7 +50,7 @@ func (a *app) pagesSetCmd() *cobra.Command {
 		Example: "  holdfast pages set field.local cloud.example.org\n  holdfast pages set field.local --new-authority    # if its key may be in other hands",
 		RunE: a.with(func(ctx context.Context, c *client.Client, args []string) error {
 			s.Names = args
-			p, err := c.SetPages(ctx, s)
+			p, err := replaced(ctx, "the names of the pages", "pages show", c.Pages, func(ctx context.Context, _ v1.Pages) (v1.Pages, error) { return c.SetPages(ctx, s) })
 			return printed(a, p, err, pagesColumns(), pagesName)
 		})}
 	c.Flags().BoolVar(&s.NewAuthority, "new-authority", false, "have another authority in any case, which people install anew")

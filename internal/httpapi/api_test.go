@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 // serve starts a server on a socket and returns a client of it.
-func serve(t *testing.T, b *apitest.Backend) (*client.Client, string) {
+func serve(t *testing.T, b httpapi.Backend) (*client.Client, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	s := httpapi.New(httpapi.Options{Backend: b, Version: "test"})

@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/client"
+	"github.com/holdfast-cloud/holdfast/internal/cluster"
 	"github.com/holdfast-cloud/holdfast/internal/httpapi/apitest"
 )
 
@@ -120,5 +121,42 @@ func TestASchedule(t *testing.T) {
 	}
 	if list, err := c.BackupSchedules(ctx); err != nil || len(list) != 0 {
 		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// quicker is a cluster in which somebody else changes a schedule a moment before.
+type quicker struct {
+	*apitest.Backend
+	before func(was cluster.BackupSchedule)
+}
+
+func (q *quicker) SetSchedule(ctx context.Context, was, s cluster.BackupSchedule) error {
+	if f := q.before; f != nil {
+		q.before = nil
+		f(was)
+	}
+	return q.Backend.SetSchedule(ctx, was, s)
+}
+
+// Who change different things of a schedule at the same time both have their way.
+func TestTwoChangeASchedule(t *testing.T) {
+	ctx, q := t.Context(), &quicker{Backend: apitest.Three()}
+	c, _ := serve(t, q)
+	if _, err := c.CreateVolume(ctx, v1.VolumeSpec{Name: "db", Size: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.CreateBackupSchedule(ctx, v1.BackupScheduleSpec{Name: "nightly", Volumes: []string{"db"}, Host: "alpha", Dir: "/mnt/b", Every: 3600}); err != nil {
+		t.Fatal(err)
+	}
+	q.before = func(was cluster.BackupSchedule) {
+		theirs := was
+		theirs.Dir = "/mnt/theirs"
+		if err := q.Backend.SetSchedule(ctx, was, theirs); err != nil {
+			t.Error(err)
+		}
+	}
+	every := int64(7200)
+	if s, err := c.SetBackupSchedule(ctx, "nightly", v1.BackupScheduleSet{Every: &every}); err != nil || s.Every != every || s.Dir != "/mnt/theirs" {
+		t.Errorf("%+v, %v", s, err)
 	}
 }

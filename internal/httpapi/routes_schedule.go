@@ -17,8 +17,9 @@ import (
 type Schedules interface {
 	// CreateSchedule makes a schedule. Exists: the name is taken.
 	CreateSchedule(ctx context.Context, s cluster.BackupSchedule) error
-	// SetSchedule changes what was chosen of the schedule of that name.
-	SetSchedule(ctx context.Context, s cluster.BackupSchedule) error
+	// SetSchedule changes what was chosen of the schedule of that name to what s
+	// says. Conflict: what was chosen is not that of was any more.
+	SetSchedule(ctx context.Context, was, s cluster.BackupSchedule) error
 	// DeleteSchedule ends one; its backups stay.
 	DeleteSchedule(ctx context.Context, name string) error
 	// AskSchedule has one run as soon as its host sees it.
@@ -95,14 +96,37 @@ func (s *Server) createSchedule(ctx context.Context, in *request[v1.BackupSchedu
 	return p.renderSchedule(b), nil
 }
 
-func (s *Server) setSchedule(ctx context.Context, name string, c v1.BackupScheduleSet) (v1.BackupSchedule, error) {
+// setTries is how often a change is made anew of what others change at the same time.
+const setTries = 5
+
+func (s *Server) setSchedule(ctx context.Context, name string, c v1.BackupScheduleSet) (out v1.BackupSchedule, err error) {
+	for range setTries {
+		if err = s.setScheduleOnce(ctx, name, c); !holdfast.IsKind(err, holdfast.Conflict) {
+			break
+		}
+	}
+	if err != nil {
+		return out, err
+	}
 	p, err := s.picture(ctx)
 	if err != nil {
-		return v1.BackupSchedule{}, err
+		return out, err
 	}
 	is, err := p.schedule(name)
 	if err != nil {
-		return v1.BackupSchedule{}, err
+		return out, err
+	}
+	return p.renderSchedule(is), nil
+}
+
+func (s *Server) setScheduleOnce(ctx context.Context, name string, c v1.BackupScheduleSet) error {
+	p, err := s.picture(ctx)
+	if err != nil {
+		return err
+	}
+	is, err := p.schedule(name)
+	if err != nil {
+		return err
 	}
 	spec := specOf(is)
 	override(&spec.Volumes, c.Volumes)
@@ -115,18 +139,9 @@ func (s *Server) setSchedule(ctx context.Context, name string, c v1.BackupSchedu
 	override(&spec.Plaintext, c.Plaintext)
 	b, err := p.newSchedule(spec)
 	if err != nil {
-		return v1.BackupSchedule{}, err
+		return err
 	}
-	if err := s.changer(ctx).SetSchedule(ctx, b); err != nil {
-		return v1.BackupSchedule{}, err
-	}
-	if p, err = s.picture(ctx); err != nil {
-		return v1.BackupSchedule{}, err
-	}
-	if is, err = p.schedule(name); err != nil {
-		return v1.BackupSchedule{}, err
-	}
-	return p.renderSchedule(is), nil
+	return s.changer(ctx).SetSchedule(ctx, is, b)
 }
 
 // override sets what was given.

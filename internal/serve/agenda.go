@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"reflect"
 	"time"
 
 	"github.com/holdfast-cloud/holdfast"
@@ -32,8 +33,12 @@ func (a agenda) CreateSchedule(_ context.Context, s cluster.BackupSchedule) erro
 }
 
 // SetSchedule implements httpapi.Schedules.
-func (a agenda) SetSchedule(_ context.Context, s cluster.BackupSchedule) error {
+func (a agenda) SetSchedule(_ context.Context, was, s cluster.BackupSchedule) error {
 	return a.records.ChangeSchedule(s.Name, kv.CallTimeout, func(b *cluster.BackupSchedule) error {
+		same := *b
+		if same.Choose(was); !reflect.DeepEqual(same, *b) {
+			return holdfast.Errorf(holdfast.Conflict, "somebody else changed backup schedule %s meanwhile; look at it and try again", s.Name)
+		}
 		b.Choose(s)
 		return nil
 	})

@@ -243,4 +243,14 @@ func TestAHostTriesWhatItDoesNotOnlyWriteDown(t *testing.T) {
 	if list, err := a.api.BackupSchedules(ctx); err != nil || len(list) != 0 {
 		t.Errorf("something was done: %+v, %v", list, err)
 	}
+	if _, err := a.api.CreateBackupSchedule(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	was := m.node.Cluster.State().Schedules["nightly"].Val
+	later, other := was, was
+	later.Every, other.FullAfter = 2*was.Every, 7
+	must("a change", a.host.SetSchedule(ctx, was, later))
+	if err := a.host.SetSchedule(ctx, was, other); !holdfast.IsKind(err, holdfast.Conflict) {
+		t.Errorf("a change of what is not so any more: %v", err)
+	}
 }

@@ -235,12 +235,12 @@ func (h *Host) CreateSchedule(ctx context.Context, s cluster.BackupSchedule) err
 }
 
 // SetSchedule implements httpapi.Schedules.
-func (h *Host) SetSchedule(ctx context.Context, s cluster.BackupSchedule) error {
+func (h *Host) SetSchedule(ctx context.Context, was, s cluster.BackupSchedule) error {
 	m, err := h.member()
 	if err != nil {
 		return err
 	}
-	return agenda{m.node.Cluster}.SetSchedule(ctx, s)
+	return agenda{m.node.Cluster}.SetSchedule(ctx, was, s)
 }
 
 // DeleteSchedule implements httpapi.Schedules.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"reflect"
 
 	"github.com/holdfast-cloud/holdfast"
 	"github.com/holdfast-cloud/holdfast/internal/backup"
@@ -107,11 +108,15 @@ func (b *Backend) CreateSchedule(_ context.Context, s cluster.BackupSchedule) er
 }
 
 // SetSchedule implements httpapi.Backend.
-func (b *Backend) SetSchedule(_ context.Context, s cluster.BackupSchedule) error {
+func (b *Backend) SetSchedule(_ context.Context, was, s cluster.BackupSchedule) error {
 	return b.change(func() error {
 		is, ok := b.St.Schedules[s.Name]
 		if !ok {
 			return holdfast.Errorf(holdfast.NotFound, "there is no backup schedule %s", s.Name)
+		}
+		same := is.Val
+		if same.Choose(was); !reflect.DeepEqual(same, is.Val) {
+			return holdfast.Errorf(holdfast.Conflict, "somebody else changed backup schedule %s meanwhile", s.Name)
 		}
 		is.Val.Choose(s)
 		put(b, b.St.Schedules, s.Name, is.Val)

@@ -122,7 +122,9 @@ func (refusals) BackupCluster(context.Context) (io.ReadCloser, error) { return n
 func (refusals) CreateSchedule(context.Context, cluster.BackupSchedule) error { return needs(noBytes) }
 
 // SetSchedule implements httpapi.Schedules.
-func (refusals) SetSchedule(context.Context, cluster.BackupSchedule) error { return needs(noBytes) }
+func (refusals) SetSchedule(context.Context, cluster.BackupSchedule, cluster.BackupSchedule) error {
+	return needs(noBytes)
+}
 
 // DeleteSchedule implements httpapi.Schedules.
 func (refusals) DeleteSchedule(context.Context, string) error { return needs(noBytes) }

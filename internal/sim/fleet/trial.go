@@ -33,8 +33,8 @@ func (*trial) CreateSchedule(ctx context.Context, s cluster.BackupSchedule) erro
 }
 
 // SetSchedule implements httpapi.Schedules.
-func (*trial) SetSchedule(ctx context.Context, s cluster.BackupSchedule) error {
-	return refusals{}.SetSchedule(ctx, s)
+func (*trial) SetSchedule(ctx context.Context, was, s cluster.BackupSchedule) error {
+	return refusals{}.SetSchedule(ctx, was, s)
 }
 
 // DeleteSchedule implements httpapi.Schedules.
