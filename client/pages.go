@@ -17,6 +17,16 @@ func (c *Client) SetPages(ctx context.Context, s v1.PagesSpec) (v1.Pages, error)
 	return fetch[v1.Pages](ctx, c, "PUT", path("pages"), s)
 }
 
+// SetPagesSite gives the pages a certificate of the site's own.
+func (c *Client) SetPagesSite(ctx context.Context, s v1.PagesSite) (v1.Pages, error) {
+	return fetch[v1.Pages](ctx, c, "PUT", path("pages", "site"), s)
+}
+
+// RemovePagesSite has the pages show it no more.
+func (c *Client) RemovePagesSite(ctx context.Context) error {
+	return c.call(ctx, "DELETE", path("pages", "site"), nil, nil)
+}
+
 // Passkeys lists the passkeys of a user.
 func (c *Client) Passkeys(ctx context.Context, user string) ([]v1.Passkey, error) {
 	return fetch[[]v1.Passkey](ctx, c, "GET", path("users", user, "passkeys"), nil)

@@ -8,9 +8,10 @@ import (
 // Pages are the names by which people open the cluster's pages, and the authority that
 // browsers are to trust for them.
 type Pages struct {
-	Names     []string       `json:"names" doc:"The first is the one that people are told; every host answers on the link for those in .local"`
-	Authority PagesAuthority `json:"authority"`
-	Named     bool           `json:"named" doc:"The caller has come by one of the names"`
+	Names     []string          `json:"names" doc:"The first is the one that people are told; every host answers on the link for those in .local"`
+	Authority PagesAuthority    `json:"authority"`
+	Site      *PagesCertificate `json:"site,omitempty" doc:"The certificate that the site has from elsewhere for names of its own; absent: none"`
+	Named     bool              `json:"named" doc:"The caller has come by one of the names"`
 }
 
 // PagesAuthority vouches for the names and for nothing else.
@@ -18,6 +19,22 @@ type PagesAuthority struct {
 	SHA256      string    `json:"sha256" doc:"Of its certificate, as browsers and phones show it"`
 	Until       time.Time `json:"until"`
 	Certificate string    `json:"certificate" doc:"PEM"`
+}
+
+// PagesCertificate is the site's own certificate, which its people's browsers trust
+// already.
+type PagesCertificate struct {
+	Names  []string  `json:"names" doc:"By these the pages are opened, too; '*' is any word"`
+	Issuer string    `json:"issuer"`
+	SHA256 string    `json:"sha256" doc:"As browsers show it"`
+	From   time.Time `json:"from"`
+	Until  time.Time `json:"until"`
+}
+
+// PagesSite gives the pages a certificate of the site's own.
+type PagesSite struct {
+	Certificate string `json:"certificate" maxLength:"65536" doc:"PEM: the site's own first, and then each that vouches for the one before"`
+	Key         string `json:"key" maxLength:"16384" doc:"PEM, not encrypted; RSA of 2048 bits or more, or ECDSA. No answer has it"`
 }
 
 // PagesSpec gives the pages names.

@@ -46,7 +46,7 @@ func Rows() []Row {
 			Why: "the scheduler that the other fakes may live in"},
 		{Name: "implementations", Packages: []string{"internal/disk/*", "internal/transport/*", "internal/kv/*", "internal/hypervisor/*", "internal/fence/*", "internal/export/*", "internal/export/iscsi/*"},
 			Within: true, Why: "real and fake sides of the seams: they know their seam, not who uses it"},
-		{Name: "records", Packages: []string{"internal/cluster", "internal/kept", "internal/account", "internal/once", "internal/task", "internal/turn", "internal/web"},
+		{Name: "records", Packages: []string{"internal/cluster", "internal/kept", "internal/account", "internal/once", "internal/task", "internal/turn", "internal/web", "internal/web/webtest"},
 			Why: "the cluster's desired and observed state over kv; planners read it, so it stands below them"},
 		{Name: "engine", Packages: []string{"internal/store", "internal/replica"},
 			Why: "what keeps and replicates the data of one disk and one volume, knowing no cluster"},
@@ -89,7 +89,7 @@ func Only() map[string][]string {
 // not import them.
 func Fakes() []string {
 	return []string{"internal/clock/simclock", "internal/disk/memdisk", "internal/disk/recorder", "internal/transport/simnet", "internal/kv/memkv", "internal/kv/etcdtest",
-		"internal/hypervisor/fakevm", "internal/fence/simfence", "internal/export/memexport", "internal/placement/sketch", "internal/httpapi/apitest", "internal/program/programtest", "internal/oidc/oidctest", "internal/passkey/passkeytest"}
+		"internal/hypervisor/fakevm", "internal/fence/simfence", "internal/export/memexport", "internal/placement/sketch", "internal/httpapi/apitest", "internal/program/programtest", "internal/oidc/oidctest", "internal/passkey/passkeytest", "internal/web/webtest"}
 }
 
 // Foreign says which packages alone may import a foreign module, by prefix.
@@ -104,7 +104,7 @@ func Foreign() map[string][]string {
 		"github.com/coreos/go-oidc/":     {"internal/oidc"},
 		"golang.org/x/oauth2":            {"internal/oidc"},
 		"github.com/go-webauthn/":        {"internal/passkey"},
-		"github.com/descope/":            {"internal/passkey/passkeytest"},
+		"github.com/descope/":            {"internal/passkey/passkeytest", "internal/web/webtest"},
 		"github.com/pion/":               {"internal/mdns"},
 		"github.com/danielgtaylor/huma/": {"internal/httpapi", "api/v1"},
 		"github.com/klauspost/compress/": {"internal/seal", "internal/image/qcow2", "internal/backup"},

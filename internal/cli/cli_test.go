@@ -40,6 +40,7 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/program/programtest"
 	"github.com/holdfast-cloud/holdfast/internal/task"
 	"github.com/holdfast-cloud/holdfast/internal/web"
+	"github.com/holdfast-cloud/holdfast/internal/web/webtest"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what came out to testdata")
@@ -143,7 +144,11 @@ func (k *talk) fresh(b *apitest.Backend) {
 				return nil, nil, err
 			}
 			p, err := r.Page(pages.Clock.Wall(), rand.Reader)
-			return pages, p, err
+			if err != nil {
+				return nil, nil, err
+			}
+			site, err := pages.Site()
+			return pages, p.With(site), err
 		},
 		Audit: func() (*audit.Log, error) { return log, nil }, Tasks: func() (*task.Store, error) { return long, nil },
 		Once: func() (*once.Log, error) { return keys, nil }, Fetch: k.policy(), Alerts: func() (*alert.Store, error) { return alerts, nil }, AlertLost: func(string, string) {}})
@@ -232,6 +237,13 @@ func (k *talk) do(words []string) {
 		}
 		if err := os.WriteFile(filepath.Join(k.dir, words[1]), make([]byte, size), 0o600); err != nil {
 			k.t.Fatal(err)
+		}
+	case "certificate": // for some names, in NAME.crt and NAME.key
+		certs, key := webtest.New(k.t, still{}.Wall()).Site(words[2:]...)
+		for name, b := range map[string][]byte{words[1] + ".crt": certs, words[1] + ".key": key} {
+			if err := os.WriteFile(filepath.Join(k.dir, name), b, 0o600); err != nil {
+				k.t.Fatal(err)
+			}
 		}
 	case "text":
 		if err := os.WriteFile(filepath.Join(k.dir, words[1]), []byte(strings.Join(words[2:], " ")+"\n"), 0o600); err != nil {

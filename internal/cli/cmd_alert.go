@@ -151,18 +151,22 @@ func (f *receiverFlags) read(a *app) (err error) {
 }
 
 func readCA(path string) (string, error) {
-	const most = 16 << 10
+	return readText("--ca", path, 16<<10, "give the authorities of that server alone")
+}
+
+// readText reads a file of no more than so many bytes; what is how people know it.
+func readText(what, path string, most int64, advice string) (string, error) {
 	r, err := os.Open(path)
 	if err != nil {
-		return "", holdfast.Errorf(holdfast.NotFound, "--ca: %w", err)
+		return "", holdfast.Errorf(holdfast.NotFound, "%s: %w", what, err)
 	}
 	defer r.Close()
 	b, err := io.ReadAll(io.LimitReader(r, most+1))
 	switch {
 	case err != nil:
-		return "", holdfast.Errorf(holdfast.IO, "--ca: %w", err)
-	case len(b) > most:
-		return "", holdfast.Errorf(holdfast.Invalid, "--ca %s: at most %d bytes are taken; give the authorities of that server alone", path, most)
+		return "", holdfast.Errorf(holdfast.IO, "%s: %w", what, err)
+	case int64(len(b)) > most:
+		return "", holdfast.Errorf(holdfast.Invalid, "%s %s: at most %d bytes are taken; %s", what, path, most, advice)
 	}
 	return string(b), nil
 }

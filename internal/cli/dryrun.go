@@ -11,6 +11,7 @@ func dryCommands() [][]string {
 		{"disk", "add"}, {"disk", "replace"}, {"export", "allow"}, {"export", "deny"},
 		{"backup", "schedule", "create"}, {"backup", "schedule", "set"}, {"backup", "schedule", "delete"}, {"backup", "schedule", "run"},
 		{"pool", "create"}, {"pool", "delete"}, {"export", "create"}, {"export", "delete"}, {"host", "remove"}, {"rack", "remove"}, {"oidc", "set"}, {"pages", "set"},
+		{"pages", "set-certificate"}, {"pages", "remove-certificate"},
 		{"alert", "receiver", "add"}, {"alert", "receiver", "set"}, {"alert", "receiver", "remove"},
 	}
 }

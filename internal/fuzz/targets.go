@@ -37,7 +37,7 @@ func targets() []target {
 		"image/fetch": {"FuzzParseURL"},
 		"series":      {"FuzzDecode"},
 		"program":     {"FuzzArch", "FuzzTrial"},
-		"web":         {"FuzzRecord"},
+		"web":         {"FuzzRecord", "FuzzSite"},
 		"passkey":     {"FuzzAnswers"},
 	}
 	var out []target

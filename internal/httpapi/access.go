@@ -57,7 +57,7 @@ func access() map[string]account.Need {
 		"incident-list": site, "incident-show": site, "backup-schedule-list": site, "backup-schedule-show": site,
 		"host-drain": siteWork, "disk-evacuate": siteWork, "disk-scrub": siteWork, "work-cancel": siteWork, "task-cancel": siteWork, "backup-schedule-run": siteWork,
 
-		"oidc-show": clusterRead, "oidc-set": cluster, "oidc-delete": cluster, "pages-set": cluster,
+		"oidc-show": clusterRead, "oidc-set": cluster, "oidc-delete": cluster, "pages-set": cluster, "pages-site-set": cluster, "pages-site-delete": cluster,
 		"audit-list": clusterRead, "cluster-key": clusterRead, "debug": clusterRead, "join-code-list": clusterRead, "recovery": clusterRead, "move-ready": clusterRead,
 		"upgrade-plan": clusterRead, "program-show": clusterRead, "program-send": cluster, "program-start": cluster,
 		"cluster-init": cluster, "self-join": cluster, "setup-link": cluster,

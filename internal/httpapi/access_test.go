@@ -98,7 +98,11 @@ func (d *door) page() (*web.Store, *web.Page, error) {
 		return nil, nil, err
 	}
 	p, err := r.Page(time.Now(), rand.Reader)
-	return d.pages, p, err
+	if err != nil {
+		return nil, nil, err
+	}
+	site, err := d.pages.Site()
+	return d.pages, p.With(site), err
 }
 
 // call does one request and returns its answer, whose body has been read.

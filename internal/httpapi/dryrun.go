@@ -33,7 +33,7 @@ func dryRuns() []string {
 		"export-create", "export-delete", "export-allow", "export-deny",
 		"backup-schedule-create", "backup-schedule-set", "backup-schedule-delete", "backup-schedule-run",
 		"host-drain", "host-remove", "rack-remove", "disk-add", "disk-evacuate", "disk-remove", "disk-replace",
-		"alert-receiver-create", "alert-receiver-set", "alert-receiver-delete", "oidc-set", "pages-set"}
+		"alert-receiver-create", "alert-receiver-set", "alert-receiver-delete", "oidc-set", "pages-set", "pages-site-set", "pages-site-delete"}
 }
 
 // Changer is what can be tried of a Backend, and the picture that comes of it. Its

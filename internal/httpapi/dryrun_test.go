@@ -30,6 +30,7 @@ func TestWhatIsTriedIsNotDone(t *testing.T) {
 	d.want(201, "POST", "/v1/volumes", `{"name":"spare","size":1048576}`, as...)
 	left, noted := httpapi.DryRuns(), int64(1)
 	issuer := (&agency{d, oidctest.New(t), as}).spec(nil)
+	site, strange := siteSpec(t, "cloud.example.org"), siteSpec(t, "localhost")
 	for _, c := range []struct {
 		op, method, path, body string
 		status                 int
@@ -86,6 +87,10 @@ func TestWhatIsTriedIsNotDone(t *testing.T) {
 		{"oidc-set", "PUT", "/v1/oidc", `{"issuer":"http://id.example","client_id":"x"}`, 400},
 		{"pages-set", "PUT", "/v1/pages", `{"names":["cloud.example.org"]}`, 200},
 		{"pages-set", "PUT", "/v1/pages", `{"names":["10.0.0.1"]}`, 400},
+		{"pages-site-set", "PUT", "/v1/pages/site", site, 200},
+		{"pages-site-set", "PUT", "/v1/pages/site", strange, 400},
+		{"pages-site-delete", "DELETE", "/v1/pages/site", "", 204},
+		{"pages-site-delete", "DELETE", "/v1/pages/site", "", 404},
 		{"rack-remove", "POST", "/v1/racks/c/removal", `{"lost":false}`, 409},
 		{"alert-receiver-create", "POST", "/v1/alert-receivers", `{"name":"ops","kind":"webhook","url":"https://example.org","secret":"0123456789abcdef"}`, 201},
 		{"alert-receiver-create", "POST", "/v1/alert-receivers", `{"name":"ops","kind":"webhook","url":"https://example.org","secret":"0123456789abcdef"}`, 409},

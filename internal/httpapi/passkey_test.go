@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/account"
 	"github.com/holdfast-cloud/holdfast/internal/passkey/passkeytest"
+	"github.com/holdfast-cloud/holdfast/internal/web/webtest"
 )
 
 const (
@@ -166,5 +168,41 @@ func TestTheAuthorityOfThePagesIsThereForEverybody(t *testing.T) {
 	var now v1.Pages
 	if err := json.Unmarshal([]byte(d.want(200, "PUT", "/v1/pages", `{"names":["other.local"]}`, admin...)), &now); err != nil || now.Authority.SHA256 == p.Authority.SHA256 {
 		t.Errorf("%v: another name under the authority of before", err)
+	}
+}
+
+// siteSpec is a certificate of a site's own, and its key.
+func siteSpec(t *testing.T, names ...string) string {
+	certs, key := webtest.New(t, time.Now()).Site(names...)
+	b, err := json.Marshal(v1.PagesSite{Certificate: string(certs), Key: string(key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestASiteGivesThePagesItsOwnCertificate(t *testing.T) {
+	d := newDoor(t)
+	spec := siteSpec(t, "pages.example.org", "*.site.example.org")
+	d.want(401, "PUT", "/v1/pages/site", spec)
+	d.want(403, "PUT", "/v1/pages/site", spec, "Authorization", "Bearer "+d.token(account.Operator, ""))
+	admin := []string{"Authorization", "Bearer " + d.token(account.ClusterAdmin, "")}
+	if text := d.want(400, "PUT", "/v1/pages/site", `{"certificate":"hello","key":"x"}`, admin...); !strings.Contains(text, "BEGIN CERTIFICATE") {
+		t.Error(text)
+	}
+	d.want(422, "PUT", "/v1/pages/site", `{"certificate":"hello","key":"`+strings.Repeat("x", 16385)+`"}`, admin...)
+	if text := d.want(200, "PUT", "/v1/pages/site", spec, admin...); strings.Contains(text, "PRIVATE KEY") || !strings.Contains(text, `"*.site.example.org"`) {
+		t.Error(text)
+	}
+	for name, named := range map[string]bool{"pages.example.org": true, "b1.site.example.org": true, "field.local": true, "site.example.org": false, "a.b.site.example.org": false} {
+		var p v1.Pages
+		text := d.want(200, "GET", "/v1/pages", "", "Host", name)
+		if err := json.Unmarshal([]byte(text), &p); err != nil || p.Named != named || p.Site == nil || len(p.Site.SHA256) != 95 || !strings.Contains(p.Site.Issuer, "Agency CA") || strings.Contains(text, "PRIVATE KEY") {
+			t.Errorf("by %s: %+v, %v", name, p, err)
+		}
+	}
+	d.want(204, "DELETE", "/v1/pages/site", "", admin...)
+	if text := d.want(200, "GET", "/v1/pages", "", "Host", "pages.example.org"); strings.Contains(text, "Agency") {
+		t.Error(text)
 	}
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/pem"
 	"strings"
@@ -60,20 +61,59 @@ func (s *Server) pagesRoutes() {
 		if err != nil {
 			return v1.Pages{}, err
 		}
+		if have, err := st.Site(); err == nil {
+			p = p.With(have)
+		}
 		return renderPages(ctx, p), nil
+	})
+	act(s, s.operation("PUT", pagesPath+"/site", "pages-site-set", "Have the pages show a certificate that the site has from elsewhere, for names of its own", 200), func(ctx context.Context, in *request[v1.PagesSite]) (v1.Pages, error) {
+		st, p, err := s.pages()
+		if err != nil {
+			return v1.Pages{}, err
+		}
+		site, err := web.NewSite([]byte(in.Body.Certificate), []byte(in.Body.Key), st.Clock.Wall())
+		if err != nil {
+			return v1.Pages{}, err
+		}
+		if err := st.SetSite(site, tried(ctx)); err != nil {
+			return v1.Pages{}, err
+		}
+		return renderPages(ctx, p.With(site)), nil
+	})
+	act(s, s.operation("DELETE", pagesPath+"/site", "pages-site-delete", "Have the pages show the site's own certificate no more", 204), func(ctx context.Context, _ *none) (none, error) {
+		st, _, err := s.pages()
+		if err != nil {
+			return none{}, err
+		}
+		have, err := st.Site()
+		if err == nil && have == nil {
+			err = holdfast.Errorf(holdfast.NotFound, "the pages have no certificate of the site's own")
+		}
+		if err == nil || holdfast.IsKind(err, holdfast.Corrupt) { // which goes, too
+			err = st.SetSite(nil, tried(ctx))
+		}
+		return none{}, err
 	})
 }
 
 func renderPages(ctx context.Context, p *web.Page) v1.Pages {
-	sum := p.Fingerprint()
+	_, named := named(ctx, p)
+	out := v1.Pages{Names: p.Names(), Named: named, Authority: v1.PagesAuthority{SHA256: fingerprint(p.Fingerprint()), Until: p.Until(),
+		Certificate: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.CA()}))}}
+	if s := p.Site(); s != nil {
+		out.Site = &v1.PagesCertificate{Names: s.Names(), Issuer: s.Issuer(), SHA256: fingerprint(s.Fingerprint()), From: s.From(), Until: s.Until()}
+	}
+	return out
+}
+
+// fingerprint is a SHA-256 as browsers and phones show it.
+func fingerprint(sum [sha256.Size]byte) string {
 	text := strings.ToUpper(hex.EncodeToString(sum[:]))
 	var parts []string
 	for i := 0; i < len(text); i += 2 {
 		parts = append(parts, text[i:i+2])
 	}
-	_, named := named(ctx, p)
-	return v1.Pages{Names: p.Names(), Named: named, Authority: v1.PagesAuthority{SHA256: strings.Join(parts, ":"), Until: p.Until(),
-		Certificate: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.CA()}))}}
+	return strings.Join(parts, ":")
 }
 
 // named is by which of the pages' names the caller has come.

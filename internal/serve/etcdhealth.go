@@ -9,8 +9,8 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv/etcd"
 )
 
-// watchEvery is how often an external etcd is asked how it is by the host that
-// makes the plans; the others ask in one of so many turns.
+// watchEvery is how often the host that makes the plans looks at what it tells for
+// all; an external etcd is asked how it is by the others in one of so many turns.
 const (
 	watchEvery  = 5 * time.Second
 	watchOthers = 6

@@ -332,6 +332,7 @@ func (h *Host) build(m *member) (err error) {
 	h.api.ServeTLS(l, guests)
 	m.tasks.Go(func() { h.followHosts(m) })
 	m.tasks.Go(func() { h.followPages(m) })
+	m.tasks.Go(func() { h.watchSite(m) })
 	m.tasks.Go(func() { h.answerOnLink(m) })
 	m.tasks.Go(func() { h.askStruck(m) })
 	m.tasks.Go(func() { h.askEnded(m) })

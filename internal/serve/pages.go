@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/netip"
@@ -25,11 +26,13 @@ const pagesFile = "pages.json"
 
 const (
 	pagesCondition = "pages"
+	siteCondition  = "pages-certificate"
 	linkRetry      = 30 * time.Second // until names are answered for again
 )
 
 type shownPages struct {
-	PEM string `json:"pem"`
+	PEM  string    `json:"pem"`
+	Site *web.Site `json:"site,omitempty"`
 }
 
 // loadPage reads what was shown last; nothing if that cannot be read, as it is made anew.
@@ -43,8 +46,11 @@ func (h *Host) loadPage(m *member) {
 	if err == nil {
 		page, err = web.ReadPage([]byte(p.PEM))
 	}
+	if err == nil && p.Site != nil {
+		err = p.Site.Check()
+	}
 	if err == nil {
-		m.page.Store(page)
+		m.page.Store(page.With(p.Site))
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		h.log.Warn("the certificate of the pages cannot be read, and is made anew", "error", err)
 	}
@@ -62,10 +68,10 @@ func (h *Host) followPages(m *member) {
 		}
 	}
 	var said string
-	m.web.Follow(over, func(r web.Record, err error) {
+	m.web.Follow(over, func(r web.Record, site *web.Site, err error) {
 		text := ""
 		if err == nil {
-			err = h.showPage(m, r)
+			err = h.showPage(m, r, site)
 		}
 		if err != nil {
 			text = "host " + h.cfg.Name + " has no certificate for the pages' names: " + err.Error()
@@ -81,29 +87,69 @@ func (h *Host) followPages(m *member) {
 	})
 }
 
-func (h *Host) showPage(m *member, r web.Record) error {
+func (h *Host) showPage(m *member, r web.Record, site *web.Site) error {
 	now := time.Now()
-	if p := m.page.Load(); p != nil && p.Serves(r, now) {
+	p := m.page.Load()
+	serves := p != nil && p.Serves(r, now)
+	if serves && p.Site().Equal(site) {
 		return nil
 	}
-	p, err := r.Page(now, rand.Reader)
-	if err != nil {
-		return err
+	if !serves {
+		var err error
+		if p, err = r.Page(now, rand.Reader); err != nil {
+			return err
+		}
 	}
+	p = p.With(site)
 	b, err := p.Bytes()
 	if err == nil {
-		err = h.dir.write(pagesFile, shownPages{PEM: string(b)})
+		err = h.dir.write(pagesFile, shownPages{PEM: string(b), Site: site})
 	}
 	m.page.Store(p)
-	h.log.Info("the pages have these names", "names", strings.Join(p.Names(), " "))
+	names := p.Names()
+	if site != nil {
+		names = append(slices.Clone(names), site.Names()...)
+	}
+	h.log.Info("the pages have these names", "names", strings.Join(names, " "))
 	return err
+}
+
+// watchSite tells, by the host that makes the plans, once for all, that the site's own
+// certificate ends soon, or has ended. It ends with the member.
+func (h *Host) watchSite(m *member) {
+	for {
+		text := ""
+		if p := m.page.Load(); p != nil && p.Site() != nil && m.node.Cluster.State().Leader == h.dir.id.Host {
+			text = siteText(p.Site(), time.Now())
+		}
+		m.node.Condition(siteCondition, "warning", text)
+		select {
+		case <-m.done:
+			return
+		case <-time.After(watchEvery):
+		}
+	}
+}
+
+// siteText says that a certificate ends soon, or has ended; "" if it does neither.
+func siteText(s *web.Site, now time.Time) string {
+	if !s.EndsSoon(now) {
+		return ""
+	}
+	what := "ends on"
+	if !now.Before(s.Until()) {
+		what = "has ended on"
+	}
+	return fmt.Sprintf("the pages' certificate for %s, by %s, %s %s: give them another, or browsers warn", s.Names()[0], s.Issuer(), what, s.Until().Format(time.DateOnly))
 }
 
 // certificate is what is shown to a caller: to who asks for one of the pages' names what
 // browsers are to trust, and to everybody else, as to the cluster's own, the host's.
 func (m *member) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if p := m.page.Load(); p != nil && p.Has(hello.ServerName) {
-		return &p.Cert, nil
+	if p := m.page.Load(); p != nil {
+		if c := p.For(hello.ServerName, time.Now()); c != nil {
+			return c, nil
+		}
 	}
 	return m.shown.Load(), nil
 }

@@ -5,14 +5,17 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-cloud/holdfast"
 	v1 "github.com/holdfast-cloud/holdfast/api/v1"
 	"github.com/holdfast-cloud/holdfast/internal/auth"
+	"github.com/holdfast-cloud/holdfast/internal/web/webtest"
 )
 
 // shows is what a host shows to who asks for a name, or why a caller that trusts an
@@ -90,6 +93,70 @@ func TestBrowsersTrustThePagesByName(t *testing.T) {
 		}
 	}
 	t.Error("the names are not among the records that are kept")
+}
+
+func TestHostsShowTheSitesOwnCertificate(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	b := newBox(t, 132, "a")
+	b.field()
+	agency := webtest.New(t, time.Now())
+	roots := x509.NewCertPool()
+	roots.AddCert(agency.Cert)
+	certs, key := agency.Site("cloud.example.org")
+	b.soon("a certificate to be taken", func() error {
+		_, err := b.api.SetPagesSite(ctx, v1.PagesSite{Certificate: string(certs), Key: string(key)})
+		return err
+	})
+	b.soon("it to be shown", func() error { _, err := b.shows("cloud.example.org", roots); return err })
+	if _, err := b.shows("field.local", roots); err == nil {
+		t.Error("it is shown for another name")
+	}
+	b.stop() // from its start, and the same as before
+	b.start()
+	if _, err := b.shows("cloud.example.org", roots); err != nil {
+		t.Errorf("after a restart: %v", err)
+	}
+	told := func() string {
+		st, err := b.api.Status(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		for _, c := range st.Conditions {
+			if strings.HasPrefix(c.ID, siteCondition) {
+				return c.Text
+			}
+		}
+		return ""
+	}
+	b.soon("the API", func() error { _, err := b.api.Pages(ctx); return err })
+	if text := told(); text != "" {
+		t.Error(text)
+	}
+
+	// One that ends soon is told of, and not any more when there is another.
+	short := webtest.New(t, time.Now().Add(-80*24*time.Hour))
+	c2, k2 := short.Site("cloud.example.org")
+	b.soon("another", func() error {
+		_, err := b.api.SetPagesSite(ctx, v1.PagesSite{Certificate: string(c2), Key: string(k2)})
+		return err
+	})
+	b.soon("it to be told", func() error {
+		if text := told(); !strings.Contains(text, "the pages' certificate for cloud.example.org, by CN=Agency CA, ends on ") {
+			return errors.New("it says: " + text)
+		}
+		return nil
+	})
+	b.soon("none", func() error { return b.api.RemovePagesSite(ctx) })
+	b.soon("nothing to be told", func() error {
+		if text := told(); text != "" {
+			return errors.New("it says: " + text)
+		}
+		return nil
+	})
+	if _, err := b.shows("cloud.example.org", roots); err == nil {
+		t.Error("it is shown still")
+	}
 }
 
 func TestWhereNamesAreAnsweredFor(t *testing.T) {

@@ -17,14 +17,38 @@ import (
 	"github.com/holdfast-cloud/holdfast"
 )
 
-// maxPage bounds what is read of a page's file, bytes.
+// maxPage bounds what is read of a page, PEM, bytes.
 const maxPage = 64 << 10
 
 // Page is what one host shows to who opens the pages by one of their names.
 type Page struct {
-	Cert tls.Certificate // with the authority behind it
+	cert tls.Certificate // with the authority behind it
 	leaf *x509.Certificate
 	ca   *x509.Certificate
+	site *Site // nil: the site has none of its own
+}
+
+// With is the page where the site has a certificate of its own, or none: nil.
+func (p *Page) With(s *Site) *Page {
+	q := *p
+	q.site = s
+	return &q
+}
+
+// Site is the site's own certificate; nil if there is none.
+func (p *Page) Site() *Site { return p.site }
+
+// For is what is shown to who asks for a name; nil, if that is none of the pages'. The
+// site's own certificate goes before the authority's while it holds.
+func (p *Page) For(name string, now time.Time) *tls.Certificate {
+	named, sited := p.named(name), p.site != nil && p.site.Has(name)
+	switch {
+	case sited && (!named || p.site.Holds(now)):
+		return p.site.cert
+	case named:
+		return &p.cert
+	}
+	return nil
 }
 
 // Page makes a key and has the authority vouch for it.
@@ -72,7 +96,7 @@ func ReadPage(b []byte) (*Page, error) {
 	if len(cert.Certificate) != 2 {
 		return nil, holdfast.Errorf(holdfast.Corrupt, "certificate of the pages: %d certificates, not its own and the authority's", len(cert.Certificate))
 	}
-	p := &Page{Cert: cert, leaf: cert.Leaf}
+	p := &Page{cert: cert, leaf: cert.Leaf}
 	if p.ca, err = x509.ParseCertificate(cert.Certificate[1]); err == nil {
 		err = p.leaf.CheckSignatureFrom(p.ca)
 	}
@@ -87,22 +111,24 @@ func ReadPage(b []byte) (*Page, error) {
 
 // Bytes are the certificates and the key, PEM.
 func (p *Page) Bytes() ([]byte, error) {
-	secret, err := x509.MarshalPKCS8PrivateKey(p.Cert.PrivateKey)
+	secret, err := x509.MarshalPKCS8PrivateKey(p.cert.PrivateKey)
 	if err != nil {
 		return nil, holdfast.Errorf(holdfast.Other, "certificate of the pages: %w", err)
 	}
 	var b []byte
-	for _, der := range p.Cert.Certificate {
+	for _, der := range p.cert.Certificate {
 		b = append(b, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
 	return append(b, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})...), nil
 }
 
-// Names are those that it stands for.
+// Names are those that the authority vouches for.
 func (p *Page) Names() []string { return p.leaf.DNSNames }
 
-// Has reports whether a name is one of them, however it is written.
-func (p *Page) Has(name string) bool {
+// Has reports whether the pages are opened by a name, however it is written.
+func (p *Page) Has(name string) bool { return p.named(name) || p.site != nil && p.site.Has(name) }
+
+func (p *Page) named(name string) bool {
 	return slices.Contains(p.leaf.DNSNames, strings.ToLower(strings.TrimSuffix(name, ".")))
 }
 

@@ -18,9 +18,12 @@ import (
 	"github.com/holdfast-cloud/holdfast/internal/kv"
 )
 
-// key is where the record stands: below what package cluster keeps, mirrors and
+// dir is where the records stand: below what package cluster keeps, mirrors and
 // recovers, in a directory of which it knows nothing.
-const key = "holdfast/2/web/names"
+const (
+	dir = "holdfast/2/web/"
+	key = dir + "names"
+)
 
 // Bounds.
 const (
@@ -196,8 +199,9 @@ func decode(b []byte) (r Record, err error) {
 	return r, err
 }
 
-// WithoutSecrets returns records as they may stand on a disk in the clear: this one
-// not at all. Another authority is made in its place, which people trust anew.
+// WithoutSecrets returns records as they may stand on a disk in the clear: these not
+// at all. Another authority is made in the place of theirs, which people trust anew;
+// the site's own certificate has to be given again.
 func WithoutSecrets(items []kv.Item) []kv.Item {
-	return slices.DeleteFunc(slices.Clone(items), func(it kv.Item) bool { return it.Key == key })
+	return slices.DeleteFunc(slices.Clone(items), func(it kv.Item) bool { return strings.HasPrefix(it.Key, dir) })
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json"
 	"io"
 	"time"
 
@@ -16,7 +17,7 @@ const (
 	lookEvery = time.Hour              // certificates are made anew long before they end
 )
 
-// Store reads and changes the record. Each call asks the map anew. Its methods may be
+// Store reads and changes the records. Each call asks the map anew. Its methods may be
 // called from any task.
 type Store struct {
 	KV      kv.Store
@@ -84,16 +85,52 @@ func (s *Store) put(r Record, mod kv.Rev) error {
 	return err
 }
 
-// Follow has f look at the record as it is, whenever it was changed and now and then,
-// until over says so; with kind Corrupt, if it cannot be read. While the map is away
-// nothing is heard.
-func (s *Store) Follow(over func() bool, f func(Record, error)) {
+// Site returns the site's own certificate, nil if it has none. Kind Corrupt.
+func (s *Store) Site() (*Site, error) {
+	items, _, err := s.KV.Range(siteKey)
+	if err != nil {
+		return nil, err
+	}
+	for _, it := range items {
+		if it.Key == siteKey {
+			return decodeSite(it.Value)
+		}
+	}
+	return nil, nil
+}
+
+// SetSite has the pages show a certificate of the site's own, or none any more: nil.
+// Dry, nothing is changed.
+func (s *Store) SetSite(site *Site, dry bool) error {
+	op := kv.Op{Key: siteKey, Delete: site == nil}
+	if site != nil {
+		b, err := json.Marshal(site)
+		if err != nil {
+			return holdfast.Errorf(holdfast.Other, "the site's certificate: %w", err)
+		}
+		op.Value = b
+	}
+	if dry {
+		return nil
+	}
+	_, err := s.KV.Commit(nil, []kv.Op{op})
+	return err
+}
+
+// Follow has f look at the records as they are, whenever one was changed and now and
+// then, until over says so; with kind Corrupt, if one cannot be read. While the map is
+// away nothing is heard.
+func (s *Store) Follow(over func() bool, f func(Record, *Site, error)) {
 	for !over() {
-		_, rev, err := s.KV.Range(key)
+		_, rev, err := s.KV.Range(dir)
 		if err == nil {
 			var r Record
-			if r, err = s.Ensure(); err == nil || holdfast.IsKind(err, holdfast.Corrupt) {
-				f(r, err)
+			var site *Site
+			if r, err = s.Ensure(); err == nil {
+				site, err = s.Site()
+			}
+			if err == nil || holdfast.IsKind(err, holdfast.Corrupt) {
+				f(r, site, err)
 				err = nil
 			}
 		}
@@ -105,9 +142,9 @@ func (s *Store) Follow(over func() bool, f func(Record, error)) {
 	}
 }
 
-// await returns when the record was changed after rev, or after a time.
+// await returns when a record was changed after rev, or after a time.
 func (s *Store) await(over func() bool, rev kv.Rev) {
-	w := s.KV.Watch(key, rev)
+	w := s.KV.Watch(dir, rev)
 	defer w.Close()
 	for end := s.Clock.Now() + lookEvery; !over() && s.Clock.Now() < end; {
 		if evs, err := w.Next(pollStop); err != nil || len(evs) > 0 {

@@ -222,7 +222,7 @@ func TestHostsAgreeOnOneRecord(t *testing.T) {
 		})
 	}
 	b.Go(func() {
-		sb.Follow(func() bool { return over }, func(r Record, err error) {
+		sb.Follow(func() bool { return over }, func(r Record, _ *Site, err error) {
 			if err == nil {
 				seen = append(seen, r)
 			} else {
