@@ -1,7 +1,7 @@
 // Pages by name, and passkeys, in a browser that trusts the pages' authority as a phone
 // would that has installed it: part of make ui-test.
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { chromium } from 'playwright-core'
 
@@ -22,8 +22,60 @@ async function trusting(work, pages, addr) {
   })
 }
 
+/** A certificate by an agency of the test's own for a name, and its key: files. */
+function agency(work, name) {
+  const dir = join(work, 'agency')
+  mkdirSync(dir, { recursive: true })
+  const at = (f) => join(dir, f)
+  const openssl = (...args) => execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
+  openssl('req', '-x509', ...ec, '-days', '90', '-subj', '/CN=Agency CA', '-keyout', at('ca.key'), '-out', at('ca.crt'))
+  openssl('req', ...ec, '-subj', '/CN=pages', '-keyout', at('site.key'), '-out', at('site.csr'))
+  writeFileSync(at('names'), `subjectAltName=DNS:${name}\n`)
+  openssl('x509', '-req', '-in', at('site.csr'), '-CA', at('ca.crt'), '-CAkey', at('ca.key'), '-CAcreateserial', '-days', '60', '-extfile', at('names'), '-out', at('site.crt'))
+  return { ca: readFileSync(at('ca.crt'), 'utf8'), certificate: at('site.crt'), key: at('site.key') }
+}
+
+/** A site gives the pages its own certificate, and a browser that trusts its agency opens them. */
+async function ownCertificate(page, base, { check, axed, narrow, look, work, faults, holdfast }) {
+  const { hostname, port } = new URL(base)
+  const name = 'cloud.example.org'
+  const its = agency(work, name)
+  await page.goto(base + '/settings')
+  const dialog = page.getByRole('dialog')
+  await page.getByLabel('Certificate and those that vouch').setInputFiles(its.key)
+  await page.getByLabel('Its key, PEM').setInputFiles(its.key)
+  await page.getByRole('button', { name: 'Use this certificate' }).click()
+  await page.getByText('there is a key among the certificates').waitFor()
+  await page.getByLabel('Certificate and those that vouch').setInputFiles(its.certificate)
+  await page.getByRole('button', { name: 'Use this certificate' }).click()
+  await dialog.getByText(`trust CN=Agency CA open the pages without a warning by ${name}`).waitFor()
+  check((await dialog.locator('pre').textContent()) === 'holdfast pages set-certificate site.crt site.key', 'what a certificate stands for is said before it is used')
+  await axed(page, 'the dialog of the certificate', faults)
+  await dialog.getByRole('button', { name: 'Use this certificate' }).click()
+  await page.getByRole('button', { name: 'Use another certificate' }).waitFor()
+  await narrow(page, 'settings-certificate', faults)
+  await page.setViewportSize({ width: 1280, height: 800 })
+  await look('trust-site', '/trust', { storageState: undefined })
+
+  const browser = await trusting(work, { names: [name], authority: { certificate: its.ca } }, hostname)
+  try {
+    const own = await (await browser.newContext()).newPage()
+    await own.goto(`https://${name}:${port}/ui/`)
+    await own.getByRole('heading', { name: 'Log in' }).waitFor()
+    check(true, `a browser that trusts the site's agency opens https://${name} without a warning, with nothing installed`)
+  } finally {
+    await browser.close()
+  }
+  await page.getByRole('button', { name: 'Remove it' }).click()
+  await dialog.getByRole('button', { name: 'Remove it' }).click()
+  await page.getByRole('button', { name: 'Use this certificate' }).waitFor()
+  check(JSON.parse(await holdfast('pages', 'show', '-o', 'json')).site === undefined, 'and it is removed')
+}
+
 /** Somebody trusts the pages, adds a passkey, and logs in with it. */
-export async function passkeys(page, base, password, { check, axed, narrow, look, holdfast, work, faults }) {
+export async function passkeys(page, base, password, tools) {
+  const { check, axed, narrow, look, holdfast, work, faults } = tools
   const { hostname, port } = new URL(base)
   await page.goto(base + '/settings')
   await page.getByText('Passkeys serve where the page is opened by its name').waitFor()
@@ -103,4 +155,5 @@ export async function passkeys(page, base, password, { check, axed, narrow, look
   check((await dialog.locator('pre').textContent()) === `holdfast pages set ${pages.names[0]} cloud.example.org`, 'another name is said to need another authority, before it has one')
   await axed(page, 'the dialog of the names', faults)
   await dialog.getByRole('button', { name: 'Cancel' }).click()
+  await ownCertificate(page, base, tools)
 }

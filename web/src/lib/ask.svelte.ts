@@ -50,6 +50,7 @@ class Asker {
 
   /** Does something small, and says if it fails. */
   async attempt(act: () => Promise<unknown>, done = '') {
+    this.notice = undefined // of the attempt before
     try {
       await act()
       if (done) this.say(done)

@@ -41,12 +41,14 @@ export function span(ms: number): string {
 
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' })
 const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' })
+const date = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' })
 const full = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'long' })
 
-/** A time: of the last 20 hours by the clock, otherwise with its day. */
+/** A time: within 20 hours by the clock, within half a year with its day, otherwise the date. */
 export function when(time: string | number): string {
   const t = new Date(time)
-  return Math.abs(now() - t.getTime()) < 20 * 3600_000 ? clock.format(t) : day.format(t)
+  const away = Math.abs(now() - t.getTime())
+  return (away < 20 * 3600_000 ? clock : away < 182 * 86400_000 ? day : date).format(t)
 }
 
 export function exactly(time: string | number): string {
