@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 const (
 	topAsked = 16  // volumes that are asked for at a time
 	topMost  = 256 // volumes that are looked at
+	topSpan  = 16  // looks whose bytes a second are drawn
 )
 
 func (a *app) topCmd() *cobra.Command {
@@ -29,7 +32,8 @@ func (a *app) topCmd() *cobra.Command {
 		Long: `Show who does most now, anew every two seconds: the truth in one line, hosts
 with their VMs and room, and the volumes that are used, those with most bytes a
 second first. Ctrl-C ends it. Figures are counted by each volume's writer; the
-first ones come after one interval.`,
+first ones come after one interval. LATELY draws the bytes a second of the last
+16 looks, the latest on the right, each volume by the most of its own.`,
 		Example: "  holdfast top\n  holdfast top --every 10s --rows 40\n  holdfast top --count 1 > now.txt",
 		RunE: a.with(func(ctx context.Context, c *client.Client, _ []string) error {
 			if every < 100*time.Millisecond || every > time.Hour || count < 0 || rows < 1 {
@@ -45,7 +49,7 @@ first ones come after one interval.`,
 }
 
 func (a *app) top(ctx context.Context, c *client.Client, every time.Duration, count, rows int, screen bool) error {
-	was := map[string]used{}
+	was, lately := map[string]used{}, history{}
 	for n := 0; ; n++ {
 		is, err := lookAtVolumes(ctx, c)
 		if err != nil {
@@ -56,7 +60,7 @@ func (a *app) top(ctx context.Context, c *client.Client, every time.Duration, co
 			if screen {
 				out.WriteString("\x1b[H\x1b[2J")
 			}
-			if err := topPage(ctx, c, &out, busiest(was, is), rows); err != nil {
+			if err := topPage(ctx, c, &out, lately.add(busiest(was, is)), rows); err != nil {
 				return err
 			}
 			if _, err := a.Stdout.Write(out.Bytes()); err != nil {
@@ -115,6 +119,39 @@ func lookAtVolumes(ctx context.Context, c *client.Client) (map[string]used, erro
 type busy struct {
 	used
 	read, written, flushes, delayed float64
+	lately                          []float64 // bytes a second, of the looks so far
+}
+
+// history is what volumes did in the last looks, by identity.
+type history map[string][]float64
+
+// add notes what was seen in a look, and shows what was before.
+func (h history) add(all []busy) []busy {
+	next := make(history, len(all))
+	for i, b := range all {
+		x := append(h[b.volume.ID], b.read+b.written)
+		next[b.volume.ID] = x[max(len(x)-topSpan, 0):]
+		all[i].lately = next[b.volume.ID]
+	}
+	clear(h)
+	maps.Copy(h, next)
+	return all
+}
+
+// spark draws values one beside the other, by the most of them.
+func spark(values []float64) string {
+	const bars = "▁▂▃▄▅▆▇█"
+	steps := []rune(bars)
+	most := slices.Max(values)
+	var b strings.Builder
+	for _, v := range values {
+		i := 0
+		if most > 0 {
+			i = int(v / most * float64(len(steps)-1))
+		}
+		b.WriteRune(steps[i])
+	}
+	return b.String()
 }
 
 func busiest(was, is map[string]used) []busy {
@@ -180,6 +217,7 @@ func topVolumes() []column[busy] {
 		{"STATE", false, func(b busy) any { return b.volume.State }},
 		{"READ/S", false, func(b busy) any { return size(b.read) }},
 		{"WRITTEN/S", false, func(b busy) any { return size(b.written) }},
+		{"LATELY", false, func(b busy) any { return spark(b.lately) }},
 		{"FLUSHES/S", false, func(b busy) any { return fmt.Sprintf("%.1f", b.flushes) }},
 		{"HELD/S", false, func(b busy) any { return fmt.Sprintf("%.1f", b.delayed) }},
 	}

@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,5 +101,30 @@ func TestWhoDoesMostComesFirst(t *testing.T) {
 	}
 	if got := strings.Join(names, " "); got != "b a moved new" {
 		t.Errorf("in the order %s", got)
+	}
+}
+
+func TestWhatVolumesDidLatelyIsDrawn(t *testing.T) {
+	lately := history{}
+	look := func(figures map[string]float64) (shown []string) {
+		var all []busy
+		for _, name := range slices.Sorted(maps.Keys(figures)) {
+			all = append(all, busy{used: used{volume: v1.Volume{ID: name, Name: name}}, written: figures[name]})
+		}
+		for _, b := range lately.add(all) {
+			shown = append(shown, b.volume.Name+" "+spark(b.lately))
+		}
+		return shown
+	}
+	look(map[string]float64{"a": 0, "b": 0})
+	look(map[string]float64{"a": 100, "b": 0, "c": 5})
+	if got := strings.Join(look(map[string]float64{"a": 50, "b": 0}), ", "); got != "a ▁█▄, b ▁▁▁" {
+		t.Error(got)
+	}
+	for range 2 * topSpan {
+		look(map[string]float64{"a": 1, "c": 1})
+	}
+	if got := strings.Join(look(map[string]float64{"a": 8, "b": 3}), ", "); got != "a ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁█, b █" {
+		t.Error(got)
 	}
 }
