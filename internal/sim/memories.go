@@ -145,12 +145,12 @@ func (x *memories) keep(h *host, vm cluster.VM, name string) error {
 		return err
 	}
 	k.of = st.VMs[vm.ID].Val.Snapshots[i]
-	k.first.hi, k.second.hi = v.flushed, v.second.flushed
+	k.first.hi, k.second.hi = max(v.flushed, v.found), max(v.second.flushed, v.second.found)
 	if v.back != nil {
 		return nil // it is not known how it counts
 	}
 	if seen != nil {
-		k.first, k.second = between{seen[0], seen[0]}, between{seen[1], seen[1]}
+		k.first, k.second = seen[0], seen[1]
 	}
 	x.s.tell("%s is kept with its memory as %s at %d to %d", vm.Name, name, k.first.lo, k.first.hi)
 	x.kept = append(x.kept, k)
@@ -158,10 +158,11 @@ func (x *memories) keep(h *host, vm cluster.VM, name string) error {
 }
 
 // watchStill looks at a VM until it is told to end, and returns how far its guest
-// had come when all of its memory was kept; nil if that was not seen.
-func (x *memories) watchStill(id holdfast.VMID) (end func() []uint32) {
+// had come on its disks when all of its memory was kept; nil if that was not seen. A
+// guest that has booted goes on from what it found, flushed or not.
+func (x *memories) watchStill(id holdfast.VMID) (end func() []between) {
 	over := false
-	var seen []uint32
+	var seen []between
 	x.s.c.Go(func() {
 		for ; !over; clock.Sleep(x.s.c, stillLook) {
 			kept, of := x.s.eye.State().Machines[id].Val.Kept, x.s.eye.State().VMs[id].Val.Keeping
@@ -169,10 +170,10 @@ func (x *memories) watchStill(id holdfast.VMID) (end func() []uint32) {
 				continue
 			}
 			v := x.s.vms.of(id)
-			seen = []uint32{v.flushed, v.second.flushed}
+			seen = []between{{v.flushed, max(v.flushed, v.found)}, {v.second.flushed, max(v.second.flushed, v.second.found)}}
 		}
 	})
-	return func() []uint32 { over = true; return seen }
+	return func() []between { over = true; return seen }
 }
 
 // paused reports whether a VM has machines, and all stand still.
